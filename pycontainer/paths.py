@@ -1,0 +1,69 @@
+"""Where everything lies on disk, in one place.
+
+    /var/lib/pycontainer   (state_dir)                  /run/pycontainer   (run_dir, gone at boot)
+    ├── images/            the store's own              ├── supervisor.sock   clients connect here
+    ├── containers/ID/     spec.json exit.json          ├── supervisor.pid    flock'ed while it lives
+    │   ├── rootfs/        upper/ work/                 ├── monitor.sock      the supervisor connects here
+    │   └── log            log log.1 log.2              ├── forwarder.sock    published ports on loopback
+    ├── networks/          NAME.json, addresses         ├── stage/            mount point, inside the monitor
+    └── volumes/NAME/                                   └── containers/ID.json   runtime state
+
+`--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
+shared by all worlds of a host, because two instances may never own the same host uid.
+"""
+
+import os
+
+DEFAULT_STATE_DIR = "/var/lib/pycontainer"
+DEFAULT_RUN_DIR = "/run/pycontainer"
+DEFAULT_CONFIG_DIR = "/etc/pycontainer"
+
+
+class HostPaths:
+    """All on-disk locations of one world, as absolute strings; nothing is created here."""
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = os.path.abspath(root) if root else None
+        self.state_dir = f"{self.root}/lib" if self.root else DEFAULT_STATE_DIR
+        self.run_dir = f"{self.root}/run" if self.root else DEFAULT_RUN_DIR
+        self.config_dir = f"{self.root}/etc" if self.root else DEFAULT_CONFIG_DIR
+        self.images_dir = f"{self.state_dir}/images"
+        self.containers_dir = f"{self.state_dir}/containers"
+        self.networks_dir = f"{self.state_dir}/networks"
+        self.volumes_dir = f"{self.state_dir}/volumes"
+        self.idranges_dir = f"{DEFAULT_STATE_DIR}/idranges"
+        self.supervisor_socket = f"{self.run_dir}/supervisor.sock"
+        self.supervisor_pidfile = f"{self.run_dir}/supervisor.pid"
+        self.supervisor_log = f"{self.run_dir}/supervisor.log"
+        self.monitor_socket = f"{self.run_dir}/monitor.sock"
+        self.forwarder_socket = f"{self.run_dir}/forwarder.sock"
+        self.stage_dir = f"{self.run_dir}/stage"
+        self.run_containers_dir = f"{self.run_dir}/containers"
+
+    @property
+    def world(self) -> str:
+        """A short tag that tells worlds apart in kernel names: empty for the default one, else 4 hex digits."""
+        if not self.root:
+            return ""
+        import hashlib  # 2 ms (OpenSSL) that the default world and every client save
+
+        return hashlib.sha256(os.fsencode(self.root)).hexdigest()[:4]
+
+    @property
+    def marker(self) -> str:
+        """The name our kernel objects carry (cgroup, nft table): `pycontainer` or `pycontainer-1a2b`."""
+        return f"pycontainer-{self.world}" if self.world else "pycontainer"
+
+    @property
+    def interface_prefix(self) -> str:
+        """What the host's ends of our links begin with: `pc-`, or `px1a2b-` in another world (at most 7 bytes)."""
+        return f"px{self.world}-" if self.world else "pc-"
+
+    def container_dir(self, container_id: str) -> str:
+        return f"{self.containers_dir}/{container_id}"
+
+    def rootfs_dir(self, container_id: str) -> str:
+        return f"{self.containers_dir}/{container_id}/rootfs"
+
+    def runtime_state(self, container_id: str) -> str:
+        return f"{self.run_containers_dir}/{container_id}.json"

@@ -1,0 +1,142 @@
+"""What this machine offers to the tests: each probe returns why not, or an empty string.
+
+Standard library only, any Python 3.9 or newer: `.ci/run` calls this file before the environment exists.
+"""
+
+import ctypes.util
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+from functools import lru_cache
+
+V1_CONTROLLERS = ("memory", "cpu", "cpuset", "pids", "freezer")
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "not root"
+
+
+def _mounted_types() -> "dict[str, list[str]]":
+    """Return file system type -> super options of every mount."""
+    found: dict[str, list[str]] = {}
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields = line.split(" - ", 1)[1].split()
+            found.setdefault(fields[0], []).append(fields[2])
+    return found
+
+
+def _cgroup_v1() -> str:
+    options = ",".join(_mounted_types().get("cgroup", [])).split(",")
+    missing = [name for name in V1_CONTROLLERS if name not in options]
+    return f"no v1 hierarchy with {', '.join(missing)}" if missing else ""
+
+
+def _cgroup_v2() -> str:
+    """The unified hierarchy with real controllers, not the empty one of a hybrid host."""
+    try:
+        with open("/sys/fs/cgroup/cgroup.controllers") as file:
+            missing = {"memory", "cpu", "pids"} - set(file.read().split())
+    except FileNotFoundError:
+        return "/sys/fs/cgroup is not a cgroup2 mount"
+    return f"v2 lacks {', '.join(sorted(missing))}" if missing else ""
+
+
+def _overlay() -> str:
+    with open("/proc/filesystems") as file:
+        return "" if "\toverlay\n" in file.read() else "the kernel has no overlay"
+
+
+def _kernel_at_least(major: int, minor: int) -> bool:
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return bool(match) and (int(match.group(1)), int(match.group(2))) >= (major, minor)  # type: ignore[union-attr]
+
+
+def _idmapped_mounts() -> str:
+    return "" if _kernel_at_least(5, 19) else f"kernel {os.uname().release}: overlay on idmapped mounts needs 5.19"
+
+
+def _works(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return f"no {command[0]}"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
+
+
+def _user_namespaces() -> str:
+    return _works("unshare", "--user", "--map-root-user", "true")
+
+
+def _veth() -> str:
+    return _works("unshare", "--net", "ip", "link", "add", "t0", "type", "veth", "peer", "name", "t1")
+
+
+def _nft() -> str:
+    if ctypes.util.find_library("nftables") is None:
+        return "no libnftables"
+    return _works("unshare", "--net", "nft", "add", "table", "inet", "probe")
+
+
+def _seccomp() -> str:
+    if ctypes.util.find_library("seccomp") is None:
+        return "no libseccomp"
+    return "" if os.path.exists("/proc/sys/kernel/seccomp/actions_avail") else "the kernel has no seccomp filters"
+
+
+def _debian_mirror() -> str:
+    """mmdebstrap, and an apt source that answers."""
+    if shutil.which("mmdebstrap") is None:
+        return "no mmdebstrap"
+    sources = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"],
+        capture_output=True, text=True, check=False,
+    ).stdout.split("\n")
+    for line in sources:
+        site, _, release = line.partition(" ")
+        if site.startswith("http") and release.strip() in ("bookworm", "trixie", "stable"):
+            try:
+                with urllib.request.urlopen(f"{site.rstrip('/')}/dists/{release.strip()}/Release", timeout=20) as reply:
+                    reply.read(1)
+                return ""
+            except OSError as error:
+                return f"the package mirror does not answer: {error}"
+    return "no Debian source configured"
+
+
+def _programs(*names: str) -> str:
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"no {', '.join(missing)}" if missing else ""
+
+
+def _assembler() -> str:
+    """Assemblers of all machines we have code for, and what runs the code of the foreign one."""
+    return _programs("as", "objcopy", "nm", "aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy", "qemu-aarch64-static")
+
+
+PROBES = {
+    "root": _root,
+    "cgroup_v1": _cgroup_v1,
+    "cgroup_v2": _cgroup_v2,
+    "overlay": _overlay,
+    "idmapped_mounts": _idmapped_mounts,
+    "user_namespaces": _user_namespaces,
+    "veth": _veth,
+    "nft": _nft,
+    "seccomp": _seccomp,
+    "assembler": _assembler,
+    "debian_mirror": _debian_mirror,
+}
+
+
+@lru_cache
+def why_not(feature: str) -> str:
+    """Return why this host lacks `feature`, or an empty string."""
+    return PROBES[feature]()
+
+
+if __name__ == "__main__":
+    for name in PROBES:
+        reason = why_not(name)
+        print(f"{name:16} {'no: ' + reason if reason else 'yes'}")
