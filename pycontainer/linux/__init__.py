@@ -1,0 +1,1 @@
+"""The kernel, thinly: system calls and the files beside them, no policy."""

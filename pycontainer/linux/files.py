@@ -1,0 +1,339 @@
+"""Files by descriptor: atomic writes, bounded reads, look-ups that cannot leave a root, removal of hostile trees.
+
+Whatever a tenant can influence is resolved beneath a root's descriptor with links confined, never as a string (SecureJoin's
+lesson): the tree may change between a check and a use, a descriptor does not. openat2(2) does it in the kernel (5.6);
+where it is missing or forbidden, the same rules are followed here component by component.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import struct
+
+from pycontainer.linux.libc import StrPath, checked, declare, path_bytes, syscall
+
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
+RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x08, 0x10
+_OPEN_HOW = struct.Struct("QQQ")
+_RETRIES = 128
+_MAX_LINKS = 40  # the kernel's own limit
+_PROC_SUPER_MAGIC = 0x9FA0
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_REPORTED = 8
+
+use_openat2 = True  # the tests set it to False; it becomes False by itself where the call is missing or forbidden
+
+_syncfs = declare("syncfs", ctypes.c_int)
+_fstatfs = declare("fstatfs", ctypes.c_int, ctypes.c_void_p)
+
+
+def syncfs(fd: int) -> None:
+    """Write everything that the file system of `fd` holds in memory to its disk. syncfs(2)."""
+    checked(_syncfs(fd), "syncfs")
+
+
+def write_atomically(path: str, data: bytes, *, mode: int = 0o600, dir_fd: int | None = None, sync: bool = True) -> None:
+    """Replace the file `path` so that readers, and a crash, see the old content or the new one, whole.
+
+    The new file belongs to us and has `mode`, whatever the umask; `sync=False` saves the wait for the disk where a
+    loss of power may undo the write. The directory must be our own.
+    """
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=dir_fd)
+    try:
+        os.fchmod(fd, mode)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if sync:
+            os.fsync(fd)
+        os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=dir_fd)
+        raise
+    finally:
+        os.close(fd)
+
+
+def read_bounded(source: StrPath | int, max_bytes: int) -> bytes:
+    """Read a file, or an open descriptor that the caller keeps, to its end; OSError(EFBIG) beyond `max_bytes`."""
+    fd = source if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while len(data) <= max_bytes:
+            part = os.read(fd, max_bytes + 1 - len(data))
+            if not part:
+                return data
+            data += part
+        raise OSError(errno.EFBIG, f"more than {max_bytes} bytes", None if isinstance(source, int) else source)
+    finally:
+        if fd is not source:
+            os.close(fd)
+
+
+# -- look-ups beneath a root ---------------------------------------------------------------------------------------
+
+
+def openat2(dirfd: int, path: StrPath, flags: int, *, resolve: int, mode: int = 0) -> int:
+    """Open `path` relative to `dirfd` as `resolve` (RESOLVE_*) says and return a close-on-exec descriptor. openat2(2).
+
+    EXDEV: it would leave the root, or cross a mount; ELOOP: a link where none is allowed; EAGAIN: renames raced with it,
+    even after many tries. Where the system call is missing or forbidden, RESOLVE_BENEATH or RESOLVE_IN_ROOT must be
+    among the rules, and magic links are never followed.
+    """
+    global use_openat2
+    if use_openat2:
+        try:
+            return _openat2(dirfd, path, flags, resolve, mode)
+        except OSError as error:
+            # A look-up that may not pass fails with EACCES. EPERM is a filter's, or that of a file that is sealed.
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+            if error.errno == errno.ENOSYS:
+                use_openat2 = False
+    return _walk(dirfd, path, flags, resolve, mode)
+
+
+def _openat2(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int) -> int:
+    how = ctypes.create_string_buffer(_OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve), _OPEN_HOW.size)
+    data = ctypes.create_string_buffer(path_bytes(path))
+    for attempt in range(_RETRIES):
+        try:
+            return syscall("openat2", dirfd, ctypes.addressof(data), ctypes.addressof(how), _OPEN_HOW.size, path=path)
+        except BlockingIOError:  # EAGAIN: something was renamed or mounted meanwhile
+            if attempt == _RETRIES - 1:
+                raise
+        except InterruptedError:
+            continue
+    raise OSError(errno.EAGAIN, "openat2: too many interruptions", path)
+
+
+def _walk(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int) -> int:
+    """Do what openat2 does, one component at a time.
+
+    `..` goes back along the directories that were opened, so no rename can lead it above the root.
+    """
+    if not resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT):
+        raise OSError(errno.ENOSYS, "openat2: the fallback knows look-ups beneath a root alone", path)
+    data = path_bytes(path)
+    left = _components(data, path, resolve)
+    if data.endswith(b"/") and not flags & os.O_CREAT:
+        flags |= os.O_DIRECTORY
+    opened = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dirfd)]
+    mount = _mount_id(opened[0]) if resolve & RESOLVE_NO_XDEV else 0
+    links = 0
+    try:
+        while left:
+            name = left.pop()
+            is_last = not left
+            if name == b"..":
+                if len(opened) > 1:
+                    os.close(opened.pop())
+                elif resolve & RESOLVE_BENEATH:
+                    raise OSError(errno.EXDEV, "openat2: '..' leaves the root", path)
+                continue
+            if is_last and flags & os.O_CREAT and flags & os.O_EXCL:
+                return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=opened[-1])
+            try:
+                fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened[-1])
+            except FileNotFoundError:
+                if is_last and flags & os.O_CREAT:
+                    return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=opened[-1])
+                raise
+            opened.append(fd)
+            details = os.fstat(fd)
+            if resolve & RESOLVE_NO_XDEV and _mount_id(fd) != mount:
+                raise OSError(errno.EXDEV, "openat2: a mount is in the way", path)
+            if stat.S_ISLNK(details.st_mode):
+                if is_last and flags & os.O_NOFOLLOW:
+                    if flags & os.O_PATH and not flags & os.O_DIRECTORY:
+                        return opened.pop()
+                    raise OSError(errno.ENOTDIR if flags & os.O_DIRECTORY else errno.ELOOP, "openat2: a link", path)
+                links += 1
+                if resolve & RESOLVE_NO_SYMLINKS or links > _MAX_LINKS or _is_procfs(fd):
+                    raise OSError(errno.ELOOP, "openat2: a link is in the way", path)
+                target = os.readlink(b"", dir_fd=fd)
+                os.close(opened.pop())
+                if target.startswith(b"/"):
+                    for other in opened[1:]:
+                        os.close(other)
+                    del opened[1:]
+                left += _components(target, path, resolve)
+            elif not is_last and not stat.S_ISDIR(details.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "openat2: Not a directory", path)
+        return _reopen(opened, flags, path)
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _components(data: bytes, path: StrPath, resolve: int) -> list[bytes]:
+    """Split a path, last component first; a trailing slash asks for a directory, as `.` does."""
+    if not data:
+        raise FileNotFoundError(errno.ENOENT, "openat2: empty path", path)
+    if data.startswith(b"/") and resolve & RESOLVE_BENEATH:
+        raise OSError(errno.EXDEV, "openat2: an absolute path leaves the root", path)
+    parts = [part for part in data.split(b"/") if part not in (b"", b".")]
+    return parts[::-1]
+
+
+def _is_procfs(fd: int) -> bool:
+    """Tell whether a link lies on a procfs, whose links may be magic."""
+    buffer = ctypes.create_string_buffer(256)
+    checked(_fstatfs(fd, buffer), "fstatfs")
+    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], "little") == _PROC_SUPER_MAGIC
+
+
+def _mount_id(fd: int) -> int:
+    """Return which mount a descriptor lies on: a bind mount of the same file system differs too. proc_pid_fdinfo(5)."""
+    for line in read_bounded(f"/proc/self/fdinfo/{fd}", 1 << 16).splitlines():
+        key, _, value = line.partition(b":")
+        if key == b"mnt_id":
+            return int(value)
+    raise OSError(errno.ENODATA, "fdinfo has no mnt_id", f"/proc/self/fdinfo/{fd}")
+
+
+def _reopen(opened: list[int], flags: int, path: StrPath) -> int:
+    """Turn what the walk ended at into a descriptor with the flags that were asked for."""
+    details = os.fstat(opened[-1])
+    if flags & os.O_DIRECTORY and not stat.S_ISDIR(details.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "openat2: Not a directory", path)
+    if flags & os.O_PATH:
+        return opened.pop()
+    if stat.S_ISDIR(details.st_mode):
+        return os.open(".", flags & ~(os.O_NOFOLLOW | os.O_CREAT) | os.O_CLOEXEC, dir_fd=opened[-1])
+    return os.open(f"/proc/self/fd/{opened[-1]}", flags & ~(os.O_NOFOLLOW | os.O_CREAT) | os.O_CLOEXEC)
+
+
+def open_in_root(root_fd: int, path: StrPath, flags: int) -> int:
+    """Open `path` as a process with its root at `root_fd` would; links and `..` stay inside, magic links are refused."""
+    return openat2(root_fd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def mkdirs_in_root(root_fd: int, path: StrPath, mode: int) -> None:
+    """Make the directories of `path` that are missing, each beneath a descriptor of the one above it.
+
+    Links that are there are followed inside of the root; one that leads nowhere raises FileNotFoundError.
+    """
+    at = b""
+    for part in path_bytes(path).strip(b"/").split(b"/"):
+        parent_fd = open_in_root(root_fd, at or b".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, mode, dir_fd=parent_fd)
+        finally:
+            os.close(parent_fd)
+        at = at + b"/" + part
+
+
+def open_regular_in_root(root_fd: int, path: StrPath, max_bytes: int) -> int:
+    """Open a file of a container for reading; OSError(EINVAL) if it is not regular, or larger than `max_bytes`.
+
+    A fifo in its place is looked at before it is opened: nothing waits for a writer, no device is touched.
+    """
+    looked_fd = open_in_root(root_fd, path, os.O_PATH)
+    try:
+        looked = os.fstat(looked_fd)
+    finally:
+        os.close(looked_fd)
+    _require_small_regular(looked, path, max_bytes)
+    fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _require_small_regular(os.fstat(fd), path, max_bytes)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _require_small_regular(details: os.stat_result, path: StrPath, max_bytes: int) -> None:
+    if not stat.S_ISREG(details.st_mode) or details.st_size > max_bytes:
+        raise OSError(errno.EINVAL, f"not a regular file of at most {max_bytes} bytes", path)
+
+
+# -- removal -------------------------------------------------------------------------------------------------------
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file, a link, or a directory with all that is in it; if it is gone already, that is fine.
+
+    Links are removed, never followed; what is mounted in the tree is left alone, with the directories above it. The
+    path of `path` itself is trusted. Everything that can go goes; then OSError names what is left, with the first reason.
+    """
+    parent, name = os.path.split(path.rstrip("/"))
+    try:
+        parent_fd = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    left: list[tuple[str, OSError]] = []
+    try:
+        _remove(parent_fd, name, left)
+    finally:
+        os.close(parent_fd)
+    if left:
+        shown = ", ".join(f"{'/'.join(filter(None, (parent, inner)))!r}" for inner, _ in left[:_MAX_REPORTED])
+        more = f" and {len(left) - _MAX_REPORTED} more" if len(left) > _MAX_REPORTED else ""
+        first = left[0][1]
+        raise OSError(first.errno, f"{os.strerror(first.errno or 0)}; left: {shown}{more}", path) from first
+
+
+def _remove(parent_fd: int, name: str, left: list[tuple[str, OSError]]) -> None:
+    """Remove `name` of a directory, depth first, with one descriptor open however deep the tree is.
+
+    The way up is `..`, and must lead to the directory that it came from.
+    """
+    inner_names: list[list[str]] = [[name]]
+    way: list[tuple[str, tuple[int, int], int]] = []  # name, inode of the parent, what was left before it was entered
+    fd = os.dup(parent_fd)
+    try:
+        while True:
+            if inner_names[-1]:
+                name = inner_names[-1].pop()
+                try:
+                    inner_fd = _unlink_or_open(fd, name)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    left.append(("/".join((*(step[0] for step in way), name)), error))
+                    continue
+                if inner_fd is not None:
+                    way.append((name, _inode(fd), len(left)))
+                    os.close(fd)
+                    fd = inner_fd
+                    inner_names.append(os.listdir(fd))
+                continue
+            inner_names.pop()
+            if not way:
+                return
+            name, parent_inode, left_before = way.pop()
+            up_fd = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd) if way else os.dup(parent_fd)
+            os.close(fd)
+            fd = up_fd
+            if _inode(fd) != parent_inode:
+                raise OSError(errno.ESTALE, "the tree was moved while it was removed", name)
+            if len(left) == left_before:
+                try:
+                    os.rmdir(name, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    left.append(("/".join((*(step[0] for step in way), name)), error))
+    finally:
+        os.close(fd)
+
+
+def _unlink_or_open(fd: int, name: str) -> int | None:
+    """Remove what is no directory; return a descriptor of what is one, if nothing is mounted on it."""
+    try:
+        os.unlink(name, dir_fd=fd)
+        return None
+    except IsADirectoryError:
+        return openat2(fd, name, _DIR_FLAGS, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+
+
+def _inode(fd: int) -> tuple[int, int]:
+    details = os.fstat(fd)
+    return details.st_dev, details.st_ino

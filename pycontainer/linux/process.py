@@ -1,0 +1,66 @@
+"""Processes: pidfds, file-system ids, a few prctl options. pidfd_open(2), pidfd_send_signal(2), setfsuid(2), prctl(2)."""
+
+import ctypes
+import os
+import signal
+
+from pycontainer.linux.libc import checked, declare, syscall
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+P_PIDFD = 3
+
+_prctl = declare("prctl", ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_setfsuid = declare("setfsuid", ctypes.c_int)
+_setfsgid = declare("setfsgid", ctypes.c_int)
+
+
+def prctl(option: int, value: int = 0, value2: int = 0) -> int:
+    """Call prctl(2)."""
+    return checked(_prctl(option, value, value2, 0, 0), "prctl")
+
+
+def pidfd_send_signal(pidfd: int, signal_number: int) -> None:
+    """Send a signal to exactly the process `pidfd` stands for; ProcessLookupError when it has ended."""
+    signal.pidfd_send_signal(pidfd, signal_number)
+
+
+def pidfd_open(pid: int) -> int:
+    """Return a descriptor of process `pid`, close-on-exec."""
+    return syscall("pidfd_open", pid, 0)
+
+
+def reap(pidfd: int) -> int | None:
+    """Reap the child `pidfd` and return its raw wait status, or None while it runs."""
+    result = os.waitid(P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    if result is None:
+        return None
+    if result.si_code == os.CLD_EXITED:
+        return (result.si_status & 0xFF) << 8
+    return result.si_status | (0x80 if result.si_code == os.CLD_DUMPED else 0)
+
+
+def start_time_ticks(pid: int, procfs_dirfd: int | None = None) -> int:
+    """Return when a process began, in clock ticks since boot: with the pid it identifies the process. proc_pid_stat(5)."""
+    fd = os.open(
+        f"{pid}/stat" if procfs_dirfd is not None else f"/proc/{pid}/stat",
+        os.O_RDONLY | os.O_CLOEXEC,
+        dir_fd=procfs_dirfd,
+    )
+    try:
+        text = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    return int(text.rpartition(b")")[2].split()[19])  # field 22; the command may itself hold ") "
+
+
+def set_fs_ids(uid: int) -> None:
+    """Act on files as `uid`:`uid` from here on; the check is that a second call returns the new id. setfsuid(2)."""
+    _setfsgid(uid)
+    _setfsuid(uid)
+    if _setfsgid(-1) != uid or _setfsuid(-1) != uid:
+        raise PermissionError(1, "setfsuid: the file-system ids did not change")

@@ -1,0 +1,23 @@
+"""Pseudo terminals of a container's own devpts. ioctl_tty(2), devpts in the kernel's filesystems documentation."""
+
+import fcntl
+import os
+import struct
+import termios
+
+TIOCGPTPEER = 0x5441
+TIOCSPTLCK = 0x40045431
+TIOCGPTN = 0x80045430
+
+
+def open_pty(ptmx_fd: int) -> tuple[int, int]:
+    """Unlock the master `ptmx_fd` and return its number and its slave, opened from the master: no path is followed."""
+    fcntl.ioctl(ptmx_fd, TIOCSPTLCK, struct.pack("i", 0))
+    number = struct.unpack("I", fcntl.ioctl(ptmx_fd, TIOCGPTN, b"\0" * 4))[0]
+    slave_fd = fcntl.ioctl(ptmx_fd, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    return number, slave_fd
+
+
+def set_window_size(fd: int, rows: int, columns: int) -> None:
+    """Tell a terminal its size; the foreground job gets SIGWINCH when it changed."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,0 +1,1 @@
+"""What the tests share: worlds, host networks, images, leak snapshots, terminals."""

@@ -1,0 +1,126 @@
+"""What the host holds, as lines of text, so that before and after can be compared exactly. LK-01."""
+
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterable
+
+from pycontainer.paths import DEFAULT_STATE_DIR, HostPaths
+from tests.support.hostns import NetworkNamespace
+from tests.support.world import process_commands
+
+Lines = frozenset[str]
+
+
+def take_snapshot(namespaces: Iterable[tuple[str, NetworkNamespace]] = (), roots: Iterable[str] = ()) -> Lines:
+    """Return everything of ours that the host holds: `namespaces` are private host networks, `roots` are worlds.
+
+    With PYCONTAINER_TEST_WHOLE_HOST set, as tests/run.sh does, the whole machine counts. Without it, others may test on
+    the same machine: processes, mounts, id ranges and cgroups count if they carry the tag of one of `roots`.
+    """
+    roots = list(roots)
+    lines: list[str] = []
+    for collect in (_mounts, _cgroups, _processes, _id_ranges, _loop_devices):
+        lines += collect()
+    if os.environ.get("PYCONTAINER_TEST_WHOLE_HOST"):
+        lines += _network("host", lambda work: work(), [])
+    else:
+        lines = [line for line in lines if any(tag in line for tag in _tags(roots))]
+    for name, namespace in namespaces:
+        lines += _network(name, namespace.call, namespace.argv())
+    for root in roots:
+        lines += _files(root)
+    return frozenset(lines)
+
+
+def difference(before: Lines, after: Lines) -> str:
+    """Return what came and what went, one per line; empty when nothing did."""
+    came = [f"  left behind: {line}" for line in sorted(after - before)]
+    went = [f"  gone:        {line}" for line in sorted(before - after)]
+    return "\n".join(came + went)
+
+
+def check_dev_null() -> None:
+    """Fail if /dev/null is not what it must be: a mistake with it ruins the machine for everybody."""
+    status = os.stat("/dev/null")
+    found = (stat.S_ISCHR(status.st_mode), os.major(status.st_rdev), os.minor(status.st_rdev),
+             stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    assert found == (True, 1, 3, 0o666, 0, 0), f"/dev/null was changed: {found}"
+
+
+def _tags(roots: list[str]) -> list[str]:
+    return [tag for root in roots for tag in (root, HostPaths(root).marker)]
+
+
+def _mounts() -> list[str]:
+    lines = []
+    for pid in ("1", "self"):
+        with open(f"/proc/{pid}/mountinfo") as file:
+            lines += [f"mount of {pid}: {line.split()[4]} {line.split(' - ')[1].split()[0]}" for line in file]
+    return lines
+
+
+def _cgroups() -> list[str]:
+    found = []
+    for path, directories, _ in os.walk("/sys/fs/cgroup"):
+        found += [f"cgroup: {path}/{name}" for name in directories if "pycontainer" in f"{path}/{name}"]
+    return found
+
+
+def _processes() -> list[str]:
+    return [f"process: {pid} {command}" for pid, command in process_commands() if "pycontainer" in command]
+
+
+def _id_ranges() -> list[str]:
+    """Return the claims of all worlds: links that name a container, or files."""
+    directory = f"{DEFAULT_STATE_DIR}/idranges"
+    if not os.path.isdir(directory):
+        return []
+    found = []
+    for entry in os.scandir(directory):
+        if entry.is_symlink():
+            found.append(f"id range: {entry.name} of {os.readlink(entry.path)}")
+        elif entry.is_file() and entry.name != "lock":
+            with open(entry.path, "rb") as file:
+                found.append(f"id range: {entry.name} {file.read(200)!r}")
+    return found
+
+
+def _loop_devices() -> list[str]:
+    found = []
+    for name in os.listdir("/sys/block"):
+        try:
+            with open(f"/sys/block/{name}/loop/backing_file") as file:
+                found.append(f"loop device: {name} {file.read().strip()}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _network(name: str, call: Callable[[Callable[[], list[str]]], list[str]], prefix: list[str]) -> list[str]:
+    links = call(lambda: [link for _, link in socket.if_nameindex()])
+    lines = [f"link in {name}: {link}" for link in links]
+    for table in ("nft list ruleset", "ip rule", "ip route show table all", "ip -6 route show table all"):
+        command = table.split()
+        if shutil.which(command[0]):
+            text = subprocess.run([*prefix, *command], capture_output=True, text=True, check=True).stdout
+            lines += [f"{table} in {name}: {line.strip()}" for line in _steady(text)]
+    return lines
+
+
+def _steady(text: str) -> list[str]:
+    """Return the lines of a listing without what the kernel changes by itself: counts, learnt and link-local routes."""
+    text = re.sub(r"packets \d+ bytes \d+", "packets N", text)
+    own_doing = ("expires", "fe80", "multicast", "anycast")
+    return [line for line in text.splitlines() if line.strip() and not any(word in line for word in own_doing)]
+
+
+def _files(root: str) -> list[str]:
+    found = []
+    for path, directories, files in os.walk(root):
+        if "/.git" not in path:
+            found += [f"file: {path}/{name}" for name in (*directories, *files)]
+    return found
