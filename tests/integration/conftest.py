@@ -1,0 +1,104 @@
+"""Fixtures of the integration tests: worlds, their host network, the image, and the check that nothing leaks."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.hostns import HostNetwork
+from tests.support.images import build_rootfs
+from tests.support.leaks import Lines, check_dev_null, difference, take_snapshot
+from tests.support.poll import SLOWNESS, poll_until
+from tests.support.world import World
+
+IMAGE = "busybox"
+ALL_NEEDED = ("root", "user_namespaces", "overlay", "idmapped_mounts", "veth", "nft", "seccomp")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = os.path.dirname(os.path.abspath(__file__))
+    for item in items:
+        if str(item.path).startswith(here + os.sep):
+            uses_world = {"world", "own_world"} & set(getattr(item, "fixturenames", ()))
+            item.add_marker(pytest.mark.requires(*(ALL_NEEDED if uses_world else ("root",))))
+
+
+@pytest.fixture(scope="session")
+def busybox_rootfs() -> Iterator[str]:
+    """A root file system directory that no test changes."""
+    directory = tempfile.mkdtemp(prefix="pct-image-", dir="/var/tmp")
+    try:
+        yield build_rootfs(f"{directory}/rootfs")
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def host_network() -> Iterator[HostNetwork]:
+    """The private network that stands for the host's in every world."""
+    network = HostNetwork()
+    yield network
+    network.close()
+
+
+def _world(network: HostNetwork, rootfs: str) -> Iterator[World]:
+    """Make a world in which everything that is made once, on first use, has been made."""
+    before = _snapshot(network)
+    world = World(network)
+    try:
+        world.import_image(rootfs, IMAGE)
+        assert world.ok("run", "--rm", "-p", "9999:9", IMAGE, "payload", "out", "warm") == "warm"
+        poll_until(  # the kernel takes namespaces down in its own time, and the link with it
+            lambda: not any(name.startswith(world.paths.interface_prefix) for name in network.inside.links()),
+            what="the link of the first container is gone",
+        )
+        yield world
+        world.close()
+        _check_unchanged(network, before)
+    finally:
+        world.scrub()
+
+
+@pytest.fixture(scope="module")
+def world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
+    """A world with image `busybox`, shared by the tests of a module; each leaves it as it was."""
+    yield from _world(host_network, busybox_rootfs)
+
+
+@pytest.fixture
+def own_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
+    """A world with image `busybox` for one test, which may break it."""
+    yield from _world(host_network, busybox_rootfs)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(request: pytest.FixtureRequest, host_network: HostNetwork) -> Iterator[None]:
+    """Compare the host, and the module's world if the test has one, before and after each test. LK-01."""
+    worlds: list[World] = [request.getfixturevalue("world")] if "world" in request.fixturenames else []
+    before = _snapshot(host_network, *worlds)
+    yield
+    check_dev_null()
+    for world in worlds:
+        world.clear()
+    _check_unchanged(host_network, before, *worlds)
+
+
+def _snapshot(network: HostNetwork, *worlds: World) -> Lines:
+    namespaces = [("the world's host", network.inside), ("outside", network.outside)]
+    return take_snapshot(namespaces, [world.root for world in worlds])
+
+
+def _check_unchanged(network: HostNetwork, before: Lines, *worlds: World) -> None:
+    try:
+        poll_until(
+            lambda: _snapshot(network, *worlds) == before, timeout_seconds=10, interval_seconds=0.1,
+            what="the host is as before",
+        )
+    except AssertionError:
+        pytest.fail(
+            f"the host is not as before, {10 * SLOWNESS:g} s after the test:\n"
+            + difference(before, _snapshot(network, *worlds)),
+            pytrace=False,
+        )
