@@ -1,0 +1,95 @@
+"""The messages of the control socket, and how they travel.
+
+One stream socket. A frame is 4 bytes of big-endian length and as many bytes of UTF-8 JSON; descriptors ride on
+the frame's first byte (SCM_RIGHTS). The client speaks first, any number of requests one after the other:
+
+    client                                        supervisor
+    {"verb": "stop", "args": {...}}        ──▶
+                                           ◀──    {"event": {...}}      none or many, for verbs that stream
+                                           ◀──    {"result": ...}       or {"error": {class, message, hint, ...}}
+
+Closing the socket cancels a request that only waits or streams. Each row of VERBS: what `args` holds, what comes back.
+`container` is always a name, an id, or an unambiguous id prefix. See docs/api.md for the shapes of the results.
+"""
+
+import json
+import socket
+import struct
+
+VERBS: dict[str, str] = {
+    "ping": "{} -> {version, pid, monitor_pid}",
+    "create": "{spec} -> ContainerInfo",
+    "start": "{container, attach: bool, rows, columns} -> ContainerInfo; with attach fd 0 of the frame is the socket",
+    "stop": "{container, timeout_seconds?} -> ContainerInfo",
+    "restart": "{container, timeout_seconds?} -> ContainerInfo",
+    "kill": "{container, signal} -> {}",
+    "rm": "{container, force: bool} -> {}",
+    "list": "{all: bool, filters: {key: [value]}} -> [ContainerInfo]",
+    "inspect": "{container} -> full record",
+    "wait": "{container} -> {exit_code}",
+    "rename": "{container, name} -> ContainerInfo",
+    "exec": "{container, command, env, user, workdir, tty, privileged, rows, columns}, fds: [stdin, stdout, stderr]"
+    " unless tty -> event {started: {pid}} (with tty its frame carries the pty master), then {exit_code}",
+    "attach": "{container} -> {} and fd 0 is the attach socket",
+    "logs": "{container} -> {paths: [oldest..newest], running: bool}; the client reads the files",
+    "stats": "{containers: [..]} -> [Stats]",
+    "top": "{container} -> [{pid, ns_pid, user, cpu_seconds, rss_bytes, command}]",
+    "pause": "{container} -> ContainerInfo",
+    "unpause": "{container} -> ContainerInfo",
+    "cp_from": "{container, path}, fds: [tar_out] -> {left_out: [what and why]}",
+    "cp_to": "{container, path}, fds: [tar_in] -> {left_out: [what and why]}",
+    "events": "{} -> event {time, type, container, ...} ...",
+    "image_list": "{} -> [ImageInfo]",
+    "image_import": "{source, name, config} -> ImageInfo",
+    "image_rm": "{image} -> {}",
+    "network_create": "{name, driver, subnet, subnet6} -> NetworkInfo",
+    "network_list": "{} -> [NetworkInfo]",
+    "network_inspect": "{network} -> NetworkInfo with containers",
+    "network_rm": "{network} -> {}",
+    "network_connect": "{network, container, ip, ip6} -> {}",
+    "network_disconnect": "{network, container} -> {}",
+    "info": "{} -> host and counts",
+    "shutdown": "{} -> {}; ends the supervisor, containers go on",
+}
+
+# The attach socket (SOCK_SEQPACKET) carries packets of at most ATTACH_PACKET_BYTES, the first byte telling what follows:
+ATTACH_STDOUT, ATTACH_STDERR, ATTACH_END = 1, 2, 0  # towards the client; END: all output has been sent
+ATTACH_STDIN, ATTACH_STDIN_END, ATTACH_RESIZE = 3, 4, 5  # towards the container; RESIZE: struct "HH" rows, columns
+ATTACH_PACKET_BYTES = 32768
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+MAX_FRAME_FDS = 4
+_HEADER = struct.Struct(">I")
+
+
+def send_frame(sock: socket.socket, message: object, fds: list[int] | None = None) -> None:
+    """Send one frame on a blocking socket; the caller keeps its descriptors."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    data = _HEADER.pack(len(body)) + body
+    if fds:
+        sent = socket.send_fds(sock, [data], fds)
+        data = data[sent:]
+    sock.sendall(data)
+
+
+def receive_frame(sock: socket.socket) -> tuple[object, list[int]] | None:
+    """Receive one frame from a blocking socket, with the descriptors it carried (now the caller's); None at end of file."""
+    header, fds, _, _ = socket.recv_fds(sock, _HEADER.size, MAX_FRAME_FDS)
+    if not header:
+        return None
+    header += _receive_exactly(sock, _HEADER.size - len(header))
+    (length,) = _HEADER.unpack(header)
+    if length > MAX_FRAME_BYTES:
+        raise ConnectionError(f"frame of {length} bytes, more than {MAX_FRAME_BYTES}")
+    return json.loads(_receive_exactly(sock, length)), fds
+
+
+def _receive_exactly(sock: socket.socket, count: int) -> bytes:
+    parts = []
+    while count:
+        part = sock.recv(min(count, 1 << 20))
+        if not part:
+            raise ConnectionError("connection closed in the middle of a frame")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,176 @@
+"""The settings of a container, declared once: the parser, the help, the options and the docs derive from this table.
+
+A row's default is the model's. `docs/spec.md` is made from it by `spec/reference.py`; a test compares the two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pycontainer.spec import values
+from pycontainer.spec.model import ContainerSpec, Port
+from pycontainer.spec.mounts import LEAST_TMPFS_BYTES, parse_mount, parse_tmpfs, parse_volume
+from pycontainer.spec.ports import parse_ports
+from pycontainer.spec.signals import parse_signal
+from pycontainer.units import parse_bytes, parse_cpus, parse_cpuset, parse_duration_seconds
+
+LEAST_MEMORY_BYTES = 1024 * 1024
+PIDS_MAX = 4_194_304  # PID_MAX_LIMIT of the kernel
+
+
+class Shape(StrEnum):
+    """How a setting is written: one value; a list of items; pairs, as a mapping or as a list of `key=value`."""
+
+    ONE = "one"
+    LIST = "list"
+    PAIRS = "pairs"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting. `parse` takes the value, or one item of a list; `attribute` is where it lands in ContainerSpec.
+
+    `separator` joins key and value when the setting is given as a mapping; `program` marks a list that is one program
+    with its arguments; `collect` turns the parsed items into the attribute.
+    """
+
+    key: str
+    parse: Callable[[object], object]
+    help: str
+    example: str
+    option: str
+    oci: str
+    shape: Shape = Shape.ONE
+    attribute: str = ""
+    unit: str = ""
+    separator: str = ""
+    program: bool = False
+    collect: Callable[[list[Any]], object] = tuple
+
+    @property
+    def target(self) -> str:
+        """The attribute of ContainerSpec that this setting fills."""
+        return self.attribute or self.key
+
+    @property
+    def default(self) -> object:
+        """What holds when the setting is left out."""
+        return getattr(_DEFAULTS, self.target)
+
+
+def _last_of_each(pairs: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Keep the last value of each key, where the key stood first: a later -e overrides an --env-file."""
+    return tuple(dict(pairs).items())
+
+
+def _unique(items: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def _flat(items: list[tuple[Port, ...]]) -> tuple[Port, ...]:
+    return tuple(port for ports in items for port in ports)
+
+
+def _last(items: list[bool]) -> bool:
+    return items[-1] if items else False
+
+
+def _parse_memory(value: object) -> int:
+    return parse_bytes(value, minimum=LEAST_MEMORY_BYTES)
+
+
+def _parse_shm_size(value: object) -> int:
+    return parse_bytes(value, minimum=LEAST_TMPFS_BYTES)
+
+
+_DEFAULTS = ContainerSpec()
+_ONE, _LIST, _PAIRS = Shape.ONE, Shape.LIST, Shape.PAIRS
+
+FIELDS: tuple[Field, ...] = (
+    # what runs
+    Field("name", values.parse_name, "name of the container; made up when left out", "web", "--name", ""),
+    Field("image", values.parse_image, "image to start from; give this or rootfs", "debian-nginx", "IMAGE",
+          "root.path"),
+    Field("rootfs", values.parse_path, "directory of the host to start from; changes go to a layer above it",
+          "/srv/roots/web", "--rootfs", "root.path"),
+    Field("rootfs_writable", values.parse_bool, "write into the rootfs directory itself", "true", "--rootfs DIR:rw",
+          "root.readonly"),
+    Field("entrypoint", values.parse_text,
+          "program that gets the command as its arguments; the image's when left out", '["/usr/sbin/nginx"]',
+          "--entrypoint", "process.args", _LIST, program=True),
+    Field("command", values.parse_text, "command and arguments; the image's when left out",
+          '["nginx", "-g", "daemon off;"]', "CMD...", "process.args", _LIST, program=True),
+    Field("env", values.parse_variable, "environment variables", "{TZ: UTC}", "-e/--env, --env-file", "process.env",
+          _PAIRS, separator="=", collect=_last_of_each),
+    Field("workdir", values.parse_path, "directory the command starts in", "/srv", "-w/--workdir", "process.cwd"),
+    Field("user", values.parse_user, "user, and group, the command runs as: name, uid, name:group or uid:gid",
+          "www-data", "-u/--user", "process.user"),
+    Field("hostname", values.parse_host_name, "host name inside; the container's name when left out", "web",
+          "-h/--hostname", "hostname"),
+    Field("domainname", values.parse_host_name, "NIS domain name inside", "example.org", "--domainname",
+          "domainname"),
+    Field("tty", values.parse_bool, "give the command a terminal", "true", "-t/--tty", "process.terminal"),
+    Field("stdin_open", values.parse_bool, "keep standard input open", "true", "-i/--interactive", ""),
+    Field("auto_remove", values.parse_bool, "delete the container when it has stopped", "true", "--rm", ""),
+    Field("init", values.parse_bool, "run a tiny init as process 1, which reaps orphans", "true", "--init", ""),
+    Field("labels", values.parse_label, "labels, for filters and for people", "{tier: front}", "-l/--label",
+          "annotations", _PAIRS, separator="=", collect=_last_of_each),
+    Field("restart", values.parse_restart, "when to start again: no, on-failure[:N], always, unless-stopped",
+          "on-failure:3", "--restart", ""),
+    Field("stop_signal", parse_signal,
+          "signal that asks the command to end; the image's when left out, else SIGTERM", "SIGQUIT",
+          "--stop-signal", ""),
+    Field("stop_timeout", parse_duration_seconds, "how long stop waits before it kills", "30s", "--stop-timeout",
+          "", attribute="stop_timeout_seconds", unit="duration"),
+    # what it may use
+    Field("memory", _parse_memory, "cap on memory", "200M", "-m/--memory", "linux.resources.memory.limit",
+          attribute="memory_bytes", unit="size"),
+    Field("cpus", parse_cpus, "cap on CPU time, in CPUs", "0.5", "--cpus", "linux.resources.cpu.quota",
+          attribute="cpu_quota_usec", unit="CPUs"),
+    Field("cpuset_cpus", parse_cpuset, "CPUs the container may run on", "0-1,3", "--cpuset-cpus",
+          "linux.resources.cpu.cpus", unit="CPU list"),
+    Field("pids", values.between(1, PIDS_MAX), "cap on processes and threads", "100", "--pids-limit",
+          "linux.resources.pids.limit", attribute="pids_max"),
+    Field("shm_size", _parse_shm_size, "size of /dev/shm", "64M", "--shm-size", "mounts", attribute="shm_bytes",
+          unit="size"),
+    Field("ulimits", values.parse_ulimit, "limits of each process: soft:hard, or one number for both, or unlimited",
+          "{nofile: 1024:2048}", "--ulimit", "process.rlimits", _PAIRS, separator="="),
+    # network
+    Field("networks", values.parse_network, "networks to join, or the word host or none alone", "[default]",
+          "--network", "linux.namespaces", _LIST),
+    Field("ip", values.parse_ip4, "IPv4 address on the one network", "10.88.0.5", "--ip", ""),
+    Field("ip6", values.parse_ip6, "IPv6 address on the one network", "fd00::5", "--ip6", ""),
+    Field("ports", parse_ports,
+          "ports published on the host: [[HOSTIP:][HOSTPORT]:]PORT[/tcp|udp], or a mapping of host port to port",
+          '["8080:80", "127.0.0.1:5353:53/udp"]', "-p/--publish", "", _PAIRS, separator=":", collect=_flat),
+    Field("dns", values.parse_ip, "name servers", "[9.9.9.9]", "--dns", "", _LIST),
+    Field("dns_search", values.parse_domain, "search domains", "[example.org]", "--dns-search", "", _LIST),
+    Field("add_hosts", values.parse_host_entry, "lines for /etc/hosts, name:address", "{db: 10.0.0.7}",
+          "--add-host", "", _PAIRS, separator=":"),
+    # files and devices
+    Field("volumes", parse_volume, "host paths or named volumes: SOURCE:TARGET[:ro]", '["/srv/www:/var/www:ro"]',
+          "-v/--volume", "mounts", _LIST, attribute="mounts"),
+    Field("mounts", parse_mount,
+          "mounts, spelled out: type, source, target, readonly, bind-nonrecursive, tmpfs-size, tmpfs-mode, tmpfs-exec",
+          "[{type: bind, source: /srv/www, target: /var/www}]", "--mount", "mounts", _LIST),
+    Field("tmpfs", parse_tmpfs, "file systems in memory: TARGET[:size=64m,mode=1777,exec,ro]", '["/run:size=64m"]',
+          "--tmpfs", "mounts", _PAIRS, attribute="mounts", separator=":"),
+    Field("read_only", values.parse_bool, "make the root file system read-only", "true", "--read-only",
+          "root.readonly"),
+    Field("devices", values.parse_device, "device nodes of the host: HOST[:INSIDE][:rwm]", '["/dev/fuse"]',
+          "--device", "linux.devices", _LIST),
+    # rights
+    Field("cap_add", values.parse_capability, "capabilities to add, or ALL", "[NET_ADMIN]", "--cap-add",
+          "process.capabilities", _LIST, collect=_unique),
+    Field("cap_drop", values.parse_capability, "capabilities to take away, or ALL", "[ALL]", "--cap-drop",
+          "process.capabilities", _LIST, collect=_unique),
+    Field("privileged", values.parse_bool, "loosen the container's isolation; for trusted software only", "true",
+          "--privileged", ""),
+    Field("security_opt", values.parse_security_option, "no-new-privileges[=true|false]", "[no-new-privileges]",
+          "--security-opt", "process.noNewPrivileges", _LIST, attribute="no_new_privs", collect=_last),
+    Field("sysctls", values.parse_sysctl, "kernel settings of the container's own namespaces",
+          "{net.core.somaxconn: 1024}", "--sysctl", "linux.sysctl", _PAIRS, separator="="),
+)
+
+BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

@@ -1,0 +1,107 @@
+"""The user's wish as frozen dataclasses, after defaults and checks: what `run` and `create` take.
+
+Sizes are bytes, times seconds, no limit is None. `spec/parse.py` makes these from plain data (the form that
+YAML files, the Python API and the socket speak) and back; nothing else builds them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One published port: an empty `host_ip` means all of the host's, v4 and v6; `host_port` 0 asks for a free one."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"  # tcp | udp
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount inside; `source` is an absolute host path (bind), a volume's name (volume) or empty (tmpfs)."""
+
+    type: str  # bind | volume | tmpfs
+    target: str
+    source: str = ""
+    read_only: bool = False
+    size_bytes: int | None = None  # tmpfs
+    mode: int | None = None  # tmpfs
+    exec_allowed: bool = False  # tmpfs; noexec unless asked, as Docker does
+    recursive: bool = True  # bind
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """One resource limit, RLIM_INFINITY is None."""
+
+    name: str  # nofile, nproc, core ... without RLIMIT_
+    soft: int | None
+    hard: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A host device node granted to the container."""
+
+    host_path: str
+    container_path: str
+    access: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When to start again: no | on-failure | always | unless-stopped; `max_retries` 0 means without end."""
+
+    name: str = "no"
+    max_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything that was asked of one container."""
+
+    name: str = ""  # empty: the supervisor makes one up
+    image: str = ""  # exactly one of image and rootfs
+    rootfs: str = ""  # absolute host directory
+    rootfs_writable: bool = False
+    entrypoint: tuple[str, ...] | None = None  # None: the image's
+    command: tuple[str, ...] = ()  # empty: the image's
+    env: tuple[tuple[str, str], ...] = ()
+    workdir: str = ""
+    user: str = ""  # name, uid, name:group, uid:gid
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    auto_remove: bool = False
+    init: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    restart: RestartPolicy = RestartPolicy()
+    stop_signal: str = ""  # empty: the image's, else SIGTERM
+    stop_timeout_seconds: int = 10
+
+    memory_bytes: int | None = None
+    cpu_quota_usec: int | None = None  # per cpu_period_usec; --cpus 0.5 is 50000 of 100000
+    cpu_period_usec: int = 100_000
+    cpuset_cpus: str = ""  # canonical list format, "0-1,3"
+    pids_max: int | None = 2048
+    shm_bytes: int = 64 * 1024 * 1024
+    ulimits: tuple[Ulimit, ...] = ()
+
+    networks: tuple[str, ...] = ("default",)  # names; "host" or "none" stand alone
+    ip: str = ""
+    ip6: str = ""
+    ports: tuple[Port, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    add_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
+
+    mounts: tuple[Mount, ...] = ()
+    read_only: bool = False
+    devices: tuple[Device, ...] = ()
+    cap_add: tuple[str, ...] = ()  # canonical, "CAP_NET_ADMIN"; "ALL"
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privs: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,341 @@
+"""One value of the user's each: plain data in, the model's value out, InvalidInput when it makes no sense.
+
+Text may be given as a whole number where that loses nothing (`user: 1000`, `command: [sleep, 10]`). What the
+kernel would cut at NUL or a file of ours would split at a newline is refused here.
+"""
+
+import os
+import re
+from collections.abc import Callable
+
+from pycontainer.errors import InvalidInput
+from pycontainer.spec.model import Device, RestartPolicy, Ulimit
+from pycontainer.spec.names import check_image, check_name
+from pycontainer.spec.problems import did_you_mean
+from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_count, shown
+
+CAPABILITIES = (  # <linux/capability.h>, as in linux/capabilities.py, which this layer may not import; a test compares
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
+    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
+    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+)
+
+# What the kernel keeps per IPC namespace; beside these there are `net.*` and `fs.mqueue.*`
+IPC_SYSCTLS = (
+    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
+    "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
+)
+OWN_SETTING_SYSCTLS = {"kernel.hostname": "hostname", "kernel.domainname": "domainname"}
+
+MAX_STRING_BYTES = 128 * 1024 - 1  # one argument or variable, with its NUL: MAX_ARG_STRLEN
+MAX_PATH_BYTES = 4095  # PATH_MAX holds the NUL
+MAX_COMPONENT_BYTES = 255
+MAX_HOST_NAME = 63  # the kernel's limit is 64, a DNS label's 63
+MAX_CONTAINER_ID_NUMBER = 65535  # each container maps 65536 ids
+
+_HOST_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*", re.ASCII)
+_DNS_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*\.?", re.ASCII)
+_USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", re.ASCII)
+_SYSCTL = re.compile(r"[a-z0-9_]+(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
+_ACCESS = re.compile(r"r?w?m?", re.ASCII)
+
+
+def parse_text(value: object) -> str:
+    """Return text, or the digits of a whole number; it holds no NUL and fits one argument of a program."""
+    if isinstance(value, bool):
+        raise InvalidInput(f"{str(value).lower()} is true or false where text is wanted", hint="quote the value")
+    if isinstance(value, int) and value.bit_length() <= 128:
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidInput(f"{shown(value)} is not text", hint="quote the value")
+    if "\0" in value:
+        raise InvalidInput(f"{shown(value)} holds a NUL byte")
+    try:
+        size = len(os.fsencode(value))
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{shown(value)} cannot be encoded") from None
+    if size > MAX_STRING_BYTES:
+        raise InvalidInput(f"the text has {size} bytes, more than {MAX_STRING_BYTES}")
+    return value
+
+
+def parse_word(value: object) -> str:
+    """Return text that is not empty and prints: no control characters."""
+    text = parse_text(value)
+    if not text:
+        raise InvalidInput("the value is empty", hint="leave the setting out for its default")
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise InvalidInput(f"{shown(text)} holds a control character")
+    return text
+
+
+def parse_bool(value: object) -> bool:
+    """Return true or false; the words `true` and `false` are taken too, `yes` and 1 are not."""
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise InvalidInput(f"{shown(value)} is not true or false", hint="write true or false")
+
+
+def parse_choice(value: object, choices: tuple[str, ...], kind: str) -> str:
+    """Return `value` if it is one of `choices`."""
+    text = parse_word(value)
+    if text not in choices:
+        raise InvalidInput(
+            f"{shown(text)} is not a {kind}{did_you_mean(text, choices)}", hint=f"write one of {', '.join(choices)}"
+        )
+    return text
+
+
+def parse_path(value: object) -> str:
+    """Return an absolute path without `.`, repeated or trailing slashes; `..` is refused, links are not looked at."""
+    text = parse_word(value)
+    if not text.startswith("/"):
+        raise InvalidInput(f"{shown(text)} is not an absolute path", hint="write a path that begins with '/'")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise InvalidInput(f"{shown(text)} holds '..'", hint="write the path without '..'")
+    if any(len(os.fsencode(part)) > MAX_COMPONENT_BYTES for part in parts):
+        raise InvalidInput(f"{shown(text)} has a component of more than {MAX_COMPONENT_BYTES} bytes")
+    path = "/" + "/".join(parts)
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise InvalidInput(f"the path has more than {MAX_PATH_BYTES} bytes")
+    return path
+
+
+def parse_target(value: object) -> str:
+    """Return a path inside at which something may be mounted: not /, /dev, nor anything of /proc and /sys."""
+    path = parse_path(value)
+    if path in ("/", "/dev") or path.split("/")[1] in ("proc", "sys"):
+        raise InvalidInput(f"nothing may be mounted at {path!r}", hint="/, /dev, /proc and /sys are the runtime's own")
+    return path
+
+
+def parse_host_name(value: object) -> str:
+    """Return a host name of at most 63 characters. RFC 1123: letters, digits, dashes inside, dots between labels."""
+    text = parse_word(value)
+    if len(text) > MAX_HOST_NAME or not _HOST_NAME.fullmatch(text):
+        raise InvalidInput(
+            f"{shown(text)} is not a host name",
+            hint=f"use up to {MAX_HOST_NAME} letters, digits and '-', with '.' between labels",
+        )
+    return text
+
+
+def parse_domain(value: object) -> str:
+    """Return a DNS name of at most 253 characters; underscores are common in it."""
+    text = parse_word(value)
+    if len(text) > 253 or not _DNS_NAME.fullmatch(text):
+        raise InvalidInput(f"{shown(text)} is not a domain name", hint="write a name such as example.org")
+    return text
+
+
+def parse_ip(value: object) -> str:
+    """Return an IPv4 or IPv6 address in its canonical form, without a zone."""
+    return _parse_address(value, 0)
+
+
+def parse_ip4(value: object) -> str:
+    """Return an IPv4 address."""
+    return _parse_address(value, 4)
+
+
+def parse_ip6(value: object) -> str:
+    """Return an IPv6 address in its canonical form, without a zone."""
+    return _parse_address(value, 6)
+
+
+def _parse_address(value: object, version: int) -> str:
+    import ipaddress  # 3 ms, and only where an address is given
+
+    kind = {0: "IP", 4: "IPv4", 6: "IPv6"}[version]
+    hint = f"write an address such as {'fd00::5' if version == 6 else '10.0.0.5'}"
+    text = parse_word(value) if isinstance(value, str) else shown(value)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidInput(f"{shown(text)} is not an {kind} address", hint=hint) from None
+    if "%" in text or (version and address.version != version):
+        raise InvalidInput(f"{shown(text)} is not an {kind} address", hint=hint)
+    return str(address)
+
+
+def parse_user(value: object) -> str:
+    """Return `name`, `uid`, `name:group` or `uid:gid`; ids are decimal and lie within the container's 65536."""
+    text = parse_word(value)
+    hint = f"write name, uid, name:group or uid:gid; ids go from 0 to {MAX_CONTAINER_ID_NUMBER}"
+    parts = text.split(":")
+    if len(parts) > 2:
+        raise InvalidInput(f"{shown(text)} is not a user", hint=hint)
+    for part in parts:
+        if part.isascii() and part.isdigit():
+            if len(part) > 1 and part[0] == "0":
+                raise InvalidInput(f"{shown(text)} is not a user: id {part} begins with a zero", hint=hint)
+            if len(part) > 5 or int(part) > MAX_CONTAINER_ID_NUMBER:
+                raise InvalidInput(f"{shown(text)} is not a user: id {part} is out of range", hint=hint)
+        elif not _USER_NAME.fullmatch(part):
+            raise InvalidInput(f"{shown(text)} is not a user", hint=hint)
+    return text
+
+
+def parse_variable(value: object) -> tuple[str, str]:
+    """Return `NAME=value` as a pair; the value may be empty or hold further `=`."""
+    text = parse_text(value)
+    name, separator, content = text.partition("=")
+    if not separator:
+        raise InvalidInput(f"{shown(text)} has no value", hint="write NAME=value")
+    if not name:
+        raise InvalidInput(f"{shown(text)} has no name before '='", hint="write NAME=value")
+    if any(character.isspace() or ord(character) < 32 for character in name):
+        raise InvalidInput(f"{shown(name)} holds a blank", hint="write NAME=value")
+    return name, content
+
+
+def parse_label(value: object) -> tuple[str, str]:
+    """Return `key=value` as a pair; `key` alone has an empty value."""
+    key, _, content = parse_text(value).partition("=")
+    if not key or any(character.isspace() or ord(character) < 32 for character in key):
+        raise InvalidInput(f"{shown(value)} has no proper key", hint="write key=value")
+    return key, content
+
+
+def parse_sysctl(value: object) -> tuple[str, str]:
+    """Return `key=value` of a kernel setting that belongs to the container's own namespaces."""
+    key, separator, content = parse_text(value).partition("=")
+    if not separator or not content:
+        raise InvalidInput(f"{shown(value)} has no value", hint="write key=value")
+    if key in OWN_SETTING_SYSCTLS:
+        raise InvalidInput(f"sysctl {key!r} has a setting of its own", hint=f"use {OWN_SETTING_SYSCTLS[key]}")
+    if not _SYSCTL.fullmatch(key):
+        raise InvalidInput(f"{shown(key)} is not a sysctl key", hint="write it with dots, such as net.core.somaxconn")
+    if key not in IPC_SYSCTLS and not key.startswith(("net.", "fs.mqueue.")):
+        hint = f"allowed are net.*, fs.mqueue.*, {', '.join(IPC_SYSCTLS)}"
+        raise InvalidInput(
+            f"sysctl {key!r} is the whole host's, not a container's{did_you_mean(key, IPC_SYSCTLS)}", hint=hint
+        )
+    if len(content) > 256 or not content.isascii() or not content.replace("\t", " ").isprintable():
+        raise InvalidInput(f"sysctl {key!r}: {shown(content)} is not one line of ASCII text")
+    return key, content
+
+
+def parse_host_entry(value: object) -> tuple[str, str]:
+    """Return `name:address`, a line of /etc/hosts, as a pair; an IPv6 address may stand in brackets."""
+    name, separator, address = parse_word(value).partition(":")
+    if not separator:
+        raise InvalidInput(f"{shown(value)} has no address", hint="write name:address")
+    if address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    return parse_domain(name), parse_ip(address)
+
+
+def parse_capability(value: object) -> str:
+    """Return the kernel's name of a capability, `CAP_NET_ADMIN` for `net_admin`; or `ALL`."""
+    text = parse_word(value)
+    name = text.upper() if text.isascii() else text
+    if name == "ALL":
+        return name
+    name = name if name.startswith("CAP_") else f"CAP_{name}"
+    if name not in CAPABILITIES:
+        raise InvalidInput(
+            f"{shown(text)} is not a capability{did_you_mean(name, CAPABILITIES, prefix='CAP_')}",
+            hint="see capabilities(7), or write ALL",
+        )
+    return name
+
+
+def parse_security_option(value: object) -> bool:
+    """Return whether `no-new-privileges[=true|false]` is on; no other security option exists yet."""
+    text = parse_word(value)
+    name, separator, content = text.partition("=")
+    if ":" in name and not separator:  # the old spelling, no-new-privileges:true
+        name, separator, content = text.partition(":")
+    if name != "no-new-privileges":
+        raise InvalidInput(f"security option {shown(text)} is not supported", hint="supported: no-new-privileges")
+    return parse_bool(content) if separator else True
+
+
+def parse_restart(value: object) -> RestartPolicy:
+    """Return a restart policy: no, always, unless-stopped, on-failure, or on-failure:N for at most N times."""
+    names = ("no", "always", "unless-stopped", "on-failure")
+    if isinstance(value, bool):
+        raise InvalidInput(f"{str(value).lower()} is not a restart policy", hint="write one of " + ", ".join(names))
+    text = parse_word(value)
+    name, separator, retries = text.partition(":")
+    name = parse_choice(name, names, "restart policy")
+    if not separator:
+        return RestartPolicy(name)
+    if name != "on-failure":
+        raise InvalidInput(f"restart policy {name!r} takes no count", hint="write on-failure:N, or the policy alone")
+    return RestartPolicy(name, parse_count(retries, maximum=1_000_000))
+
+
+def parse_ulimit(value: object) -> Ulimit:
+    """Return `name=soft[:hard]`; one number is both, `unlimited` is no limit. getrlimit(2)"""
+    text = parse_word(value)
+    name, separator, limits = text.partition("=")
+    if name not in RLIMIT_NAMES:
+        raise InvalidInput(
+            f"{shown(name)} is not a ulimit{did_you_mean(name, RLIMIT_NAMES)}",
+            hint=f"the names are {', '.join(RLIMIT_NAMES)}",
+        )
+    soft, colon, hard = limits.partition(":")
+    if not separator or not soft or (colon and not hard):
+        raise InvalidInput(f"{shown(text)} has no limit", hint=f"write {name}=SOFT:HARD or {name}=BOTH")
+    parsed = _parse_rlimit(soft)
+    return Ulimit(name, parsed, _parse_rlimit(hard) if colon else parsed)
+
+
+def _parse_rlimit(text: str) -> int | None:
+    if text == "unlimited":
+        return None
+    if text == "-1":
+        raise InvalidInput("'-1' is not a limit", hint="write unlimited")
+    return parse_count(text, minimum=0, maximum=MAX_INTEGER - 1)
+
+
+def parse_device(value: object) -> Device:
+    """Return `host[:inside][:rwm]`: a device node of the host, its path inside (the same) and the access (all)."""
+    text = parse_word(value)
+    hint = "write /dev/name, /dev/name:/dev/inside or /dev/name:/dev/inside:rwm"
+    host, *rest = text.split(":")
+    access = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
+    if len(rest) > 1:
+        raise InvalidInput(f"{shown(text)} is not a device", hint=hint)
+    if not access or not _ACCESS.fullmatch(access):
+        raise InvalidInput(
+            f"{shown(text)} is not a device: {access!r} is not made of r, w and m, in this order", hint=hint
+        )
+    host = parse_path(host)
+    return Device(host, parse_target(rest[0]) if rest else parse_target(host), access)
+
+
+def parse_name(value: object) -> str:
+    """Return a container's name."""
+    return check_name(_text_of_number(value))
+
+
+def parse_image(value: object) -> str:
+    """Return an image's name, in form."""
+    return check_image(_text_of_number(value))
+
+
+def parse_network(value: object) -> str:
+    """Return a network's name, or one of the words `host` and `none`."""
+    return check_name(_text_of_number(value), "network")
+
+
+def _text_of_number(value: object) -> object:
+    """Return the text that a name of digits only was before YAML took it for a number."""
+    return parse_text(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def between(minimum: int, maximum: int) -> Callable[[object], int]:
+    """Return a parser of whole numbers in a range."""
+    return lambda value: parse_count(value, minimum=minimum, maximum=maximum)

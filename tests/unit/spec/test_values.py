@@ -1,0 +1,232 @@
+"""The parsers of single values: what they return, and what they say when they refuse."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycontainer.errors import InvalidInput
+from pycontainer.linux import capabilities
+from pycontainer.spec import values
+from pycontainer.spec.model import Device, RestartPolicy, Ulimit
+
+Parser = Callable[[object], object]
+
+
+def test_the_capabilities_are_the_ones_of_the_linux_layer() -> None:
+    assert values.CAPABILITIES == capabilities.NAMES
+    assert len(values.CAPABILITIES) == 41
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "expected"),
+    [
+        (values.parse_text, "", ""),
+        (values.parse_text, 10, "10"),
+        (values.parse_text, "\udcff", "\udcff"),  # a byte that is not UTF-8, as os.fsdecode gives it
+        (values.parse_text, "x" * 131071, "x" * 131071),
+        (values.parse_word, "a b", "a b"),
+        (values.parse_bool, True, True),
+        (values.parse_bool, "false", False),
+        (values.parse_path, "/", "/"),
+        (values.parse_path, "//a/./b//", "/a/b"),
+        (values.parse_path, "/a/..b/c..", "/a/..b/c.."),
+        (values.parse_target, "/dev/shm", "/dev/shm"),
+        (values.parse_target, "/process", "/process"),
+        (values.parse_host_name, "web", "web"),
+        (values.parse_host_name, "web-1.example.org", "web-1.example.org"),
+        (values.parse_host_name, "a" * 63, "a" * 63),
+        (values.parse_host_name, 5, "5"),
+        (values.parse_domain, "_dmarc.example.org.", "_dmarc.example.org."),
+        (values.parse_ip, "9.9.9.9", "9.9.9.9"),
+        (values.parse_ip, "FD00:0:0::5", "fd00::5"),
+        (values.parse_ip4, "10.0.0.5", "10.0.0.5"),
+        (values.parse_ip6, "fd00::5", "fd00::5"),
+        (values.parse_user, "www-data", "www-data"),
+        (values.parse_user, 1000, "1000"),
+        (values.parse_user, "0:65535", "0:65535"),
+        (values.parse_user, "web:users", "web:users"),
+        (values.parse_user, "machine$", "machine$"),
+        (values.parse_variable, "A=1", ("A", "1")),
+        (values.parse_variable, "A=", ("A", "")),
+        (values.parse_variable, "A=b=c\nd", ("A", "b=c\nd")),
+        (values.parse_label, "tier=front", ("tier", "front")),
+        (values.parse_label, "flag", ("flag", "")),
+        (values.parse_sysctl, "net.core.somaxconn=1024", ("net.core.somaxconn", "1024")),
+        (values.parse_sysctl, "kernel.sem=250 32000\t32 128", ("kernel.sem", "250 32000\t32 128")),
+        (values.parse_sysctl, "fs.mqueue.msg_max=20", ("fs.mqueue.msg_max", "20")),
+        (values.parse_host_entry, "db:10.0.0.7", ("db", "10.0.0.7")),
+        (values.parse_host_entry, "db:fd00::7", ("db", "fd00::7")),
+        (values.parse_host_entry, "db:[fd00::7]", ("db", "fd00::7")),
+        (values.parse_capability, "net_admin", "CAP_NET_ADMIN"),
+        (values.parse_capability, "CAP_NET_ADMIN", "CAP_NET_ADMIN"),
+        (values.parse_capability, "all", "ALL"),
+        (values.parse_security_option, "no-new-privileges", True),
+        (values.parse_security_option, "no-new-privileges=false", False),
+        (values.parse_security_option, "no-new-privileges:true", True),
+        (values.parse_restart, "no", RestartPolicy("no")),
+        (values.parse_restart, "always", RestartPolicy("always")),
+        (values.parse_restart, "on-failure", RestartPolicy("on-failure", 0)),
+        (values.parse_restart, "on-failure:3", RestartPolicy("on-failure", 3)),
+        (values.parse_ulimit, "nofile=1024:2048", Ulimit("nofile", 1024, 2048)),
+        (values.parse_ulimit, "core=0", Ulimit("core", 0, 0)),
+        (values.parse_ulimit, "memlock=64:unlimited", Ulimit("memlock", 64, None)),
+        (values.parse_ulimit, "nproc=unlimited", Ulimit("nproc", None, None)),
+        (values.parse_device, "/dev/fuse", Device("/dev/fuse", "/dev/fuse", "rwm")),
+        (values.parse_device, "/dev/fuse:rw", Device("/dev/fuse", "/dev/fuse", "rw")),
+        (values.parse_device, "/dev/sda:/dev/xvda", Device("/dev/sda", "/dev/xvda", "rwm")),
+        (values.parse_device, "/dev/sda:/dev/xvda:r", Device("/dev/sda", "/dev/xvda", "r")),
+        (values.parse_network, "host", "host"),
+        (values.parse_network, 7, "7"),
+        (values.parse_name, 7, "7"),
+        (values.parse_image, "debian:12", "debian:12"),
+        (values.between(1, 9), "9", 9),
+    ],
+)
+def test_values(parse: Parser, value: object, expected: object) -> None:
+    assert parse(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "message"),
+    [
+        (values.parse_text, "a\0b", "'a\\x00b' holds a NUL byte"),
+        (values.parse_text, "\ud800", "'\\ud800' cannot be encoded"),
+        (values.parse_text, "x" * 131072, "the text has 131072 bytes, more than 131071"),
+        (values.parse_text, None, "None is not text"),
+        (values.parse_text, 1.5, "1.5 is not text"),
+        (values.parse_text, False, "false is true or false where text is wanted"),
+        (values.parse_word, "", "the value is empty"),
+        (values.parse_word, "a\x7f", "'a\\x7f' holds a control character"),
+        (values.parse_bool, "yes", "'yes' is not true or false"),
+        (values.parse_bool, 1, "1 is not true or false"),
+        (values.parse_bool, "True", "'True' is not true or false"),
+        (values.parse_path, "a/b", "'a/b' is not an absolute path"),
+        (values.parse_path, "/a/../b", "'/a/../b' holds '..'"),
+        (values.parse_path, "/a\nb", "'/a\\nb' holds a control character"),
+        (values.parse_path, "/a\0b", "'/a\\x00b' holds a NUL byte"),
+        (values.parse_host_name, "a" * 64, f"'{'a' * 64}' is not a host name"),
+        (values.parse_host_name, "-a", "'-a' is not a host name"),
+        (values.parse_host_name, "a-", "'a-' is not a host name"),
+        (values.parse_host_name, "a..b", "'a..b' is not a host name"),
+        (values.parse_host_name, "a_b", "'a_b' is not a host name"),
+        (values.parse_host_name, "web\n", "'web\\n' holds a control character"),
+        (values.parse_host_name, "w\u00e9b", "'w\u00e9b' is not a host name"),
+        (values.parse_domain, "a b", "'a b' is not a domain name"),
+        (values.parse_domain, "a." * 127, f"'{'a.' * 37}a...' is not a domain name"),
+        (values.parse_ip, "localhost", "'localhost' is not an IP address"),
+        (values.parse_ip, "010.0.0.1", "'010.0.0.1' is not an IP address"),
+        (values.parse_ip, "fe80::1%eth0", "'fe80::1%eth0' is not an IP address"),
+        (values.parse_ip, 2130706433, "'2130706433' is not an IP address"),
+        (values.parse_ip, "\u0661.1.1.1", "'\u0661.1.1.1' is not an IP address"),
+        (values.parse_ip4, "fd00::5", "'fd00::5' is not an IPv4 address"),
+        (values.parse_ip6, "10.0.0.5", "'10.0.0.5' is not an IPv6 address"),
+        (values.parse_user, "", "the value is empty"),
+        (values.parse_user, ":", "':' is not a user"),
+        (values.parse_user, "a:", "'a:' is not a user"),
+        (values.parse_user, "a:b:c", "'a:b:c' is not a user"),
+        (values.parse_user, "65536", "'65536' is not a user: id 65536 is out of range"),
+        (values.parse_user, "4294967295", "'4294967295' is not a user: id 4294967295 is out of range"),
+        (values.parse_user, -1, "'-1' is not a user"),
+        (values.parse_user, "01", "'01' is not a user: id 01 begins with a zero"),
+        (values.parse_user, "1_0", "'1_0' is not a user"),
+        (values.parse_user, "\u0661", "'\u0661' is not a user"),
+        (values.parse_user, "0\n", "'0\\n' holds a control character"),
+        (values.parse_variable, "A", "'A' has no value"),
+        (values.parse_variable, "=1", "'=1' has no name before '='"),
+        (values.parse_variable, "A B=1", "'A B' holds a blank"),
+        (values.parse_variable, "A\0=1", "'A\\x00=1' holds a NUL byte"),
+        (values.parse_label, "=x", "'=x' has no proper key"),
+        (values.parse_sysctl, "net.core.somaxconn", "'net.core.somaxconn' has no value"),
+        (values.parse_sysctl, "net.core.somaxconn=", "'net.core.somaxconn=' has no value"),
+        (values.parse_sysctl, "kernel.hostname=x", "sysctl 'kernel.hostname' has a setting of its own"),
+        (
+            values.parse_sysctl,
+            "kernel.core_pattern=|/x",
+            "sysctl 'kernel.core_pattern' is the whole host's, not a container's",
+        ),
+        (
+            values.parse_sysctl,
+            "kernel.shmmaxx=1",
+            "sysctl 'kernel.shmmaxx' is the whole host's, not a container's, did you mean 'kernel.shmmax'?",
+        ),
+        (
+            values.parse_sysctl,
+            "vm.overcommit_memory=1",
+            "sysctl 'vm.overcommit_memory' is the whole host's, not a container's",
+        ),
+        (values.parse_sysctl, "net/ipv4/ip_forward=1", "'net/ipv4/ip_forward' is not a sysctl key"),
+        (values.parse_sysctl, "net..x=1", "'net..x' is not a sysctl key"),
+        (values.parse_sysctl, "net.../kernel.x=1", "'net.../kernel.x' is not a sysctl key"),
+        (values.parse_sysctl, "net.x=1\n2", "sysctl 'net.x': '1\\n2' is not one line of ASCII text"),
+        (values.parse_host_entry, "db", "'db' has no address"),
+        (values.parse_host_entry, "db:host-gateway", "'host-gateway' is not an IP address"),
+        (values.parse_host_entry, "d b:10.0.0.1", "'d b' is not a domain name"),
+        (
+            values.parse_host_entry,
+            "db:10.0.0.1\n1.1.1.1 bank",
+            "'db:10.0.0.1\\n1.1.1.1 bank' holds a control character",
+        ),
+        (values.parse_capability, "net_amdin", "'net_amdin' is not a capability, did you mean 'CAP_NET_ADMIN'?"),
+        (values.parse_capability, "CAP_ALL", "'CAP_ALL' is not a capability"),
+        (values.parse_capability, "", "the value is empty"),
+        (values.parse_security_option, "seccomp=unconfined", "security option 'seccomp=unconfined' is not supported"),
+        (values.parse_security_option, "apparmor:x", "security option 'apparmor:x' is not supported"),
+        (values.parse_security_option, "no-new-privileges=1", "'1' is not true or false"),
+        (values.parse_security_option, "no-new-privileges=", "'' is not true or false"),
+        (values.parse_restart, "sometimes", "'sometimes' is not a restart policy"),
+        (values.parse_restart, "alwys", "'alwys' is not a restart policy, did you mean 'always'?"),
+        (values.parse_restart, "always:3", "restart policy 'always' takes no count"),
+        (values.parse_restart, "on-failure:", "'' is not a whole number"),
+        (values.parse_restart, "on-failure:0", "0 is out of range"),
+        (values.parse_restart, False, "false is not a restart policy"),
+        (values.parse_ulimit, "nofiles=1", "'nofiles' is not a ulimit, did you mean 'nofile'?"),
+        (values.parse_ulimit, "nofile", "'nofile' has no limit"),
+        (values.parse_ulimit, "nofile=", "'nofile=' has no limit"),
+        (values.parse_ulimit, "nofile=1:", "'nofile=1:' has no limit"),
+        (values.parse_ulimit, "nofile=-1", "'-1' is not a limit"),
+        (values.parse_ulimit, "nofile=1k", "'1k' is not a whole number"),
+        (values.parse_ulimit, "nofile=1:2:3", "'2:3' is not a whole number"),
+        (values.parse_ulimit, "nofile=9223372036854775807", "9223372036854775807 is out of range"),
+        (values.parse_device, "fuse", "'fuse' is not an absolute path"),
+        (
+            values.parse_device,
+            "/dev/fuse:x",
+            "'/dev/fuse:x' is not a device: 'x' is not made of r, w and m, in this order",
+        ),
+        (
+            values.parse_device,
+            "/dev/fuse:",
+            "'/dev/fuse:' is not a device: '' is not made of r, w and m, in this order",
+        ),
+        (values.parse_device, "/dev/a:/dev/b:/dev/c", "'/dev/a:/dev/b:/dev/c' is not a device"),
+        (values.parse_device, "/dev/a:/proc/b", "nothing may be mounted at '/proc/b'"),
+        (values.parse_network, "a/b", "'a/b' is not a network name"),
+        (values.parse_name, True, "True is not a container name"),
+        (values.between(1, 9), "10", "10 is out of range"),
+    ],
+)
+def test_refusals(parse: Parser, value: object, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse(value)
+    assert caught.value.message == message
+
+
+@given(st.text(max_size=30))
+def test_any_path_is_normal_or_invalid_input(text: str) -> None:
+    try:
+        path = values.parse_path(f"/{text}")
+    except InvalidInput:
+        return
+    assert path == "/" or not {"", ".", ".."} & set(path[1:].split("/"))
+    assert values.parse_path(path) == path
+
+
+@given(st.text("abnet./=0 \n", max_size=20))
+def test_no_sysctl_key_leads_elsewhere(text: str) -> None:
+    try:
+        key, value = values.parse_sysctl(f"net.{text}")
+    except InvalidInput:
+        return
+    assert "/" not in key and ".." not in key and "\n" not in value
