@@ -1,0 +1,1 @@
+"""The two halves of a start, as plans, and their executors."""

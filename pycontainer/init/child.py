@@ -1,0 +1,241 @@
+"""The rows of the child's half, in the order that is the security.
+
+A container's first process                       A process that joins (exec)
+    bridge   die with the monitor until released      bridge   the same, but stays host root
+    lock     unshare the mounts: they lock            join     non-dumpable, then all namespaces, root inside
+    pivot    own root, old root gone                  ─
+    identity hostname                                 ─
+    finish   workdir made, rlimits, bounding set, ids, capabilities, no_new_privs, descriptors, cwd, execve
+
+`bridge` rows run in the forked copy of the monitor, all others in the sealed program. Descriptors are renumbered by the
+bridge: 0-2 the standard streams, REPORT_FD for failures, JOIN_FD the pidfd of the container that `join` enters.
+"""
+
+import struct
+
+from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Argument, Table
+from pycontainer.linux.capabilities import NAMES, pack_sets
+from pycontainer.linux.libc import syscall_number
+from pycontainer.linux.mounts import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MNT_DETACH,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+)
+from pycontainer.linux.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+from pycontainer.linux.process import (
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+)
+
+REPORT_FD = 3
+JOIN_FD = 4
+FIRST_FREE_FD = 10  # the monitor keeps its own descriptors from here up, so that the bridge's dup3 hits none of them
+_SIGKILL = 9
+_IGNORED = (1, 2, 13, 15, 25)  # SIGHUP SIGINT SIGPIPE SIGTERM SIGXFSZ
+_SIG_SETMASK = 2
+_RLIMIT_NOFILE = 7
+_CLOSE_RANGE_CLOEXEC = 4
+_F_SETFD, _FD_CLOEXEC = 2, 1
+_TIOCSCTTY = 0x540E
+_O_RDWR, _O_NOCTTY = 2, 0o400
+_ALL_ONES = 0xFFFFFFFF
+
+
+class Finish:
+    """What the last rows need: who the program is, what it may do, and what is executed."""
+
+    __slots__ = (
+        "argv",
+        "capabilities",
+        "console",
+        "environment",
+        "executables",
+        "gid",
+        "groups",
+        "make_workdir",
+        "no_new_privs",
+        "reaper",
+        "rlimits",
+        "tty",
+        "uid",
+        "umask",
+        "workdir",
+    )
+
+    def __init__(
+        self,
+        *,
+        argv: list[bytes],
+        executables: list[bytes],
+        environment: list[bytes],
+        workdir: str,
+        uid: int,
+        gid: int,
+        groups: list[int],
+        capabilities: int,
+        no_new_privs: bool,
+        rlimits: list[tuple[int, int, int]],
+        tty: bool = False,
+        console: str = "",
+        reaper: bool = False,
+        make_workdir: bool = False,
+        umask: int = 0o022,
+    ) -> None:
+        """`executables` are the paths to try in order; `rlimits` (resource, soft, hard); `console` a path to open inside."""
+        self.argv, self.executables, self.environment, self.workdir = argv, executables, environment, workdir
+        self.uid, self.gid, self.groups, self.capabilities = uid, gid, groups, capabilities
+        self.no_new_privs, self.rlimits, self.tty, self.console = no_new_privs, rlimits, tty, console
+        self.reaper, self.make_workdir, self.umask = reaper, make_workdir, umask
+
+
+def _call(
+    table: Table, step: str, name: str, *arguments: Argument, mode: int = 0, expected: int = 0, path: str = ""
+) -> None:
+    table.call(step, syscall_number(name), *arguments, mode=mode, expected=expected, path=path)
+
+
+def bridge(
+    table: Table,
+    *,
+    go_read_fd: int,
+    go_write_fd: int,
+    stdio_fds: tuple[int, int, int],
+    report_fd: int,
+    join_fd: int,
+    program_fd: int | None,
+    open_files: tuple[int, int],
+) -> None:
+    """From the clone to the sealed program. `program_fd` None: the interpreter goes on instead of an execveat.
+
+    The child dies with the monitor until it is released; releasing is one byte, and end of file is not one byte.
+    """
+    _call(table, "release", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
+    _call(table, "release", "close", go_write_fd)
+    _call(table, "release", "read", go_read_fd, b"\0", 1, mode=MODE_EXACT, expected=1)
+    for number, fd in enumerate(stdio_fds):
+        _call(table, "standard streams", "dup3", fd, number, 0)
+    _call(table, "report", "dup3", report_fd, REPORT_FD, 0)
+    # The monitor raised its own limit on open files; what starts here gets the one that the monitor was given.
+    _call(table, "ulimit", "prlimit64", 0, _RLIMIT_NOFILE, struct.pack("<QQ", *open_files), 0)
+    if join_fd >= 0:
+        _call(table, "join", "dup3", join_fd, JOIN_FD, 0)
+    else:
+        # Root inside before the exec: an unmapped uid would lose all its capabilities there. user_namespaces(7)
+        become_root(table)
+    if program_fd is not None:
+        _call(table, "sealed program", "execveat", program_fd, b"", [b"pycontainer-init"], [], AT_EMPTY_PATH)
+
+
+def become_root(table: Table) -> None:
+    """Take id 0 of the user namespace the process is in, and its capabilities with it."""
+    _call(table, "ids", "setgroups", 0, 0)
+    _call(table, "ids", "setresgid", 0, 0, 0)
+    _call(table, "ids", "setresuid", 0, 0, 0)
+
+
+def lock_and_pivot(table: Table, root: str, *, cgroup_namespace: bool) -> None:
+    """Take a locked copy of the prepared mounts and make `root` (relative to the stage) the root.
+
+    unshare(NEWNS) into a less privileged user namespace locks every mount as it is. pivot_root onto a locked mount is
+    EINVAL: hence the recursive clone, whose root is unlocked while what lies on it keeps its locks. mount_namespaces(7).
+    """
+    where = root.encode()
+    _call(table, "mount namespace", "unshare", CLONE_NEWNS | (CLONE_NEWCGROUP if cgroup_namespace else 0))
+    tree = table.call_keeping(
+        "root clone", syscall_number("open_tree"), AT_FDCWD, where, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+    )
+    _call(table, "root clone", "move_mount", tree, b"", AT_FDCWD, where, MOVE_MOUNT_F_EMPTY_PATH)
+    _call(table, "pivot_root", "chdir", where)
+    _call(table, "pivot_root", "pivot_root", b".", b".")
+    _call(table, "pivot_root", "umount2", b".", MNT_DETACH)
+    _call(table, "pivot_root", "chdir", b"/")
+
+
+def identity(table: Table, hostname: str, domainname: str) -> None:
+    """Name the UTS namespace."""
+    _call(table, "hostname", "sethostname", hostname.encode(), len(hostname.encode()))
+    if domainname:
+        _call(table, "hostname", "setdomainname", domainname.encode(), len(domainname.encode()))
+
+
+def join(table: Table) -> None:
+    """Enter the namespaces of the process behind JOIN_FD.
+
+    Non-dumpable first: from the moment we are in its user namespace, root inside could otherwise trace us.
+    The pid namespace was chosen at the clone; the network one may be the host's, then joining changes nothing.
+    """
+    _call(table, "join", "prctl", PR_SET_DUMPABLE, 0)
+    flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
+    _call(table, "join", "setns", JOIN_FD, flags)
+    _call(table, "join", "close", JOIN_FD)
+    become_root(table)
+
+
+def finish(table: Table, f: Finish) -> None:
+    """The last rows: from root inside to the user's program, confined."""
+    workdir = f.workdir.encode()
+    _call(table, "umask", "umask", f.umask, mode=MODE_IGNORE)  # returns the old mask, never fails
+    if f.make_workdir:  # as root inside, so that a missing workdir appears as Docker makes it
+        parts = f.workdir.strip("/").split("/")
+        for count in range(1, len(parts) + 1 if parts[0] else 1):
+            made = "/" + "/".join(parts[:count])
+            _call(table, "workdir", "mkdirat", AT_FDCWD, made.encode(), 0o755, mode=MODE_IGNORE, path=made)
+    for resource, soft, hard in f.rlimits:
+        _call(table, "ulimit", "prlimit64", 0, resource, struct.pack("<QQ", soft, hard), 0)
+    _call(table, "capabilities", "prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    for number in range(len(NAMES)):
+        if not f.capabilities >> number & 1:  # an older kernel does not know the newest: EINVAL
+            _call(table, "capabilities", "prctl", PR_CAPBSET_DROP, number, mode=MODE_IGNORE)
+    if f.console:
+        console = f.console.encode()
+        fd = table.call_keeping("console", syscall_number("openat"), AT_FDCWD, console, _O_RDWR | _O_NOCTTY)
+        _call(table, "console", "dup3", fd, 0, 0)
+        _call(table, "console", "dup3", 0, 1, 0)
+        _call(table, "console", "dup3", 0, 2, 0)
+        if f.uid:
+            _call(table, "console", "fchown", 0, f.uid, -1)
+    groups = struct.pack(f"<{len(f.groups)}I", *f.groups)
+    _call(table, "user", "setgroups", len(f.groups), groups)
+    _call(table, "user", "setresgid", f.gid, f.gid, f.gid)
+    _call(table, "user", "setresuid", f.uid, f.uid, f.uid)  # to another id than 0 clears permitted and effective
+    keep = f.capabilities if f.uid == 0 else 0
+    _call(table, "capabilities", "capset", *pack_sets(keep, keep))
+    if f.no_new_privs:
+        _call(table, "no_new_privs", "prctl", PR_SET_NO_NEW_PRIVS, 1)
+    if f.reaper:
+        table.call("reaper", REAPER_NUMBER)
+    _call(table, "session", "setsid", mode=MODE_IGNORE)
+    if f.tty:
+        _call(table, "console", "ioctl", 0, _TIOCSCTTY, 0)
+    for number in _IGNORED:  # by the monitor or its Python; an ignored signal stays ignored over execve
+        _call(table, "signals", "rt_sigaction", number, bytes(32), 0, 8)
+    _call(table, "signals", "rt_sigprocmask", _SIG_SETMASK, bytes(8), 0, 8)
+    # Nothing of ours is open when a path is resolved as the user: a workdir of /proc/self/fd/N has nothing to find.
+    _call(table, "descriptors", "close_range", REPORT_FD + 1, _ALL_ONES, 0)
+    _call(table, "descriptors", "fcntl", REPORT_FD, _F_SETFD, _FD_CLOEXEC)
+    _call(table, "workdir", "chdir", workdir, path=f.workdir)
+    argv, environment = f.argv, f.environment
+    for position, executable in enumerate(f.executables):
+        last = position == len(f.executables) - 1
+        path = executable.decode(errors="replace")
+        if last:
+            _call(table, "execve", "execve", executable, argv, environment, path=path)
+        else:
+            table.call_keeping(
+                "execve", syscall_number("execve"), executable, argv, environment, mode=MODE_SEARCH, path=path
+            )

@@ -1,0 +1,395 @@
+"""The parent's half of a start: mounts made with host credentials, in the monitor's private mount namespace.
+
+Each step is a small object that travels as [name, arguments] and has `describe()` for people and `execute(stage)` for the
+kernel. What the child's unshare(CLONE_NEWNS) then copies is locked: root inside can take none of it off.
+
+    stage/ID/                 a directory on the monitor's own tmpfs, mode 0711
+    ├── t0 t1 ...             prepared trees (the store, a --rootfs), ids mapped to the container's
+    └── root                  the overlay, or the tree itself; everything below is mounted onto descriptors inside it
+
+Files are made as the container's root (setfsuid), so that they belong to it inside. Targets are resolved beneath the root's
+descriptor, links confined; /proc, /sys and /dev must be real directories (openat2(2), the class of CVE-2019-19921).
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+from pycontainer.linux import mounts
+from pycontainer.linux.capabilities import raise_effective
+from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, mkdirs_in_root, open_in_root, openat2
+from pycontainer.linux.mounts import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+)
+from pycontainer.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, Home
+from pycontainer.linux.process import set_fs_ids
+
+_SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_SAFE_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
+COVER_DIR = "/cover"  # in the monitor's room: an empty file and an empty directory on a read-only tmpfs
+_NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+)
+
+
+class Stage:
+    """Where one container's mounts are made, and what the steps need of it."""
+
+    __slots__ = ("base", "child_pid", "child_pidfd", "fds", "home", "path", "proc_maker", "root_fd", "userns_fd")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        base: int,
+        fds: list[int],
+        child_pid: int,
+        child_pidfd: int,
+        userns_fd: int,
+        home: Home,
+        proc_maker: Callable[["Stage"], int],
+    ) -> None:
+        self.path, self.base, self.fds = path, base, fds
+        self.child_pid, self.child_pidfd, self.userns_fd, self.home = child_pid, child_pidfd, userns_fd, home
+        self.proc_maker = proc_maker
+        self.root_fd = -1  # set by the step that makes the root
+
+    def directory(self, path: str) -> int:
+        """Return a descriptor of directory `path` inside, made if missing; for /proc, /sys, /dev never through a link."""
+        try:
+            return open_in_root(self.root_fd, path, os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            mkdirs_in_root(self.root_fd, path, 0o755)
+            return open_in_root(self.root_fd, path, os.O_PATH | os.O_DIRECTORY)
+
+    def real_directory(self, name: str) -> int:
+        """Return a descriptor of top-level directory `name`, refusing a link or a file in its place."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return openat2(self.root_fd, name, flags, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:
+            os.mkdir(name, 0o755, dir_fd=self.root_fd)
+            return openat2(self.root_fd, name, flags, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            why = "a link or a file is there; the root file system must have a real directory"
+            raise OSError(error.errno, why, f"/{name}") from error
+
+    def file(self, path: str) -> int:
+        """Return a descriptor of file `path` inside, an empty one made if missing."""
+        try:
+            return open_in_root(self.root_fd, path, os.O_PATH)
+        except FileNotFoundError:
+            parent, _, name = path.rstrip("/").rpartition("/")
+            parent_fd = self.directory(parent or "/")
+            try:
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=parent_fd))
+            finally:
+                os.close(parent_fd)
+            return open_in_root(self.root_fd, path, os.O_PATH)
+
+    def attach(self, mount_fd: int, target_fd: int) -> None:
+        """Attach `mount_fd` onto `target_fd` and close both."""
+        try:
+            mounts.move_mount(mount_fd, target_fd)
+        finally:
+            os.close(mount_fd)
+            os.close(target_fd)
+
+    def mount(self, target_fd: int, fstype: str, flags: int, options: str = "") -> None:
+        """Make a filesystem and attach it onto `target_fd`, which is closed. One call where the newer interface takes five;
+        /proc/self/fd is our own procfs, so it means exactly this descriptor."""
+        try:
+            mounts.mount(fstype, f"/proc/self/fd/{target_fd}", fstype, flags, options)
+        finally:
+            os.close(target_fd)
+
+    def close(self) -> None:
+        """Take the stage down; what the child copied stays the child's."""
+        if self.root_fd >= 0:
+            os.close(self.root_fd)
+            self.root_fd = -1
+        for entry in sorted(os.listdir(self.path)):
+            place = f"{self.path}/{entry}"
+            try:
+                mounts.umount2(place, mounts.MNT_DETACH)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # nothing was mounted there yet
+                    raise
+            os.rmdir(place)
+        os.rmdir(self.path)
+
+
+class Step:
+    """One entry of the parent's half. Arguments are plain data; descriptors are indexes into the stage's list."""
+
+    __slots__ = ("arguments",)
+    title = ""  # what is made, for the message of a failure; with `target`, the argument that says where follows
+    target: int | None = None
+
+    def __init__(self, *arguments: object) -> None:
+        self.arguments = arguments
+
+    def describe(self) -> str:
+        """Say what the step makes, for people."""
+        return self.title if self.target is None else f"{self.title} '{self.arguments[self.target]}'"
+
+    def execute(self, stage: Stage) -> None:
+        raise NotImplementedError
+
+
+class Tree(Step):
+    """(fd, name, idmapped): attach a prepared tree at stage/name with its ids mapped to the container's."""
+
+    title = "root file system"
+
+    def execute(self, stage: Stage) -> None:
+        index, name, idmapped = self.arguments
+        tree_fd = stage.fds[int(str(index))]
+        if idmapped:
+            mounts.mount_setattr(tree_fd, userns_fd=stage.userns_fd)
+        os.mkdir(f"{stage.path}/{name}", 0o700)
+        target_fd = os.open(f"{stage.path}/{name}", os.O_PATH | os.O_CLOEXEC)
+        try:
+            mounts.move_mount(tree_fd, target_fd)
+        finally:
+            os.close(target_fd)
+
+
+class Overlay(Step):
+    """(lowers top first, upper, work): overlayfs over paths in the stage; nosuid and nodev are explicit, a host-made
+    overlay has no implicit nodev."""
+
+    title = "overlay"
+
+    def execute(self, stage: Stage) -> None:
+        lowers, upper, work = self.arguments
+        assert isinstance(lowers, list)
+        options: list[tuple[str, str | int | None]] = [("source", "pycontainer")]
+        options.append(("lowerdir", ":".join(f"{stage.path}/{lower}" for lower in lowers)))
+        options += [("upperdir", f"{stage.path}/{upper}"), ("workdir", f"{stage.path}/{work}")]
+        _attach_root(stage, mounts.new_mount("overlay", options, MOUNT_ATTR_NODEV))
+
+
+class Root(Step):
+    """(tree): use a tree of the stage itself as the root, for --rootfs DIR:rw."""
+
+    title = "root file system"
+
+    def execute(self, stage: Stage) -> None:
+        (tree,) = self.arguments
+        mount_fd = mounts.clone_tree(f"{stage.path}/{tree}")
+        mounts.mount_setattr(mount_fd, set_flags=MOUNT_ATTR_NODEV)
+        _attach_root(stage, mount_fd)
+
+
+class Dev(Step):
+    """(): an own tmpfs /dev with six nodes, links, pts, shm and mqueue directories."""
+
+    title = "devices"
+
+    def execute(self, stage: Stage) -> None:
+        stage.mount(stage.real_directory("dev"), "tmpfs", MS_NOSUID | MS_NOEXEC, "size=64k,nr_inodes=256,mode=755")
+        dev_fd = stage.real_directory("dev")
+        try:
+            for name, major, minor in _NODES:
+                os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev_fd)
+            for name, target in _LINKS:
+                os.symlink(target, name, dir_fd=dev_fd)
+            for name in ("pts", "shm", "mqueue"):
+                os.mkdir(name, 0o755, dir_fd=dev_fd)
+        finally:
+            os.close(dev_fd)
+
+
+class Device(Step):
+    """(fd, path): bind a granted host device node onto a file inside."""
+
+    title = "device"
+    target = 1
+
+    def execute(self, stage: Stage) -> None:
+        index, path = self.arguments
+        stage.attach(mounts.clone_tree("", dirfd=stage.fds[int(str(index))]), stage.file(str(path)))
+
+
+class Devpts(Step):
+    """(): the container's own terminals. `gid` is a host id here: group 5 (tty) inside."""
+
+    title = "terminals"
+
+    def execute(self, stage: Stage) -> None:
+        options = f"newinstance,ptmxmode=0666,mode=0620,gid={stage.base + 5},max=1024"
+        stage.mount(stage.directory("/dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC, options)
+
+
+class Tmpfs(Step):
+    """(target, size_bytes or None, mode text, exec_allowed): a tmpfs."""
+
+    title = "tmpfs"
+    target = 0
+
+    def execute(self, stage: Stage) -> None:
+        target, size, mode, exec_allowed = self.arguments
+        options = f"mode={mode}" + (f",size={size}" if size else "")
+        flags = MS_NOSUID | MS_NODEV | (0 if exec_allowed else MS_NOEXEC)
+        stage.mount(stage.directory(str(target)), "tmpfs", flags, options)
+
+
+class Kernel(Step):
+    """(with_sysfs): /proc of the child's pid namespace, /sys of its network and /dev/mqueue of its IPC namespace."""
+
+    title = "kernel file systems"
+
+    def execute(self, stage: Stage) -> None:
+        stage.attach(stage.proc_maker(stage), stage.real_directory("proc"))
+        sys_fd, mqueue_fd = stage.real_directory("sys"), stage.directory("/dev/mqueue")
+        # sysfs and mqueue belong to the namespaces of whoever mounts them.
+        with stage.home.visit(stage.child_pidfd, CLONE_NEWNET | CLONE_NEWIPC):
+            stage.mount(sys_fd, "sysfs", _SAFE_FLAGS | mounts.MS_RDONLY)
+            stage.mount(mqueue_fd, "mqueue", _SAFE_FLAGS)
+
+
+class Cgroup(Step):
+    """([fd, name], ...): the container's own control groups under /sys/fs/cgroup, read-only; one unnamed entry on v2."""
+
+    title = "control groups"
+
+    def execute(self, stage: Stage) -> None:
+        entries = [(stage.fds[int(str(index))], str(name)) for index, name in map(_pair, self.arguments)]
+        for mount_fd, _ in entries:
+            mounts.mount_setattr(mount_fd, set_flags=_SAFE | MOUNT_ATTR_RDONLY)
+        target_fd = stage.directory("/sys/fs/cgroup")
+        if len(entries) == 1 and not entries[0][1]:
+            mounts.move_mount(entries[0][0], target_fd)
+            os.close(target_fd)
+            return
+        stage.mount(target_fd, "tmpfs", _SAFE_FLAGS, "size=16k,mode=755")
+        top_fd = stage.directory("/sys/fs/cgroup")
+        try:
+            for mount_fd, name in entries:
+                os.mkdir(name, 0o755, dir_fd=top_fd)
+                place_fd = os.open(name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=top_fd)
+                mounts.move_mount(mount_fd, place_fd)
+                os.close(place_fd)
+            mounts.mount_setattr(top_fd, set_flags=MOUNT_ATTR_RDONLY)
+        finally:
+            os.close(top_fd)
+
+
+class Bind(Step):
+    """(fd, target, read_only, idmapped, recursive): a prepared tree, a directory or a file, attached inside."""
+
+    title = "mount"
+    target = 1
+
+    def execute(self, stage: Stage) -> None:
+        index, target, read_only, idmapped, recursive = self.arguments
+        mount_fd = stage.fds[int(str(index))]
+        flags = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (MOUNT_ATTR_RDONLY if read_only else 0)
+        mounts.mount_setattr(mount_fd, set_flags=flags, recursive=bool(recursive))
+        if idmapped:
+            mounts.mount_setattr(mount_fd, userns_fd=stage.userns_fd, recursive=bool(recursive))
+        is_directory = stat.S_ISDIR(os.fstat(mount_fd).st_mode)
+        target_fd = stage.directory(str(target)) if is_directory else stage.file(str(target))
+        try:
+            mounts.move_mount(mount_fd, target_fd)
+        finally:
+            os.close(target_fd)
+
+
+class Mask(Step):
+    """(paths): cover what a container should not see, a file by an empty file, a directory by an empty directory, both
+    from the monitor's own read-only cover, never from the container (CVE-2025-31133).
+
+    Runs right after Kernel: the paths then lie on the procfs and sysfs we have just made, whose directories no tenant
+    can turn into links, so that they may be named by string.
+    """
+
+    title = "masked paths"
+
+    def execute(self, stage: Stage) -> None:
+        for path in self.arguments:
+            target = f"{stage.path}/root{path}"
+            for kind in ("file", "directory"):
+                try:
+                    mounts.mount(f"{COVER_DIR}/{kind}", target, flags=mounts.MS_BIND)
+                    break
+                except FileNotFoundError:
+                    break  # this kernel has no such thing to hide
+                except NotADirectoryError:
+                    continue
+
+
+class ReadOnly(Step):
+    """(paths): bind a path onto itself, read-only."""
+
+    title = "read-only paths"
+
+    def execute(self, stage: Stage) -> None:
+        for path in self.arguments:
+            try:
+                target_fd = open_in_root(stage.root_fd, str(path), os.O_PATH)
+            except FileNotFoundError:
+                continue
+            mount_fd = mounts.clone_tree("", dirfd=target_fd, recursive=True)
+            mounts.mount_setattr(mount_fd, set_flags=MOUNT_ATTR_RDONLY, recursive=True)
+            stage.attach(mount_fd, target_fd)
+
+
+class RootReadOnly(Step):
+    """(): the root itself read-only; what is mounted on it keeps its own mode."""
+
+    title = "read-only root"
+
+    def execute(self, stage: Stage) -> None:
+        mounts.mount_setattr(stage.root_fd, set_flags=MOUNT_ATTR_RDONLY)
+
+
+STEPS: dict[str, type[Step]] = {
+    step.__name__: step
+    for step in (Tree, Overlay, Root, Dev, Device, Devpts, Tmpfs, Kernel, Cgroup, Bind, Mask, ReadOnly, RootReadOnly)
+}
+
+
+def execute(steps: list[list[object]], stage: Stage) -> None:
+    """Run the parent's half. The OSError of a failing step gets its description as a note."""
+    os.mkdir(stage.path, 0o711)
+    set_fs_ids(stage.base)
+    try:
+        raise_effective()  # setfsuid took the file-system capabilities out of the effective set
+        for name, *arguments in steps:
+            step = STEPS[str(name)](*arguments)
+            try:
+                step.execute(stage)
+            except OSError as error:
+                error.add_note(step.describe())
+                raise
+    finally:
+        set_fs_ids(0)
+        raise_effective()
+
+
+def _attach_root(stage: Stage, mount_fd: int) -> None:
+    os.mkdir(f"{stage.path}/root", 0o711)
+    stage.attach(mount_fd, os.open(f"{stage.path}/root", os.O_PATH | os.O_CLOEXEC))
+    stage.root_fd = os.open(f"{stage.path}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _pair(entry: object) -> tuple[object, object]:
+    assert isinstance(entry, list)
+    first, second = entry
+    return first, second
