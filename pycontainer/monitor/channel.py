@@ -1,0 +1,61 @@
+"""The messages between supervisor and monitor: JSON on a SOCK_SEQPACKET socket, descriptors beside them.
+
+    supervisor                                   monitor
+    birth    id kind flags base steps ...   ──▶              a child is cloned and waits; descriptors by index
+                                            ◀──  born        id pid                   + pidfd
+                                            ◀──  ready       id                       + root directory (first processes)
+    release  id log tty                     ──▶              + output to pump; the child goes on
+                                            ◀──  started     id                       execve has happened
+                                            ◀──  failed      id report | step errno text
+    abort    id                             ──▶              kill a child that was not released
+    attach   id                             ──▶              + a client's socket
+    list                                    ──▶
+                                            ◀──  children    [{id kind pid started tty}]
+                                            ◀──  exit        id kind pid wait_status finished
+
+A child that was not released dies with the connection that asked for it. The newest supervisor is the one that is heard.
+"""
+
+import json
+import socket
+
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_MESSAGE_FDS = 128
+
+
+def connect(path: str) -> socket.socket:
+    """Connect to the monitor at `path`."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    prepare(sock)
+    return sock
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make room for the largest message: a plan with many mounts and a long environment."""
+    SO_SNDBUFFORCE = 32  # passes wmem_max; needs CAP_NET_ADMIN, which the runtime has
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * MAX_MESSAGE_BYTES)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_MESSAGE_BYTES)
+
+
+def send(sock: socket.socket, message: dict[str, object], fds: list[int] | None = None) -> None:
+    """Send one message; the caller keeps its descriptors."""
+    data = json.dumps(message, separators=(",", ":")).encode()
+    if fds:
+        socket.send_fds(sock, [data], fds)
+    else:
+        sock.send(data)
+
+
+def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
+    """Receive one message and its descriptors (close-on-exec, now the caller's); None when the other side is gone."""
+    data, fds, _, _ = socket.recv_fds(sock, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        return None
+    return json.loads(data), fds

@@ -1,0 +1,204 @@
+"""One child of the monitor: a container's first process or one that joined, from clone to exit record."""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from pycontainer.init.birth import Bearer
+from pycontainer.init.procfs import ProcMaker
+from pycontainer.init.steps import Stage, execute
+from pycontainer.linux.files import write_atomically
+from pycontainer.linux.namespaces import CLONE_NEWPID, Home, write_id_maps
+from pycontainer.linux.process import pidfd_send_signal, reap
+from pycontainer.monitor.logfile import LogFile
+from pycontainer.monitor.output import Output
+from pycontainer.monitor.poller import Poller
+
+ID_COUNT = 65536
+_SIGKILL = 9
+
+
+class Room:
+    """What every birth needs of the monitor."""
+
+    __slots__ = ("bearer", "containers_fd", "home", "poller", "proc_maker", "procfs_fd", "stage_dir")
+
+    def __init__(
+        self, *, bearer: Bearer, poller: Poller, containers_fd: int, procfs_fd: int, home: Home, stage_dir: str
+    ) -> None:
+        self.bearer, self.poller, self.containers_fd = bearer, poller, containers_fd
+        self.procfs_fd, self.home, self.stage_dir = procfs_fd, home, stage_dir
+        self.proc_maker = ProcMaker(bearer)
+
+
+class Child:
+    """A process we are the parent of. `kind` is `init` or `exec`; `released` tells whether it may outlive its asker."""
+
+    __slots__ = (
+        "_go_fd",
+        "_report_fd",
+        "_room",
+        "_stage",
+        "child_id",
+        "kind",
+        "output",
+        "pid",
+        "pidfd",
+        "released",
+        "started",
+        "wait_status",
+    )
+
+    def __init__(self, room: Room, message: dict[str, object], fds: list[int]) -> None:
+        """Clone the child that a `birth` message describes. Raises OSError of the clone."""
+        self._room = room
+        self.child_id, self.kind = str(message["id"]), str(message["kind"])
+        self.released = self.started = False
+        self.wait_status: int | None = None
+        self.output: Output | None = None
+        self._stage: Stage | None = None
+        join_fd = _pick(fds, message["join"])
+        go_read_fd, self._go_fd = os.pipe2(os.O_CLOEXEC)
+        self._report_fd, report_write_fd = os.pipe2(os.O_CLOEXEC)
+        stdio = message["stdio"]
+        assert isinstance(stdio, list)
+        try:
+            with room.home.visit(join_fd, CLONE_NEWPID) if join_fd >= 0 else contextlib.nullcontext():
+                self.pid, self.pidfd = room.bearer.bear(
+                    flags=_integer(message["flags"]),
+                    cgroup_fd=_pick(fds, message["cgroup"]),
+                    go_read_fd=go_read_fd,
+                    go_write_fd=self._go_fd,
+                    report_fd=report_write_fd,
+                    stdio_fds=(fds[stdio[0]], fds[stdio[1]], fds[stdio[2]]),
+                    join_fd=join_fd,
+                    program_fd=_pick(fds, message["program"]),
+                )
+        except OSError:
+            os.close(self._go_fd)
+            os.close(self._report_fd)
+            raise
+        finally:
+            os.close(go_read_fd)
+            os.close(report_write_fd)
+
+    def prepare(self, message: dict[str, object], fds: list[int]) -> int:
+        """Write the id maps and make the mounts; return the root's descriptor, which stays the stage's."""
+        base = _integer(message["base"])
+        write_id_maps(self._room.procfs_fd, self.pid, base, ID_COUNT)
+        userns_fd = os.open(f"{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._room.procfs_fd)
+        try:
+            self._stage = Stage(
+                f"{self._room.stage_dir}/{self.child_id}",
+                base=base,
+                fds=fds,
+                child_pid=self.pid,
+                child_pidfd=self.pidfd,
+                userns_fd=userns_fd,
+                home=self._room.home,
+                proc_maker=self._room.proc_maker,
+            )
+            steps = message["steps"]
+            assert isinstance(steps, list)
+            execute(steps, self._stage)
+        finally:
+            os.close(userns_fd)
+        return self._stage.root_fd
+
+    def release(self, message: dict[str, object], fds: list[int], log_limits: tuple[int, int]) -> None:
+        """Let the child go on; its output is ours to pump from here. Descriptors: sources, the input
+        if any, a client's socket if one is attached from the first byte."""
+        streams = message["streams"]
+        if isinstance(streams, list) and streams:
+            sources = {fds[position]: int(kind) for position, kind in enumerate(streams)}
+            input_fd = fds[len(streams)] if message["input"] else -1
+            log = LogFile(self._room.containers_fd, self.child_id, max_bytes=log_limits[0], files=log_limits[1])
+            self.output = Output(self._room.poller, log, sources, input_fd, is_tty=bool(message["tty"]))
+            if message["attach"]:
+                self.output.attach(socket.socket(fileno=fds[-1]))
+        self.released = True
+        os.write(self._go_fd, b"1")
+        os.close(self._go_fd)
+        self._go_fd = -1
+
+    def watch(self, on_report: Callable[["Child"], None], on_exit: Callable[["Child"], None]) -> None:
+        """Call back when the child has executed its program (no report) or failed to, and when it has ended."""
+        self._room.poller.add(self._report_fd, select.EPOLLIN, lambda events: on_report(self))
+        self._room.poller.add(self.pidfd, select.EPOLLIN, lambda events: on_exit(self))
+
+    def take_report(self) -> bytes:
+        """Return the failure report, empty after a successful execve; the stage is no longer needed."""
+        report = os.read(self._report_fd, 4096)
+        self._room.poller.remove(self._report_fd)
+        os.close(self._report_fd)
+        self._report_fd = -1
+        self.started = self.released and not report
+        self.leave_stage()
+        return report
+
+    def report_pending(self) -> bool:
+        """Tell whether the report has not been taken yet."""
+        return self._report_fd >= 0
+
+    def leave_stage(self) -> None:
+        """Take the mounts in our own namespace down."""
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
+
+    def kill(self) -> None:
+        try:
+            pidfd_send_signal(self.pidfd, _SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def end(self) -> int | None:
+        """Reap the ended child, complete its log, write its exit record; return the wait status, None if not yet."""
+        self.wait_status = reap(self.pidfd)
+        if self.wait_status is None:
+            return None
+        self._room.poller.remove(self.pidfd)
+        os.close(self.pidfd)
+        if self._report_fd >= 0:
+            self._room.poller.discard(self._report_fd)
+            os.close(self._report_fd)
+        if self._go_fd >= 0:
+            os.close(self._go_fd)
+        self.leave_stage()
+        if self.output is not None:
+            self.output.drain()
+        if self.kind == "init" and self.started:
+            record = {
+                "wait_status": self.wait_status,
+                "finished": time.time(),
+                "dropped_output_bytes": self.output.dropped_bytes if self.output else 0,
+            }
+            try:
+                write_atomically(
+                    f"{self.child_id}/exit.json", json.dumps(record).encode(), dir_fd=self._room.containers_fd
+                )
+            except OSError:
+                pass  # the directory is being deleted, or the disk is full: the supervisor is told all the same
+        return self.wait_status
+
+    def attach(self, sock: socket.socket) -> None:
+        """Attach a client's socket to the output; without any, tell it the end at once."""
+        if self.output is not None:
+            self.output.attach(sock)
+        else:
+            sock.close()
+
+
+def _pick(fds: list[int], index: object) -> int:
+    position = _integer(index)
+    return fds[position] if position >= 0 else -1
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"not a number: {value!r}")
+    return value

@@ -1,0 +1,271 @@
+"""The monitor: parent of every container of one world. Clones, reaps, writes exit records, pumps output; never decides.
+
+It lives in a room of its own, a private mount namespace whose root is a small tmpfs:
+
+    /            tmpfs, nothing of the host is mounted or kept busy here
+    ├── proc     the host's processes
+    ├── cover    an empty file and an empty directory, read-only: what masks are made of
+    └── stage    one directory per start in progress; also the working directory, which every child inherits
+
+So all modules are imported before the room is entered, and files of the host are reached only by descriptors opened
+before (the containers' directory) or sent along (trees, streams). It ends when it has neither children nor a supervisor.
+
+Run as: python -SI -c BOOT RUN_DIR CONTAINERS_DIR STAGE_DIR LOG_MAX_BYTES LOG_FILES OPEN_FILES READY_FD
+"""
+
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+
+from pycontainer.init.birth import Bearer
+from pycontainer.init.child import FIRST_FREE_FD
+from pycontainer.linux import mounts
+from pycontainer.linux.libc import MACHINE
+from pycontainer.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, Home, unshare
+from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
+from pycontainer.monitor import channel
+from pycontainer.monitor.child import Child, Room
+from pycontainer.monitor.poller import Poller
+
+_IDLE_SECONDS = 2.0
+
+
+class Monitor:
+    """The loop: one listening socket, at most one supervisor, any number of children."""
+
+    def __init__(self, listener: socket.socket, room: Room, log_limits: tuple[int, int]) -> None:
+        self._listener, self._room, self._log_limits = listener, room, log_limits
+        self._supervisor: socket.socket | None = None
+        self._children: dict[str, Child] = {}
+        room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
+
+    def run(self) -> None:
+        """Serve until there is nobody left to serve."""
+        while True:
+            idle = self._supervisor is None and not self._children
+            self._room.poller.wait(_IDLE_SECONDS if idle else -1)
+            if idle and self._supervisor is None and not self._children:
+                return
+
+    def _accept(self) -> None:
+        sock, _ = self._listener.accept()
+        if self._supervisor is not None:  # the newest one is heard
+            self._lose_supervisor()
+        channel.prepare(sock)
+        self._supervisor = sock
+        self._room.poller.add(sock.fileno(), select.EPOLLIN, lambda events: self._serve())
+
+    def _lose_supervisor(self) -> None:
+        if self._supervisor is None:
+            return
+        self._room.poller.remove(self._supervisor.fileno())
+        self._supervisor.close()
+        self._supervisor = None
+        for child in self._children.values():
+            if not child.released:
+                child.kill()
+
+    def _send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
+        if self._supervisor is None:
+            return  # exit records are on disk, and the next supervisor asks for the list
+        try:
+            channel.send(self._supervisor, message, fds)
+        except OSError:
+            self._lose_supervisor()
+
+    def _serve(self) -> None:
+        assert self._supervisor is not None
+        try:
+            received = channel.receive(self._supervisor)
+        except OSError:
+            received = None
+        if received is None:
+            self._lose_supervisor()
+            return
+        message, fds = received
+        kept: set[int] = set()
+        try:
+            operation = message["op"]
+            if operation == "birth":
+                self._birth(message, fds)
+            elif operation == "release":
+                kept = self._release(message, fds)
+            elif operation == "abort":
+                child = self._children.get(str(message["id"]))
+                if child is not None and not child.released:
+                    child.kill()
+            elif operation == "attach":
+                kept = self._attach(message, fds)
+            elif operation == "list":
+                self._send(
+                    {
+                        "op": "children",
+                        "children": [
+                            {"id": child.child_id, "kind": child.kind, "pid": child.pid, "started": child.started}
+                            for child in self._children.values()
+                        ],
+                    }
+                )
+        finally:
+            for fd in fds:
+                if fd not in kept:
+                    os.close(fd)
+
+    def _birth(self, message: dict[str, object], fds: list[int]) -> None:
+        child_id = str(message["id"])
+        try:
+            child = Child(self._room, message, fds)
+        except OSError as error:
+            self._send_failed(child_id, "clone", error)
+            return
+        self._children[child_id] = child
+        child.watch(self._reported, self._ended)
+        self._send({"op": "born", "id": child_id, "pid": child.pid}, [child.pidfd])
+        if child.kind != "init":
+            self._send({"op": "ready", "id": child_id})
+            return
+        try:
+            root_fd = child.prepare(message, fds)
+        except (OSError, ValueError) as error:
+            child.kill()
+            notes = getattr(error, "__notes__", [])
+            self._send_failed(child_id, notes[0] if notes else "prepare", error)
+            return
+        self._send({"op": "ready", "id": child_id}, [root_fd])
+
+    def _send_failed(self, child_id: str, step: str, error: Exception) -> None:
+        number = error.errno if isinstance(error, OSError) and error.errno else 0
+        path = getattr(error, "filename", None)
+        self._send(
+            {
+                "op": "failed",
+                "id": child_id,
+                "step": step,
+                "errno": number,
+                "text": str(getattr(error, "strerror", None) or error),
+                "path": str(path) if path else "",
+            }
+        )
+
+    def _release(self, message: dict[str, object], fds: list[int]) -> set[int]:
+        child = self._children.get(str(message["id"]))
+        if child is None or child.released:
+            self._send(
+                {"op": "failed", "id": message["id"], "step": "release", "errno": 3, "text": "ended", "path": ""}
+            )
+            return set()
+        child.release(message, fds, self._log_limits)
+        return set(fds) if child.output is not None else set()
+
+    def _attach(self, message: dict[str, object], fds: list[int]) -> set[int]:
+        child = self._children.get(str(message["id"]))
+        if child is None or not fds:
+            return set()
+        child.attach(socket.socket(fileno=fds[0]))
+        return {fds[0]}
+
+    def _reported(self, child: Child) -> None:
+        report = child.take_report()
+        if not report:
+            if child.released:
+                self._send({"op": "started", "id": child.child_id})
+        else:
+            self._send({"op": "failed", "id": child.child_id, "report": report.hex()})
+
+    def _ended(self, child: Child) -> None:
+        if child.report_pending():
+            self._reported(child)  # it ended at once: tell that it started, or why not, before its end
+        wait_status = child.end()
+        if wait_status is None:
+            return
+        del self._children[child.child_id]
+        self._send(
+            {
+                "op": "exit",
+                "id": child.child_id,
+                "kind": child.kind,
+                "pid": child.pid,
+                "started": child.started,
+                "wait_status": wait_status,
+            }
+        )
+
+
+def enter_room(stage_dir: str) -> None:
+    """Leave the host's mounts for the room drawn above."""
+    unshare(CLONE_NEWNS)
+    mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_PRIVATE)
+    mounts.mount("pycontainer", stage_dir, "tmpfs", mounts.MS_NOSUID, "mode=711,size=16m")
+    os.mkdir(f"{stage_dir}/proc", 0o555)
+    os.mkdir(f"{stage_dir}/stage", 0o711)
+    os.mkdir(f"{stage_dir}/cover", 0o755)
+    make_cover(f"{stage_dir}/cover")
+    mounts.mount("proc", f"{stage_dir}/proc", "proc", mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC)
+    os.chdir(stage_dir)
+    mounts.pivot_root(".", ".")
+    mounts.umount2(".", mounts.MNT_DETACH)
+    os.chdir("/stage")
+
+
+def make_cover(place: str) -> None:
+    """Make what masks are made of: an empty file and an empty directory that nobody can write to."""
+    safe = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+    mounts.mount("mask", place, "tmpfs", safe, "mode=555,size=4k,nr_inodes=3")
+    os.close(os.open(f"{place}/file", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+    os.mkdir(f"{place}/directory", 0o555)
+    mounts.mount("mask", place, "tmpfs", safe | mounts.MS_REMOUNT | mounts.MS_BIND | mounts.MS_RDONLY)
+
+
+def main(arguments: list[str]) -> None:
+    """Enter the room, say that we are ready, serve."""
+    run_dir, containers_dir, stage_dir, max_bytes, files, open_files, ready_fd = arguments
+    os.umask(0)
+    prctl(PR_SET_DUMPABLE, 0)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends by itself, when nobody needs it
+        signal.signal(ignored, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # five descriptors for each container
+    null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    ready = int(ready_fd)
+    if ready < FIRST_FREE_FD:
+        ready = _above(ready)
+    for number in range(FIRST_FREE_FD):  # the bridge's dup3 onto 0-4 must never hit a descriptor of ours
+        if number != null_fd and number not in (0, 1, 2):
+            os.dup2(null_fd, number, inheritable=False)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    path = f"{run_dir}/monitor.sock"
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(4)
+    containers_fd = os.open(containers_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    enter_room(stage_dir)
+    room = Room(
+        bearer=Bearer(MACHINE, open_files=(int(open_files), most)),
+        poller=Poller(),
+        containers_fd=containers_fd,
+        procfs_fd=os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),
+        home=Home(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID),
+        stage_dir="/stage",
+    )
+    monitor = Monitor(listener, room, (int(max_bytes), int(files)))
+    os.write(ready, b"1")
+    os.close(ready)
+    monitor.run()
+
+
+def _above(fd: int) -> int:
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
+    os.close(fd)
+    return moved
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,225 @@
+"""The streams of one container: its output to the log and to whoever is attached, their input to it.
+
+    stdout, stderr (pipes) or the pty master ──▶ Output ──▶ LogFile
+                                                   │ ▲
+                                     packets ──────▼ │────── packets        attached clients (SOCK_SEQPACKET)
+
+Nothing is dropped for an attached client: while one is slow its packet waits and the container's output is not read, as
+with any pipe. The kinds of packets are those of api/messages.py, repeated here because this layer stands below it.
+"""
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import termios
+
+from pycontainer.monitor.logfile import LogFile
+from pycontainer.monitor.poller import Poller
+
+_END, _STDOUT, _STDERR, _STDIN, _STDIN_END, _RESIZE = 0, 1, 2, 3, 4, 5
+_PACKET_BYTES = 32768
+_STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
+
+
+class Client:
+    """One attached socket, with what it could not take yet."""
+
+    __slots__ = ("pending", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.pending: list[bytes] = []
+
+
+class Output:
+    """Pumps one container. `sources` maps a descriptor to its kind; `input_fd` is the pipe's end, a duplicate of the pty
+    master, or -1. All of them are the pump's from here on."""
+
+    __slots__ = (
+        "_clients",
+        "_input_ends",
+        "_input_fd",
+        "_input_pending",
+        "_is_tty",
+        "_log",
+        "_poller",
+        "_reading",
+        "_sources",
+        "ended",
+    )
+
+    def __init__(self, poller: Poller, log: LogFile, sources: dict[int, int], input_fd: int, *, is_tty: bool) -> None:
+        self._poller, self._log, self._sources, self._input_fd, self._is_tty = poller, log, sources, input_fd, is_tty
+        self._clients: list[Client] = []
+        self._input_pending = b""
+        self._input_ends = False
+        self._reading = False
+        self.ended = False
+        for fd in sources:
+            os.set_blocking(fd, False)
+        if input_fd >= 0:
+            os.set_blocking(input_fd, False)
+        self._resume()
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes of output that the log could not take."""
+        return self._log.dropped_bytes
+
+    def attach(self, sock: socket.socket) -> None:
+        """Let `sock` see all output from now on; what it sends goes in."""
+        sock.setblocking(False)
+        client = Client(sock)
+        self._clients.append(client)
+        self._poller.add(sock.fileno(), select.EPOLLIN, lambda events: self._serve(client, events))
+        if self.ended:
+            self._send(client, bytes([_END]))
+
+    def drain(self) -> None:
+        """Read what is left after the container's end; then the log is complete."""
+        for fd in list(self._sources):
+            while fd in self._sources and self._read(fd):
+                pass
+        for fd in list(self._sources):
+            self._forget(fd)  # a process outside holds the other end; its words are not the container's
+        self._end()
+
+    def _resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            for fd in self._sources:
+                self._poller.add(fd, select.EPOLLIN, lambda events, fd=fd: self._read(fd))  # type: ignore[misc]
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            for fd in self._sources:
+                self._poller.remove(fd)
+
+    def _read(self, fd: int) -> bool:
+        """Pump one piece of `fd`; False when there is nothing now."""
+        try:
+            data = os.read(fd, _PACKET_BYTES - 1)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EIO:  # a pty whose last slave was closed
+                raise
+            data = b""
+        if not data:
+            self._forget(fd)
+            if not self._sources:
+                self._end()
+            return False
+        kind = self._sources[fd]
+        self._log.write(_STREAMS[kind], data)
+        packet = bytes([kind]) + data
+        for client in list(self._clients):
+            self._send(client, packet)
+        return True
+
+    def _forget(self, fd: int) -> None:
+        del self._sources[fd]
+        if self._reading:
+            self._poller.remove(fd)
+        os.close(fd)
+
+    def _end(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if self._input_fd >= 0:
+            self._poller.discard(self._input_fd)
+            os.close(self._input_fd)
+            self._input_fd = -1
+        self._log.close()
+        for client in list(self._clients):
+            self._send(client, bytes([_END]))
+
+    def _send(self, client: Client, packet: bytes) -> None:
+        if client.pending:
+            client.pending.append(packet)
+            return
+        try:
+            client.sock.send(packet)
+        except BlockingIOError:
+            client.pending.append(packet)
+            self._poller.change(client.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            self._pause()
+        except OSError:  # the client is gone
+            self._drop(client)
+
+    def _serve(self, client: Client, events: int) -> None:
+        if events & select.EPOLLOUT:
+            while client.pending:
+                try:
+                    client.sock.send(client.pending[0])
+                except BlockingIOError:
+                    return
+                except OSError:
+                    self._drop(client)
+                    return
+                client.pending.pop(0)
+            self._poller.change(client.sock.fileno(), select.EPOLLIN)
+            if not any(other.pending for other in self._clients):
+                self._resume()
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            self._take(client)
+
+    def _take(self, client: Client) -> None:
+        """Take one packet of a client."""
+        try:
+            packet = client.sock.recv(_PACKET_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._drop(client)
+        elif self._input_fd < 0:
+            return
+        elif packet[0] == _STDIN:
+            self._put(packet[1:])
+        elif packet[0] == _STDIN_END and not self._is_tty:
+            self._input_ends = True
+            self._put(b"")
+        elif packet[0] == _RESIZE and self._is_tty and len(packet) >= 5:
+            rows, columns = struct.unpack("HH", packet[1:5])
+            fcntl.ioctl(self._input_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def _put(self, data: bytes) -> None:
+        """Write input; what does not fit waits, and no more is taken from the clients meanwhile."""
+        waiting = bool(self._input_pending)
+        self._input_pending += data
+        try:
+            while self._input_pending:
+                self._input_pending = self._input_pending[os.write(self._input_fd, self._input_pending) :]
+        except BlockingIOError:
+            if not waiting:
+                self._listen(False)
+                self._poller.add(self._input_fd, select.EPOLLOUT, lambda events: self._put(b""))
+            return
+        except OSError:  # nobody reads any more
+            self._input_pending = b""
+            self._input_ends = self._input_ends or not self._is_tty
+        if waiting:
+            self._poller.discard(self._input_fd)
+            self._listen(True)
+        if self._input_ends and self._input_fd >= 0:
+            os.close(self._input_fd)
+            self._input_fd = -1
+
+    def _listen(self, on: bool) -> None:
+        for client in self._clients:
+            interest = (select.EPOLLIN if on else 0) | (select.EPOLLOUT if client.pending else 0)
+            self._poller.change(client.sock.fileno(), interest)
+
+    def _drop(self, client: Client) -> None:
+        self._clients.remove(client)
+        self._poller.remove(client.sock.fileno())
+        client.sock.close()
+        if not any(other.pending for other in self._clients) and not self.ended:
+            self._resume()

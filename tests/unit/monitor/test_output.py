@@ -1,0 +1,134 @@
+"""The pump between a container's streams, its log and attached clients, over real pipes and sockets."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pycontainer.monitor.logfile import LogFile
+from pycontainer.monitor.output import Output
+from pycontainer.monitor.poller import Poller
+
+
+class Pump:
+    def __init__(self, directory: Path) -> None:
+        (directory / "c").mkdir()
+        self.log_path = directory / "c/log"
+        self.poller = Poller()
+        out_read, self.stdout = os.pipe()
+        err_read, self.stderr = os.pipe()
+        self.stdin, in_write = os.pipe()
+        log = LogFile(os.open(directory, os.O_PATH), "c", max_bytes=1 << 30, files=3)
+        self.output = Output(self.poller, log, {out_read: 1, err_read: 2}, in_write, is_tty=False)
+
+    def attach(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.output.attach(theirs)
+        return ours
+
+    def turn(self, until: Callable[[], bool] = lambda: True, rounds: int = 2000) -> None:
+        for _ in range(rounds):
+            self.poller.wait(0.01)
+            if until():
+                return
+        raise AssertionError("the pump did not get there")
+
+
+@pytest.fixture
+def pump(tmp_path: Path) -> Pump:
+    return Pump(tmp_path)
+
+
+def test_streams_stay_apart(pump: Pump) -> None:
+    client = pump.attach()
+    os.write(pump.stdout, b"out")
+    pump.turn()
+    os.write(pump.stderr, b"err")
+    pump.turn()
+    assert [client.recv(100), client.recv(100)] == [b"\x01out", b"\x02err"]
+    assert b"stdout P out" in pump.log_path.read_bytes()
+
+
+def test_end_comes_after_all_output(pump: Pump) -> None:
+    client = pump.attach()
+    os.write(pump.stdout, b"last words")
+    os.close(pump.stdout)
+    os.close(pump.stderr)
+    pump.output.drain()
+    assert [client.recv(100), client.recv(100)] == [b"\x01last words", b"\x00"]
+    late = pump.attach()
+    assert late.recv(100) == b"\x00"
+
+
+def test_input_and_its_end(pump: Pump) -> None:
+    client = pump.attach()
+    client.send(b"\x03hello")
+    client.send(b"\x04")
+    pump.turn()
+    pump.turn()
+    assert os.read(pump.stdin, 100) == b"hello"
+    assert os.read(pump.stdin, 100) == b""
+
+
+def test_slow_client_loses_nothing_and_holds_the_source(pump: Pump) -> None:
+    """What a client cannot take yet waits; the container's pipe fills, as with any pipe."""
+    client = pump.attach()
+    os.set_blocking(pump.stdout, False)
+    sent = received = b""
+    piece = bytes(range(256)) * 64
+    for _ in range(400):
+        try:
+            sent += piece[: os.write(pump.stdout, piece)]
+        except BlockingIOError:
+            pump.poller.wait(0)
+    assert len(sent) < 400 * len(piece), "the source was never held"
+    os.close(pump.stdout)
+    client.settimeout(0)
+    while len(received) < len(sent):
+        pump.poller.wait(0.01)
+        try:
+            received += client.recv(65536)[1:]
+        except BlockingIOError:
+            continue
+    assert received == sent
+
+
+def test_large_input_is_written_as_the_container_reads(pump: Pump) -> None:
+    client = pump.attach()
+    client.setblocking(False)
+    data, got = os.urandom(300_000), b""
+    sent = 0
+    os.set_blocking(pump.stdin, False)
+    while len(got) < len(data):
+        if sent < len(data):
+            try:
+                client.send(b"\x03" + data[sent : sent + 20_000])
+                sent += 20_000
+            except BlockingIOError:
+                pass
+        pump.poller.wait(0.01)
+        try:
+            got += os.read(pump.stdin, 65536)
+        except BlockingIOError:
+            continue
+    assert got == data
+
+
+def test_a_client_that_leaves_is_forgotten(pump: Pump) -> None:
+    client, other = pump.attach(), pump.attach()
+    client.close()
+    pump.turn()
+    os.write(pump.stdout, b"on")
+    pump.turn()
+    assert other.recv(10) == b"\x01on"
+
+
+def test_nonsense_from_a_client_is_ignored(pump: Pump) -> None:
+    client = pump.attach()
+    for packet in (b"\x63what", b"\x05", b"\x05abcd", b"\x03still here"):
+        client.send(packet)
+    for _ in range(6):
+        pump.turn()
+    assert os.read(pump.stdin, 100) == b"still here"
