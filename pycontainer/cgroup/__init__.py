@@ -1,0 +1,1 @@
+"""The control group hierarchies, v1, v2 and hybrid."""

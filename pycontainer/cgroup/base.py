@@ -1,0 +1,180 @@
+"""What a cgroup is in either version: directories with files; and the plain calls on them.
+
+Every call here is one or two system calls: this is the hot path of a start. `v1.py` and `v2.py` add what differs.
+"""
+
+import errno
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.00005, 0.01
+
+
+def read_file(path: str) -> str:
+    """Return the whole text of a cgroup file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        chunks = []
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+    finally:
+        os.close(fd)
+    return b"".join(chunks).decode()
+
+
+def write_file(path: str, value: str) -> None:
+    """Write `value` with one write(2); the OSError names the file and the value."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, f"write {value!r}: {os.strerror(error.errno or 0)}", path) from None
+    finally:
+        os.close(fd)
+
+
+def waits() -> Iterator[float]:
+    """Yield how long to sleep before each new look: shortly at first, for most things are done at once."""
+    seconds = _FIRST_WAIT_SECONDS
+    while True:
+        yield seconds
+        seconds = min(2 * seconds, _LONGEST_WAIT_SECONDS)
+
+
+def parse_keyed(text: str) -> dict[str, int]:
+    """Return a flat keyed file (`key number` lines, as memory.stat) as a dict."""
+    pairs = (line.split() for line in text.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def subdirectories(directory: str) -> list[str]:
+    """Return the paths of the child cgroups; none if the directory is gone."""
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def remove_directory(directory: str) -> None:
+    """Remove an empty cgroup directory; already gone is success."""
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(directory: str, timeout_seconds: float) -> None:
+    """Remove a cgroup directory and all below it; already gone is success.
+
+    The kernel answers EBUSY for a moment after the last process died, and as long as one lives: OSError(EBUSY) then.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    for wait_seconds in waits():
+        try:
+            remove_directory(directory)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
+            children = subdirectories(directory)
+            for child in children:
+                remove_tree(child, max(0.0, deadline - time.monotonic()))
+            if not children:
+                if time.monotonic() >= deadline:
+                    raise OSError(errno.EBUSY, "rmdir: processes are left in the cgroup", directory) from None
+                time.sleep(wait_seconds)
+
+
+class Cgroup(ABC):
+    """One container's cgroup. Holds paths, no descriptors: nothing has to be closed."""
+
+    __slots__ = ("_directories", "_paths", "container_id")
+    version: int
+
+    def __init__(self, container_id: str, paths: dict[str, str]) -> None:
+        self.container_id = container_id
+        self._paths = paths
+        self._directories = tuple(dict.fromkeys(paths.values()))  # v1 may have cpu and cpuacct in one
+
+    def paths(self) -> dict[str, str]:
+        """Return controller -> directory on the host."""
+        return dict(self._paths)
+
+    def has(self, controller: str) -> bool:
+        """Say whether `controller` acts on this cgroup."""
+        return controller in self._paths
+
+    def exists(self) -> bool:
+        """Say whether any of its directories is there."""
+        return any(os.path.isdir(directory) for directory in self._directories)
+
+    def read(self, controller: str, name: str) -> str:
+        """Return the text of file `name` where `controller` lives, stripped. FileNotFoundError: the kernel lacks it."""
+        return read_file(self._file(controller, name)).strip()
+
+    def write(self, controller: str, name: str, value: str) -> None:
+        """Write `value` to file `name` where `controller` lives."""
+        write_file(self._file(controller, name), value)
+
+    def attach(self, pid: int) -> None:
+        """Move process `pid` (all its threads) in. ProcessLookupError if it is gone."""
+        for directory in self._directories:
+            write_file(f"{directory}/cgroup.procs", str(pid))
+
+    def pids(self) -> list[int]:
+        """Return the host's pids of all processes inside, nested cgroups included; empty if the cgroup is gone."""
+        found: list[int] = []
+        pending = [self._processes_directory()]
+        while pending:
+            directory = pending.pop()
+            try:
+                found += map(int, read_file(f"{directory}/cgroup.procs").split())
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
+            pending += subdirectories(directory)
+        return [pid for pid in found if pid > 0]  # 0: a process of a pid namespace that we cannot see
+
+    def delete(self, *, timeout_seconds: float = 2.0) -> None:
+        """Remove its directories and any nested ones; already gone is success, OSError(EBUSY) if processes live on."""
+        for directory in reversed(self._directories):  # the first one is the claim: it goes last
+            remove_tree(directory, timeout_seconds)
+
+    def _processes_directory(self) -> str:
+        return self._directories[0]
+
+    def _file(self, controller: str, name: str) -> str:
+        if controller not in self._paths:
+            raise OSError(errno.EOPNOTSUPP, f"this host has no {controller} controller", name)
+        return f"{self._paths[controller]}/{name}"
+
+    @abstractmethod
+    def dirfd(self) -> int | None:
+        """Return a new descriptor for CLONE_INTO_CGROUP, which the caller closes; None on v1."""
+
+    @abstractmethod
+    def freeze(self, *, timeout_seconds: float = 10.0) -> None:
+        """Stop every process inside and wait until all have stopped; TimeoutError, thawed again, if they do not."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Let the processes run again; not frozen is success."""
+
+    @abstractmethod
+    def is_frozen(self) -> bool:
+        """Say whether all processes inside are stopped."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Send SIGKILL to every process inside, so that none can fork away; frozen ones die too."""
+
+    @abstractmethod
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel killed here for want of memory."""
+
+    @abstractmethod
+    def mount_sources(self) -> list[tuple[str, str]]:
+        """Return (name below /sys/fs/cgroup inside, directory on the host), to be bind-mounted read-only."""

@@ -1,0 +1,115 @@
+"""The legacy hierarchies (kernel Documentation/admin-guide/cgroup-v1/), also on hybrid hosts.
+
+    MOUNT/pycontainer/ID/     in each of freezer, pids, memory, cpu, cpuacct, cpuset, blkio (some may be one mount)
+
+The v2 tree of a hybrid host stays unused: without controllers it would cost a directory and an attach for nothing
+that the freezer does not give.
+"""
+
+import errno
+import os
+import signal
+import time
+
+from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, remove_directory, subdirectories, waits, write_file
+from pycontainer.cgroup.detect import Layout
+
+_INSIDE = ("memory", "cpu", "cpuacct", "cpuset", "pids")  # what programs inside look at
+_KILL_ROUNDS = 10
+
+
+class CgroupV1(Cgroup):
+    """A container's cgroup in the legacy hierarchies: one directory in each."""
+
+    __slots__ = ()
+    version = 1
+
+    def dirfd(self) -> int | None:
+        return None
+
+    def freeze(self, *, timeout_seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        for wait_seconds in waits():
+            self.write("freezer", "freezer.state", "FROZEN")  # repeated: a process that forked meanwhile is caught then
+            if self.is_frozen():
+                return
+            if time.monotonic() >= deadline:
+                self.thaw()
+                raise TimeoutError(errno.ETIMEDOUT, "freeze: processes do not stop", self._paths["freezer"])
+            time.sleep(wait_seconds)
+
+    def thaw(self) -> None:
+        self.write("freezer", "freezer.state", "THAWED")
+
+    def is_frozen(self) -> bool:
+        return self.read("freezer", "freezer.state") == "FROZEN"
+
+    def kill(self) -> None:
+        for _ in range(_KILL_ROUNDS):
+            if not self.pids():  # the usual case after an exit: nobody there, nobody who could fork
+                return
+            try:
+                self.freeze(timeout_seconds=0.1)
+                complete = True
+            except TimeoutError:
+                complete = False  # one is in an uninterruptible wait: kill the others, look again
+            for pid in self.pids():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.thaw()
+            if complete:
+                return
+        raise TimeoutError(errno.ETIMEDOUT, "kill: processes do not stop", self._processes_directory())
+
+    def oom_kills(self) -> int:
+        return parse_keyed(self.read("memory", "memory.oom_control")).get("oom_kill", 0)
+
+    def mount_sources(self) -> list[tuple[str, str]]:
+        return [(name, self._paths[name]) for name in _INSIDE if name in self._paths]
+
+    def _processes_directory(self) -> str:
+        return self._paths["freezer"]  # one that we freeze is one whose list does not change
+
+
+class TreeV1:
+    """Our part of the legacy hierarchies."""
+
+    def __init__(self, layout: Layout, parent_name: str) -> None:
+        self._parents = {name: f"{mount}/{parent_name}" for name, mount in layout.controllers.items()}
+
+    def prepare(self) -> None:
+        """Make the parent directory in each hierarchy; may be repeated.
+
+        A new cpuset has no CPUs and no memory nodes and takes no process. The parent gets those of the root, and
+        clone_children makes the kernel copy them to the containers below at mkdir.
+        """
+        for name, parent in self._parents.items():
+            os.makedirs(parent, exist_ok=True)
+            if name == "cpuset":
+                for file in ("cpuset.cpus", "cpuset.mems"):
+                    write_file(f"{parent}/{file}", read_file(f"{os.path.dirname(parent)}/{file}"))
+                write_file(f"{parent}/cgroup.clone_children", "1")
+
+    def open(self, container_id: str) -> CgroupV1:
+        return CgroupV1(container_id, {name: f"{parent}/{container_id}" for name, parent in self._parents.items()})
+
+    def create(self, container_id: str) -> CgroupV1:
+        made: list[str] = []
+        try:
+            for parent in dict.fromkeys(self._parents.values()):
+                os.mkdir(f"{parent}/{container_id}", 0o755)
+                made.append(f"{parent}/{container_id}")
+        except OSError:
+            for directory in reversed(made):
+                os.rmdir(directory)
+            raise
+        return self.open(container_id)
+
+    def list(self) -> list[str]:
+        return sorted({os.path.basename(path) for parent in self._parents.values() for path in subdirectories(parent)})
+
+    def remove_parent(self) -> None:
+        for parent in reversed(dict.fromkeys(self._parents.values())):
+            remove_directory(parent)

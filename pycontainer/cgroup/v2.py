@@ -1,0 +1,121 @@
+"""The unified hierarchy (kernel Documentation/admin-guide/cgroup-v2.rst).
+
+    BASE/                     root of the machine, or what was delegated to us
+    ├── supervisor/           only if BASE is not the root of the machine: who lived in BASE, so that BASE may
+    │                         enable controllers; under systemd the supervisor alone
+    └── pycontainer/          our parent: controllers enabled, no processes
+        └── ID/               one container
+"""
+
+import errno
+import os
+import select
+import time
+
+from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
+from pycontainer.cgroup.detect import LEAF, Layout
+
+
+class CgroupV2(Cgroup):
+    """A container's cgroup in the unified hierarchy: one directory."""
+
+    __slots__ = ()
+    version = 2
+
+    @property
+    def directory(self) -> str:
+        return self._directories[0]
+
+    def dirfd(self) -> int | None:
+        return os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def freeze(self, *, timeout_seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        events_fd = os.open(f"{self.directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            poll = select.poll()
+            poll.register(events_fd, select.POLLPRI)
+            write_file(f"{self.directory}/cgroup.freeze", "1")
+            while not parse_keyed(os.pread(events_fd, 4096, 0).decode())["frozen"]:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    self.thaw()
+                    raise TimeoutError(errno.ETIMEDOUT, "freeze: processes do not stop", self.directory)
+                poll.poll(remaining * 1000)
+        finally:
+            os.close(events_fd)
+
+    def thaw(self) -> None:
+        write_file(f"{self.directory}/cgroup.freeze", "0")
+
+    def is_frozen(self) -> bool:
+        return parse_keyed(read_file(f"{self.directory}/cgroup.events"))["frozen"] == 1
+
+    def kill(self) -> None:
+        try:
+            write_file(f"{self.directory}/cgroup.kill", "1")  # since Linux 5.14, which idmapped mounts need anyway
+        except OSError as error:
+            if os.path.isdir(self.directory):
+                raise
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+
+    def oom_kills(self) -> int:
+        return parse_keyed(self.read("memory", "memory.events")).get("oom_kill", 0)
+
+    def mount_sources(self) -> list[tuple[str, str]]:
+        return [("", self.directory)]
+
+
+class TreeV2:
+    """Our part of the unified hierarchy."""
+
+    def __init__(self, layout: Layout, parent_name: str) -> None:
+        self._controllers = tuple(layout.controllers)
+        self._base = next(iter(layout.controllers.values()))
+        self._parent = f"{self._base}/{parent_name}"
+        self._must_vacate = layout.must_vacate
+
+    def prepare(self) -> None:
+        """Make the parent directory with the controllers enabled down to it; may be repeated."""
+        if self._must_vacate:
+            vacate(self._base)
+        enable(self._base, self._controllers)
+        os.makedirs(self._parent, exist_ok=True)
+        enable(self._parent, self._controllers)
+
+    def open(self, container_id: str) -> CgroupV2:
+        return CgroupV2(container_id, dict.fromkeys(self._controllers, f"{self._parent}/{container_id}"))
+
+    def create(self, container_id: str) -> CgroupV2:
+        os.mkdir(f"{self._parent}/{container_id}", 0o755)
+        return self.open(container_id)
+
+    def list(self) -> list[str]:
+        return sorted(os.path.basename(path) for path in subdirectories(self._parent))
+
+    def remove_parent(self) -> None:
+        remove_directory(self._parent)
+
+
+def enable(directory: str, controllers: tuple[str, ...]) -> None:
+    """Enable `controllers` for the children of `directory` and check that they are."""
+    path = f"{directory}/cgroup.subtree_control"
+    missing = [name for name in controllers if name not in read_file(path).split()]
+    if not missing:
+        return
+    write_file(path, " ".join(f"+{name}" for name in missing))
+    enabled = read_file(path).split()
+    if refused := [name for name in missing if name not in enabled]:
+        raise OSError(errno.EOPNOTSUPP, f"the kernel did not enable {', '.join(refused)}", path)
+
+
+def vacate(base: str) -> None:
+    """Move every process that lives directly in `base` to the leaf below it: a cgroup has processes or children."""
+    leaf = f"{base}/{LEAF}"
+    os.makedirs(leaf, exist_ok=True)
+    for pid in read_file(f"{base}/cgroup.procs").split():
+        try:
+            write_file(f"{leaf}/cgroup.procs", pid)
+        except ProcessLookupError:
+            pass  # it ended meanwhile

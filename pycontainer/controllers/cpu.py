@@ -1,0 +1,73 @@
+"""CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together."""
+
+from pycontainer.cgroup.base import Cgroup, parse_keyed
+from pycontainer.controllers.protocol import Host, Reading, parse_limit, set_and_compare
+from pycontainer.spec.model import ContainerSpec
+
+# kernel/sched/core.c: the smallest quota and the bounds of a period
+MINIMUM_QUOTA_USEC = 1_000
+PERIOD_RANGE_USEC = (1_000, 1_000_000)
+
+
+class CpuController:
+    """cpu.max on v2, cpu.cfs_quota_us and cpu.cfs_period_us on v1. Limits and readings are microseconds."""
+
+    name = "cpu"
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
+        if quota is None:
+            return []
+        if "cpu" not in host.layout.controllers:
+            return ["cpus: this host has no cpu controller"]
+        problems = []
+        if not PERIOD_RANGE_USEC[0] <= period <= PERIOD_RANGE_USEC[1]:
+            problems.append(
+                f"cpus: a period of {period} microseconds is out of the kernel's range "
+                f"{PERIOD_RANGE_USEC[0]}-{PERIOD_RANGE_USEC[1]}"
+            )
+        if quota < MINIMUM_QUOTA_USEC:
+            problems.append(
+                f"cpus: {quota} of {period} microseconds is less than the kernel can give; "
+                f"ask for {max(0.01, MINIMUM_QUOTA_USEC / max(period, 1)):g} or more"
+            )
+        if quota > period * len(host.cpus):
+            problems.append(f"cpus: {quota / max(period, 1):g} asked, but this host has {len(host.cpus)}")
+        return problems
+
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+        quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
+        if quota is None and self._limit(cgroup) is None:
+            return []
+        if cgroup.version == 2:
+            set_and_compare(cgroup, "cpu", "cpu.max", f"{'max' if quota is None else quota} {period}")
+        elif quota is None:
+            set_and_compare(cgroup, "cpu", "cpu.cfs_quota_us", "-1")
+        else:
+            if int(cgroup.read("cpu", "cpu.cfs_period_us")) != period:
+                cgroup.write("cpu", "cpu.cfs_quota_us", "-1")  # no wrong mixture of old quota and new period
+                set_and_compare(cgroup, "cpu", "cpu.cfs_period_us", str(period))
+            set_and_compare(cgroup, "cpu", "cpu.cfs_quota_us", str(quota))
+        return []
+
+    def read(self, cgroup: Cgroup) -> Reading:
+        """CPU time is not held: `held` and `peak` are None, `limit` the quota, `fail_count` the throttled periods."""
+        statistics = parse_keyed(cgroup.read("cpu", "cpu.stat"))
+        return Reading(None, None, self._limit(cgroup), statistics.get("nr_throttled", 0))
+
+    def account(self, cgroup: Cgroup) -> dict[str, int]:
+        statistics = parse_keyed(cgroup.read("cpu", "cpu.stat"))
+        throttled = statistics.get("throttled_usec", statistics.get("throttled_time", 0) // 1000)
+        return {"cpu_usec": used_usec(cgroup), "cpu_throttled_usec": throttled}
+
+    def _limit(self, cgroup: Cgroup) -> int | None:
+        if cgroup.version == 2:
+            return parse_limit(cgroup.read("cpu", "cpu.max").split()[0])
+        return parse_limit(cgroup.read("cpu", "cpu.cfs_quota_us"))
+
+
+def used_usec(cgroup: Cgroup) -> int:
+    """Return the CPU time used since the cgroup was made, microseconds."""
+    if cgroup.version == 2:
+        return parse_keyed(cgroup.read("cpu", "cpu.stat"))["usage_usec"]
+    return int(cgroup.read("cpuacct", "cpuacct.usage")) // 1000  # nanoseconds

@@ -1,0 +1,72 @@
+"""Which CPUs the container may run on."""
+
+import os
+
+from pycontainer.cgroup.base import Cgroup, read_file
+from pycontainer.controllers.protocol import Host, Reading, parse_cpu_list, set_and_compare
+from pycontainer.errors import Unsupported
+from pycontainer.spec.model import ContainerSpec
+
+_EFFECTIVE_FILES = {1: "cpuset.effective_cpus", 2: "cpuset.cpus.effective"}
+
+
+class CpusetController:
+    """cpuset.cpus in both versions. The unit is CPUs."""
+
+    name = "cpuset"
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        if not spec.cpuset_cpus:
+            return []
+        if "cpuset" not in host.layout.controllers:
+            return ["cpuset_cpus: this host has no cpuset controller"]
+        try:
+            wanted = parse_cpu_list(spec.cpuset_cpus)
+        except ValueError as error:
+            return [f"cpuset_cpus: {error}"]
+        if absent := sorted(wanted - host.cpus):
+            return [
+                f"cpuset_cpus: CPU {', '.join(map(str, absent))} is not online here; "
+                f"there are {', '.join(map(str, sorted(host.cpus)))}"
+            ]
+        return []
+
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+        if not spec.cpuset_cpus:
+            _follow_parent(cgroup)
+            return []
+        wanted = parse_cpu_list(spec.cpuset_cpus)
+        set_and_compare(
+            cgroup, "cpuset", "cpuset.cpus", spec.cpuset_cpus, same=lambda found: parse_cpu_list(found) == wanted
+        )
+        if (effective := _effective(cgroup)) != wanted:
+            raise Unsupported(
+                f"cannot confine the container to CPUs {spec.cpuset_cpus!r}: "
+                f"the kernel allows {','.join(map(str, sorted(effective)))!r} only",
+                hint="choose among the CPUs that our parent cgroup may use",
+                feature="cpuset",
+            )
+        return []
+
+    def read(self, cgroup: Cgroup) -> Reading:
+        """`held` is how many CPUs it may use now, `limit` how many were set; None if it follows the parent."""
+        own = parse_cpu_list(cgroup.read("cpuset", "cpuset.cpus"))
+        return Reading(len(_effective(cgroup)), None, len(own) or None, 0)
+
+    def account(self, cgroup: Cgroup) -> dict[str, int]:
+        return {}
+
+
+def _follow_parent(cgroup: Cgroup) -> None:
+    """Allow what the parent has: nothing of its own on v2, a copy on v1, where an empty set admits no process."""
+    if cgroup.version == 2:
+        if cgroup.read("cpuset", "cpuset.cpus"):
+            set_and_compare(cgroup, "cpuset", "cpuset.cpus", "\n", same=lambda found: found == "")
+        return
+    inherited = read_file(f"{os.path.dirname(cgroup.paths()['cpuset'])}/cpuset.cpus").strip()
+    if cgroup.read("cpuset", "cpuset.cpus") != inherited:
+        set_and_compare(cgroup, "cpuset", "cpuset.cpus", inherited)
+
+
+def _effective(cgroup: Cgroup) -> frozenset[int]:
+    return parse_cpu_list(cgroup.read("cpuset", _EFFECTIVE_FILES[cgroup.version]))

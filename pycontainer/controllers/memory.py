@@ -1,0 +1,145 @@
+"""Memory and swap: `memory_bytes` caps both together, so that a container cannot go on in the host's swap.
+
+The kernel rounds a limit down to whole pages; that much difference is accepted when it is read back.
+"""
+
+import errno
+import os
+
+from pycontainer.cgroup.base import Cgroup, parse_keyed
+from pycontainer.controllers.protocol import Host, Reading, parse_limit, set_and_compare
+from pycontainer.spec.model import ContainerSpec
+
+MINIMUM_BYTES = 1024 * 1024  # less cannot even hold the page tables and stacks of a start
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_V1_UNLIMITED_BYTES = 1 << 62  # v1 says "no limit" as the largest number of pages, just below 1 << 63
+
+_SWAP_FILES = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
+
+
+class MemoryController:
+    """memory.max and memory.swap.max on v2, limit_in_bytes and memsw.limit_in_bytes on v1."""
+
+    name = "memory"
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        if spec.memory_bytes is None:
+            return []
+        if "memory" not in host.layout.controllers:
+            return ["memory: this host has no memory controller; boot it with cgroup_enable=memory"]
+        if spec.memory_bytes < MINIMUM_BYTES:
+            return [f"memory: {spec.memory_bytes} bytes are too few to start anything; ask for {MINIMUM_BYTES} or more"]
+        return []
+
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+        limit_bytes = spec.memory_bytes
+        if limit_bytes is None and self._limit(cgroup) is None:
+            return []
+        has_swap_cap = (_apply_v2 if cgroup.version == 2 else _apply_v1)(cgroup, limit_bytes)
+        if limit_bytes is not None and not has_swap_cap and _host_has_swap():
+            return [
+                f"swap is not capped: the kernel has no {_SWAP_FILES[cgroup.version]}; "
+                "boot with swapaccount=1 or turn swap off"
+            ]
+        return []
+
+    def read(self, cgroup: Cgroup) -> Reading:
+        if cgroup.version == 2:
+            events = parse_keyed(cgroup.read("memory", "memory.events"))
+            try:
+                peak = int(cgroup.read("memory", "memory.peak"))
+            except FileNotFoundError:  # before 5.19
+                peak = None
+            return Reading(int(cgroup.read("memory", "memory.current")), peak, self._limit(cgroup), events["max"])
+        return Reading(
+            int(cgroup.read("memory", "memory.usage_in_bytes")),
+            int(cgroup.read("memory", "memory.max_usage_in_bytes")),
+            self._limit(cgroup),
+            _failures_v1(cgroup),
+        )
+
+    def account(self, cgroup: Cgroup) -> dict[str, int]:
+        return {"memory_oom_kills": cgroup.oom_kills()}
+
+    def _limit(self, cgroup: Cgroup) -> int | None:
+        if cgroup.version == 2:
+            return parse_limit(cgroup.read("memory", "memory.max"))
+        limit_bytes = int(cgroup.read("memory", "memory.limit_in_bytes"))
+        return None if limit_bytes >= _V1_UNLIMITED_BYTES else limit_bytes
+
+
+def working_set_bytes(cgroup: Cgroup) -> int:
+    """Return what the processes hold, without the file pages that the kernel would drop first (as Docker counts)."""
+    if cgroup.version == 2:
+        used = int(cgroup.read("memory", "memory.current"))
+        inactive = parse_keyed(cgroup.read("memory", "memory.stat")).get("inactive_file", 0)
+    else:
+        used = int(cgroup.read("memory", "memory.usage_in_bytes"))
+        inactive = parse_keyed(cgroup.read("memory", "memory.stat")).get("total_inactive_file", 0)
+    return max(0, used - inactive)
+
+
+def _apply_v2(cgroup: Cgroup, limit_bytes: int | None) -> bool:
+    """Set memory and swap; say whether the kernel can cap swap."""
+    _set(cgroup, "memory.max", limit_bytes)
+    if _swap_limit(cgroup) is None:
+        return False
+    _set(cgroup, "memory.swap.max", None if limit_bytes is None else 0)
+    return True
+
+
+def _apply_v1(cgroup: Cgroup, limit_bytes: int | None) -> bool:
+    """Set memory and memory+swap; say whether the kernel can cap swap.
+
+    It wants memory <= memory+swap at every moment, so the order depends on which way they go.
+    """
+    swap_limit = _swap_limit(cgroup)
+    if swap_limit is None:
+        _set(cgroup, "memory.limit_in_bytes", limit_bytes)
+        return False
+    names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+    if limit_bytes is None or limit_bytes > int(swap_limit):
+        names.reverse()
+    for name in names:
+        _set(cgroup, name, limit_bytes)
+    return True
+
+
+def _swap_limit(cgroup: Cgroup) -> str | None:
+    """Return what the swap file holds; None if the kernel has none, or has it switched off."""
+    try:
+        return cgroup.read("memory", _SWAP_FILES[cgroup.version])
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+            return None
+        raise
+
+
+def _failures_v1(cgroup: Cgroup) -> int:
+    """Return how often a limit said no, as far as the kernel counts it.
+
+    With both limits equal memory+swap is asked first, so memory.failcnt stays 0; and newer kernels (seen on 6.18) do
+    not count in memory.memsw.failcnt. The processes killed are then the least that is known.
+    """
+    failures = int(cgroup.read("memory", "memory.failcnt"))
+    if _swap_limit(cgroup) is not None:
+        failures += int(cgroup.read("memory", "memory.memsw.failcnt"))
+    return max(failures, cgroup.oom_kills())
+
+
+def _set(cgroup: Cgroup, name: str, limit_bytes: int | None) -> None:
+    unlimited = "max" if cgroup.version == 2 else "-1"
+    value = unlimited if limit_bytes is None else str(limit_bytes)
+    set_and_compare(cgroup, "memory", name, value, same=lambda found: _is_same(found, limit_bytes))
+
+
+def _is_same(found: str, limit_bytes: int | None) -> bool:
+    held = parse_limit(found)
+    if limit_bytes is None:
+        return held is None or held >= _V1_UNLIMITED_BYTES
+    return held == limit_bytes // _PAGE_BYTES * _PAGE_BYTES
+
+
+def _host_has_swap() -> bool:
+    with open("/proc/swaps", encoding="utf-8") as file:
+        return len(file.readlines()) > 1

@@ -1,0 +1,93 @@
+"""What a resource controller is: set a cap and prove it, measure, account.
+
+A controller is found through the entry-point group `pycontainer.controllers` (see `registry.py`), ours as anybody's.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.cgroup.detect import Layout
+from pycontainer.errors import Unsupported
+from pycontainer.spec.model import ContainerSpec
+
+
+class Reading(NamedTuple):
+    """One look at a resource, in the controller's unit; None where it has no such value or the kernel does not say."""
+
+    held: int | None  # in use now
+    peak: int | None  # most ever in use
+    limit: int | None  # None: no limit
+    fail_count: int  # how often the limit said no
+
+
+class Host(NamedTuple):
+    """What `validate` needs to know of the machine."""
+
+    layout: Layout
+    cpus: frozenset[int]  # online
+    page_bytes: int
+
+
+class Controller(Protocol):
+    """One resource."""
+
+    name: str
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        """Return what is wrong with the spec's wishes on this host, one sentence each; nothing is touched."""
+
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+        """Set what the spec asks, read it back and compare; may be repeated with another spec.
+
+        Raises OSError if the kernel refuses, Unsupported if it took something else. Returns warnings for people:
+        what holds less than they may think.
+        """
+
+    def read(self, cgroup: Cgroup) -> Reading:
+        """Look at the resource now."""
+
+    def account(self, cgroup: Cgroup) -> dict[str, int]:
+        """Return cumulative numbers, named with their unit; they restart at 0 with the cgroup."""
+
+
+def read_host(layout: Layout) -> Host:
+    """Return the facts of this machine."""
+    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
+        cpus = parse_cpu_list(file.read())
+    return Host(layout, cpus, os.sysconf("SC_PAGE_SIZE"))
+
+
+def parse_cpu_list(text: str) -> frozenset[int]:
+    """Return the numbers of a kernel list, "0-2,5"; ValueError if it is none. Source: cpuset(7), List format."""
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        if part:
+            first, dash, last = part.partition("-")
+            bounds = (first, last) if dash else (first, first)
+            if not all(bound.isascii() and bound.isdigit() and len(bound) <= 5 for bound in bounds):
+                raise ValueError(f"not a list of CPUs: {text.strip()!r}")
+            if int(bounds[0]) > int(bounds[1]):
+                raise ValueError(f"not a list of CPUs: {text.strip()!r}")
+            numbers.update(range(int(bounds[0]), int(bounds[1]) + 1))
+    return frozenset(numbers)
+
+
+def parse_limit(text: str) -> int | None:
+    """Return the number of a limit file; None for "max" and -1."""
+    return None if text in ("max", "-1") else int(text)
+
+
+def set_and_compare(
+    cgroup: Cgroup, controller: str, name: str, value: str, *, same: Callable[[str], bool] | None = None
+) -> None:
+    """Write `value`, read the file again, and raise Unsupported unless it holds the value (or `same` accepts it)."""
+    cgroup.write(controller, name, value)
+    found = cgroup.read(controller, name)
+    if not (same(found) if same else found == value):
+        raise Unsupported(
+            f"cannot set {name} to {value!r}: the kernel holds {found!r}",
+            hint=f"ask for a value that this kernel can hold, or leave the {controller} limit out",
+            feature=controller,
+        )

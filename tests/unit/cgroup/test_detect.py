@@ -1,0 +1,106 @@
+"""Which hierarchies there are, from texts of other machines."""
+
+from pathlib import Path
+
+import pytest
+
+from pycontainer.cgroup.detect import detect
+
+HYBRID = """\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+33 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
+34 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+35 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+36 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+37 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+38 31 0:39 / /srv/elsewhere/blkio rw,relatime - cgroup cgroup rw,blkio
+39 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+
+
+def test_hybrid_with_a_combined_mount() -> None:
+    layout = detect(mountinfo=HYBRID, self_cgroup="")
+    assert layout.version == "hybrid"
+    assert not layout.is_v2
+    assert layout.controllers == {
+        "pids": "/sys/fs/cgroup/pids",
+        "memory": "/sys/fs/cgroup/memory",
+        "cpu": "/sys/fs/cgroup/cpu,cpuacct",
+        "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
+        "cpuset": "/sys/fs/cgroup/cpuset",
+        "freezer": "/sys/fs/cgroup/freezer",
+    }
+    assert layout.missing("memory", "blkio", "io") == ["blkio", "io"]
+
+
+def test_v1_alone() -> None:
+    without_v2 = "\n".join(line for line in HYBRID.splitlines() if "cgroup2" not in line)
+    assert detect(mountinfo=without_v2, self_cgroup="").version == "v1"
+
+
+def test_an_escaped_mount_point() -> None:
+    mountinfo = r"32 31 0:29 / /odd\040place/pids rw - cgroup cgroup rw,pids"
+    layout = detect("/odd place", mountinfo=mountinfo, self_cgroup="")
+    assert layout.controllers == {"pids": "/odd place/pids"}
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Path:
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory hugetlb pids rdma\n")
+    return tmp_path
+
+
+def v2_mountinfo(mount: Path) -> str:
+    """A v2 mount, and a v1 hierarchy of systemd's that holds no controller."""
+    return (
+        f"31 23 0:28 / {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+        f"32 23 0:29 / {mount}/systemd rw - cgroup cgroup rw,name=systemd\n"
+    )
+
+
+def test_v2_at_the_root_of_the_machine(mount: Path) -> None:
+    layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/user.slice\n")
+    assert (layout.version, layout.is_v2, layout.must_vacate) == ("v2", True, False)
+    assert layout.controllers == dict.fromkeys(("cpu", "cpuset", "io", "memory", "pids"), str(mount))
+
+
+def test_v2_in_a_cgroup_namespace_must_vacate(mount: Path) -> None:
+    (mount / "cgroup.type").write_text("domain\n")
+    layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/\n")
+    assert layout.must_vacate
+    assert layout.controllers["memory"] == str(mount)
+
+
+def test_v2_with_a_cgroup_outside_the_mount(mount: Path) -> None:
+    layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/../sibling\n")
+    assert layout.controllers["cpu"] == str(mount)
+
+
+@pytest.mark.parametrize(
+    ("own", "delegated", "is_used"),
+    [
+        ("pycontainer.service/supervisor", "pycontainer.service", True),
+        ("pycontainer.service/supervisor", "other.service", False),
+        ("pycontainer.service", "pycontainer.service", False),  # no subgroup: the service could not be restarted
+        ("pycontainer.service/other", "pycontainer.service", False),
+        ("pycontainer.service/supervisor/deeper", "pycontainer.service", False),
+    ],
+)
+def test_v2_delegated_subtree(mount: Path, own: str, delegated: str, is_used: bool) -> None:
+    service = mount / "system.slice" / "pycontainer.service"
+    (service / "supervisor").mkdir(parents=True)
+    (service / "cgroup.controllers").write_text("cpu memory pids\n")
+    layout = detect(
+        str(mount), mountinfo=v2_mountinfo(mount), self_cgroup=f"3:x:/y\n0::/system.slice/{own}\n",
+        is_delegated=lambda directory: directory == f"{mount}/system.slice/{delegated}",
+    )
+    assert not layout.must_vacate
+    assert layout.controllers["memory"] == str(service if is_used else mount)
+    assert ("io" in layout.controllers) is not is_used
+
+
+def test_no_cgroup_at_all() -> None:
+    with pytest.raises(FileNotFoundError, match="no cgroup file system is mounted") as caught:
+        detect(mountinfo="23 1 8:1 / / rw - ext4 /dev/vda rw\n", self_cgroup="")
+    assert caught.value.filename == "/sys/fs/cgroup"

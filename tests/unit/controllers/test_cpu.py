@@ -1,0 +1,78 @@
+"""The CPU time controller."""
+
+import pytest
+
+from pycontainer.controllers.cpu import CpuController
+from pycontainer.controllers.protocol import Reading
+from pycontainer.errors import Unsupported
+from pycontainer.spec.model import ContainerSpec
+from tests.unit.controllers.fake import FakeCgroup, host
+
+CONTROLLER = CpuController()
+HALF = ContainerSpec(cpu_quota_usec=50_000)
+
+
+def v1(quota: str = "-1", period: str = "100000") -> FakeCgroup:
+    return FakeCgroup(1, {"cpu.cfs_quota_us": quota, "cpu.cfs_period_us": period})
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "problems"),
+    [
+        (None, 100_000, []),
+        (200_000, 100_000, []),
+        (1_000, 100_000, []),
+        (200_001, 100_000, ["cpus: 2.00001 asked, but this host has 2"]),
+        (999, 100_000, ["cpus: 999 of 100000 microseconds is less than the kernel can give; ask for 0.01 or more"]),
+        (5_000, 2_000_000, ["cpus: a period of 2000000 microseconds is out of the kernel's range 1000-1000000"]),
+    ],
+)
+def test_validate(quota: int | None, period: int, problems: list[str]) -> None:
+    assert CONTROLLER.validate(ContainerSpec(cpu_quota_usec=quota, cpu_period_usec=period), host(cpus=2)) == problems
+
+
+def test_validate_without_the_controller() -> None:
+    assert CONTROLLER.validate(HALF, host(without="cpu")) == ["cpus: this host has no cpu controller"]
+
+
+def test_v2() -> None:
+    cgroup = FakeCgroup(2, {"cpu.max": "max 100000"})
+    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert cgroup.written == []
+    assert CONTROLLER.apply(cgroup, HALF) == []
+    assert cgroup.files["cpu.max"] == "50000 100000"
+    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert cgroup.files["cpu.max"] == "max 100000"
+
+
+def test_v1() -> None:
+    cgroup = v1()
+    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert cgroup.written == []
+    assert CONTROLLER.apply(cgroup, HALF) == []
+    assert cgroup.written == ["cpu.cfs_quota_us=50000"]
+    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert cgroup.files["cpu.cfs_quota_us"] == "-1"
+
+
+def test_v1_another_period_never_meets_the_old_quota() -> None:
+    cgroup = v1("50000")
+    CONTROLLER.apply(cgroup, ContainerSpec(cpu_quota_usec=5_000, cpu_period_usec=10_000))
+    assert cgroup.written == ["cpu.cfs_quota_us=-1", "cpu.cfs_period_us=10000", "cpu.cfs_quota_us=5000"]
+
+
+def test_a_changed_value_is_refused() -> None:
+    cgroup = FakeCgroup(2, {"cpu.max": "max 100000"}, change={"cpu.max": lambda value: "60000 100000"})
+    with pytest.raises(Unsupported, match="cannot set cpu.max to '50000 100000': the kernel holds '60000 100000'"):
+        CONTROLLER.apply(cgroup, HALF)
+
+
+def test_read_and_account() -> None:
+    v2 = FakeCgroup(2, {"cpu.max": "50000 100000", "cpu.stat": "usage_usec 70\nnr_throttled 4\nthrottled_usec 900"})
+    assert CONTROLLER.read(v2) == Reading(None, None, 50_000, 4)
+    assert CONTROLLER.account(v2) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
+    old = FakeCgroup(
+        1, {"cpu.cfs_quota_us": "-1", "cpu.stat": "nr_throttled 4\nthrottled_time 900000", "cpuacct.usage": "70999"}
+    )
+    assert CONTROLLER.read(old) == Reading(None, None, None, 4)
+    assert CONTROLLER.account(old) == {"cpu_usec": 70, "cpu_throttled_usec": 900}

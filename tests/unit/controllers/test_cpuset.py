@@ -1,0 +1,60 @@
+"""The cpuset controller."""
+
+from pathlib import Path
+
+import pytest
+
+from pycontainer.controllers.cpuset import CpusetController
+from pycontainer.controllers.protocol import Reading
+from pycontainer.errors import Unsupported
+from pycontainer.spec.model import ContainerSpec
+from tests.unit.controllers.fake import FakeCgroup, host
+
+CONTROLLER = CpusetController()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "problems"),
+    [
+        ("", []),
+        ("0-1", []),
+        ("1-3", ["cpuset_cpus: CPU 2, 3 is not online here; there are 0, 1"]),
+        ("x", ["cpuset_cpus: not a list of CPUs: 'x'"]),
+    ],
+)
+def test_validate(cpus: str, problems: list[str]) -> None:
+    assert CONTROLLER.validate(ContainerSpec(cpuset_cpus=cpus), host(cpus=2)) == problems
+
+
+def test_validate_without_the_controller() -> None:
+    assert CONTROLLER.validate(ContainerSpec(cpuset_cpus="0"), host(without="cpuset")) == [
+        "cpuset_cpus: this host has no cpuset controller"
+    ]
+
+
+@pytest.mark.parametrize(("version", "effective"), [(1, "cpuset.effective_cpus"), (2, "cpuset.cpus.effective")])
+def test_apply_compares_sets_and_what_is_effective(version: int, effective: str) -> None:
+    wish = ContainerSpec(cpuset_cpus="0,1")
+    cgroup = FakeCgroup(version, {"cpuset.cpus": "", effective: "0-1"}, change={"cpuset.cpus": lambda value: "0-1"})
+    assert CONTROLLER.apply(cgroup, wish) == []
+    assert CONTROLLER.read(cgroup) == Reading(2, None, 2, 0)
+    cgroup.files[effective] = "0"
+    with pytest.raises(Unsupported, match="cannot confine the container to CPUs '0,1': the kernel allows '0' only"):
+        CONTROLLER.apply(cgroup, wish)
+
+
+def test_v2_taken_off() -> None:
+    cgroup = FakeCgroup(2, {"cpuset.cpus": "1", "cpuset.cpus.effective": "0-1"})
+    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert cgroup.files["cpuset.cpus"] == ""
+    assert CONTROLLER.read(cgroup) == Reading(2, None, None, 0)
+    cgroup.written.clear()
+    CONTROLLER.apply(cgroup, ContainerSpec())
+    assert cgroup.written == []
+
+
+def test_v1_taken_off_is_what_the_parent_has(tmp_path: Path) -> None:
+    (tmp_path / "cpuset.cpus").write_text("0-1\n")
+    cgroup = FakeCgroup(1, {"cpuset.cpus": "1"}, directory=f"{tmp_path}/c1")
+    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert cgroup.written == ["cpuset.cpus=0-1"]
