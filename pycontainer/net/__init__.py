@@ -1,0 +1,1 @@
+"""Networks: links, addresses, firewall. The only importer of pyroute2."""

@@ -1,0 +1,244 @@
+"""Who has which address: networks as recorded, and one small file per container that survives restarts.
+
+    networks/NAME.json           {"name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6"}
+    networks/addresses/ID.json   {"name", "hostname", "endpoints": [{"network", "device", "slot", "ip", "ip6"}],
+                                  "ports": [...], "add_hosts": [...]}
+
+The files are read once, at the start of the supervisor, which is their only writer; what is taken is known in memory.
+An address is handed out in turn, not reused at once, and the IPv6 one ends in the same number where it can.
+"""
+
+import ipaddress
+import json
+import os
+import secrets
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState
+from pycontainer.linux.files import write_atomically
+from pycontainer.spec.model import Port
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+POOLS = (("10.64.0.0/10", 16), ("172.16.0.0/12", 16), ("192.168.0.0/16", 20))
+MIN_ADDRESSES = 4  # a /30: the subnet, its gateway, one instance, the last
+MAX_SEARCH = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as recorded; `number` is its packet mark and part of its bridge's name. No IPv6: empty strings."""
+
+    name: str
+    driver: str  # routed | bridge
+    number: int
+    subnet: str
+    subnet6: str
+    gateway: str
+    gateway6: str
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A container's place on one network; `index` is that of its link on the host, 0 while there is none."""
+
+    network: str
+    device: str
+    slot: int
+    ip: str
+    ip6: str
+    index: int = 0
+
+
+@dataclass(slots=True)
+class Reservation:
+    """All that a container holds of the networks, from its creation to its deletion."""
+
+    container_id: str
+    name: str
+    hostname: str
+    endpoints: list[Endpoint] = field(default_factory=list)
+    ports: list[Port] = field(default_factory=list)
+    add_hosts: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def networks(self) -> list[str]:
+        return [endpoint.network for endpoint in self.endpoints]
+
+    def endpoint(self, network: str) -> Endpoint | None:
+        return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)
+
+
+class Records:
+    """The files drawn above."""
+
+    def __init__(self, networks_dir: str) -> None:
+        self._directory = networks_dir
+        self._addresses_dir = f"{networks_dir}/addresses"
+
+    def load_networks(self) -> list[Network]:
+        return [Network(**data) for _, data in self._load(self._directory)]
+
+    def load_reservations(self) -> list[Reservation]:
+        return [
+            Reservation(
+                container_id, data["name"], data["hostname"], [Endpoint(**item) for item in data["endpoints"]],
+                [Port(**item) for item in data["ports"]], [(name, ip) for name, ip in data["add_hosts"]],
+            )
+            for container_id, data in self._load(self._addresses_dir)
+        ]
+
+    def save_network(self, network: Network) -> None:
+        self._save(self._directory, network.name, asdict(network))
+
+    def save_reservation(self, reservation: Reservation) -> None:
+        data = asdict(reservation)
+        del data["container_id"]
+        for endpoint in data["endpoints"]:
+            del endpoint["index"]
+        self._save(self._addresses_dir, reservation.container_id, data)
+
+    def delete_network(self, name: str) -> None:
+        _unlink(f"{self._directory}/{name}.json")
+
+    def delete_reservation(self, container_id: str) -> None:
+        _unlink(f"{self._addresses_dir}/{container_id}.json")
+
+    def _load(self, directory: str) -> Iterable[tuple[str, Any]]:
+        try:
+            names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
+        except FileNotFoundError:
+            return
+        for name in names:
+            path = f"{directory}/{name}"
+            with open(path, "rb") as file:
+                try:
+                    yield name.removesuffix(".json"), json.load(file)
+                except ValueError as error:
+                    hint = "the file is damaged; delete it"
+                    raise InvalidState(f"cannot read '{path}': {error}", hint=hint) from error
+
+    def _save(self, directory: str, name: str, data: dict[str, object]) -> None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        write_atomically(f"{directory}/{name}.json", json.dumps(data).encode() + b"\n", mode=0o600)
+
+
+class Pool:
+    """The addresses of one subnet; those in use are held in memory, a claim costs the same however many they are."""
+
+    def __init__(self, subnet: IPNetwork, network: str) -> None:
+        self.subnet = subnet
+        self._network = network
+        self._taken: dict[int, str] = {1: "the gateway"}
+        self._next = 2
+
+    @property
+    def _end(self) -> int:
+        """One past the last usable number: IPv4 keeps its last for broadcast."""
+        return self.subnet.num_addresses - (self.subnet.version == 4)
+
+    def claim(self, ip: str, owner: str) -> None:
+        """Take the given address; InvalidInput if it cannot be, AlreadyExists if somebody has it."""
+        address = ipaddress.ip_address(ip)
+        if address.version != self.subnet.version or address not in self.subnet:
+            raise InvalidInput(f"address {ip} is not in subnet {self.subnet} of network '{self._network}'", field="ip")
+        number = int(address) - int(self.subnet.network_address)
+        if number == 0 or number >= self._end:
+            raise InvalidInput(f"address {ip} is the first or last of subnet {self.subnet}", field="ip")
+        if number in self._taken:
+            raise AlreadyExists(
+                f"address {ip} of network '{self._network}' is taken by {self._taken[number]}",
+                hint="choose another address, or leave it out to get a free one",
+            )
+        self._taken[number] = owner
+        if number == self._next:
+            self._next += 1
+
+    def take(self, owner: str, *, wished: int = 0) -> str:
+        """Take a free address, the one with number `wished` if that is free; returns it."""
+        number = wished if 2 <= wished < self._end and wished not in self._taken else self._search()
+        self._taken[number] = owner
+        self._next = number + 1
+        return str(self.subnet.network_address + number)
+
+    def number(self, ip: str) -> int:
+        """Return which address of the subnet `ip` is."""
+        return int(ipaddress.ip_address(ip)) - int(self.subnet.network_address)
+
+    def free(self, ip: str) -> None:
+        """Give an address back; nothing happens if nobody has it."""
+        self._taken.pop(self.number(ip), None)
+
+    def _search(self) -> int:
+        size = min(self._end - 2, MAX_SEARCH)
+        for step in range(size):
+            number = (self._next - 2 + step) % (self._end - 2) + 2
+            if number not in self._taken:
+                return number
+        raise InvalidState(
+            f"network '{self._network}' has no free address in {self.subnet}",
+            hint="delete containers that are not needed, or create a network with a larger --subnet",
+        )
+
+
+def parse_subnet(text: str, version: int) -> IPNetwork:
+    """Return the subnet that `text` names; InvalidInput if it is none, or too small for one instance."""
+    hint = f"write one such as {'10.77.0.0/24' if version == 4 else 'fd00:77::/64'}"
+    name = "subnet" if version == 4 else "subnet6"
+    try:
+        subnet = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not a subnet: {error}", hint=hint, field=name) from None
+    if subnet.version != version:
+        raise InvalidInput(f"{text!r} is not an IPv{version} subnet", hint=hint, field=name)
+    if subnet.num_addresses < MIN_ADDRESSES or subnet.is_multicast or subnet.is_loopback or subnet.is_link_local:
+        raise InvalidInput(f"subnet {text} cannot hold containers", hint=hint, field=name)
+    return subnet
+
+
+def pick_subnet(taken: Collection[IPNetwork], world: str) -> IPNetwork:
+    """Return a private IPv4 subnet that overlaps nothing in `taken`; each world begins its search elsewhere."""
+    candidates = [
+        subnet for pool, length in POOLS for subnet in ipaddress.IPv4Network(pool).subnets(new_prefix=length)
+    ]
+    start = int(world or "0", 16) % len(candidates)
+    for subnet in candidates[start:] + candidates[:start]:
+        if not any(subnet.overlaps(other) for other in taken if other.version == 4):
+            return subnet
+    raise InvalidState(
+        "no private IPv4 subnet is free on this host",
+        hint="name one: pycontainer network create --subnet 10.77.0.0/24 NAME",
+    )
+
+
+def random_subnet6() -> IPNetwork:
+    """Return a unique local /64 (RFC 4193): fd, 40 random bits, 16 more for the subnet."""
+    return ipaddress.IPv6Network((b"\xfd" + secrets.token_bytes(7) + bytes(8), 64))
+
+
+def host_routes(path: str = "/proc/thread-self/net/route") -> list[IPNetwork]:
+    """Return where the host's IPv4 routes lead, without the default one."""
+    found: list[IPNetwork] = []
+    with open(path) as file:
+        next(file)
+        for line in file:
+            fields = line.split()
+            destination, mask = (int.from_bytes(bytes.fromhex(fields[i]), "little") for i in (1, 7))
+            if mask:
+                found.append(ipaddress.IPv4Network((destination, mask.bit_count())))
+    return found
+
+
+def first_address(subnet: str) -> str:
+    """Return the address after the subnet's own: the gateway's; empty for no subnet."""
+    return str(ipaddress.ip_network(subnet).network_address + 1) if subnet else ""
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

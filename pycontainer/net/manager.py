@@ -1,0 +1,582 @@
+"""The networks of a world, as the supervisor sees them: every call is short and synchronous.
+
+    create, list, inspect, remove        networks; "default" is made when it is first needed
+    reserve → rename → release           a container's addresses, from its creation to its deletion, over restarts
+    claim_ports, attach → detach         one run: ports, firewall elements, links, names; undone in the other order
+    connect, disconnect                  one more network or one less, running or not
+    reconcile                            after a restart of the supervisor, before anything else
+    close                                leave, or take everything of ours off the host
+
+The firewall's elements come before the link and go after it. `host` and `none` never get here.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, Unsupported
+from pycontainer.net import hosts, link
+from pycontainer.net.addresses import (
+    Endpoint,
+    Network,
+    Pool,
+    Records,
+    Reservation,
+    first_address,
+    host_routes,
+    parse_subnet,
+    pick_subnet,
+    random_subnet6,
+)
+from pycontainer.net.bridge import bridge_name, ensure_bridge
+from pycontainer.net.firewall import Element, Firewall
+from pycontainer.net.ports import WILDCARDS, Ports, Targets
+from pycontainer.paths import HostPaths
+from pycontainer.spec.model import Port
+from pycontainer.spec.names import check_name
+
+DEFAULT = "default"
+DRIVERS = ("routed", "bridge")
+RESERVED_NAMES = ("host", "none")
+_SYSCTL = "/proc/sys/net"
+
+Addresses = dict[str, dict[str, str]]
+NetworkInfo = dict[str, object]
+_Infos = list[NetworkInfo]  # within the class, `list` is the method
+_PortList = list[Port]
+_Elements = list[Element]
+_Problems = list[str]
+
+
+class NetworkManager:
+    """All networks, addresses, ports and links of one world; the supervisor is its only user."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self._prefix = paths.interface_prefix
+        self._world = paths.world
+        self._records = Records(paths.networks_dir)
+        self._hosts = hosts.Hosts(paths.networks_dir)
+        self._links = link.Links(self._prefix, self._world)
+        self._firewall = Firewall(paths.marker.replace("-", "_"), self._prefix)
+        self._ports = Ports(paths.forwarder_socket)
+        self._networks: dict[str, Network] = {}
+        self._pools: dict[str, tuple[Pool, Pool]] = {}
+        self._reservations: dict[str, Reservation] = {}
+        self._with_gateway: set[str] = set()
+        self._host_is_ready = False
+        self._next_slot = 1
+        for network in self._records.load_networks():
+            self._know(network)
+        for reservation in self._records.load_reservations():
+            self._reservations[reservation.container_id] = reservation
+            for endpoint in reservation.endpoints:
+                self._take_again(reservation, endpoint)
+
+    @staticmethod
+    def warm_up() -> None:
+        """Import and encode what the first attach needs (150-200 ms), at a moment when nobody waits for it."""
+        link.warm_up()
+
+    # -- networks
+
+    def create(self, name: str, driver: str = "routed", subnet: str = "", subnet6: str = "") -> NetworkInfo:
+        """Make a network; subnets left empty are chosen. Returns NetworkInfo."""
+        check_name(name, "network")
+        if name in RESERVED_NAMES or name == DEFAULT or name in self._networks:
+            raise AlreadyExists(f"network '{name}' exists already", hint="choose another name")
+        if driver not in DRIVERS:
+            raise InvalidInput(f"no network driver '{driver}'", hint="drivers are routed and bridge", field="driver")
+        self._create(name, driver, subnet, subnet6)
+        return self.inspect(name)
+
+    def list(self) -> _Infos:
+        """Return NetworkInfo of every network, the default one first."""
+        self._find(DEFAULT)
+        return [self.inspect(name) for name in sorted(self._networks, key=lambda name: (name != DEFAULT, name))]
+
+    def inspect(self, name: str) -> NetworkInfo:
+        """Return NetworkInfo of a network and of the containers that have addresses in it."""
+        network = self._find(name)
+        containers = {
+            reservation.container_id: {"name": reservation.name, "ip": endpoint.ip, "ip6": endpoint.ip6}
+            for reservation in self._reservations.values()
+            if (endpoint := reservation.endpoint(name)) is not None
+        }
+        return {
+            "name": name, "driver": network.driver, "subnet": network.subnet, "subnet6": network.subnet6,
+            "gateway": network.gateway, "containers": containers,
+        }
+
+    def remove(self, name: str) -> None:
+        """Remove a network and what it has on the host; InvalidState while a container has an address in it."""
+        network = self._find(name)
+        users = [reservation.name for reservation in self._reservations.values() if reservation.endpoint(name)]
+        if users:
+            raise InvalidState(
+                f"network '{name}' is in use by {', '.join(repr(user) for user in users[:5])}",
+                hint="delete these containers or disconnect them first",
+            )
+        if name == DEFAULT:
+            raise InvalidState("network 'default' cannot be removed", hint="it costs nothing while nobody uses it")
+        self._take_down(network)
+        self._hosts.forget_network(name)
+        self._records.delete_network(name)
+        del self._networks[name], self._pools[name]
+
+    # -- addresses
+
+    def reserve(
+        self, container_id: str, name: str, hostname: str, networks: Sequence[str], ip: str = "", ip6: str = ""
+    ) -> Addresses:
+        """Give a container an address of each family in every network; `ip` and `ip6` are for the first one.
+
+        Lasts until `release`. NotFound for a network that does not exist, AlreadyExists for an address that is taken.
+        """
+        self.release(container_id)
+        reservation = Reservation(container_id, name, hostname)
+        try:
+            for position, network in enumerate(dict.fromkeys(networks)):
+                self._add_endpoint(reservation, network, ip if position == 0 else "", ip6 if position == 0 else "")
+            self._records.save_reservation(reservation)
+        except BaseException:
+            for endpoint in reservation.endpoints:
+                self._free(endpoint)
+            raise
+        self._reservations[container_id] = reservation
+        return self.addresses(container_id)
+
+    def addresses(self, container_id: str) -> Addresses:
+        """Return {network: {"ip", "ip6"}} of a container, in its order of networks; empty if it has none."""
+        reservation = self._reservations.get(container_id)
+        return {e.network: {"ip": e.ip, "ip6": e.ip6} for e in reservation.endpoints} if reservation else {}
+
+    def rename(self, container_id: str, new_name: str) -> None:
+        """Tell the neighbours the container's new name."""
+        reservation = self._reservation(container_id)
+        reservation.name = new_name
+        self._records.save_reservation(reservation)
+        for endpoint in reservation.endpoints:
+            if endpoint.index:
+                self._join(reservation, endpoint)
+
+    def release(self, container_id: str) -> None:
+        """Give back all that a container holds; nothing happens if it holds nothing."""
+        reservation = self._reservations.get(container_id)
+        if reservation is None:
+            return
+        self.detach(container_id, alive=False)
+        for endpoint in reservation.endpoints:
+            self._free(endpoint)
+        self._hosts.forget_container(container_id)
+        self._records.delete_reservation(container_id)
+        del self._reservations[container_id]
+
+    # -- ports
+
+    def claim_ports(self, container_id: str, ports: Sequence[Port]) -> _PortList:
+        """Claim host ports for the next run, all or none, and return them with free ones chosen; `detach` ends it.
+
+        AlreadyExists if a port is taken.
+        """
+        reservation = self._reservation(container_id)
+        claimed = self._ports.claim(container_id, reservation.name, ports, _targets(reservation))
+        if claimed != reservation.ports:
+            reservation.ports = claimed
+            self._records.save_reservation(reservation)
+        return claimed
+
+    def release_ports(self, container_id: str) -> None:
+        """Give claimed ports back, after a start that failed before `attach`."""
+        self._ports.release(container_id)
+
+    def published(self, container_id: str) -> _PortList:
+        """Return the ports that are claimed now."""
+        return list(self._ports.claimed(container_id))
+
+    # -- a run
+
+    def attach(self, container_id: str, netns_fd: int) -> None:
+        """Connect a fresh network namespace to all networks of its container, and publish the claimed ports.
+
+        The caller keeps `netns_fd`. On failure nothing is left but the claimed ports.
+        """
+        reservation = self._reservation(container_id)
+        with ExitStack() as undo:
+            undo.callback(self._detach, reservation, alive=True)
+            self._attach(reservation, reservation.endpoints, netns_fd, fresh=True)
+            undo.pop_all()
+
+    def detach(self, container_id: str, *, alive: bool) -> None:
+        """Undo `attach` and the claim of ports; `alive` if the namespace lives on. Nothing happens if it is done."""
+        reservation = self._reservations.get(container_id)
+        if reservation is None:
+            return
+        self._ports.release(container_id)
+        self._detach(reservation, alive=alive)
+
+    def connect(
+        self, container_id: str, network: str, ip: str = "", ip6: str = "", netns_fd: int | None = None
+    ) -> None:
+        """Give a container one more network, at once if it runs: then `netns_fd` is its namespace."""
+        reservation = self._reservation(container_id)
+        if reservation.endpoint(network):
+            raise AlreadyExists(f"container '{reservation.name}' is on network '{network}' already")
+        with ExitStack() as undo:
+            endpoint = self._add_endpoint(reservation, network, ip, ip6)
+            undo.callback(self._free, endpoint)
+            undo.callback(reservation.endpoints.remove, endpoint)
+            if netns_fd is not None:
+                undo.callback(self._detach_endpoint, reservation, endpoint, alive=True)
+                self._attach(reservation, [endpoint], netns_fd, fresh=False)
+            self._records.save_reservation(reservation)
+            undo.pop_all()
+        self._refresh_own_hosts(reservation)
+
+    def disconnect(self, container_id: str, network: str, netns_fd: int | None = None) -> None:
+        """Take a network from a container, at once if it runs; its published ports go by the next one it has."""
+        reservation = self._reservation(container_id)
+        endpoint = reservation.endpoint(network)
+        if endpoint is None:
+            self._find(network)
+            raise InvalidState(f"container '{reservation.name}' is not on network '{network}'")
+        was_first = reservation.endpoints[0] is endpoint
+        self._detach_endpoint(reservation, endpoint, alive=netns_fd is not None)
+        reservation.endpoints.remove(endpoint)
+        self._free(endpoint)
+        if was_first and (ports := self.published(container_id)):
+            self._firewall.remove(_ports_owner(container_id))
+            self._ports.release(container_id)
+            if reservation.endpoints:
+                self._ports.claim(container_id, reservation.name, ports, _targets(reservation))
+                self._firewall.add({_ports_owner(container_id): _port_elements(ports, _targets(reservation))})
+        self._records.save_reservation(reservation)
+        self._refresh_own_hosts(reservation)
+
+    def stats(self, container_id: str) -> tuple[int, int]:
+        """Return (received, sent) bytes of all links of a running container, as the container counts them."""
+        received = sent = 0
+        for endpoint in self._reservation(container_id).endpoints:
+            if endpoint.index:
+                from_it, to_it = self._links.netlink.byte_counts(endpoint.index)
+                received, sent = received + to_it, sent + from_it
+        return received, sent
+
+    # -- files inside
+
+    def hosts_path(self, container_id: str, add_hosts: Sequence[tuple[str, str]] = ()) -> str:
+        """Return the file to mount over /etc/hosts, read-only; `add_hosts` are (name, address) of its own."""
+        reservation = self._reservation(container_id)
+        if list(add_hosts) != reservation.add_hosts:
+            reservation.add_hosts = list(add_hosts)
+            self._records.save_reservation(reservation)
+        return self._hosts.path(container_id, reservation.networks, reservation.add_hosts)
+
+    def resolv_conf(self, dns: Sequence[str] = (), search: Sequence[str] = ()) -> bytes:
+        """Return the text of /etc/resolv.conf: the given servers and domains, or the host's where they reach."""
+        return hosts.resolv_conf(dns, search)
+
+    # -- the host
+
+    def reconcile(self, live: Mapping[str, bool]) -> _Problems:
+        """Make the host as the records say, after a restart; `live` names the containers whose namespace lives (True).
+
+        Their links, elements, ports and names are taken over without a gap. Whatever else carries our names goes.
+        Reservations of other containers stay: who is deleted is `release`d. Returns in words what live containers
+        have lost, for the log.
+        """
+        problems: _Problems = []
+        alive = [r for r in self._reservations.values() if live.get(r.container_id)]
+        links = {name: index for index, name in self._links.leftovers()}
+        groups: dict[str, _Elements] = {}
+        for reservation in alive:
+            for endpoint in reservation.endpoints:
+                endpoint.index = links.pop(self._link_name(endpoint), 0)
+                if not endpoint.index:
+                    problems.append(f"container '{reservation.name}': its link to '{endpoint.network}' is gone")
+                else:
+                    network = self._networks[endpoint.network]
+                    if network.driver == "bridge":
+                        links.pop(bridge_name(self._prefix, network), None)
+                        groups[_bridge_owner(network)] = self._bridge_elements(network)
+                    groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(endpoint)
+            groups[_ports_owner(reservation.container_id)] = _port_elements(reservation.ports, _targets(reservation))
+        problems += self._ports.adopt({r.container_id: (r.name, r.ports, _targets(r)) for r in alive if r.endpoints})
+        if links:
+            self._links.delete(*links.values())
+        if alive:
+            self._firewall.adopt(groups)
+        else:
+            self._drop_table()
+        for reservation in alive:
+            for endpoint in reservation.endpoints:
+                if endpoint.index:
+                    self._join(reservation, endpoint)
+            self._hosts.path(reservation.container_id, reservation.networks, reservation.add_hosts)
+        return problems
+
+    def close(self, *, remove: bool) -> None:
+        """Leave everything as it is for the next supervisor; with `remove` nothing of ours stays on the host.
+
+        `remove` is for when no container runs. Forwarding, once switched on, stays on: others may rely on it by now.
+        """
+        self._ports.close(remove=remove)
+        if remove:
+            indexes = [index for index, _ in self._links.leftovers()]
+            if indexes:
+                self._links.delete(*indexes)
+            for network in self._networks.values():
+                self._take_down(network)
+            self._drop_table()
+        self._firewall.close()
+        self._links.close()
+
+    # -- within
+
+    def _find(self, name: str) -> Network:
+        network = self._networks.get(name)
+        if network is None and name == DEFAULT:
+            network = self._create(DEFAULT, "routed", "", "")
+        if network is None:
+            raise NotFound(f"no network '{name}'", hint="pycontainer network ls shows those there are")
+        return network
+
+    def _reservation(self, container_id: str) -> Reservation:
+        reservation = self._reservations.get(container_id)
+        if reservation is None:
+            raise NotFound(f"container {container_id} has no addresses on any network")
+        return reservation
+
+    def _create(self, name: str, driver: str, subnet: str, subnet6: str) -> Network:
+        own = [subnet for pools in self._pools.values() for subnet in (pools[0].subnet, pools[1].subnet)]
+        routes = [route for route in host_routes() if not any(_lies_in(route, subnet) for subnet in own)]
+        wished = {version: parse_subnet(text, version) for text, version in ((subnet, 4), (subnet6, 6)) if text}
+        for asked in wished.values():
+            for taken in (*own, *routes):
+                if taken.version == asked.version and taken.overlaps(asked):
+                    raise AlreadyExists(f"subnet {asked} overlaps {taken}, which is in use", hint="choose another one")
+        subnet = str(wished.get(4) or pick_subnet([*own, *routes], self._world))
+        subnet6 = str(wished.get(6) or random_subnet6())
+        numbers = {network.number for network in self._networks.values()}
+        number = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
+        network = Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6))
+        self._records.save_network(network)
+        self._know(network)
+        return network
+
+    def _know(self, network: Network) -> None:
+        self._networks[network.name] = network
+        self._pools[network.name] = (
+            Pool(parse_subnet(network.subnet, 4), network.name), Pool(parse_subnet(network.subnet6, 6), network.name)
+        )
+
+    def _add_endpoint(self, reservation: Reservation, network: str, ip: str, ip6: str) -> Endpoint:
+        self._find(network)
+        pool, pool6 = self._pools[network]
+        owner = f"container '{reservation.name}'"
+        if ip6 and not _has_ipv6():
+            raise Unsupported(f"cannot give address {ip6}: this host has no IPv6", feature="ipv6")
+        with ExitStack() as undo:
+            if ip:
+                pool.claim(ip, owner)
+            else:
+                ip = pool.take(owner)
+            undo.callback(pool.free, ip)
+            if ip6:
+                pool6.claim(ip6, owner)
+            elif _has_ipv6():
+                ip6 = pool6.take(owner, wished=pool.number(ip))
+            undo.pop_all()
+        devices = {endpoint.device for endpoint in reservation.endpoints}
+        device = next(name for number in range(len(devices) + 1) if (name := f"eth{number}") not in devices)
+        endpoint = Endpoint(network, device, self._next_slot, ip, ip6)
+        self._next_slot += 1
+        reservation.endpoints.append(endpoint)
+        return endpoint
+
+    def _take_again(self, reservation: Reservation, endpoint: Endpoint) -> None:
+        """Note at start what a reservation on disk holds."""
+        pool, pool6 = self._pools[endpoint.network]
+        owner = f"container '{reservation.name}'"
+        pool.claim(endpoint.ip, owner)
+        if endpoint.ip6:
+            pool6.claim(endpoint.ip6, owner)
+        self._next_slot = max(self._next_slot, endpoint.slot + 1)
+
+    def _free(self, endpoint: Endpoint) -> None:
+        pool, pool6 = self._pools[endpoint.network]
+        pool.free(endpoint.ip)
+        if endpoint.ip6:
+            pool6.free(endpoint.ip6)
+
+    def _attach(self, reservation: Reservation, endpoints: Sequence[Endpoint], netns_fd: int, *, fresh: bool) -> None:
+        self._prepare_host()
+        groups: dict[str, _Elements] = {}
+        bridges: dict[str, int] = {}
+        for endpoint in endpoints:
+            network = self._networks[endpoint.network]
+            if network.driver == "bridge":
+                if not self._firewall.has(_bridge_owner(network)):
+                    self._firewall.add({_bridge_owner(network): self._bridge_elements(network)})
+                bridges[network.name] = ensure_bridge(self._links, self._prefix, network)
+            elif network.name not in self._with_gateway:
+                self._links.add_gateway(network.gateway, network.gateway6 if _has_ipv6() else "")
+                self._with_gateway.add(network.name)
+            groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(endpoint)
+        ports = self._ports.claimed(reservation.container_id)
+        if ports and fresh:
+            groups[_ports_owner(reservation.container_id)] = _port_elements(ports, _targets(reservation))
+        self._firewall.add(groups)
+        has_ipv6 = _has_ipv6()
+        for endpoint in endpoints:
+            network = self._networks[endpoint.network]
+            wire = link.Wire(
+                self._link_name(endpoint), endpoint.device, endpoint.ip, endpoint.ip6 if has_ipv6 else "",
+                network.gateway, network.gateway6, network.subnet, network.subnet6, bridges.get(network.name, 0),
+            )
+            endpoint.index = self._links.attach(wire, netns_fd, fresh=fresh)
+            self._join(reservation, endpoint)
+
+    def _detach(self, reservation: Reservation, *, alive: bool) -> None:
+        for endpoint in reservation.endpoints:
+            self._detach_link(endpoint, alive=alive)
+            self._hosts.leave(endpoint.network, reservation.container_id)
+        owners = [_endpoint_owner(reservation.container_id, endpoint) for endpoint in reservation.endpoints]
+        self._firewall.remove(*owners, _ports_owner(reservation.container_id))
+
+    def _detach_endpoint(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:
+        self._detach_link(endpoint, alive=alive)
+        self._hosts.leave(endpoint.network, reservation.container_id)
+        self._firewall.remove(_endpoint_owner(reservation.container_id, endpoint))
+
+    def _detach_link(self, endpoint: Endpoint, *, alive: bool) -> None:
+        if endpoint.index:
+            if alive:
+                self._links.delete(endpoint.index)
+            else:
+                self._links.detach(endpoint.index)
+            endpoint.index = 0
+
+    def _join(self, reservation: Reservation, endpoint: Endpoint) -> None:
+        names = hosts.Lines(endpoint.ip, endpoint.ip6, reservation.name, reservation.hostname)
+        self._hosts.join(endpoint.network, reservation.container_id, names)
+
+    def _refresh_own_hosts(self, reservation: Reservation) -> None:
+        """Let a container that has a hosts file of its own see its new set of networks; a shared file stays as it is."""
+        if reservation.add_hosts:
+            self._hosts.path(reservation.container_id, reservation.networks, reservation.add_hosts)
+
+    def _link_name(self, endpoint: Endpoint) -> str:
+        return f"{self._prefix}v{endpoint.slot}"
+
+    def _elements(self, endpoint: Endpoint) -> _Elements:
+        network = self._networks[endpoint.network]
+        bridged = network.driver == "bridge"
+        name = f'"{bridge_name(self._prefix, network) if bridged else self._link_name(endpoint)}"'
+        found = [Element("own4", f"{name} . {endpoint.ip}")]
+        if endpoint.ip6:
+            found.append(Element("own6", f"{name} . {endpoint.ip6}"))
+        return found if bridged else [*found, *_membership(name, network)]
+
+    def _bridge_elements(self, network: Network) -> _Elements:
+        return _membership(f'"{bridge_name(self._prefix, network)}"', network)
+
+    def _prepare_host(self) -> None:
+        """Switch forwarding on. A host that learns its routes from RAs must be told to go on doing so as a router."""
+        if self._host_is_ready:
+            return
+        _write_sysctl("ipv4/ip_forward", "1")
+        if _has_ipv6() and _read_sysctl("ipv6/conf/all/forwarding") != "1":
+            for name in os.listdir(f"{_SYSCTL}/ipv6/conf"):
+                if _read_sysctl(f"ipv6/conf/{name}/accept_ra") == "1":
+                    _write_sysctl(f"ipv6/conf/{name}/accept_ra", "2")
+            _write_sysctl("ipv6/conf/all/forwarding", "1")
+        self._host_is_ready = True
+
+    def _take_down(self, network: Network) -> None:
+        """Remove what a network has on the host beside its instances' links."""
+        if network.driver == "bridge":
+            index = link.index_of(bridge_name(self._prefix, network))
+            if index:
+                self._links.delete(index)
+            self._firewall.remove(_bridge_owner(network))
+        elif _is_local(network.gateway):
+            self._links.remove_gateway(network.gateway, network.gateway6 if _has_ipv6() else "")
+        self._with_gateway.discard(network.name)
+
+    def _drop_table(self) -> None:
+        try:
+            self._firewall.delete_table()
+        except Unsupported:  # without libnftables there cannot be a table of ours
+            pass
+
+
+def _endpoint_owner(container_id: str, endpoint: Endpoint) -> str:
+    return f"{container_id}/{endpoint.network}"
+
+
+def _ports_owner(container_id: str) -> str:
+    return f"{container_id}:ports"
+
+
+def _bridge_owner(network: Network) -> str:
+    return f"bridge:{network.name}"
+
+
+def _targets(reservation: Reservation) -> Targets:
+    first = reservation.endpoints[0] if reservation.endpoints else None
+    return {"ip": first.ip if first else "", "ip6": first.ip6 if first else ""}
+
+
+def _membership(name: str, network: Network) -> _Elements:
+    number = str(network.number)
+    return [Element("network", name, number), Element("member", f"{name} . {number}")]
+
+
+def _port_elements(ports: Sequence[Port], targets: Targets) -> _Elements:
+    """Return what publishes `ports` on the host's addresses; the loopback ones are the forwarder's."""
+    found = []
+    for port in ports:
+        key = f"{port.protocol} . {port.host_port}"
+        for host_ip in WILDCARDS.get(port.host_ip, (port.host_ip,)):
+            family, target = ("6", targets["ip6"]) if ":" in host_ip else ("4", targets["ip"])
+            if not target or host_ip.startswith("127.") or host_ip == "::1":
+                continue
+            value = f"{target} . {port.container_port}"
+            is_wildcard = host_ip in WILDCARDS
+            found.append(Element(f"pub{family}", key, value) if is_wildcard else
+                         Element(f"at{family}", f"{host_ip} . {key}", value))
+    return found
+
+
+def _lies_in(route: object, subnet: object) -> bool:
+    return route.version == subnet.version and route.subnet_of(subnet)  # type: ignore[attr-defined, no-any-return]
+
+
+def _is_local(ip: str) -> bool:
+    """Tell whether the host has this IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((ip, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _has_ipv6() -> bool:
+    return _read_sysctl("ipv6/conf/all/disable_ipv6") == "0"
+
+
+def _read_sysctl(name: str) -> str:
+    """Return a setting of this network namespace, empty if there is none such."""
+    try:
+        with open(f"{_SYSCTL}/{name}") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_sysctl(name: str, value: str) -> None:
+    if _read_sysctl(name) != value:
+        with open(f"{_SYSCTL}/{name}", "w") as file:
+            file.write(value)

@@ -1,0 +1,94 @@
+"""What is asked of nftables, and what happens when it refuses."""
+
+import pytest
+
+from pycontainer.errors import Unsupported
+from pycontainer.net.firewall import Element, Firewall, _Nft
+
+OWN = Element("own4", '"pc-v1" . 10.0.0.2')
+PORT = Element("pub4", "tcp . 8080", "10.0.0.2 . 80")
+
+
+class FakeNft:
+    """Records the commands; refuses those that hold `refused`."""
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+        self.refused = ""
+
+    def run(self, commands: str) -> None:
+        self.commands.append(commands)
+        if self.refused and self.refused in commands:
+            raise OSError(5, "nftables: no")
+
+    def close(self) -> None:
+        self.commands.append("close")
+
+
+@pytest.fixture
+def nft() -> FakeNft:
+    return FakeNft()
+
+
+@pytest.fixture
+def firewall(nft: FakeNft) -> Firewall:
+    made = Firewall("pycontainer", "pc-")
+    made._nft = nft  # type: ignore[assignment]
+    return made
+
+
+def test_first_element_brings_the_table(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({"a": [OWN]})
+    (command,) = nft.commands
+    assert command.startswith("add table inet pycontainer\ndelete table inet pycontainer\ntable inet pycontainer {")
+    assert 'iifname "pc-*" jump from_instance' in command
+    assert command.endswith('add element inet pycontainer own4 { "pc-v1" . 10.0.0.2 }\n')
+
+
+def test_later_ones_are_one_command_in_and_one_out(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({})
+    del nft.commands[:]
+    firewall.add({"a": [OWN], "a:ports": [PORT]})
+    firewall.remove("a", "a:ports", "unknown")
+    firewall.remove("a")
+    own, port = 'own4 { "pc-v1" . 10.0.0.2 }', "pub4 { tcp . 8080 : 10.0.0.2 . 80 }"
+    assert nft.commands == [
+        f"add element inet pycontainer {own}\nadd element inet pycontainer {port}\n",
+        f"delete element inet pycontainer {own}\ndelete element inet pycontainer pub4 {{ tcp . 8080 }}\n",
+    ]
+
+
+def test_refused_change_ends_in_the_whole_table(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({"a": [OWN]})
+    nft.refused = "delete element"
+    firewall.remove("a")
+    assert "own4 {" in nft.commands[-1].split("chain first")[0]
+    assert "add element" not in nft.commands[-1]
+    nft.refused = "add element inet pycontainer pub4 { tcp . 8080 : 10.0.0.2 . 80 }\n"
+    with pytest.raises(OSError, match="nftables: no"):
+        firewall.add({"b": [PORT]})
+    assert not firewall.has("b")
+
+
+def test_second_wish_of_an_owner_replaces_the_first(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({"a": [OWN]})
+    firewall.add({"a": [PORT]})
+    assert "own4 { \"pc-v1\"" not in nft.commands[-1]
+    assert "add element inet pycontainer pub4 { tcp . 8080 : 10.0.0.2 . 80 }" in nft.commands[-1]
+
+
+def test_number_of_rules_does_not_depend_on_the_instances(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({})
+    empty = nft.commands[-1].count("\n")
+    firewall.adopt({str(i): [Element("own4", f'"pc-v{i}" . 10.0.0.{i}')] for i in range(2, 200)})
+    assert nft.commands[-1].count("\n") == empty + 1
+
+
+def test_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("ctypes.CDLL", refuse)
+    with pytest.raises(Unsupported) as caught:
+        _Nft()
+    assert (caught.value.feature, caught.value.hint) == ("libnftables", "install it: apt-get install libnftables1")
