@@ -1,0 +1,66 @@
+"""What an image says of how its containers start: checked data, never policy."""
+
+from collections.abc import Mapping
+
+from pycontainer.errors import InvalidInput
+from pycontainer.units import shown
+
+_TEXTS = ("user", "workdir", "stop_signal")
+_LISTS = ("entrypoint", "cmd", "env", "exposed_ports", "volumes")
+_KEYS = ("entrypoint", "cmd", "env", "user", "workdir", "exposed_ports", "volumes", "stop_signal", "labels")
+_MAX_CHARACTERS = 1 << 20
+
+
+def check_config(config: Mapping[str, object]) -> dict[str, object]:
+    """Return a config with exactly the known keys, empty where nothing was said; InvalidInput names what is wrong.
+
+    entrypoint, cmd, env ("NAME=VALUE"), exposed_ports and volumes are lists of text; labels maps text to text; user,
+    workdir and stop_signal are text.
+    """
+    unknown = sorted(str(key) for key in config if key not in _KEYS)
+    if unknown:
+        raise InvalidInput(
+            f"unknown key {shown(unknown[0])} in the image's config", hint=f"the keys are {', '.join(_KEYS)}",
+            field=unknown[0],
+        )
+    checked = {key: _checked(key, config.get(key)) for key in _KEYS}
+    if sum(len(str(value)) for value in checked.values()) > _MAX_CHARACTERS:
+        raise InvalidInput(f"the image's config is larger than {_MAX_CHARACTERS} characters")
+    return checked
+
+
+def _checked(key: str, value: object) -> object:
+    if key in _TEXTS:
+        if value is None:
+            return ""
+        if _is_text(value):
+            return value
+        raise _wrong(key, value, "text")
+    if key == "labels":
+        if value is None:
+            return {}
+        if isinstance(value, dict) and all(_is_text(k) and _is_text(v) for k, v in value.items()):
+            return dict(value)
+        raise _wrong(key, value, "a mapping of text to text")
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)) or not all(_is_text(item) for item in value):
+        raise _wrong(key, value, "a list of text")
+    if key == "env" and not all("=" in item[1:] for item in value):
+        raise _wrong(key, value, "a list of NAME=VALUE")
+    return list(value)
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether `value` can be an argument of a program: no NUL, no half of a surrogate pair."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong(key: str, value: object, wanted: str) -> InvalidInput:
+    return InvalidInput(f"{shown(value)} for '{key}' in the image's config is not {wanted}", field=key)

@@ -1,0 +1,430 @@
+"""Reading and writing tar streams: `tarfile` for the headers alone, with its leniency taken away.
+
+The reader hands out entries in plain form. An archive that is cut off, has a damaged header in its middle, data after
+its end, or headers of more than a megabyte (pax records, chained headers) is refused, where tarfile would stop
+silently, or read on without bound. The writer packs a directory in one canonical order, so equal trees give equal
+streams.
+"""
+
+import bz2
+import contextlib
+import enum
+import errno
+import gzip
+import hashlib
+import lzma
+import os
+import stat
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, NamedTuple, Protocol, TypeVar, cast
+
+from pycontainer.errors import InvalidInput, Unsupported
+from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+
+_BLOCK_BYTES = 512
+_BUFFER_BYTES = 1 << 18
+_MAX_HEADER_BYTES = 1 << 20
+_MAX_TRAILING_BYTES = 16 << 20  # zeros that fill up the last record of a tape
+_XATTR_PREFIX = "SCHILY.xattr."
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a fifo is not waited for
+_PARSER_ERRORS = (
+    tarfile.TarError, ValueError, ArithmeticError, LookupError, TypeError, EOFError, zlib.error, lzma.LZMAError,
+)
+_T = TypeVar("_T")
+_HINT = "is it complete, and a tar archive (plain, gzip, bzip2, xz or zstd)?"
+
+
+class Source(Protocol):
+    """What can be read: fewer bytes than asked for are fine, none are the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Kind(enum.Enum):
+    """What an entry makes."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    HARDLINK = "hard link"
+    SPECIAL = "device, fifo or socket"
+
+
+class Entry(NamedTuple):
+    """One entry: names as bytes, `mtime` as the decimal text of the header."""
+
+    name: bytes
+    kind: Kind
+    target: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: str
+    xattrs: dict[str, bytes]
+    is_sparse: bool
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+class _StrictInfo(tarfile.TarInfo):
+    """A header that must be one: tarfile takes a damaged header for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictInfo":
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == _BLOCK_BYTES and not any(buf):
+                raise  # the mark at the end of the archive
+            raise InvalidInput(f"the archive is damaged: {error}", hint=_HINT) from error
+
+
+class _Bounded:
+    """The source as tarfile sees it: whole blocks, no more than allowed, and never beyond the end."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.allowed_bytes = 0
+        self.position = 0
+        self.last = b""
+
+    def read(self, size: int) -> bytes:
+        if self.allowed_bytes <= 0:
+            raise InvalidInput(f"the archive is damaged: a header of more than {_MAX_HEADER_BYTES} bytes", hint=_HINT)
+        self.last = _read_fully(self._source, size)
+        if not self.last:
+            raise InvalidInput("the archive is cut off", hint=_HINT)
+        self.position += len(self.last)
+        self.allowed_bytes -= len(self.last)
+        return self.last
+
+    def allow(self, count: int) -> None:
+        self.allowed_bytes = count + 2 * _BUFFER_BYTES
+
+    def rest_is_empty(self, end: int) -> bool:
+        """Read to the end; tell whether nothing but zeros follows position `end`, which lies in what was read last."""
+        if any(self.last[end - (self.position - len(self.last)) :]):
+            return False
+        total = 0
+        while block := _guarded(lambda: self._source.read(_BUFFER_BYTES)):
+            total += len(block)
+            if block.count(0) != len(block) or total > _MAX_TRAILING_BYTES:
+                return False
+        return True
+
+
+class TarReader:
+    """The entries of an uncompressed tar stream, one after the other; after a file's entry, `read` gives its content."""
+
+    def __init__(self, source: Source) -> None:
+        self._bounded = _Bounded(source)
+        self._bounded.allow(_MAX_HEADER_BYTES)
+        self._tar = _guarded(self._open)
+        self._content: IO[bytes] | None = None
+
+    def _open(self) -> tarfile.TarFile:
+        return tarfile.open(
+            fileobj=cast("IO[bytes]", self._bounded),
+            mode="r|",
+            bufsize=_BUFFER_BYTES,
+            tarinfo=_StrictInfo,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+
+    def next(self) -> Entry | None:
+        """Return the next entry, None at the end of the archive."""
+        self._bounded.allow(_MAX_HEADER_BYTES)
+        member = _guarded(self._tar.next)
+        if member is None:
+            return None
+        self._tar.members.clear()  # type: ignore[attr-defined]  # it would remember every entry
+        self._content = None
+        entry = _guarded(lambda: _entry(member))
+        if entry.kind is Kind.FILE:
+            self._bounded.allow(entry.size)
+            self._content = _guarded(lambda: self._tar.extractfile(member))
+        return entry
+
+    def read(self, size: int) -> bytes:
+        """Return exactly `size` bytes of the present file; there must be as many."""
+        content = self._content
+        assert content is not None
+        block = _guarded(lambda: content.read(size))
+        if len(block) != size:
+            raise InvalidInput("the archive is cut off", hint=_HINT)
+        return block
+
+    def finish(self) -> None:
+        """Read the stream to its end, and see that nothing follows the archive."""
+        if not self._bounded.rest_is_empty(self._tar.offset):
+            raise InvalidInput("data follows the end of the archive", hint="import one archive at a time")
+
+
+def _entry(member: tarfile.TarInfo) -> Entry:
+    name = member.name.encode("utf-8", "surrogateescape")
+    headers = member.pax_headers
+    xattrs = {
+        key.removeprefix(_XATTR_PREFIX): value.encode("utf-8", "surrogateescape")
+        for key, value in headers.items()
+        if key.startswith(_XATTR_PREFIX)
+    }
+    kind = _kind(member)
+    if member.size < 0 or member.offset_data < member.offset:
+        raise InvalidInput(f"the archive is damaged: {name.decode(errors='backslashreplace')!r} has a negative size")
+    return Entry(
+        name,
+        kind,
+        member.linkname.encode("utf-8", "surrogateescape"),
+        member.mode,
+        member.uid,
+        member.gid,
+        member.size if kind is Kind.FILE else 0,
+        headers["mtime"] if "mtime" in headers else str(int(member.mtime)),
+        xattrs,
+        bool(member.issparse()),
+    )
+
+
+def _kind(member: tarfile.TarInfo) -> Kind:
+    if member.isreg():
+        return Kind.FILE
+    if member.isdir():
+        return Kind.DIRECTORY
+    if member.issym():
+        return Kind.SYMLINK
+    if member.islnk():
+        return Kind.HARDLINK
+    if member.ischr() or member.isblk() or member.isfifo():
+        return Kind.SPECIAL
+    raise InvalidInput(f"entry {member.name!r} of the archive has an unknown type, {member.type!r}")
+
+
+def _guarded(call: Callable[[], _T]) -> _T:
+    """Call into the parsers; whatever they make of hostile bytes becomes InvalidInput."""
+    try:
+        return call()
+    except InvalidInput:
+        raise
+    except (*_PARSER_ERRORS, RecursionError) as error:
+        raise InvalidInput(f"the archive is damaged: {str(error) or type(error).__name__}", hint=_HINT) from error
+    except OSError as error:
+        if error.errno is None:  # bz2 and gzip raise it for damaged data
+            raise InvalidInput(f"the archive is damaged: {error}", hint=_HINT) from error
+        raise
+
+
+def _read_fully(source: Source, size: int) -> bytes:
+    parts = []
+    while size:
+        part = _guarded(lambda wanted=size: source.read(wanted))  # type: ignore[misc]
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+# -- opening -------------------------------------------------------------------------------------------------------
+
+
+class Digest:
+    """A source that is hashed as it is read; `on_bytes` hears how many bytes went by."""
+
+    def __init__(self, source: Source, on_bytes: Callable[[int], None] = lambda _count: None) -> None:
+        self._source = source
+        self._sha256 = hashlib.sha256()
+        self._on_bytes = on_bytes
+
+    def read(self, size: int) -> bytes:
+        block = self._source.read(size)
+        self._sha256.update(block)
+        self._on_bytes(len(block))
+        return block
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def decompressed(file: IO[bytes]) -> Iterator[Source]:
+    """Give the uncompressed form of an archive at its beginning, told apart by its first bytes."""
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        with gzip.GzipFile(fileobj=file, mode="rb") as source:
+            yield source
+    elif magic.startswith(b"BZh"):
+        with bz2.BZ2File(file) as source:
+            yield source
+    elif magic == b"\xfd7zXZ\0":
+        with lzma.LZMAFile(file) as source:
+            yield source
+    elif magic.startswith(b"\x28\xb5\x2f\xfd"):
+        with _zstd(file) as output:
+            yield output
+    else:
+        yield file
+
+
+@contextlib.contextmanager
+def _zstd(file: IO[bytes]) -> Iterator[Source]:
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # the program shares the descriptor, not what Python read ahead
+    try:
+        process = subprocess.Popen(
+            ["zstd", "-dcq"], stdin=file.fileno(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True
+        )
+    except FileNotFoundError as error:
+        raise Unsupported(
+            "the archive is compressed with zstd, and there is no program 'zstd' here",
+            hint="install zstd, or compress the archive with gzip",
+            feature="zstd",
+        ) from error
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        yield _ZstdOutput(process, process.stdout, process.stderr)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class _ZstdOutput:
+    """What zstd writes; at its end the program must have succeeded."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self._process, self._stdout, self._stderr = process, stdout, stderr
+
+    def read(self, size: int) -> bytes:
+        block = self._stdout.read(size)
+        if not block and self._process.wait():
+            text = self._stderr.read(400).decode(errors="replace").strip()
+            raise InvalidInput(f"the archive is damaged: {text}", hint=_HINT)
+        return block
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+class Packed:
+    """A directory, or one name of a directory, as a tar stream to read from; the caller keeps `dir_fd`.
+
+    The order is that of the names' bytes; owners, modes, times to the nanosecond, links and extended attributes are in
+    it. Devices, fifos and sockets are left out, and so is what is mounted beneath: `left_out` names them, with the reason.
+    """
+
+    def __init__(self, dir_fd: int, *, name: bytes = b"", top: bytes = b".") -> None:
+        """Pack what is called `name` in the directory; without one the directory itself, under the name `top`."""
+        self.left_out: list[str] = []
+        self._blocks = _pack(dir_fd, name, top, self.left_out)
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        block = self._rest or next(filter(None, self._blocks), b"")  # an empty block would be taken for the end
+        self._rest = block[size:]
+        return block[:size]
+
+
+def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str]) -> Iterator[bytes]:
+    seen: dict[int, bytes] = {}  # inode -> its first name, of files with several
+    fd = os.open(".", _DIR_FLAGS, dir_fd=dir_fd)
+    pending: list[tuple[bytes, int, list[bytes]]] = [(b"", fd, [name]) if name else (top + b"/", fd, _names(fd))]
+    try:
+        if not name:
+            yield _header(top + b"/", fd, os.fstat(fd), tarfile.DIRTYPE)
+        while pending:
+            where, fd, names = pending[-1]
+            if not names:
+                pending.pop()
+                os.close(fd)
+                continue
+            name = names.pop()
+            inner = where + name
+            details = os.lstat(name, dir_fd=fd)
+            if stat.S_ISLNK(details.st_mode):
+                yield _header(inner, None, details, tarfile.SYMTYPE, os.readlink(name, dir_fd=fd))
+                continue
+            if not stat.S_ISDIR(details.st_mode) and not stat.S_ISREG(details.st_mode):
+                left_out.append(f"{_quote(inner)} is a device, fifo or socket")
+                continue
+            try:
+                inner_fd = openat2(fd, name, _READ_FLAGS, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | _same_mount(where))
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                left_out.append(f"{_quote(inner)} is mounted from elsewhere")
+                continue
+            details = os.fstat(inner_fd)
+            if stat.S_ISDIR(details.st_mode):
+                pending.append((inner + b"/", inner_fd, _names(inner_fd)))
+                yield _header(inner + b"/", inner_fd, details, tarfile.DIRTYPE)
+            else:
+                yield from _pack_file(inner, inner_fd, seen)
+        yield bytes(2 * _BLOCK_BYTES)
+    finally:
+        for _, fd, _ in pending:
+            os.close(fd)
+
+
+def _same_mount(where: bytes) -> int:
+    """What was named itself may be a mount; what lies beneath it may not."""
+    return RESOLVE_NO_XDEV if where else 0
+
+
+def _quote(path: bytes) -> str:
+    return repr(path.decode(errors="backslashreplace"))
+
+
+def _names(fd: int) -> list[bytes]:
+    """Return what a directory holds, last name first: `pop` takes them in order."""
+    return sorted((os.fsencode(name) for name in os.listdir(fd)), reverse=True)
+
+
+def _pack_file(path: bytes, fd: int, seen: dict[int, bytes]) -> Iterator[bytes]:
+    """Pack the file open at `fd` and close it."""
+    try:
+        details = os.fstat(fd)
+        if not stat.S_ISREG(details.st_mode):
+            raise InvalidInput(f"{_quote(path)} changed while it was read")
+        if details.st_nlink > 1:
+            first = seen.setdefault(details.st_ino, path)
+            if first != path:
+                yield _header(path, None, details, tarfile.LNKTYPE, first)
+                return
+        yield _header(path, fd, details, tarfile.REGTYPE)
+        left = details.st_size
+        while left:
+            block = os.read(fd, min(left, _BUFFER_BYTES))
+            if not block:
+                raise InvalidInput(
+                    f"{_quote(path)} became shorter while it was read", hint="stop what writes to it, and try again"
+                )
+            left -= len(block)
+            yield block
+        yield bytes(-details.st_size % _BLOCK_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _header(path: bytes, fd: int | None, details: os.stat_result, kind: bytes, target: bytes = b"") -> bytes:
+    info = tarfile.TarInfo(path.decode("utf-8", "surrogateescape").removeprefix("./") or "./")
+    info.type, info.mode, info.uid, info.gid = kind, stat.S_IMODE(details.st_mode), details.st_uid, details.st_gid
+    info.linkname = target.decode("utf-8", "surrogateescape")
+    if kind == tarfile.LNKTYPE:
+        info.linkname = info.linkname.removeprefix("./")
+    if kind == tarfile.REGTYPE:
+        info.size = details.st_size
+    seconds, nanoseconds = divmod(abs(details.st_mtime_ns), 10**9)
+    sign = "-" if details.st_mtime_ns < 0 else ""
+    info.pax_headers = {"mtime": f"{sign}{seconds}.{nanoseconds:09d}"}
+    if fd is not None:
+        for name in sorted(os.listxattr(fd)):
+            if name.startswith("user.") or name == "security.capability":
+                value = os.getxattr(fd, name).decode("utf-8", "surrogateescape")
+                info.pax_headers[_XATTR_PREFIX + name] = value
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

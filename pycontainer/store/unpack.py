@@ -1,0 +1,403 @@
+"""Unpacking a tar stream that an attacker wrote: nothing lands outside of a root, nothing grows without bound.
+
+    stream ─▶ TarReader (tarfile reads headers, nothing else; strict about damage) ─▶ Unpacker ─▶ dir_fd calls
+
+`tarfile` has been led out of its destination again and again (CVE-2007-4559 to CVE-2026-11940), so it never touches
+the file system here. Every name is split into components, the parent is opened beneath the root with links confined
+to it, and the last component is never followed: it is removed and made anew. Devices, fifos and sockets are dropped.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import struct
+from typing import NamedTuple
+
+from pycontainer.errors import InvalidInput
+from pycontainer.linux.files import open_in_root
+from pycontainer.store.tarstream import Entry, Kind, Source, TarReader
+from pycontainer.units import shown
+
+_BLOCK_BYTES = 1 << 18
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_ID = 65535
+_MAX_NAME_BYTES = 255
+_RETRIES = 16
+_TIME = re.compile(r"(-?)([0-9]{1,11})(?:\.([0-9]*))?", re.ASCII)
+_CAPABILITY = "security.capability"
+_VFS_CAP_REVISION_2, _VFS_CAP_REVISION_3 = 0x02000000, 0x03000000
+
+
+class Budgets(NamedTuple):
+    """How much one stream may ask for."""
+
+    max_bytes: int = 64 << 30
+    max_entries: int = 1_000_000
+    max_path_bytes: int = 4095
+    max_depth: int = 256
+
+
+class _Directory(NamedTuple):
+    """What a directory gets at the end, when nothing is written into it any more."""
+
+    parts: tuple[bytes, ...]
+    inode: tuple[int, int]
+    entry: Entry
+    mtime_ns: int
+
+
+class Unpacker:
+    """Makes the entries of one tar stream beneath `root_fd`, which the caller keeps.
+
+    `owner` gives everything to one uid and gid, and takes set-user-id and set-group-id bits away; without it the
+    stream's numbers hold, 0 to 65535. With `merge`, for copying into a tree in use, directories that are there (and
+    links to such) stay as they are, and none replaces a file. After `unpack`: `entries`, `size_bytes` (content
+    written) and `dropped` (names of devices, fifos and sockets).
+    """
+
+    def __init__(
+        self,
+        root_fd: int,
+        *,
+        owner: tuple[int, int] | None = None,
+        budgets: Budgets | None = None,
+        merge: bool = False,
+    ) -> None:
+        self._root_fd = root_fd
+        self._owner = owner
+        self._budgets = budgets or Budgets()
+        self._merge = merge
+        self._parent: tuple[tuple[bytes, ...], int] | None = None  # of the entry before, most have the same
+        self._parent_may_have_changed = False
+        self._files: set[tuple[int, int]] = set()  # made by this extraction: what hard links may lead to
+        self._directories: dict[tuple[bytes, ...], _Directory] = {}
+        self._dropped: set[tuple[bytes, ...]] = set()
+        self.dropped: list[str] = []
+        self.entries = 0
+        self.size_bytes = 0
+
+    def unpack(self, fileobj: Source) -> None:
+        """Make all entries of the uncompressed tar stream `fileobj`, and read it to its end.
+
+        Raises InvalidInput, naming the entry, for what is hostile, damaged or beyond the budgets; what was made until
+        then stays, for the caller to remove.
+        """
+        reader = TarReader(fileobj)
+        try:
+            while (entry := reader.next()) is not None:
+                self.entries += 1
+                if self.entries > self._budgets.max_entries:
+                    raise InvalidInput(f"the archive holds more than {self._budgets.max_entries} entries")
+                try:
+                    self._make(reader, entry)
+                except OSError as error:
+                    refusal = _refusal(error)
+                    if refusal:
+                        raise InvalidInput(f"cannot unpack {_quoted(entry)}: {refusal}") from error
+                    raise
+            reader.finish()
+            self._finish_directories()
+        finally:
+            self._forget_parent()
+
+    # -- one entry -------------------------------------------------------------------------------------------------
+
+    def _make(self, reader: TarReader, entry: Entry) -> None:
+        parts = self._checked_parts(entry, entry.name)
+        if not (0 <= entry.uid <= _MAX_ID and 0 <= entry.gid <= _MAX_ID) and self._owner is None:
+            raise InvalidInput(
+                f"{_quoted(entry)} belongs to {entry.uid}:{entry.gid}, but a container has the ids 0 to {_MAX_ID}",
+                hint="pack the tree with the owners it has inside of the container",
+            )
+        mtime_ns = _time(entry)
+        if entry.kind is Kind.SPECIAL:
+            self._dropped.add(parts)
+            self.dropped.append(entry.name.decode(errors="backslashreplace"))
+            return
+        if not parts:
+            if entry.kind is not Kind.DIRECTORY:
+                raise InvalidInput(f"{_quoted(entry)} would replace the root directory by something else")
+            self._note_directory((), self._root_fd, entry, mtime_ns)
+            return
+        parent_fd = self._open_parent(parts[:-1])
+        if entry.kind is Kind.DIRECTORY:
+            self._make_directory(parts, parent_fd, entry, mtime_ns)
+        elif entry.kind is Kind.FILE:
+            self._make_file(reader, parts, parent_fd, entry, mtime_ns)
+        elif entry.kind is Kind.SYMLINK:
+            self._make_symlink(parts, parent_fd, entry, mtime_ns)
+        else:
+            self._make_hardlink(parts, parent_fd, entry)
+
+    def _checked_parts(self, entry: Entry, name: bytes) -> tuple[bytes, ...]:
+        """Split a name into components; a leading slash means the root, `..` is refused wherever it stands."""
+        if not name:
+            raise InvalidInput("the archive holds an entry without a name")
+        if b"\0" in name or len(name) > self._budgets.max_path_bytes:
+            raise InvalidInput(f"{_quoted(entry)}: the name is too long, or holds a NUL byte")
+        parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
+        if b".." in parts:
+            raise InvalidInput(f"{_quoted(entry)}: '..' would leave the root", hint="nothing was written outside of it")
+        if len(parts) > self._budgets.max_depth:
+            raise InvalidInput(f"{_quoted(entry)} is deeper than {self._budgets.max_depth} directories")
+        if any(len(part) > _MAX_NAME_BYTES for part in parts):
+            raise InvalidInput(f"{_quoted(entry)}: a component is longer than {_MAX_NAME_BYTES} bytes")
+        return parts
+
+    def _make_directory(self, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int) -> None:
+        name = parts[-1]
+        for _ in range(_RETRIES):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent_fd)
+                break
+            if self._merge:
+                os.close(open_in_root(self._root_fd, b"/".join(parts), os.O_PATH | os.O_DIRECTORY))
+                return
+            if stat.S_ISDIR(os.lstat(name, dir_fd=parent_fd).st_mode):
+                break
+            self._remove(name, parent_fd)
+        fd = os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
+        try:
+            self._note_directory(parts, fd, entry, mtime_ns)
+        finally:
+            os.close(fd)
+
+    def _note_directory(self, parts: tuple[bytes, ...], fd: int, entry: Entry, mtime_ns: int) -> None:
+        if not parts and self._merge:
+            return
+        self._directories[parts] = _Directory(parts, _inode(os.fstat(fd)), entry, mtime_ns)
+
+    def _make_file(
+        self, reader: TarReader, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int
+    ) -> None:
+        if entry.size > self._budgets.max_bytes - self.size_bytes:
+            raise InvalidInput(
+                f"{_quoted(entry)}: the archive unpacks to more than {self._budgets.max_bytes} bytes"
+            )
+        name = parts[-1]
+        for attempt in range(_RETRIES):
+            try:
+                fd = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent_fd)
+                break
+            except FileExistsError:
+                if attempt == _RETRIES - 1:
+                    raise
+                self._remove(name, parent_fd)
+        try:
+            left = entry.size
+            while left:
+                block = reader.read(min(left, _BLOCK_BYTES))
+                left -= len(block)
+                if entry.is_sparse and block.count(0) == len(block):
+                    os.lseek(fd, len(block), os.SEEK_CUR)
+                else:
+                    _write_all(fd, block)
+            if entry.is_sparse:
+                os.ftruncate(fd, entry.size)
+            self.size_bytes += entry.size
+            self._set_attributes(fd, entry)
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+            self._files.add(_inode(os.fstat(fd)))
+        finally:
+            os.close(fd)
+
+    def _make_symlink(self, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int) -> None:
+        if not entry.target or b"\0" in entry.target or len(entry.target) > self._budgets.max_path_bytes:
+            raise InvalidInput(f"{_quoted(entry)}: the link's target is empty, too long, or holds a NUL byte")
+        name = parts[-1]
+        for attempt in range(_RETRIES):
+            try:
+                os.symlink(entry.target, name, dir_fd=parent_fd)
+                break
+            except FileExistsError:
+                if attempt == _RETRIES - 1:
+                    raise
+                self._remove(name, parent_fd)
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
+        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
+
+    def _make_hardlink(self, parts: tuple[bytes, ...], parent_fd: int, entry: Entry) -> None:
+        """Link to a regular file that this stream made; anything else is refused."""
+        target = self._checked_parts(entry, entry.target) if entry.target else ()
+        if target in self._dropped:
+            self._dropped.add(parts)
+            return
+        refusal = InvalidInput(
+            f"{_quoted(entry)} is a hard link to {shown(entry.target.decode(errors='backslashreplace'))}, which is no "
+            "regular file that the archive made before",
+            hint="nothing outside of the root can be linked to",
+        )
+        if not target:
+            raise refusal
+        if target == parts:
+            return
+        try:
+            target_fd = open_in_root(self._root_fd, b"/".join(target[:-1]) or b".", os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            raise refusal from error
+        try:
+            if not self._is_ours(target[-1], target_fd):
+                raise refusal
+            inode = _inode(os.lstat(target[-1], dir_fd=target_fd))
+            with contextlib.suppress(FileNotFoundError):
+                if _inode(os.lstat(parts[-1], dir_fd=parent_fd)) == inode:
+                    return  # two names of the same file already; removing one first could remove the target
+                self._remove(parts[-1], parent_fd)
+            os.link(target[-1], parts[-1], src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+            if not self._is_ours(parts[-1], parent_fd):  # swapped between the look and the link
+                os.unlink(parts[-1], dir_fd=parent_fd)
+                raise refusal
+        finally:
+            os.close(target_fd)
+
+    def _is_ours(self, name: bytes, dir_fd: int) -> bool:
+        try:
+            details = os.lstat(name, dir_fd=dir_fd)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(details.st_mode) and _inode(details) in self._files
+
+    def _remove(self, name: bytes, parent_fd: int) -> None:
+        """Take away what stands where an entry comes; never what a link leads to, never a tree."""
+        self._parent_may_have_changed = True
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(name, dir_fd=parent_fd).st_mode):
+                os.rmdir(name, dir_fd=parent_fd)
+            else:
+                os.unlink(name, dir_fd=parent_fd)
+
+    # -- directories -----------------------------------------------------------------------------------------------
+
+    def _open_parent(self, parts: tuple[bytes, ...]) -> int:
+        """Return a descriptor of a directory, kept until another is asked for; what is missing is made."""
+        if self._parent is not None:
+            if self._parent[0] == parts and not self._parent_may_have_changed:
+                return self._parent[1]
+            self._forget_parent()
+        self._parent_may_have_changed = False
+        path = b"/".join(parts) or b"."
+        try:
+            fd = open_in_root(self._root_fd, path, os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            fd = self._make_parents(parts)
+        self._parent = (parts, fd)
+        return fd
+
+    def _make_parents(self, parts: tuple[bytes, ...]) -> int:
+        """Make the directories that lead to an entry and that the stream did not mention; 0755, as tar does."""
+        fd = os.dup(self._root_fd)
+        for depth in range(1, len(parts) + 1):
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(parts[depth - 1], 0o755, dir_fd=fd)
+                    if self._owner is not None:
+                        os.chown(parts[depth - 1], *self._owner, dir_fd=fd, follow_symlinks=False)
+            finally:
+                os.close(fd)
+            fd = open_in_root(self._root_fd, b"/".join(parts[:depth]), os.O_PATH | os.O_DIRECTORY)
+        return fd
+
+    def _forget_parent(self) -> None:
+        if self._parent is not None:
+            os.close(self._parent[1])
+            self._parent = None
+
+    def _finish_directories(self) -> None:
+        """Give directories their owners, modes and times, deepest first; one that was replaced since is left alone."""
+        for directory in sorted(self._directories.values(), key=lambda item: len(item.parts), reverse=True):
+            parent_fd = fd = -1
+            try:
+                if directory.parts:
+                    parent = b"/".join(directory.parts[:-1]) or b"."
+                    parent_fd = open_in_root(self._root_fd, parent, os.O_PATH | os.O_DIRECTORY)
+                    fd = os.open(directory.parts[-1], _DIR_FLAGS, dir_fd=parent_fd)
+                else:
+                    fd = os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)
+                if _inode(os.fstat(fd)) == directory.inode:
+                    self._set_attributes(fd, directory.entry)
+                    os.utime(fd, ns=(directory.mtime_ns, directory.mtime_ns))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+            finally:
+                for open_fd in (parent_fd, fd):
+                    if open_fd >= 0:
+                        os.close(open_fd)
+
+    def _set_attributes(self, fd: int, entry: Entry) -> None:
+        """Set owner, then mode (a change of owner clears bits), then extended attributes (it clears capabilities)."""
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, entry.mode & (0o1777 if self._owner else 0o7777))
+        for name, value in entry.xattrs.items():
+            kept = _kept_xattr(name, value)
+            if kept is not None and not (self._owner and name == _CAPABILITY):
+                try:
+                    os.setxattr(fd, name, kept)
+                except OSError as error:
+                    if error.errno != errno.ENOTSUP or not self._merge:  # a copy to a file system without them
+                        raise
+
+
+def _kept_xattr(name: str, value: bytes) -> bytes | None:
+    """Return what an extended attribute becomes, None when it is left out.
+
+    Capabilities stay, in the form that belongs to no user namespace: the id map of the mount gives them to the
+    container's. user.* stays, but for overlayfs's own; trusted.*, labels and ACLs are the host's business.
+    """
+    if name.startswith("user.") and "\0" not in name:
+        return None if name.startswith("user.overlay.") else value
+    if name != _CAPABILITY or len(value) not in (20, 24):
+        return None
+    (magic,) = struct.unpack_from("<I", value)
+    revision, root_id = magic & 0xFF000000, value[20:]
+    if (revision, len(value)) == (_VFS_CAP_REVISION_2, 20):
+        return value
+    if (revision, root_id) == (_VFS_CAP_REVISION_3, b"\0" * 4):
+        return struct.pack("<I", _VFS_CAP_REVISION_2 | magic & 0xFFFFFF) + value[4:20]
+    return None
+
+
+def _time(entry: Entry) -> int:
+    """Return the time of last change in nanoseconds; the text of a pax header is exact, where a float is not."""
+    match = _TIME.fullmatch(entry.mtime)
+    if match is None:
+        raise InvalidInput(f"{_quoted(entry)}: {shown(entry.mtime)} is no time")
+    sign, seconds, fraction = match.groups()
+    nanoseconds = int(seconds) * 10**9 + int(((fraction or "") + "0" * 9)[:9])
+    return -nanoseconds if sign else nanoseconds
+
+
+def _refusal(error: OSError) -> str:
+    """Return why an entry cannot be made if that is the archive's fault, else an empty string."""
+    return {
+        errno.ENOTDIR: "something above it is no directory",
+        errno.ELOOP: "it lies beyond a loop of links",
+        errno.ENOENT: "it lies beyond a link that leads nowhere",
+        errno.EEXIST: "something is in its place",
+        errno.ENOTEMPTY: "a directory with files is in its place",
+        errno.EISDIR: "a directory is in its place",
+        errno.ENAMETOOLONG: "the name is too long",
+        errno.EXDEV: "it would leave the root",
+        errno.EMLINK: "too many hard links",
+        errno.ERANGE: "an extended attribute is too large",
+        errno.E2BIG: "an extended attribute is too large",
+    }.get(error.errno or 0, "")
+
+
+def _quoted(entry: Entry) -> str:
+    return shown(entry.name.decode(errors="backslashreplace"))
+
+
+def _inode(details: os.stat_result) -> tuple[int, int]:
+    return details.st_dev, details.st_ino
+
+
+def _write_all(fd: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,275 @@
+"""The image store with its worker process: sharing, replacing, removing, kill -9, parallel imports. IMG-05, IMG-08."""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError, from_wire
+from pycontainer.linux.files import remove_tree
+from pycontainer.paths import HostPaths
+from pycontainer.store.images import ImageStore
+from tests.support.poll import poll_until
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    return ImageStore(HostPaths(str(tmp_path / "world")))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> str:
+    """A small root file system."""
+    source = tmp_path / "tree"
+    (source / "bin").mkdir(parents=True)
+    (source / "bin/sh").write_text("#!")
+    (source / "etc").symlink_to("/etc")
+    return str(source)
+
+
+@pytest.fixture
+def tarball(tmp_path: Path, tree: str) -> str:
+    path = str(tmp_path / "tree.tar")
+    with tarfile.open(path, "w") as tar:
+        tar.add(tree, ".")
+    return path
+
+
+def images_dir(tmp_path: Path) -> Path:
+    return tmp_path / "world/lib/images"
+
+
+def start_worker(tmp_path: Path, source: str, name: str) -> "subprocess.Popen[bytes]":
+    worker = subprocess.Popen(
+        [sys.executable, "-I", "-m", "pycontainer.store.import_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert worker.stdin is not None
+    request = {"root": str(tmp_path / "world"), "source": source, "name": name, "config": {"cmd": ["sh"]}}
+    worker.stdin.write(json.dumps(request).encode() + b"\n")
+    worker.stdin.flush()
+    return worker
+
+
+def finish(worker: "subprocess.Popen[bytes]") -> tuple[int, dict[str, Any]]:
+    out, _ = worker.communicate(timeout=60)
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert all(list(message) == ["progress"] for message in messages[:-1])
+    return worker.returncode, messages[-1]
+
+
+def test_import_list_get(store: ImageStore, tmp_path: Path, tree: str) -> None:
+    info = store.import_image(tree, "local/debian-nginx:1.0", {"cmd": ["nginx"]})
+    assert store.list() == [info]
+    assert info["name"] == "local/debian-nginx:1.0"
+    assert info["size_bytes"] == 2
+    for reference in (info["name"], info["id"], info["id"][7:19]):
+        image = store.get(reference)
+        assert (image.name, image.id, image.config["cmd"]) == (info["name"], info["id"], ["nginx"])
+        (layer,) = image.layer_dirs
+        assert os.path.isabs(layer) and Path(layer, "bin/sh").read_text() == "#!"
+        assert os.readlink(f"{layer}/etc") == "/etc"
+    directory = images_dir(tmp_path)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert os.listdir(directory / "staging") == []
+
+
+@pytest.mark.parametrize("form", ["plain", "gz", "bz2", "xz", "zst"])
+def test_every_compression_gives_the_same_layer(
+    store: ImageStore, tmp_path: Path, tarball: str, form: str
+) -> None:
+    plain = store.import_image(tarball, "plain", {})
+    data = Path(tarball).read_bytes()
+    packed = {
+        "plain": lambda: data, "gz": lambda: gzip.compress(data), "bz2": lambda: bz2.compress(data),
+        "xz": lambda: lzma.compress(data),
+        "zst": lambda: subprocess.run(["zstd", "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout,
+    }[form]()
+    archive = tmp_path / "packed"
+    archive.write_bytes(packed)
+    other = store.import_image(str(archive), "other", {})
+    assert other["id"] == plain["id"]
+    assert len(os.listdir(images_dir(tmp_path) / "layers")) == 1
+    archive.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(InvalidInput):
+        store.import_image(str(archive), "half", {})
+    with pytest.raises(NotFound):
+        store.get("half")
+    assert os.listdir(images_dir(tmp_path) / "staging") == []
+
+
+def test_remove(store: ImageStore, tmp_path: Path, tree: str) -> None:
+    one = store.import_image(tree, "one", {})
+    store.import_image(tree, "two", {})
+    store.remove("one", in_use={one["id"]})  # the other name keeps the image
+    with pytest.raises(InvalidState, match="image 'two' is used by containers"):
+        store.remove("two", in_use={one["id"]})
+    store.remove("two", in_use=set())
+    assert store.list() == []
+    for part in ("layers", "refs", "staging"):
+        assert os.listdir(images_dir(tmp_path) / part) == []
+    with pytest.raises(NotFound) as caught:
+        store.remove("two", in_use=set())
+    assert "image list" in caught.value.hint
+
+
+def test_a_replaced_image_stays_while_a_container_needs_it(store: ImageStore, tmp_path: Path, tree: str) -> None:
+    old = store.import_image(tree, "web", {})
+    Path(tree, "new").write_text("more")
+    new = store.import_image(tree, "web", {})
+    assert store.get("web").id == new["id"] != old["id"]
+    assert [info["name"] for info in store.list()] == [old["id"], "web"]
+    (old_layer,) = store.get(old["id"]).layer_dirs
+    store.import_image(tree, "other", {"cmd": ["x"]})
+    store.remove("other", in_use={old["id"]})
+    assert os.path.isdir(old_layer)
+    store.remove("web", in_use={old["id"]})
+    assert [info["id"] for info in store.list()] == [old["id"]]
+    with pytest.raises(InvalidState):
+        store.remove(old["id"], in_use={old["id"]})
+    store.remove(old["id"], in_use=set())
+    assert os.listdir(images_dir(tmp_path) / "layers") == []
+
+
+def test_a_damaged_record_harms_nobody_else(store: ImageStore, tmp_path: Path, tree: str) -> None:
+    store.import_image(tree, "good", {})
+    Path(tree, "new").write_text("more")
+    store.import_image(tree, "bad", {})
+    (images_dir(tmp_path) / "refs/bad.json").write_text('{"name": "bad", "layers": ["../../x"]}')
+    assert [info["name"] for info in store.list()] == ["good"]
+    with pytest.raises(InvalidState, match="the record of image 'bad' is damaged"):
+        store.get("bad")
+    store.remove("good", in_use=set())
+    assert len(os.listdir(images_dir(tmp_path) / "layers")) == 2  # nobody knows which is bad's
+    store.import_image(tree, "bad", {})
+    assert store.get("bad").name == "bad"
+
+
+@pytest.mark.parametrize("name", ["", ".", "../x", "a//b", "-a", "a\n", "a b", "x" * 256, "é", "a/" * 90 + "b", "a@b"])
+def test_refuses_names(store: ImageStore, tmp_path: Path, tree: str, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        store.import_image(tree, name, {})
+    assert not images_dir(tmp_path).exists()
+
+
+def test_refuses_sources(store: ImageStore, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        store.import_image(str(tmp_path / "gone"), "x", {})
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InvalidInput, match="neither a directory nor a file"):
+        store.import_image(str(tmp_path / "fifo"), "x", {})
+    with pytest.raises(InvalidInput, match="holds the image store itself"):
+        store.import_image(str(tmp_path), "x", {})
+
+
+def test_worker_reports_result_and_error(tmp_path: Path, store: ImageStore, tarball: str) -> None:
+    code, message = finish(start_worker(tmp_path, tarball, "x"))
+    assert (code, message) == (0, {"result": store.list()[0]})
+    code, message = finish(start_worker(tmp_path, str(tmp_path / "gone"), "x"))
+    assert code == 1
+    error = from_wire(message["error"])
+    assert type(error) is NotFound and "gone" in error.message
+
+
+def test_worker_is_confined(tmp_path: Path) -> None:
+    pipe = tmp_path / "slow.tar"
+    with tarfile.open(pipe, "w") as tar:
+        info = tarfile.TarInfo("big")
+        info.size = 1 << 20
+        tar.addfile(info, open("/dev/zero", "rb"))  # noqa: SIM115
+    worker = subprocess.Popen(
+        [sys.executable, "-I", "-m", "pycontainer.store.import_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        own = os.readlink("/proc/self/ns/net")
+        poll_until(
+            lambda: os.readlink(f"/proc/{worker.pid}/ns/net") != own, timeout_seconds=10, what="a network of its own"
+        )
+        poll_until(
+            lambda: b"Max core file size        0 " in Path(f"/proc/{worker.pid}/limits").read_bytes(),
+            timeout_seconds=10, what="no core dumps",
+        )
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{worker.pid}/status").read_text()
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def test_killed_import_leaves_nothing_usable(tmp_path: Path, store: ImageStore, tree: str) -> None:
+    big = tmp_path / "big.tar"
+    with tarfile.open(big, "w") as tar:
+        for number in range(30_000):
+            info = tarfile.TarInfo(f"d{number % 7}/f{number}")
+            tar.addfile(info)
+    worker = start_worker(tmp_path, str(big), "big")
+    staging = images_dir(tmp_path) / "staging"
+    poll_until(
+        lambda: staging.is_dir() and any(path.name.startswith("f1") for path in staging.glob("*/fs/d*/f1*")),
+        timeout_seconds=30, what="the import is at work",
+    )
+    worker.send_signal(signal.SIGKILL)
+    assert worker.wait(timeout=10) == -signal.SIGKILL
+    worker.communicate()
+    assert store.list() == []
+    assert len(os.listdir(staging)) == 1 and os.listdir(images_dir(tmp_path) / "layers") == []
+    store.import_image(tree, "next", {})
+    assert os.listdir(staging) == []
+    assert [info["name"] for info in store.list()] == ["next"]
+
+
+def test_parallel_imports_share_one_layer(tmp_path: Path, store: ImageStore, tarball: str) -> None:
+    workers = [start_worker(tmp_path, tarball, f"image{number}") for number in range(2)]
+    results = [finish(worker) for worker in workers]
+    assert [code for code, _ in results] == [0, 0]
+    assert [info["name"] for info in store.list()] == ["image0", "image1"]
+    assert len(os.listdir(images_dir(tmp_path) / "layers")) == 1
+    assert os.listdir(images_dir(tmp_path) / "staging") == []
+
+
+def test_full_disk_is_said_and_undone(tmp_path: Path, tarball: str) -> None:
+    mounted = tmp_path / "world"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "pycontainer-test", str(mounted)], check=True)
+    try:
+        big = tmp_path / "big.tar"
+        with tarfile.open(big, "w") as tar:
+            info = tarfile.TarInfo("big")
+            info.size = 1 << 20
+            with open("/dev/zero", "rb") as zeros:
+                tar.addfile(info, zeros)
+        code, message = finish(start_worker(tmp_path, str(big), "big"))
+        error = from_wire(message["error"])
+        assert code == 1 and type(error) is PycontainerError
+        assert "No space left" in error.message and "free some space" in error.hint
+        assert finish(start_worker(tmp_path, tarball, "small"))[0] == 0
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_remove_tree_leaves_mounts_alone_and_says_so(tmp_path: Path) -> None:
+    tree, outside = tmp_path / "doomed", tmp_path / "outside"
+    (tree / "a/mounted").mkdir(parents=True)
+    (tree / "a/file").write_text("x")
+    (tree / "b").mkdir()
+    outside.mkdir()
+    (outside / "canary").write_text("here")
+    subprocess.run(["mount", "--bind", str(outside), str(tree / "a/mounted")], check=True)
+    try:
+        with pytest.raises(OSError, match="a/mounted") as caught:
+            remove_tree(str(tree))
+        assert caught.value.filename == str(tree)
+        assert (outside / "canary").read_text() == "here"
+        assert sorted(str(path.relative_to(tree)) for path in tree.rglob("*")) == ["a", "a/mounted", "a/mounted/canary"]
+    finally:
+        subprocess.run(["umount", str(tree / "a/mounted")], check=True)
+    remove_tree(str(tree))
+    assert not tree.exists()
