@@ -1,0 +1,1 @@
+"""Profiles turned into kernel inputs: id ranges, capabilities, masks."""
