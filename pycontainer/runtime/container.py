@@ -1,0 +1,186 @@
+"""One container on disk: what was asked, what it got, what became of it.
+
+    containers/ID/spec.json      the record: id, created, spec, image, id range, warnings   (written by create)
+                 /exit.json      how the last run ended                        (written by the monitor)
+                 /rootfs/ log etc/
+    run/containers/ID.json       the present run: pid, start ticks, started    (gone at boot)
+
+Whether it runs is asked of the kernel: the pid must exist and have begun when the state says it began.
+"""
+
+import json
+import os
+import time
+
+from pycontainer.errors import PycontainerError
+from pycontainer.linux.files import read_bounded, write_atomically
+from pycontainer.linux.process import start_time_ticks
+from pycontainer.paths import HostPaths
+from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.parse import from_plain, to_plain
+
+RECORD_VERSION = 1
+_MAX_RECORD_BYTES = 4 * 1024 * 1024
+
+
+class ImageRecord:
+    """What a container took from its image when it was created; later changes of the name do not touch it."""
+
+    __slots__ = ("config", "id", "layers", "name")
+
+    def __init__(self, name: str, image_id: str, layers: list[str], config: dict[str, object]) -> None:
+        self.name, self.id, self.layers, self.config = name, image_id, layers, config
+
+
+class Container:
+    """A container's record and its last known run."""
+
+    __slots__ = (
+        "base",
+        "created",
+        "exit_code",
+        "finished",
+        "id",
+        "image",
+        "oom_killed",
+        "paths",
+        "pid",
+        "restart_count",
+        "spec",
+        "start_ticks",
+        "started",
+        "stopping",
+        "warnings",
+        "addresses",
+        "dropped_output_bytes",
+    )
+
+    def __init__(
+        self,
+        paths: HostPaths,
+        container_id: str,
+        spec: ContainerSpec,
+        image: ImageRecord | None,
+        *,
+        base: int,
+        created: float,
+    ) -> None:
+        self.paths, self.id, self.spec, self.image, self.base, self.created = (
+            paths,
+            container_id,
+            spec,
+            image,
+            base,
+            created,
+        )
+        self.addresses: dict[str, dict[str, str]] = {}
+        self.warnings: list[str] = []
+        self.pid = 0
+        self.start_ticks = 0
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.exit_code: int | None = None
+        self.oom_killed = False
+        self.restart_count = 0
+        self.dropped_output_bytes = 0
+        self.stopping = False  # stop or kill asked for it: no restart policy applies
+
+    @property
+    def directory(self) -> str:
+        return self.paths.container_dir(self.id)
+
+    def save(self) -> None:
+        """Write the record, all at once or not at all."""
+        image = self.image
+        record = {
+            "version": RECORD_VERSION,
+            "id": self.id,
+            "created": self.created,
+            "base": self.base,
+            "spec": to_plain(self.spec),
+            "warnings": self.warnings,
+            "addresses": self.addresses,
+            "image": image and {"name": image.name, "id": image.id, "layers": image.layers, "config": image.config},
+        }
+        write_atomically(f"{self.directory}/spec.json", json.dumps(record, indent=1).encode())
+
+    def save_run(self) -> None:
+        """Write the present run; lost at boot on purpose, so no fsync."""
+        state = {
+            "id": self.id,
+            "pid": self.pid,
+            "start_ticks": self.start_ticks,
+            "started": self.started,
+            "restart_count": self.restart_count,
+        }
+        write_atomically(self.paths.runtime_state(self.id), json.dumps(state).encode(), sync=False)
+
+    def forget_run(self) -> None:
+        """The run is over."""
+        self.pid = self.start_ticks = 0
+        try:
+            os.unlink(self.paths.runtime_state(self.id))
+        except FileNotFoundError:
+            pass
+
+    def load_run(self) -> None:
+        """Read what is known of the present or last run."""
+        try:
+            state = json.loads(read_bounded(self.paths.runtime_state(self.id), _MAX_RECORD_BYTES))
+            self.pid, self.start_ticks = int(state["pid"]), int(state["start_ticks"])
+            self.started, self.restart_count = state["started"], int(state["restart_count"])
+        except FileNotFoundError:
+            pass
+        self.load_exit()
+
+    def load_exit(self) -> None:
+        """Read how the last run ended, if it did."""
+        try:
+            record = json.loads(read_bounded(f"{self.directory}/exit.json", _MAX_RECORD_BYTES))
+        except FileNotFoundError:
+            return
+        self.exit_code = os.waitstatus_to_exitcode(record["wait_status"])
+        if self.exit_code < 0:
+            self.exit_code = 128 - self.exit_code
+        self.finished = record["finished"]
+        self.dropped_output_bytes = record["dropped_output_bytes"]
+
+    def is_running(self) -> bool:
+        """Ask the kernel whether the first process of the present run is alive."""
+        if not self.pid:
+            return False
+        try:
+            return start_time_ticks(self.pid) == self.start_ticks
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+
+def load(paths: HostPaths, container_id: str) -> Container:
+    """Read the record of one container. Raises PycontainerError naming the file when it cannot be understood."""
+    path = f"{paths.container_dir(container_id)}/spec.json"
+    try:
+        record = json.loads(read_bounded(path, _MAX_RECORD_BYTES))
+        if record["version"] != RECORD_VERSION:
+            raise ValueError(f"version {record['version']} is not {RECORD_VERSION}")
+        image = record["image"]
+        container = Container(
+            paths,
+            container_id,
+            from_plain(record["spec"]),
+            image and ImageRecord(image["name"], image["id"], image["layers"], image["config"]),
+            base=int(record["base"]),
+            created=float(record["created"]),
+        )
+        container.warnings, container.addresses = record["warnings"], record["addresses"]
+        container.load_run()
+        return container
+    except (ValueError, KeyError, TypeError, PycontainerError) as error:
+        raise PycontainerError(
+            f"cannot read the record of container '{container_id}': {error}",
+            hint=f"look at '{path}'; 'pycontainer rm --force {container_id}' removes the container",
+        ) from error
+
+
+def now() -> float:
+    """Wall time, for people; time-outs use the monotonic clock."""
+    return time.time()

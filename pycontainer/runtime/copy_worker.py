@@ -1,0 +1,123 @@
+"""One copy out of or into a container, in a process of its own:
+
+    python -I -m pycontainer.runtime.copy_worker (out|in) (--pidfd N|--root-fd N) -- PATH
+
+`out` writes a tar stream of PATH to standard output: its last component with all beneath it, or for `/` and `DIR/.` the
+contents alone. `in` unpacks the tar stream of standard input into the directory PATH. One JSON line on standard error
+says what was left out, {"left_out": [...]}, or what went wrong, {"error": ...}, with exit 1.
+
+With a pidfd the worker joins the container's user and mount namespaces: it is root inside and nobody outside, and no path
+can lead it out. It loads nothing from there (CVE-2019-14271) and cannot be traced from there. With a root's descriptor, of
+a stopped container, every look-up is confined beneath it (CVE-2018-15664).
+"""
+
+import json
+import os
+import resource
+import signal
+import stat
+import sys
+
+import prctl
+
+from pycontainer.errors import InvalidInput, NotFound, PycontainerError
+from pycontainer.linux.files import open_in_root
+from pycontainer.linux.namespaces import CLONE_NEWNS, CLONE_NEWUSER, setns
+from pycontainer.store.tarstream import Packed
+from pycontainer.store.unpack import Unpacker
+
+_MAX_MEMORY_BYTES = 1 << 30
+_BLOCK_BYTES = 1 << 18
+
+
+def main() -> int:
+    """Do the one copy of the command line; return the exit status."""
+    direction, where, fd, _, path = sys.argv[1:]
+    parent = os.getppid()
+    prctl.set_pdeathsig(signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the signal was asked for
+        return 1
+    os.umask(0o022)
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl.set_no_new_privs(1)
+    try:
+        root_fd = _enter(int(fd)) if where == "--pidfd" else int(fd)
+        left_out = _copy_out(root_fd, path) if direction == "out" else _copy_in(root_fd, path)
+    except PycontainerError as error:
+        return _failed(error)
+    except BrokenPipeError:
+        return 1  # who asked has left
+    except OSError as error:
+        name = error.filename
+        shown = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+        return _failed(PycontainerError(f"{error.strerror or error}" + (f" on '{shown}'" if shown else "")))
+    except MemoryError:
+        return _failed(InvalidInput("the tar stream needs more memory than a copy may use"))
+    _say({"left_out": left_out})
+    return 0
+
+
+def _enter(pidfd: int) -> int:
+    """Become root of the container of `pidfd`, and nothing more; return its root directory."""
+    prctl.set_dumpable(0)  # before we are where root inside could trace us
+    setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
+    # From here on a file name means one of the container's: nothing can be imported any more.
+    sys.meta_path.clear()
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    prctl.set_dumpable(0)  # a change of ids sets it anew, to fs.suid_dumpable
+    return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _copy_out(root_fd: int, path: str) -> list[str]:
+    directory, _, name = path.rstrip("/").rpartition("/")
+    whole = name in ("", ".", "..")  # the contents of a directory, without a name of their own
+    follow = path.endswith("/") or whole
+    try:
+        if follow:
+            fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
+            packed = Packed(fd, top=b"." if whole else os.fsencode(name))
+        else:
+            fd = open_in_root(root_fd, directory or "/", os.O_RDONLY | os.O_DIRECTORY)
+            kind = stat.S_IFMT(os.lstat(name, dir_fd=fd).st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                raise InvalidInput(f"'{path}' is a device, fifo or socket: there is no content to copy", field="path")
+            packed = Packed(fd, name=os.fsencode(name))
+    except FileNotFoundError as error:
+        raise NotFound(f"no file or directory '{path}' in the container") from error
+    except NotADirectoryError as error:
+        raise NotFound(f"a part of '{path}' is no directory in the container") from error
+    while block := packed.read(_BLOCK_BYTES):
+        while block:
+            block = block[os.write(1, block) :]
+    return packed.left_out
+
+
+def _copy_in(root_fd: int, path: str) -> list[str]:
+    try:
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError as error:
+        raise NotFound(f"no directory '{path}' in the container", hint="make it first, or name one above it") from error
+    except NotADirectoryError as error:
+        raise InvalidInput(f"'{path}' is no directory in the container", field="path") from error
+    unpacker = Unpacker(fd, merge=True)
+    with os.fdopen(0, "rb", closefd=False) as stream:
+        unpacker.unpack(stream)
+    return [f"'{name}' is a device, fifo or socket" for name in unpacker.dropped]
+
+
+def _failed(error: PycontainerError) -> int:
+    _say({"error": error.to_wire()})
+    return 1
+
+
+def _say(message: dict[str, object]) -> None:
+    os.write(2, json.dumps(message).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

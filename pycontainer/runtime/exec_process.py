@@ -1,0 +1,147 @@
+"""Run one more process in a running container: born in its pid namespace, joined to the others by the sealed program.
+
+It is the monitor's child like any first process, in the container's cgroups, with its capabilities and never more.
+"""
+
+import contextlib
+import os
+import stat
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.errors import InvalidInput, StartFailed
+from pycontainer.init.sealed import build, new_memfd, write_program
+from pycontainer.linux.files import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
+from pycontainer.linux.libc import MACHINE
+from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.runtime import planner, users
+from pycontainer.runtime.container import Container
+from pycontainer.runtime.launcher import Launcher
+from pycontainer.runtime.start import failure, own_pipes
+
+_PTMX, _NULL = os.makedev(5, 2), os.makedev(1, 3)
+
+
+class ExecRequest:
+    """What `exec` was asked for; `stdio_fds` are pipes the caller made, empty with a terminal."""
+
+    __slots__ = ("command", "env", "privileged", "stdio_fds", "tty", "user", "window", "workdir")
+
+    def __init__(
+        self,
+        *,
+        command: list[str],
+        env: list[str],
+        workdir: str,
+        user: str,
+        tty: bool,
+        privileged: bool,
+        stdio_fds: list[int],
+        window: tuple[int, int] | None,
+    ) -> None:
+        self.command, self.env, self.workdir, self.user = command, env, workdir, user
+        self.tty, self.privileged, self.stdio_fds, self.window = tty, privileged, stdio_fds, window
+
+
+async def start_exec(
+    container: Container, cgroup: Cgroup, launcher: Launcher, request: ExecRequest, *, exec_id: str, init_pidfd: int
+) -> tuple[int, int, int]:
+    """Start the process; return (pid, pidfd, pty master or -1), the descriptors the caller's.
+
+    Raises StartFailed with step `execve` when the program is missing or not executable.
+    """
+    if not request.command or not request.command[0]:
+        raise InvalidInput("no command to execute", field="command")
+    config = container.image.config if container.image else {}
+    action = f"cannot run '{request.command[0]}' in '{container.spec.name}'"
+    async with contextlib.AsyncExitStack() as undo:
+        root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if not container.is_running():  # the pid was reused between our look and the open
+                raise StartFailed(f"container '{container.spec.name}' ended", step="join")
+            user = users.resolve(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
+            pty_fd, stdio_fds = _standard_streams(request, root_fd, container.base, user.uid)
+        finally:
+            os.close(root_fd)
+        if pty_fd >= 0:
+            undo.callback(os.close, pty_fd)
+        table = planner.plan_exec(
+            container.spec,
+            config,
+            command=request.command,
+            env=request.env,
+            workdir=request.workdir,
+            user=user,
+            tty=request.tty,
+            privileged=request.privileged,
+            name=container.spec.name,
+        )
+        memfd = new_memfd()
+        try:
+            image, rows_at = build(table, MACHINE)
+            write_program(memfd, image)
+            fds = [*stdio_fds, memfd, init_pidfd]
+            cgroup_fd = cgroup.dirfd()
+            if cgroup_fd is not None:
+                fds.append(cgroup_fd)
+            try:
+                birth = await launcher.birth(
+                    {
+                        "op": "birth",
+                        "id": exec_id,
+                        "kind": "exec",
+                        "flags": 0,
+                        "base": container.base,
+                        "steps": [],
+                        "stdio": [0, 1, 2],
+                        "program": 3,
+                        "join": 4,
+                        "cgroup": 5 if cgroup_fd is not None else -1,
+                    },
+                    fds,
+                    action=action,
+                )
+            finally:
+                if cgroup_fd is not None:
+                    os.close(cgroup_fd)
+                if pty_fd >= 0:
+                    os.close(stdio_fds[0])
+        finally:
+            os.close(memfd)
+        undo.push_async_callback(birth.abort)
+        await birth.ready()
+        if cgroup_fd is None:
+            cgroup.attach(birth.pid)
+        report = await birth.release(streams=[], input_fd=-1, tty=request.tty, attached=None)
+        if report:
+            raise failure(action, table, rows_at, report)
+        undo.pop_all()
+    return birth.pid, birth.pidfd, pty_fd
+
+
+def _standard_streams(request: ExecRequest, root_fd: int, base: int, uid: int) -> tuple[int, list[int]]:
+    """Return the pty master (or -1) and the three descriptors for the process.
+
+    The pty is the container's own: its ptmx is opened without following links and proven to be one, the slave comes from
+    the master, never from a path (the classes of CVE-2016-10124 and CVE-2025-52565).
+    """
+    if request.tty:
+        flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+        ptmx_fd = openat2(root_fd, "dev/pts/ptmx", flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+        details = os.fstat(ptmx_fd)
+        if not stat.S_ISCHR(details.st_mode) or details.st_rdev != _PTMX:
+            os.close(ptmx_fd)
+            raise StartFailed("the container's /dev/pts/ptmx is not a terminal multiplexer", step="console")
+        _, slave_fd = open_pty(ptmx_fd)
+        os.fchown(slave_fd, base + uid, base + 5)
+        if request.window is not None:
+            set_window_size(ptmx_fd, *request.window)
+        return ptmx_fd, [slave_fd, slave_fd, slave_fd]
+    if len(request.stdio_fds) != 3:
+        raise InvalidInput("exec without a terminal needs three descriptors", field="fds")
+    for fd in request.stdio_fds:
+        details = os.fstat(fd)
+        is_null = stat.S_ISCHR(details.st_mode) and details.st_rdev == _NULL
+        if not stat.S_ISFIFO(details.st_mode) and not is_null:  # a host file or terminal never goes inside
+            raise InvalidInput("the standard streams of exec must be pipes or /dev/null", field="fds")
+    own_pipes(request.stdio_fds, base)
+    return -1, request.stdio_fds

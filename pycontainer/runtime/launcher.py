@@ -1,0 +1,35 @@
+"""The seam between the life of a container and whoever is the parent of its processes."""
+
+import socket
+from typing import Protocol
+
+
+class Birth(Protocol):
+    """A child that has been cloned and waits to be released."""
+
+    pid: int
+    pidfd: int
+
+    async def ready(self) -> int:
+        """Wait for the parent's half; return the root's descriptor (the caller's), -1 for a process that joins."""
+
+    async def release(
+        self, *, streams: list[tuple[int, int]], input_fd: int, tty: bool, attached: socket.socket | None
+    ) -> bytes:
+        """Let the child go on, its output pumped from `streams` (descriptor, kind), `attached` seeing all of it.
+
+        Return the failure report, empty once the program has been executed.
+        """
+
+    async def abort(self) -> None:
+        """Kill the child and wait until it has been reaped."""
+
+
+class Launcher(Protocol):
+    """Clones children; in daemon mode the monitor, in OCI mode this very process."""
+
+    async def birth(self, message: dict[str, object], fds: list[int], *, action: str) -> Birth:
+        """Clone the child described as in monitor/channel.py.
+
+        Raises StartFailed, here and later, with a message that begins with `action`: what could not be done.
+        """

@@ -1,0 +1,310 @@
+"""Spec and facts in, plan out: pure, so that it can be printed, compared in tests and run by anyone.
+
+A plan has the parent's half (steps, see init/steps.py, over prepared trees that are named here by host path and opened by
+whoever runs the plan) and, once the root exists and the user is known, the child's half (a table, see init/child.py).
+The order of both lists is the design; each line below says what must come before it.
+"""
+
+import os.path
+import signal
+
+from pycontainer.errors import InvalidInput
+from pycontainer.init import child
+from pycontainer.init.child import REPORT_FD, Finish
+from pycontainer.init.table import Table
+from pycontainer.linux.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+from pycontainer.runtime.users import User
+from pycontainer.security.profile import MASKED_PATHS, READ_ONLY_PATHS, capability_mask
+from pycontainer.spec.model import ContainerSpec
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RLIMITS = {
+    "cpu": 0,
+    "fsize": 1,
+    "data": 2,
+    "stack": 3,
+    "core": 4,
+    "rss": 5,
+    "nproc": 6,
+    "nofile": 7,
+    "memlock": 8,
+    "as": 9,
+    "locks": 10,
+    "sigpending": 11,
+    "msgqueue": 12,
+    "nice": 13,
+    "rtprio": 14,
+    "rttime": 15,
+}
+_INFINITY = (1 << 64) - 1
+
+
+class Tree:
+    """A mount the parent clones from a host path before the birth; steps refer to it by its index."""
+
+    __slots__ = ("path", "recursive")
+
+    def __init__(self, path: str, *, recursive: bool = False) -> None:
+        self.path, self.recursive = path, recursive
+
+
+class Plan:
+    """The parent's half of a start."""
+
+    __slots__ = ("flags", "steps", "trees")
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+        self.trees: list[Tree] = []
+        self.steps: list[list[object]] = []
+
+    def tree(self, path: str, *, recursive: bool = False) -> int:
+        """Add a tree and return its index."""
+        self.trees.append(Tree(path, recursive=recursive))
+        return len(self.trees) - 1
+
+    def step(self, name: str, *arguments: object) -> None:
+        self.steps.append([name, *arguments])
+
+    def describe(self) -> list[str]:
+        """Return one line per tree and step, for --debug."""
+        lines = [f"tree {number}: {tree.path}" for number, tree in enumerate(self.trees)]
+        return lines + [f"{name} {' '.join(str(a) for a in arguments)}".rstrip() for name, *arguments in self.steps]
+
+
+class Files:
+    """Host files that stand in for some of the container's: absolute paths, empty when not wanted."""
+
+    __slots__ = ("hostname", "hosts", "resolv_conf")
+
+    def __init__(self, *, hosts: str, resolv_conf: str, hostname: str) -> None:
+        self.hosts, self.resolv_conf, self.hostname = hosts, resolv_conf, hostname
+
+
+def plan_mounts(
+    spec: ContainerSpec,
+    *,
+    rootfs_dir: str,
+    layers: tuple[str, ...],
+    volumes: dict[str, str],
+    files: Files,
+    cgroup_dirs: list[tuple[str, str]],
+    cgroup_at_clone: bool,
+) -> Plan:
+    """Return the parent's half.
+
+    `layers` are absolute directories, lowest first; `rootfs_dir` holds upper and work; `volumes` maps a volume's name to
+    its directory; `cgroup_dirs` are (name inside, host directory); `cgroup_at_clone` is true on cgroup v2.
+    """
+    flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC
+    if "host" not in spec.networks:
+        flags |= CLONE_NEWNET
+    if cgroup_at_clone:
+        flags |= CLONE_NEWCGROUP
+    plan = Plan(flags)
+
+    # The root first: everything else is attached inside it.
+    if spec.rootfs and spec.rootfs_writable:
+        plan.step("Tree", plan.tree(spec.rootfs), "t0", True)
+        plan.step("Root", "t0")
+    else:
+        plan.step("Tree", plan.tree(rootfs_dir), "t0", True)
+        lowers = []
+        for number, layer in enumerate(reversed(layers), start=1):
+            plan.step("Tree", plan.tree(layer), f"t{number}", True)
+            lowers.append(f"t{number}")
+        plan.step("Overlay", lowers, "t0/upper", "t0/work")
+
+    # /dev before what lies in it; proc and sys before the masks on them, these before anything of the user's.
+    plan.step("Dev")
+    plan.step("Devpts")
+    plan.step("Tmpfs", "/dev/shm", spec.shm_bytes, "1777", False)
+    plan.step("Kernel")
+    if not spec.privileged:  # while nothing but our own procfs and sysfs lies there
+        plan.step("ReadOnly", *READ_ONLY_PATHS)
+        plan.step("Mask", *MASKED_PATHS)
+    if cgroup_dirs:
+        plan.step("Cgroup", *[[plan.tree(path), name] for name, path in cgroup_dirs])
+
+    # The user's mounts, parents before children.
+    for target, path in (("/etc/resolv.conf", files.resolv_conf), ("/etc/hostname", files.hostname)):
+        if path:
+            plan.step("Bind", plan.tree(path), target, False, True, False)
+    if files.hosts:
+        plan.step("Bind", plan.tree(files.hosts), "/etc/hosts", True, False, False)
+    for mount in sorted(spec.mounts, key=lambda m: m.target.count("/")):
+        if mount.type == "tmpfs":
+            plan.step("Tmpfs", mount.target, mount.size_bytes, f"{mount.mode or 0o1777:o}", mount.exec_allowed)
+        else:
+            source = volumes[mount.source] if mount.type == "volume" else mount.source
+            recursive = mount.type == "bind" and mount.recursive
+            index = plan.tree(source, recursive=recursive)
+            # A volume's files are the container's, so its ids are mapped; a bind mount's stay the host's.
+            plan.step("Bind", index, mount.target, mount.read_only, mount.type == "volume", recursive)
+    for device in spec.devices:
+        plan.step("Device", plan.tree(device.host_path), device.container_path)
+    if spec.read_only:
+        plan.step("RootReadOnly")
+    return plan
+
+
+def plan_init(
+    spec: ContainerSpec,
+    config: dict[str, object],
+    *,
+    name: str,
+    user: User,
+    console: str,
+    cgroup_at_clone: bool,
+    container_id: str,
+) -> Table:
+    """Return the child's half of a start."""
+    table = Table(REPORT_FD)
+    child.lock_and_pivot(table, f"{container_id}/root", cgroup_namespace=not cgroup_at_clone)
+    child.identity(table, spec.hostname or name, spec.domainname)
+    argv = command_line(spec, config)
+    environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=spec.tty)
+    child.finish(
+        table,
+        Finish(
+            argv=_encode(argv),
+            executables=_executables(argv[0], environment),
+            environment=_encode(environment),
+            workdir=spec.workdir or _text(config, "workdir") or "/",
+            uid=user.uid,
+            gid=user.gid,
+            groups=user.groups,
+            capabilities=capability_mask(add=spec.cap_add, drop=spec.cap_drop, privileged=spec.privileged),
+            no_new_privs=spec.no_new_privs,
+            rlimits=rlimits(spec),
+            tty=spec.tty,
+            console=console,
+            reaper=spec.init,
+            make_workdir=True,
+        ),
+    )
+    return table
+
+
+def plan_exec(
+    spec: ContainerSpec,
+    config: dict[str, object],
+    *,
+    command: list[str],
+    env: list[str],
+    workdir: str,
+    user: User,
+    tty: bool,
+    privileged: bool,
+    name: str,
+) -> Table:
+    """Return the child's half of a process that joins a running container; it can never do more than the container."""
+    table = Table(REPORT_FD)
+    child.join(table)
+    environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=tty, extra=env)
+    child.finish(
+        table,
+        Finish(
+            argv=_encode(command),
+            executables=_executables(command[0], environment),
+            environment=_encode(environment),
+            workdir=workdir or spec.workdir or _text(config, "workdir") or "/",
+            uid=user.uid,
+            gid=user.gid,
+            groups=user.groups,
+            capabilities=capability_mask(
+                add=spec.cap_add, drop=spec.cap_drop, privileged=spec.privileged or privileged
+            ),
+            no_new_privs=spec.no_new_privs,
+            rlimits=rlimits(spec),
+            tty=tty,
+        ),
+    )
+    return table
+
+
+def command_line(spec: ContainerSpec, config: dict[str, object]) -> list[str]:
+    """Join entrypoint and command as Docker does: an own entrypoint drops the image's command."""
+    if spec.entrypoint is not None:
+        argv = [*spec.entrypoint, *spec.command]
+    else:
+        argv = [*_list(config, "entrypoint"), *(spec.command or _list(config, "cmd"))]
+    if not argv or not argv[0]:
+        raise InvalidInput(
+            "no command: neither the image nor the call names a program to run",
+            field="command",
+            hint="give one after the image, e.g. 'pycontainer run IMAGE /bin/sh'",
+        )
+    return argv
+
+
+def build_environment(
+    spec: ContainerSpec,
+    config: dict[str, object],
+    user: User,
+    *,
+    hostname: str,
+    tty: bool,
+    extra: list[str] | None = None,
+) -> list[str]:
+    """Return the environment: PATH, HOME, HOSTNAME, then the image's, the container's and the call's, later ones winning.
+
+    Nothing of the caller's or the supervisor's own environment gets in.
+    """
+    values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": user.home}
+    if tty:
+        values["TERM"] = "xterm"
+    for entry in _list(config, "env"):
+        key, _, value = entry.partition("=")
+        values[key] = value
+    values.update(spec.env)
+    for entry in extra or []:
+        key, _, value = entry.partition("=")
+        values[key] = value
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def stop_signal_number(spec: ContainerSpec, config: dict[str, object]) -> int:
+    """Return the signal `stop` sends: the container's, the image's, or SIGTERM."""
+    name = spec.stop_signal or _text(config, "stop_signal") or "SIGTERM"
+    if name.isdigit():
+        return int(name)
+    return int(signal.Signals["SIG" + name.upper().removeprefix("SIG")])
+
+
+def rlimits(spec: ContainerSpec) -> list[tuple[int, int, int]]:
+    """Return (resource, soft, hard) for prlimit(2); core dumps are off unless asked for."""
+    limits = {"core": (0, 0)}
+    for limit in spec.ulimits:
+        soft = _INFINITY if limit.soft is None else limit.soft
+        limits[limit.name] = (soft, _INFINITY if limit.hard is None else limit.hard)
+    return [(_RLIMITS[name], soft, hard) for name, (soft, hard) in limits.items()]
+
+
+def _executables(program: str, environment: list[str]) -> list[bytes]:
+    """Return the paths to try, in order: the program itself if it has a slash, else along the container's PATH."""
+    if "/" in program:
+        return [os.fsencode(program)]
+    path = next((entry[5:] for entry in environment if entry.startswith("PATH=")), DEFAULT_PATH)
+    return [os.fsencode(os.path.join(directory or ".", program)) for directory in path.split(":")]
+
+
+def _encode(texts: list[str]) -> list[bytes]:
+    return [os.fsencode(text) for text in texts]
+
+
+def _text(config: dict[str, object], key: str) -> str:
+    value = config.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _list(config: dict[str, object], key: str) -> list[str]:
+    value = config.get(key)
+    return [str(entry) for entry in value] if isinstance(value, list) else []

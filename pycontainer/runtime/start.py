@@ -1,0 +1,312 @@
+"""Start a container: claim what it needs, have it born, build its world, release it.
+
+    supervisor                                             monitor
+    cgroup made, limits applied and read back
+    trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
+    v1: attach to the cgroups              ◀── born ──
+    network attached through its netns                     … mounts
+    user resolved beneath the new root     ◀── ready ──
+    the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
+                                           ◀─ started ─
+
+Everything made here has its undo beside it; a failed start leaves the host as if never tried.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.errors import InvalidInput, StartFailed
+from pycontainer.init.child import REPORT_FD
+from pycontainer.init.sealed import build, new_memfd, write_program
+from pycontainer.init.table import Table, describe_rows, read_report
+from pycontainer.linux.libc import MACHINE
+from pycontainer.linux.mounts import clone_tree
+from pycontainer.linux.process import start_time_ticks
+from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.runtime import planner, users
+from pycontainer.runtime.container import Container, now
+from pycontainer.runtime.launcher import Birth, Launcher
+from pycontainer.runtime.sysctls import write_sysctls
+
+STDOUT, STDERR = 1, 2  # the kinds of a stream, as in api/messages.py
+
+
+class Network(Protocol):
+    """What a start asks of the network."""
+
+    def attach(self, container_id: str, netns_fd: int) -> None: ...
+    def detach(self, container_id: str, *, alive: bool) -> None: ...
+
+
+class Host:
+    """What a start needs of the host, handed in."""
+
+    __slots__ = ("apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "volumes")
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        network: Network | None,
+        create_cgroup: Callable[[], Cgroup],
+        apply_limits: Callable[[Cgroup], None],
+        files: planner.Files,
+        layers: tuple[str, ...],
+        volumes: dict[str, str],
+    ) -> None:
+        """`network` is None for containers without one of their own."""
+        self.launcher, self.network, self.create_cgroup, self.apply_limits = (
+            launcher,
+            network,
+            create_cgroup,
+            apply_limits,
+        )
+        self.files, self.layers, self.volumes = files, layers, volumes
+
+
+class Run:
+    """What a started container leaves with its supervisor: descriptors that outlive the monitor."""
+
+    __slots__ = ("cgroup", "pid", "pidfd", "stream_fds")
+
+    def __init__(self, cgroup: Cgroup, pid: int, pidfd: int, stream_fds: list[int]) -> None:
+        self.cgroup, self.pid, self.pidfd, self.stream_fds = cgroup, pid, pidfd, stream_fds
+
+    def close(self) -> None:
+        for fd in (self.pidfd, *self.stream_fds):
+            os.close(fd)
+
+
+class Streams:
+    """The standard streams of a container: the inner ends go in, the outer ends to the pump."""
+
+    __slots__ = ("inner", "input_fd", "outer")
+
+    def __init__(self, *, base: int, with_input: bool, tty: bool) -> None:
+        self.inner: list[int] = []
+        self.outer: list[tuple[int, int]] = []
+        self.input_fd = -1
+        if with_input and not tty:
+            read_fd, self.input_fd = os.pipe2(os.O_CLOEXEC)
+        else:
+            read_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.inner.append(read_fd)
+        for kind in (STDOUT, STDERR):
+            if tty:  # the console is opened inside; until then, nothing
+                self.inner.append(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
+                continue
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            self.inner.append(write_end)
+            self.outer.append((read_end, kind))
+        own_pipes(self.inner, base)
+
+    def close_inner(self) -> None:
+        for fd in self.inner:
+            os.close(fd)
+        self.inner = []
+
+    def close(self) -> None:
+        self.close_inner()
+        for fd, _ in self.outer:
+            os.close(fd)
+        self.outer = []
+        if self.input_fd >= 0:
+            os.close(self.input_fd)
+            self.input_fd = -1
+
+
+def own_pipes(fds: Sequence[int], uid: int) -> None:
+    """Give pipes to the container's root, or /dev/stdout could not be opened again inside."""
+    for fd in fds:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, uid, uid)
+
+
+async def start(
+    container: Container,
+    host: Host,
+    *,
+    window: tuple[int, int] | None = None,
+    attached: socket.socket | None = None,
+) -> Run:
+    """Start `container` and return once its program has been executed.
+
+    `attached` is a client's socket that sees the output from the first byte; it stays the caller's.
+    Raises StartFailed (exit 126, 127 for the program itself), InvalidInput for an unknown user.
+    """
+    spec = container.spec
+    config = container.image.config if container.image else {}
+    action = f"cannot start '{spec.name}'"
+    planner.command_line(spec, config)  # no program: said before anything is made
+    async with contextlib.AsyncExitStack() as undo:
+        cgroup = host.create_cgroup()
+        undo.callback(cgroup.delete)
+        host.apply_limits(cgroup)
+
+        cgroup_fd = cgroup.dirfd()
+        at_clone = cgroup_fd is not None
+        plan = planner.plan_mounts(
+            spec,
+            rootfs_dir=f"{container.directory}/rootfs",
+            layers=host.layers,
+            volumes=host.volumes,
+            files=host.files,
+            cgroup_dirs=cgroup.mount_sources(),
+            cgroup_at_clone=at_clone,
+        )
+        streams = Streams(base=container.base, with_input=spec.stdin_open, tty=spec.tty)
+        undo.callback(streams.close)
+        with contextlib.ExitStack() as sent:  # descriptors only the message needs
+            fds = _open_trees(plan, sent)
+            tree_count = len(fds)
+            memfd = new_memfd()
+            undo.callback(os.close, memfd)
+            fds += [*streams.inner, memfd]
+            if cgroup_fd is not None:
+                sent.callback(os.close, cgroup_fd)
+                fds.append(cgroup_fd)
+            birth = await host.launcher.birth(
+                {
+                    "op": "birth",
+                    "id": container.id,
+                    "kind": "init",
+                    "flags": plan.flags,
+                    "base": container.base,
+                    "steps": plan.steps,
+                    "stdio": [tree_count, tree_count + 1, tree_count + 2],
+                    "program": tree_count + 3,
+                    "cgroup": tree_count + 4 if at_clone else -1,
+                    "join": -1,
+                },
+                fds,
+                action=action,
+            )
+        undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
+        streams.close_inner()
+        try:
+            if not at_clone:
+                cgroup.attach(birth.pid)
+            if host.network is not None:
+                _attach_network(container.id, action, host.network, birth, undo)
+        except (OSError, StartFailed):
+            os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
+            raise
+        root_fd = await birth.ready()
+        try:
+            if spec.sysctls:
+                write_sysctls(birth.pidfd, spec.sysctls)
+            console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)
+            user = users.resolve(root_fd, spec.user or str(config.get("user") or ""))
+        finally:
+            os.close(root_fd)
+        if pty_fd >= 0:
+            undo.callback(os.close, slave_fd)
+            streams.outer = [(pty_fd, STDOUT)]
+            streams.input_fd = os.dup(pty_fd)
+        table = planner.plan_init(
+            spec,
+            config,
+            name=spec.name,
+            user=user,
+            console=console,
+            cgroup_at_clone=at_clone,
+            container_id=container.id,
+        )
+        image, rows_at = build(table, MACHINE)
+        write_program(memfd, image)
+        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
+        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+        container.save_run()
+        undo.callback(container.forget_run)
+        report = await birth.release(streams=streams.outer, input_fd=streams.input_fd, tty=spec.tty, attached=attached)
+        if report:
+            raise failure(action, table, rows_at, report)
+        undo.pop_all()
+    os.close(memfd)
+    if slave_fd >= 0:
+        os.close(slave_fd)
+    if streams.input_fd >= 0:
+        os.close(streams.input_fd)
+    return Run(cgroup, birth.pid, birth.pidfd, [fd for fd, _ in streams.outer])
+
+
+def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFailed:
+    """Turn the report of a child into words for people; `action` says what could not be done."""
+    assert table.report_fd == REPORT_FD
+    failed = read_report(report, describe_rows(table), rows_at)
+    text = os.strerror(failed.errno)
+    code = errno.errorcode.get(failed.errno, str(failed.errno))
+    hint = ""
+    if failed.step == "execve":
+        program = (
+            failed.path if "/" in table.rows[-1].path and len(_attempts(table)) == 1 else os.path.basename(failed.path)
+        )
+        if failed.errno in (errno.ENOENT, errno.ENOTDIR):
+            message = f"{action}: executable '{program}' not found"
+            hint = "give a path that exists inside, or check PATH; a script's interpreter (#!) must exist as well"
+        elif failed.errno == errno.EACCES:
+            message = f"{action}: '{failed.path}' is not executable: {text} ({code})"
+            hint = "set its execute permission in the image, or run it through its interpreter"
+        elif failed.errno == errno.ENOEXEC:
+            message = f"{action}: '{failed.path}' is not a program of this machine: {text} ({code})"
+            hint = f"the image must be made for {MACHINE}, and a script must begin with #!"
+        else:
+            message = f"{action}: execute '{failed.path}': {text} ({code})"
+    else:
+        what = f"{failed.step} '{failed.path}'" if failed.path else failed.step
+        message = f"{action}: {what}: {text} ({code})"
+        if failed.step == "ulimit":
+            hint = "the limit is above what this host allows its root; lower it"
+    return StartFailed(message, hint=hint, step=failed.step, errno=failed.errno)
+
+
+def _attempts(table: Table) -> list[str]:
+    return [row.path for row in table.rows if row.step == "execve"]
+
+
+def _open_trees(plan: planner.Plan, undo: contextlib.ExitStack) -> list[int]:
+    fds = []
+    for tree in plan.trees:
+        try:
+            fd = clone_tree(tree.path, recursive=tree.recursive)
+        except FileNotFoundError as error:
+            raise InvalidInput(f"mount source '{tree.path}' does not exist", field="volumes") from error
+        undo.callback(os.close, fd)
+        fds.append(fd)
+    return fds
+
+
+def _attach_network(
+    container_id: str, action: str, network: Network, birth: Birth, undo: contextlib.AsyncExitStack
+) -> None:
+    netns_fd = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        network.attach(container_id, netns_fd)
+        undo.callback(network.detach, container_id, alive=False)
+    except OSError as error:
+        raise StartFailed(
+            f"{action}: network: {error.strerror or error}", step="network", errno=error.errno or 0
+        ) from error
+    finally:
+        os.close(netns_fd)
+
+
+def _open_console(tty: bool, root_fd: int, base: int, window: tuple[int, int] | None) -> tuple[str, int, int]:
+    """Open the container's first terminal; return its path inside, the master and the slave, ("", -1, -1) without one.
+
+    The slave stays open until the child has opened its own: a master whose last slave was closed reads as ended.
+    """
+    if not tty:
+        return "", -1, -1
+    ptmx_fd = os.open("dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=root_fd)
+    number, slave_fd = open_pty(ptmx_fd)
+    os.fchown(slave_fd, base, base + 5)
+    if window is not None:
+        set_window_size(ptmx_fd, *window)
+    return f"/dev/pts/{number}", ptmx_fd, slave_fd

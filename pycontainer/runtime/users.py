@@ -1,0 +1,87 @@
+"""Who runs inside: names and ids from the container's own /etc/passwd and /etc/group, read as hostile files.
+
+Our own parser on a file opened beneath the root, bounded in size, never the host's name service: that would load code and
+data from the container (CVE-2019-14271), or resolve the container's names with the host's ids. passwd(5), group(5).
+"""
+
+import os
+
+from pycontainer.errors import InvalidInput
+from pycontainer.linux.files import open_regular_in_root, read_bounded
+
+_MAX_BYTES = 1024 * 1024
+MAX_ID = 65535  # the container's map ends there
+
+
+class User:
+    """A resolved user: ids inside and what the environment gets."""
+
+    __slots__ = ("gid", "groups", "home", "name", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: list[int], home: str, name: str) -> None:
+        self.uid, self.gid, self.groups, self.home, self.name = uid, gid, groups, home, name
+
+
+def resolve(root_fd: int, user: str) -> User:
+    """Resolve `name`, `uid`, `name:group` or `uid:gid` (empty: root) beneath `root_fd`.
+
+    A number need not be listed; a name must be. Raises InvalidInput naming what is unknown.
+    """
+    wanted_user, _, wanted_group = user.partition(":")
+    wanted_user = wanted_user or "0"
+    entries = _lines(root_fd, "etc/passwd", 7)
+    by_number = wanted_user.isascii() and wanted_user.isdigit()
+    found = None
+    for fields in entries:
+        if (_number(fields[2]) == int(wanted_user)) if by_number else (fields[0] == wanted_user):
+            found = fields
+            break
+    if found is None and not by_number:
+        raise InvalidInput(f"unknown user '{wanted_user}': not in the container's /etc/passwd", field="user")
+    uid = int(wanted_user) if by_number else _checked_id(found[2] if found else "", wanted_user)
+    gid = _checked_id(found[3], wanted_user) if found else (uid if by_number and uid == 0 else 0)
+    name = found[0] if found else str(uid)
+    groups: list[int] = []
+    group_lines = _lines(root_fd, "etc/group", 4)
+    if wanted_group:
+        if wanted_group.isascii() and wanted_group.isdigit():
+            gid = int(wanted_group)
+        else:
+            for fields in group_lines:
+                if fields[0] == wanted_group:
+                    gid = _checked_id(fields[2], wanted_group)
+                    break
+            else:
+                raise InvalidInput(f"unknown group '{wanted_group}': not in the container's /etc/group", field="user")
+    elif found is not None:
+        for fields in group_lines:
+            number = _number(fields[2])
+            if name in fields[3].split(",") and number is not None and number not in groups:
+                groups.append(number)
+    if not 0 <= uid <= MAX_ID or not 0 <= gid <= MAX_ID:
+        raise InvalidInput(f"user '{user}' is beyond the container's ids, 0 to {MAX_ID}", field="user")
+    home = found[5] if found and found[5].startswith("/") else "/"
+    return User(uid, gid, groups[:1000], home, name)
+
+
+def _lines(root_fd: int, path: str, count: int) -> list[list[str]]:
+    try:
+        fd = open_regular_in_root(root_fd, path, _MAX_BYTES)
+    except (OSError, InvalidInput):
+        return []  # absent, a fifo, a device, too large: as if absent
+    try:
+        text = read_bounded(fd, _MAX_BYTES).decode(errors="replace")
+    finally:
+        os.close(fd)
+    return [fields for line in text.split("\n") if len(fields := line.split(":")) == count]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and int(text) <= MAX_ID else None
+
+
+def _checked_id(text: str, name: str) -> int:
+    number = _number(text)
+    if number is None:
+        raise InvalidInput(f"user '{name}' has id '{text}' in the container's files, not 0 to {MAX_ID}", field="user")
+    return number

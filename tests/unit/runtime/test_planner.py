@@ -1,0 +1,213 @@
+"""The planner: whole plans, because their order is the security."""
+
+import pytest
+
+from pycontainer.errors import InvalidInput
+from pycontainer.init.child import REPORT_FD
+from pycontainer.init.table import MODE_EXACT
+from pycontainer.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWUSER
+from pycontainer.runtime import planner
+from pycontainer.runtime.planner import Files, Plan
+from pycontainer.runtime.users import User
+from pycontainer.spec.model import ContainerSpec, Mount, Ulimit
+
+ROOT = User(0, 0, [], "/root", "root")
+FILES = Files(hosts="/n/hosts", resolv_conf="/c/resolv.conf", hostname="/c/hostname")
+
+
+def plan(spec: ContainerSpec, *, at_clone: bool = True) -> Plan:
+    return planner.plan_mounts(
+        spec,
+        rootfs_dir="/c/rootfs",
+        layers=("/i/base", "/i/top"),
+        volumes={"data": "/v/data"},
+        files=FILES,
+        cgroup_dirs=[("", "/cg/ID")],
+        cgroup_at_clone=at_clone,
+    )
+
+
+def test_whole_plan_of_a_plain_container() -> None:
+    made = plan(ContainerSpec(image="x"))
+    assert [(tree.path, tree.recursive) for tree in made.trees] == [
+        ("/c/rootfs", False),
+        ("/i/top", False),
+        ("/i/base", False),
+        ("/cg/ID", False),
+        ("/c/resolv.conf", False),
+        ("/c/hostname", False),
+        ("/n/hosts", False),
+    ]
+    assert [step[0] for step in made.steps] == [
+        "Tree",
+        "Tree",
+        "Tree",
+        "Overlay",
+        "Dev",
+        "Devpts",
+        "Tmpfs",
+        "Kernel",
+        "ReadOnly",
+        "Mask",
+        "Cgroup",
+        "Bind",
+        "Bind",
+        "Bind",
+    ]
+    assert made.steps[3] == ["Overlay", ["t1", "t2"], "t0/upper", "t0/work"]
+    assert made.steps[6] == ["Tmpfs", "/dev/shm", 64 * 1024 * 1024, "1777", False]
+    assert made.steps[-1] == ["Bind", 6, "/etc/hosts", True, False, False]
+
+
+def test_namespaces() -> None:
+    assert plan(ContainerSpec()).flags & CLONE_NEWNET
+    assert plan(ContainerSpec()).flags & CLONE_NEWUSER
+    assert not plan(ContainerSpec(networks=("host",))).flags & CLONE_NEWNET
+    assert plan(ContainerSpec(networks=("host",))).flags & CLONE_NEWUSER, "the user namespace is never left out"
+    assert not plan(ContainerSpec(), at_clone=False).flags & CLONE_NEWCGROUP, (
+        "on v1 the child leaves after it was attached"
+    )
+
+
+def test_masks_stand_before_anything_of_the_user() -> None:
+    made = plan(ContainerSpec(mounts=(Mount("bind", "/srv", "/host"), Mount("tmpfs", "/run", size_bytes=4096))))
+    names = [step[0] for step in made.steps]
+    user_mounts = [n for n, step in enumerate(made.steps) if "/srv" in step or "/run" in step]
+    assert len(user_mounts) == 2
+    assert names.index("Mask") < min(user_mounts)
+
+
+def test_parents_are_mounted_before_children() -> None:
+    made = plan(ContainerSpec(mounts=(Mount("bind", "/a/b/c", "/2"), Mount("bind", "/a", "/1"))))
+    targets = [step[2] for step in made.steps if step[0] == "Bind"]
+    assert targets.index("/a") < targets.index("/a/b/c")
+
+
+def test_volume_ids_are_mapped_and_bind_ids_are_not() -> None:
+    made = plan(
+        ContainerSpec(mounts=(Mount("volume", "/data", "data"), Mount("bind", "/srv", "/host", read_only=True)))
+    )
+    binds = {step[2]: step[3:] for step in made.steps if step[0] == "Bind"}
+    assert binds["/data"] == [False, True, False]
+    assert binds["/srv"] == [True, False, True]
+    assert "/v/data" in [tree.path for tree in made.trees]
+
+
+def test_writable_rootfs_is_used_itself() -> None:
+    made = plan(ContainerSpec(rootfs="/srv/root", rootfs_writable=True))
+    assert made.steps[:2] == [["Tree", 0, "t0", True], ["Root", "t0"]]
+    assert made.trees[0].path == "/srv/root"
+
+
+def test_read_only_root_is_the_last_step() -> None:
+    assert plan(ContainerSpec(read_only=True)).steps[-1] == ["RootReadOnly"]
+
+
+def test_privileged_has_no_masks() -> None:
+    names = {step[0] for step in plan(ContainerSpec(privileged=True)).steps}
+    assert not names & {"Mask", "ReadOnly"}
+
+
+def init_table(spec: ContainerSpec, config: dict[str, object] | None = None, user: User = ROOT) -> list[str]:
+    table = planner.plan_init(
+        spec, config or {}, name="web", user=user, console="", cgroup_at_clone=True, container_id="abc"
+    )
+    assert table.report_fd == REPORT_FD
+    return [row.step for row in table.rows]
+
+
+def test_order_of_the_childs_half() -> None:
+    """Locked before pivoted; bounding set before ids, ids before capabilities; descriptors closed before the workdir is
+    resolved as the user (FD-03); execve last."""
+    steps = init_table(ContainerSpec(command=("/bin/true",), no_new_privs=True))
+    order = [
+        "mount namespace",
+        "root clone",
+        "pivot_root",
+        "hostname",
+        "capabilities",
+        "user",
+        "no_new_privs",
+        "session",
+        "signals",
+        "descriptors",
+        "execve",
+    ]
+    places = [steps.index(name) for name in order]
+    assert places == sorted(places)
+    last = [name for name in steps if name in ("user", "capabilities", "descriptors", "workdir", "execve")]
+    assert last[-4:] == ["descriptors", "descriptors", "workdir", "execve"]
+    assert steps.index("user") < len(steps) - 1 - steps[::-1].index("capabilities"), "capset comes after the ids"
+
+
+def test_joining_is_non_dumpable_first() -> None:
+    table = planner.plan_exec(
+        ContainerSpec(), {}, command=["ls"], env=[], workdir="", user=ROOT, tty=False, privileged=False, name="web"
+    )
+    assert [row.step for row in table.rows[:3]] == ["join"] * 3
+    assert table.rows[0].arguments == (4, 0)  # PR_SET_DUMPABLE, 0
+    assert all(row.mode != MODE_EXACT for row in table.rows)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "command", "config", "expected"),
+    [
+        (None, (), {"cmd": ["a", "b"]}, ["a", "b"]),
+        (None, ("c",), {"cmd": ["a", "b"]}, ["c"]),
+        (None, (), {"entrypoint": ["e"], "cmd": ["a"]}, ["e", "a"]),
+        (None, ("c",), {"entrypoint": ["e"], "cmd": ["a"]}, ["e", "c"]),
+        (("x",), (), {"entrypoint": ["e"], "cmd": ["a"]}, ["x"]),
+        (("x",), ("c",), {"entrypoint": ["e"], "cmd": ["a"]}, ["x", "c"]),
+        ((), ("c",), {"entrypoint": ["e"]}, ["c"]),
+    ],
+)
+def test_command_line_as_docker_joins_it(
+    entrypoint: tuple[str, ...] | None, command: tuple[str, ...], config: dict[str, object], expected: list[str]
+) -> None:
+    assert planner.command_line(ContainerSpec(entrypoint=entrypoint, command=command), config) == expected
+
+
+def test_no_command_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="no command"):
+        planner.command_line(ContainerSpec(), {})
+
+
+def test_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FD-04"""
+    monkeypatch.setenv("LD_PRELOAD", "/evil.so")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/x")
+    made = planner.build_environment(
+        ContainerSpec(env=(("A", "own"), ("B", "own"))),
+        {"env": ["A=image", "C=image"]},
+        ROOT,
+        hostname="h",
+        tty=False,
+        extra=["B=call"],
+    )
+    assert made == [f"PATH={planner.DEFAULT_PATH}", "HOSTNAME=h", "HOME=/root", "A=own", "C=image", "B=call"]
+
+
+def test_program_is_searched_along_the_containers_path() -> None:
+    table = planner.plan_init(
+        ContainerSpec(command=("nginx",), env=(("PATH", "/one:/two"),)),
+        {},
+        name="n",
+        user=ROOT,
+        console="",
+        cgroup_at_clone=True,
+        container_id="abc",
+    )
+    assert [row.path for row in table.rows if row.step == "execve"] == ["/one/nginx", "/two/nginx"]
+
+
+def test_core_dumps_are_off_unless_asked_for() -> None:
+    assert planner.rlimits(ContainerSpec()) == [(4, 0, 0)]
+    asked = planner.rlimits(ContainerSpec(ulimits=(Ulimit("core", None, None), Ulimit("nofile", 10, 20))))
+    assert asked == [(4, (1 << 64) - 1, (1 << 64) - 1), (7, 10, 20)]
+
+
+@pytest.mark.parametrize(
+    ("own", "image", "expected"), [("", None, 15), ("", "SIGQUIT", 3), ("HUP", "SIGQUIT", 1), ("9", None, 9)]
+)
+def test_stop_signal(own: str, image: str | None, expected: int) -> None:
+    assert planner.stop_signal_number(ContainerSpec(stop_signal=own), {"stop_signal": image}) == expected

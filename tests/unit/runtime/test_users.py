@@ -1,0 +1,88 @@
+"""Users are resolved in the container's own files, which are hostile."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pycontainer.errors import InvalidInput
+from pycontainer.runtime.users import User, resolve
+
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/var/www:/bin/sh\nbad:x:99999999:1::/:/\nshort:x:5\n"
+GROUP = "root:x:0:\nweb:x:34:\nssl:x:50:root,web\nother:x:51:nobody\nhuge:x:4294967296:web\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text(PASSWD)
+    (tmp_path / "etc/group").write_text(GROUP)
+    return tmp_path
+
+
+def run(root: Path, user: str) -> User:
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return resolve(fd, user)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ("", (0, 0, [], "/root", "root")),
+        ("root", (0, 0, [50], "/root", "root")),
+        ("web", (33, 34, [50], "/var/www", "web")),
+        ("33", (33, 34, [50], "/var/www", "web")),
+        ("web:ssl", (33, 50, [], "/var/www", "web")),
+        ("1000", (1000, 0, [], "/", "1000")),
+        ("1000:1001", (1000, 1001, [], "/", "1000")),
+    ],
+)
+def test_resolves(root: Path, user: str, expected: tuple[int, int, list[int], str, str]) -> None:
+    found = run(root, user)
+    if not user:
+        expected = (0, 0, [50], "/root", "root")
+    assert (found.uid, found.gid, found.groups, found.home, found.name) == expected
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        ("nosuch", "unknown user 'nosuch'"),
+        ("web:nosuch", "unknown group 'nosuch'"),
+        ("70000", "beyond the container's ids"),
+        ("0:70000", "beyond the container's ids"),
+        ("bad", "has id '99999999'"),
+        ("short", "unknown user 'short'"),
+        ("0:huge", "has id '4294967296'"),
+        ("³", "unknown user"),
+    ],
+)
+def test_refuses(root: Path, user: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        run(root, user)
+
+
+@pytest.mark.parametrize("kind", ["missing", "fifo", "directory", "huge", "outside link", "long line"])
+def test_hostile_passwd_counts_as_absent(root: Path, kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """PATH-07"""
+    passwd = root / "etc/passwd"
+    passwd.unlink()
+    if kind == "fifo":
+        os.mkfifo(passwd)
+    elif kind == "directory":
+        passwd.mkdir()
+    elif kind == "huge":
+        passwd.write_text(PASSWD)
+        os.truncate(passwd, 1 << 31)
+    elif kind == "outside link":
+        outside = tmp_path_factory.mktemp("host") / "passwd"
+        outside.write_text("evil:x:7:7::/:/\n")
+        passwd.symlink_to(outside)
+    elif kind == "long line":
+        passwd.write_text("x" * 500_000 + ":x:7:7::/:/")
+    with pytest.raises(InvalidInput, match="unknown user 'evil'"):
+        run(root, "evil")
+    assert run(root, "5").uid == 5
