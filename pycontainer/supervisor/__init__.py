@@ -1,0 +1,1 @@
+"""The one process per world that decides."""

@@ -1,0 +1,77 @@
+"""One request in the hands of a verb: typed access to its arguments, its descriptors, its events."""
+
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pycontainer.errors import InvalidInput
+
+_T = TypeVar("_T")
+Reply = Callable[[object, list[int]], Awaitable[None]]
+
+
+class Call:
+    """Arguments are checked on access: a wrong type is the client's fault, never a traceback here."""
+
+    def __init__(self, verb: str, arguments: dict[str, object], fds: list[int], send_event: Reply) -> None:
+        self.verb, self._arguments, self._fds, self._send_event = verb, arguments, fds, send_event
+
+    def text(self, key: str, default: str = "") -> str:
+        return self._get(key, str, default)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        return self._get(key, bool, default)
+
+    def number(self, key: str) -> float | None:
+        """Return a number, or None when it was not given."""
+        value = self._arguments.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value < 1e9:
+            raise InvalidInput(f"'{key}' must be a number", field=key)
+        return float(value)
+
+    def texts(self, key: str) -> list[str]:
+        value = self._get(key, list, [])
+        if not all(isinstance(entry, str) for entry in value):
+            raise InvalidInput(f"'{key}' must be a list of strings", field=key)
+        return value
+
+    def mapping(self, key: str) -> dict[str, object]:
+        return self._get(key, dict, {})
+
+    def window(self) -> tuple[int, int] | None:
+        """Return the client's terminal size (rows, columns) if it gave one."""
+        rows, columns = self.number("rows"), self.number("columns")
+        if not rows or not columns or not (0 < rows < 65536 and 0 < columns < 65536):
+            return None
+        return int(rows), int(columns)
+
+    def take_fds(self) -> list[int]:
+        """Return the request's descriptors, now the verb's to close."""
+        fds, self._fds = self._fds, []
+        return fds
+
+    def take_socket(self) -> socket.socket | None:
+        """Return the request's first descriptor as a socket, now the verb's."""
+        fds = self.take_fds()
+        for fd in fds[1:]:
+            os.close(fd)
+        return socket.socket(fileno=fds[0]) if fds else None
+
+    async def event(self, event: object, fds: list[int] | None = None) -> None:
+        """Send one event of a streaming verb."""
+        await self._send_event(event, fds or [])
+
+    def close(self) -> None:
+        for fd in self.take_fds():
+            os.close(fd)
+
+    def _get(self, key: str, kind: type[_T], default: _T) -> _T:
+        value = self._arguments.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kind):
+            raise InvalidInput(f"'{key}' must be a {kind.__name__}, not {type(value).__name__}", field=key)
+        return value

@@ -1,0 +1,150 @@
+"""The supervisor's program: one per world, started on demand by the first client or by systemd's socket activation.
+
+    python -I -m pycontainer.supervisor.main [--root DIR] [--ready-fd N]
+
+It takes the lock on its pidfile, recovers the world, listens, writes one byte to the ready descriptor, and serves. With
+nothing running and nobody asking it leaves after a minute, and nothing of ours stays on the host.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+
+import prctl
+
+from pycontainer.errors import NotPermitted, PycontainerError
+from pycontainer.paths import HostPaths
+from pycontainer.supervisor.server import Server
+from pycontainer.supervisor.verbs import lifecycle
+from pycontainer.supervisor.world import World
+
+IDLE_SECONDS = 60.0
+_SYSTEMD_FIRST_FD = 3
+
+
+def main() -> None:
+    """Parse the arguments and serve; exit 0, or with the code of what stood in the way."""
+    root, ready_fd = _arguments(sys.argv[1:])
+    try:
+        os.umask(0o022)  # what is private says so itself: 0700 directories, 0600 files
+        _need_capabilities()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # three descriptors for each container
+        asyncio.run(_serve(HostPaths(root), ready_fd, open_files_soft=soft))
+    except PycontainerError as error:
+        print(f"pycontainer supervisor: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _arguments(arguments: list[str]) -> tuple[str | None, int]:
+    root, ready_fd = None, -1
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--root":
+            root = next(rest)
+        elif argument == "--ready-fd":
+            ready_fd = int(next(rest))
+        else:
+            raise SystemExit(f"unknown argument {argument!r}")
+    return root, ready_fd
+
+
+def _need_capabilities() -> None:
+    """Refuse early, with names, instead of failing in the middle of a start."""
+    permitted = prctl.cap_permitted
+    missing = [
+        name
+        for name in ("sys_admin", "net_admin", "setuid", "setgid", "setfcap", "mknod", "chown", "kill")
+        if not getattr(permitted, name)
+    ]
+    if missing:
+        raise NotPermitted(
+            "the supervisor lacks capabilities: " + ", ".join(f"CAP_{name.upper()}" for name in missing),
+            hint="run as root",
+        )
+
+
+async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> None:
+    os.makedirs(paths.run_dir, mode=0o711, exist_ok=True)
+    lock_fd = os.open(paths.supervisor_pidfile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _say_ready(ready_fd)  # another client was faster: its supervisor serves both
+        return
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+    world = World(paths, open_files_soft=open_files_soft)
+    world.start = lambda container: lifecycle.start_now(world, container)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, world.leave.set)
+    await world.recover()
+    listener = _systemd_listener()
+    own_socket = listener is None
+    if listener is None:
+        listener = _listen(paths)
+    server = Server(world, listener)
+    accepting = loop.create_task(server.run())
+    _say_ready(ready_fd)
+    try:
+        await _until_idle_or_told(world, server)
+    finally:
+        accepting.cancel()
+        if own_socket:  # systemd's stays for it to listen on
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(paths.supervisor_socket)
+        listener.close()
+        for task in list(server.connections):
+            task.cancel()
+        world.close()
+        os.close(lock_fd)
+
+
+async def _until_idle_or_told(world: World, server: Server) -> None:
+    while not world.leave.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(world.leave.wait(), 5.0)
+        quiet = time.monotonic() - world.last_activity
+        if not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
+            return
+
+
+def _systemd_listener() -> socket.socket | None:
+    """Return the listening socket that systemd started us with, if it did. sd_listen_fds(3)."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+        return None
+    listener = socket.socket(fileno=_SYSTEMD_FIRST_FD)
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    return listener
+
+
+def _listen(paths: HostPaths) -> socket.socket:
+    """Return a listening socket of our own, mode 0600."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(paths.supervisor_socket)
+    listener.bind(paths.supervisor_socket)
+    os.chmod(paths.supervisor_socket, 0o600)
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener
+
+
+def _say_ready(ready_fd: int) -> None:
+    if ready_fd >= 0:
+        os.write(ready_fd, b"1")
+        os.close(ready_fd)
+
+
+if __name__ == "__main__":
+    main()

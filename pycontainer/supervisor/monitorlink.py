@@ -1,0 +1,256 @@
+"""The supervisor's end of the monitor's socket: births as awaitables, exits as callbacks; starts a monitor on demand."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from pycontainer.errors import PycontainerError, StartFailed
+from pycontainer.monitor import channel
+from pycontainer.monitor.logfile import DEFAULT_FILES, DEFAULT_MAX_BYTES
+from pycontainer.paths import HostPaths
+
+ExitHandler = Callable[[dict[str, object]], None]
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# -SI: no site-packages, no environment, no current directory; only our own package is found.
+_BOOT = "import sys; sys.path.insert(0, {parent!r}); from pycontainer.monitor.main import main; main(sys.argv[1:])"
+
+
+class MonitorBirth:
+    """One child between clone and release; implements runtime.launcher.Birth."""
+
+    def __init__(self, link: "MonitorLink", child_id: str, action: str) -> None:
+        """`action` begins the message of a failure: what could not be done."""
+        self._link, self._id, self._action = link, child_id, action
+        loop = asyncio.get_running_loop()
+        self.born: asyncio.Future[tuple[int, int]] = loop.create_future()
+        self._ready: asyncio.Future[int] = loop.create_future()
+        self._done: asyncio.Future[bytes] = loop.create_future()
+        self.ended = asyncio.Event()
+        self.released = False
+        self.pid, self.pidfd = 0, -1
+
+    async def ready(self) -> int:
+        return await self._ready
+
+    async def release(
+        self, *, streams: list[tuple[int, int]], input_fd: int, tty: bool, attached: socket.socket | None
+    ) -> bytes:
+        fds = [fd for fd, _ in streams] + ([input_fd] if input_fd >= 0 else [])
+        if attached is not None:
+            fds.append(attached.fileno())
+        self.released = True
+        self._link.send(
+            {
+                "op": "release",
+                "id": self._id,
+                "streams": [kind for _, kind in streams],
+                "input": input_fd >= 0,
+                "tty": tty,
+                "attach": attached is not None,
+            },
+            fds,
+        )
+        return await self._done
+
+    async def abort(self) -> None:
+        self._link.kill(self)
+        await self.ended.wait()
+        self._link.forget(self._id)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def hear(self, message: dict[str, object], fds: list[int]) -> None:
+        """Take a message about this child."""
+        operation = message["op"]
+        if operation == "born":
+            self.pid, self.pidfd = int(str(message["pid"])), fds[0]
+            self.born.set_result((self.pid, self.pidfd))
+        elif operation == "ready":
+            self._ready.set_result(fds[0] if fds else -1)
+        elif operation == "started":
+            self._done.set_result(b"")
+        elif operation == "failed":
+            self._fail(message)
+        elif operation == "exit":
+            self._fail(
+                {"op": "failed", "step": "init", "errno": 0, "text": "the child ended before its program was executed"}
+            )
+            self.ended.set()
+
+    def _fail(self, message: dict[str, object]) -> None:
+        if "report" in message and self.released and not self._done.done():
+            self._done.set_result(bytes.fromhex(str(message["report"])))
+            return
+        step, path = str(message.get("step", "bridge")), str(message.get("path") or "")
+        where = f" on '{path}'" if path else ""
+        error = StartFailed(
+            f"{self._action}: {step}{where}: {message.get('text', 'the child failed')}",
+            step=step,
+            errno=int(str(message.get("errno") or 0)),
+        )
+        for future in (self.born, self._ready, self._done):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # looked at: only some of the three are awaited
+
+
+class MonitorLink:
+    """The connection; implements runtime.launcher.Launcher."""
+
+    def __init__(self, paths: HostPaths, on_exit: ExitHandler, on_lost: Callable[[], None], *, open_files_soft: int) -> None:
+        self._paths, self._on_exit, self._on_lost = paths, on_exit, on_lost
+        self._open_files_soft = open_files_soft
+        self._sock: socket.socket | None = None
+        self._births: dict[str, MonitorBirth] = {}
+        self._children: asyncio.Future[list[dict[str, object]]] | None = None
+
+    async def connect(self, *, start: bool) -> bool:
+        """Connect to the monitor, starting one if allowed; False when there is none."""
+        if self._sock is not None:
+            return True
+        try:
+            self._sock = channel.connect(self._paths.monitor_socket)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if not start:
+                return False
+            await self._spawn()
+            self._sock = channel.connect(self._paths.monitor_socket)
+        self._sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._hear)
+        return True
+
+    async def children(self) -> list[dict[str, object]]:
+        """Ask which children live."""
+        self._children = asyncio.get_running_loop().create_future()
+        self.send({"op": "list"})
+        return await self._children
+
+    async def birth(self, message: dict[str, object], fds: list[int], *, action: str) -> MonitorBirth:
+        await self.connect(start=True)
+        birth = MonitorBirth(self, str(message["id"]), action)
+        self._births[str(message["id"])] = birth
+        try:
+            self.send(message, fds)
+            await birth.born
+        except (OSError, StartFailed):
+            del self._births[str(message["id"])]
+            raise
+        return birth
+
+    def attach(self, container_id: str, sock: socket.socket) -> None:
+        """Hand a client's socket to the container's output pump."""
+        self.send({"op": "attach", "id": container_id}, [sock.fileno()])
+
+    def send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
+        if self._sock is None:
+            raise PycontainerError("the monitor is not running", hint="try again; the next start brings a new one")
+        # Local and at most a few hundred kilobytes: waiting here is shorter than a task switch.
+        self._sock.setblocking(True)
+        try:
+            channel.send(self._sock, message, fds)
+        finally:
+            self._sock.setblocking(False)
+
+    def kill(self, birth: MonitorBirth) -> None:
+        """Kill a child whatever its stage."""
+        if birth.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(birth.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def forget(self, child_id: str) -> None:
+        self._births.pop(child_id, None)
+
+    def close(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+
+    def _hear(self) -> None:
+        assert self._sock is not None
+        try:
+            received = channel.receive(self._sock)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = None
+        if received is None:
+            self.close()
+            for birth in list(self._births.values()):
+                birth.hear({"op": "exit"}, [])
+            self._on_lost()
+            return
+        message, fds = received
+        if message["op"] == "children":
+            if self._children is not None:
+                children = message["children"]
+                assert isinstance(children, list)
+                self._children.set_result(children)
+            return
+        child_id = str(message["id"])
+        found = self._births.get(child_id)
+        if found is not None:
+            found.hear(message, fds)
+            if message["op"] == "started":
+                del self._births[child_id]
+                return
+        if message["op"] == "exit" and message["started"]:
+            self._on_exit(message)
+
+    async def _spawn(self) -> None:
+        """Start a monitor, detached from us in session and lifetime, and wait until it listens."""
+        os.makedirs(self._paths.stage_dir, mode=0o711, exist_ok=True)
+        os.makedirs(self._paths.containers_dir, mode=0o700, exist_ok=True)
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        log_fd = os.open(
+            f"{self._paths.run_dir}/monitor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        arguments = [
+            sys.executable,
+            "-SI",
+            "-c",
+            _BOOT.format(parent=_PACKAGE_PARENT),
+            self._paths.run_dir,
+            self._paths.containers_dir,
+            self._paths.stage_dir,
+            str(DEFAULT_MAX_BYTES),
+            str(DEFAULT_FILES),
+            str(self._open_files_soft),
+            "3",
+        ]
+        try:
+            os.posix_spawn(
+                sys.executable,
+                arguments,
+                {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                setsid=True,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, null_fd, 0),
+                    (os.POSIX_SPAWN_DUP2, log_fd, 1),
+                    (os.POSIX_SPAWN_DUP2, log_fd, 2),
+                    (os.POSIX_SPAWN_DUP2, write_fd, 3),
+                ],
+            )
+        finally:
+            os.close(write_fd)
+            os.close(log_fd)
+            os.close(null_fd)
+        listening = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(read_fd, listening.set)
+        try:
+            await listening.wait()
+            if os.read(read_fd, 1) != b"1":
+                raise PycontainerError(
+                    "the monitor did not start", hint=f"its words are in '{self._paths.run_dir}/monitor.log'"
+                )
+        finally:
+            loop.remove_reader(read_fd)
+            os.close(read_fd)

@@ -1,0 +1,71 @@
+"""What clients are told of a container: ContainerInfo and the full record of `inspect` (shapes in docs/api.md)."""
+
+from pycontainer.runtime import planner
+from pycontainer.runtime.container import Container
+from pycontainer.spec.parse import to_plain
+from pycontainer.supervisor.world import World
+
+
+def container_info(world: World, container: Container) -> dict[str, object]:
+    """Return the short form that `list` and most verbs answer."""
+    spec = container.spec
+    status = world.status(container)
+    config = container.image.config if container.image else {}
+    ports = world.networks.published(container.id) if container.addresses else []
+    return {
+        "id": container.id,
+        "name": spec.name,
+        "image": spec.image,
+        "rootfs": spec.rootfs,
+        "command": planner.command_line(spec, config),
+        "status": status,
+        "created": container.created,
+        "started": container.started,
+        "finished": container.finished if status in ("stopped", "restarting") else None,
+        "exit_code": container.exit_code if status in ("stopped", "restarting") else None,
+        "oom_killed": container.oom_killed,
+        "pid": container.pid,
+        "ports": [
+            {
+                "host_ip": port.host_ip,
+                "host_port": port.host_port,
+                "container_port": port.container_port,
+                "protocol": port.protocol,
+            }
+            for port in (ports or spec.ports)
+        ],
+        "networks": container.addresses or {name: {"ip": "", "ip6": ""} for name in spec.networks},
+        "labels": dict(spec.labels),
+        "restart": restart_text(container),
+        "restart_count": container.restart_count,
+        "auto_remove": spec.auto_remove,
+        "tty": spec.tty,
+        "stdin_open": spec.stdin_open,
+        "memory_bytes": spec.memory_bytes,
+        "warnings": container.warnings,
+    }
+
+
+def restart_text(container: Container) -> str:
+    policy = container.spec.restart
+    return f"{policy.name}:{policy.max_retries}" if policy.max_retries else policy.name
+
+
+def full_record(world: World, container: Container) -> dict[str, object]:
+    """Return everything: the short form, the spec, and where things lie and what they were given."""
+    run = world.runs.get(container.id)
+    image = container.image
+    return {
+        **container_info(world, container),
+        "spec": to_plain(container.spec),
+        "image_id": image.id if image else "",
+        "image_config": image.config if image else {},
+        "id_map": {"host_base": container.base, "count": 65536},
+        "directory": container.directory,
+        "rootfs_driver": "bind" if container.spec.rootfs_writable else "overlay",
+        "layers": list(image.layers) if image else [container.spec.rootfs],
+        "log_path": f"{container.directory}/log",
+        "dropped_output_bytes": container.dropped_output_bytes,
+        "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
+        "limits": world.limits(run.cgroup) if run else {},
+    }

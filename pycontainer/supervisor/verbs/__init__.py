@@ -1,0 +1,1 @@
+"""What clients may ask for: one coroutine per verb of api/messages.py, grouped by what it is about."""

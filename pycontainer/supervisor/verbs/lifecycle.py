@@ -1,0 +1,329 @@
+"""create, start, stop, restart, kill, rm, wait, rename, pause, unpause."""
+
+import dataclasses
+import os
+import random
+import signal
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.controllers import registry
+from pycontainer.controllers.protocol import read_host
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
+from pycontainer.linux.files import remove_tree, write_atomically
+from pycontainer.runtime import planner
+from pycontainer.runtime.container import Container, ImageRecord, now
+from pycontainer.runtime.start import Host
+from pycontainer.runtime.start import start as start_container
+from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.names import check_name
+from pycontainer.spec.parse import parse_spec
+from pycontainer.store import rootfs
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.report import container_info
+from pycontainer.supervisor.world import World, signal_number
+
+_ADJECTIVES = ("brave", "calm", "eager", "fair", "gentle", "happy", "keen", "lucid", "merry", "noble", "quick", "sunny")
+_NOUNS = (
+    "acorn",
+    "brook",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "harbor",
+    "island",
+    "juniper",
+    "lagoon",
+    "meadow",
+)
+
+
+async def create(world: World, call: Call) -> object:
+    """Make the container's record and claim what lasts: name, id range, addresses, volumes. Nothing runs yet."""
+    spec = parse_spec(call.mapping("spec"))
+    if not spec.name:
+        spec = dataclasses.replace(spec, name=_new_name(world))
+    if spec.name in world.names or spec.name in world.containers:
+        raise AlreadyExists(
+            f"the name '{spec.name}' is taken by container {world.names.get(spec.name, spec.name)}",
+            hint=f"choose another, or remove it: pycontainer rm --force {spec.name}",
+        )
+    image = _image_record(world, spec)
+    planner.command_line(spec, image.config if image else {})
+    problems = registry.validate(spec, read_host(world.hierarchy.layout))
+    if problems:
+        raise InvalidInput("; ".join(problems), field="limits")
+    container_id = os.urandom(6).hex()
+    directory = world.paths.container_dir(container_id)
+    os.mkdir(directory, 0o700)
+    try:
+        base = world.idranges.allocate(directory)
+        container = Container(world.paths, container_id, spec, image, base=base, created=now())
+        rootfs.prepare(directory)
+        for mount in spec.mounts:
+            if mount.type == "volume":
+                world.volumes.get_or_create(mount.source)
+        networks = [name for name in spec.networks if name not in ("host", "none")]
+        if networks:
+            container.addresses = world.networks.reserve(
+                container_id, spec.name, spec.hostname or spec.name, networks, spec.ip, spec.ip6
+            )
+        os.mkdir(f"{directory}/etc", 0o700)
+        write_atomically(
+            f"{directory}/etc/hostname", f"{spec.hostname or spec.name}\n".encode(), mode=0o644, sync=False
+        )
+        if not networks:
+            names = f"127.0.0.1 localhost {spec.hostname or spec.name}\n::1 localhost\n"
+            added = "".join(f"{address} {name}\n" for name, address in spec.add_hosts)
+            write_atomically(f"{directory}/etc/hosts", (names + added).encode(), mode=0o644, sync=False)
+        resolv = world.networks.resolv_conf(list(spec.dns), list(spec.dns_search))
+        write_atomically(f"{directory}/etc/resolv.conf", resolv, mode=0o644, sync=False)
+        container.save()  # the record makes it real: what has none is removed at the next start of the supervisor
+    except BaseException:
+        _discard(world, container_id, directory)
+        raise
+    world.add(container)
+    world.emit("create", container)
+    return container_info(world, container)
+
+
+def _discard(world: World, container_id: str, directory: str) -> None:
+    base = world.idranges.lookup(directory)
+    if base is not None:
+        world.idranges.release(base, directory)
+    world.networks.release(container_id)
+    remove_tree(directory)
+
+
+def _image_record(world: World, spec: ContainerSpec) -> ImageRecord | None:
+    if not spec.image:
+        if not os.path.isdir(spec.rootfs):
+            raise NotFound(
+                f"rootfs '{spec.rootfs}' is not a directory", hint="give the path of an unpacked root filesystem"
+            )
+        return None
+    image = world.images.get(spec.image)
+    return ImageRecord(image.name, image.id, list(image.layer_dirs), dict(image.config))
+
+
+def _new_name(world: World) -> str:
+    while True:
+        name = f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}-{random.randrange(1000)}"
+        if name not in world.names:
+            return name
+
+
+async def start(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    attached = call.take_socket() if call.flag("attach") else None
+    try:
+        async with world.lock(container):
+            if container.id in world.runs:
+                raise InvalidState(f"container '{container.spec.name}' is already running")
+            world.cancel_restart(container)
+            container.restart_count = 0
+            try:
+                await start_now(world, container, attached=attached, window=call.window())
+            except BaseException:
+                if container.spec.auto_remove:  # it would otherwise wait for an end that never comes
+                    world.remove(container)
+                raise
+    finally:
+        if attached is not None:
+            attached.close()
+    return container_info(world, container)
+
+
+async def start_now(
+    world: World, container: Container, *, attached: object = None, window: tuple[int, int] | None = None
+) -> None:
+    """Start a container whose lock is held."""
+    spec = container.spec
+    if not world.idranges.holds(container.base, container.directory):
+        container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside
+        container.save()
+    networked = bool(container.addresses)
+    if networked:
+        world.networks.claim_ports(container.id, list(spec.ports))
+    try:
+        os.unlink(f"{container.directory}/exit.json")
+    except FileNotFoundError:
+        pass
+    await world.link.connect(start=True)
+    layers = tuple(container.image.layers) if container.image else (spec.rootfs,)
+    host = Host(
+        launcher=world.link,
+        network=world.networks if networked else None,
+        create_cgroup=lambda: _fresh_cgroup(world, container.id),
+        apply_limits=lambda cgroup: _apply(container, cgroup),
+        files=_files(world, container),
+        layers=layers,
+        volumes={m.source: world.volumes.get_or_create(m.source) for m in spec.mounts if m.type == "volume"},
+    )
+    try:
+        run = await start_container(container, host, window=window, attached=attached)  # type: ignore[arg-type]
+    except BaseException:
+        if networked:
+            world.networks.release_ports(container.id)
+        raise
+    world.began(container, run)
+
+
+def _fresh_cgroup(world: World, container_id: str) -> Cgroup:
+    try:
+        return world.hierarchy.create(container_id)
+    except FileExistsError:  # left by a run whose end nobody saw
+        left = world.hierarchy.open(container_id)
+        left.kill()
+        left.delete()
+        return world.hierarchy.create(container_id)
+
+
+def _apply(container: Container, cgroup: Cgroup) -> None:
+    spec = container.spec
+    try:
+        container.warnings = registry.apply(cgroup, spec)
+    except OSError as error:
+        raise StartFailed(
+            f"cannot start '{spec.name}': limit on '{error.filename}': {error.strerror or error}",
+            step="limits",
+            errno=error.errno or 0,
+        ) from error
+
+
+def _files(world: World, container: Container) -> planner.Files:
+    etc = f"{container.directory}/etc"
+    if not container.addresses:
+        host_network = "host" in container.spec.networks
+        return planner.Files(
+            hosts="/etc/hosts" if host_network else f"{etc}/hosts",
+            hostname=f"{etc}/hostname",
+            resolv_conf="/etc/resolv.conf" if host_network and not container.spec.dns else f"{etc}/resolv.conf",
+        )
+    return planner.Files(
+        hosts=world.networks.hosts_path(container.id, container.spec.add_hosts),
+        hostname=f"{etc}/hostname",
+        resolv_conf=f"{etc}/resolv.conf",
+    )
+
+
+async def stop(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    async with world.lock(container):
+        await stop_now(world, container, call.number("timeout_seconds"))
+    return container_info(world, container)
+
+
+async def stop_now(world: World, container: Container, timeout_seconds: float | None) -> None:
+    """Ask it to end, then make it; nothing to do is success."""
+    container.stopping = True
+    if world.cancel_restart(container) or container.id not in world.runs:
+        return
+    run = world.run_of(container)
+    if run.cgroup.is_frozen():
+        run.cgroup.thaw()  # a frozen process takes no signal
+    config = container.image.config if container.image else {}
+    timeout = container.spec.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
+    _send(run.pidfd, planner.stop_signal_number(container.spec, config))
+    if not await world.wait_exit(container, max(timeout, 0)):
+        _send(run.pidfd, signal.SIGKILL)
+        await world.wait_exit(container)
+    world.emit("stop", container)
+
+
+async def restart(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    async with world.lock(container):
+        await stop_now(world, container, call.number("timeout_seconds"))
+        container.restart_count = 0
+        await start_now(world, container)
+    return container_info(world, container)
+
+
+async def kill(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    number = signal_number(call.text("signal", "KILL"))
+    run = world.run_of(container)
+    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        container.stopping = True  # asked to end by a person: no restart policy applies
+    if number == signal.SIGKILL and run.cgroup.is_frozen():
+        run.cgroup.thaw()
+    _send(run.pidfd, number)
+    world.emit("kill", container, signal=number)
+    return {}
+
+
+async def rm(world: World, call: Call) -> object:
+    reference = call.text("container")
+    if reference in world.broken and call.flag("force"):
+        _discard(world, reference, world.paths.container_dir(reference))
+        del world.broken[reference]
+        return {}
+    container = world.find(reference)
+    async with world.lock(container):
+        if container.id not in world.containers:
+            return {}  # it was removed while we waited: what was asked for is so
+        if container.id in world.runs or world.status(container) == "restarting":
+            if not call.flag("force"):
+                raise InvalidState(
+                    f"container '{container.spec.name}' is {world.status(container)}",
+                    hint=f"stop it first, or: pycontainer rm --force {container.spec.name}",
+                )
+            await stop_now(world, container, 0)
+        if container.id in world.containers:
+            world.remove(container)
+    return {}
+
+
+async def wait(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    await world.wait_exit(container)
+    return {"exit_code": container.exit_code, "oom_killed": container.oom_killed}
+
+
+async def rename(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    name = call.text("name")
+    async with world.lock(container):
+        check_name(name, "container")
+        if name in world.names:
+            raise AlreadyExists(f"the name '{name}' is taken by container {world.names[name]}")
+        if container.addresses:
+            world.networks.rename(container.id, name)
+        old = container.spec.name
+        container.spec = dataclasses.replace(container.spec, name=name)
+        container.save()
+        del world.names[old]
+        world.names[name] = container.id
+        world.emit("rename", container, old_name=old)
+    return container_info(world, container)
+
+
+async def pause(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    async with world.lock(container):
+        run = world.run_of(container)
+        if run.cgroup.is_frozen():
+            raise InvalidState(f"container '{container.spec.name}' is already paused")
+        run.cgroup.freeze()
+        world.emit("pause", container)
+    return container_info(world, container)
+
+
+async def unpause(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    async with world.lock(container):
+        run = world.run_of(container)
+        if not run.cgroup.is_frozen():
+            raise InvalidState(f"container '{container.spec.name}' is not paused")
+        run.cgroup.thaw()
+        world.emit("unpause", container)
+    return container_info(world, container)
+
+
+def _send(pidfd: int, number: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass  # it ended just now

@@ -1,0 +1,73 @@
+"""network_create, network_list, network_inspect, network_rm, network_connect, network_disconnect."""
+
+import os
+
+from pycontainer.errors import InvalidInput
+from pycontainer.runtime.container import Container
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.world import World
+
+
+async def network_create(world: World, call: Call) -> object:
+    return world.networks.create(
+        call.text("name"),
+        driver=call.text("driver", "routed"),
+        subnet=call.text("subnet"),
+        subnet6=call.text("subnet6"),
+    )
+
+
+async def network_list(world: World, call: Call) -> object:
+    return world.networks.list()
+
+
+async def network_inspect(world: World, call: Call) -> object:
+    return world.networks.inspect(call.text("network"))
+
+
+async def network_rm(world: World, call: Call) -> object:
+    world.networks.remove(call.text("network"))
+    return {}
+
+
+async def network_connect(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    if set(container.spec.networks) & {"host", "none"} and not container.addresses:
+        raise InvalidInput(
+            f"container '{container.spec.name}' uses network '{container.spec.networks[0]}'",
+            field="network",
+            hint="a container joins networks when it was created with one; create it with --network NAME",
+        )
+    async with world.lock(container):
+        netns_fd = _netns(world, container)
+        try:
+            world.networks.connect(container.id, call.text("network"), call.text("ip"), call.text("ip6"), netns_fd)
+        finally:
+            if netns_fd is not None:
+                os.close(netns_fd)
+        _record_addresses(world, container)
+    return {}
+
+
+async def network_disconnect(world: World, call: Call) -> object:
+    container = world.find(call.text("container"))
+    async with world.lock(container):
+        netns_fd = _netns(world, container)
+        try:
+            world.networks.disconnect(container.id, call.text("network"), netns_fd)
+        finally:
+            if netns_fd is not None:
+                os.close(netns_fd)
+        _record_addresses(world, container)
+    return {}
+
+
+def _netns(world: World, container: Container) -> int | None:
+    if container.id not in world.runs:
+        return None
+    return os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _record_addresses(world: World, container: Container) -> None:
+    container.addresses = world.networks.addresses(container.id)
+    container.save()

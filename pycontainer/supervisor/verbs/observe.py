@@ -1,0 +1,91 @@
+"""ping, list, inspect, info, events, shutdown: looking at the world, and leaving it."""
+
+import asyncio
+import os
+
+from pycontainer import __version__
+from pycontainer.errors import InvalidInput
+from pycontainer.runtime.container import Container
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.report import container_info, full_record
+from pycontainer.supervisor.world import World
+
+_FILTERS = ("id", "name", "label", "status", "image", "network", "exited")
+
+
+async def ping(world: World, call: Call) -> object:
+    return {"version": __version__, "pid": os.getpid()}
+
+
+async def list(world: World, call: Call) -> object:
+    """Return the containers that run, or all, that match every filter (any value of one filter suffices)."""
+    filters = call.mapping("filters")
+    for key in filters:
+        if key not in _FILTERS:
+            raise InvalidInput(f"unknown filter '{key}'", field="filter", hint="one of " + ", ".join(_FILTERS))
+    show_all = call.flag("all") or "status" in filters or "exited" in filters
+    chosen = [c for c in world.containers.values() if show_all or c.id in world.runs]
+    result = []
+    for container in sorted(chosen, key=lambda c: c.created, reverse=True):
+        info = container_info(world, container)
+        if all(_matches(container, info, key, values) for key, values in filters.items()):
+            result.append(info)
+    return result
+
+
+def _matches(container: Container, info: dict[str, object], key: str, values: object) -> bool:
+    wanted = [str(value) for value in values] if isinstance(values, tuple | type([])) else [str(values)]
+    if key == "id":
+        return any(container.id.startswith(value) for value in wanted)
+    if key == "name":
+        return any(value in container.spec.name for value in wanted)
+    if key == "network":
+        return any(value in container.spec.networks for value in wanted)
+    if key == "exited":
+        return str(info["exit_code"]) in wanted
+    if key == "label":
+        labels = dict(container.spec.labels)
+        return all(
+            labels.get(name) == value if separator else name in labels
+            for name, separator, value in (entry.partition("=") for entry in wanted)
+        )
+    return info[key] in wanted or (key == "status" and info[key] == "stopped" and "exited" in wanted)
+
+
+async def inspect(world: World, call: Call) -> object:
+    return full_record(world, world.find(call.text("container")))
+
+
+async def info(world: World, call: Call) -> object:
+    layout = world.hierarchy.layout
+    return {
+        "version": __version__,
+        "root": world.paths.root or "",
+        "state_dir": world.paths.state_dir,
+        "run_dir": world.paths.run_dir,
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "cgroup_version": layout.version,
+        "supervisor_pid": os.getpid(),
+        "containers": len(world.containers),
+        "running": len(world.runs),
+        "images": len(world.images.list()),
+        "unreadable": {key: error.message for key, error in world.broken.items()},
+    }
+
+
+async def events(world: World, call: Call) -> object:
+    """Send every event from now on, until the client leaves."""
+    queue: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+    with world.listening(queue.put_nowait):
+        await call.event({"type": "listening"})
+        while True:
+            await call.event(await queue.get())
+
+
+async def shutdown(world: World, call: Call) -> object:
+    """End the supervisor; containers go on under the monitor."""
+    asyncio.get_running_loop().call_soon(world.leave.set)
+    return {}

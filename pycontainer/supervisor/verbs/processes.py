@@ -1,0 +1,136 @@
+"""exec, attach, logs, stats, top: what goes on inside a running container."""
+
+import asyncio
+import os
+
+from pycontainer.controllers import stats as cgroup_stats
+from pycontainer.errors import InvalidInput, InvalidState
+from pycontainer.runtime.container import Container
+from pycontainer.runtime.exec_process import ExecRequest, start_exec
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.world import World
+
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+async def exec(world: World, call: Call) -> object:
+    """Run one more process. Sends {started} first (with a terminal its frame carries the master), then the exit code."""
+    container = world.find(call.text("container"))
+    run = world.run_of(container)
+    if run.cgroup.is_frozen():
+        raise InvalidState(
+            f"container '{container.spec.name}' is paused", hint=f"pycontainer unpause {container.spec.name}"
+        )
+    stdio_fds = call.take_fds()
+    exec_id = f"{container.id}-{os.urandom(4).hex()}"
+    exited = world.expect_exec_exit(exec_id)
+    try:
+        try:
+            await world.link.connect(start=True)
+            pid, pidfd, pty_fd = await start_exec(
+                container,
+                run.cgroup,
+                world.link,
+                ExecRequest(
+                    command=call.texts("command"),
+                    env=call.texts("env"),
+                    workdir=call.text("workdir"),
+                    user=call.text("user"),
+                    tty=call.flag("tty"),
+                    privileged=call.flag("privileged"),
+                    stdio_fds=stdio_fds,
+                    window=call.window(),
+                ),
+                exec_id=exec_id,
+                init_pidfd=run.pidfd,
+            )
+        finally:
+            for fd in stdio_fds:
+                os.close(fd)
+        os.close(pidfd)
+        world.emit("exec", container, pid=pid)
+        if pty_fd >= 0:
+            try:
+                await call.event({"started": {"pid": pid}}, [pty_fd])
+            finally:
+                os.close(pty_fd)
+        else:
+            await call.event({"started": {"pid": pid}})
+        return {"exit_code": await exited}
+    finally:
+        world.forget_exec(exec_id)
+
+
+async def attach(world: World, call: Call) -> object:
+    """Hand the client's socket to the output pump."""
+    container = world.find(call.text("container"))
+    world.run_of(container)
+    sock = call.take_socket()
+    if sock is None:
+        raise InvalidInput("attach needs a socket", field="fds")
+    with sock:
+        world.link.attach(container.id, sock)
+    return {}
+
+
+async def logs(world: World, call: Call) -> object:
+    """Say where the log is, oldest file first; the client reads it."""
+    container = world.find(call.text("container"))
+    base = f"{container.directory}/log"
+    candidates = [f"{base}.2", f"{base}.1", base]
+    return {"paths": [path for path in candidates if os.path.exists(path)], "running": container.id in world.runs}
+
+
+async def stats(world: World, call: Call) -> object:
+    references = call.texts("containers")
+    containers = [world.find(r) for r in references] if references else [world.containers[i] for i in world.runs]
+    return [_stats(world, container) for container in containers if container.id in world.runs]
+
+
+def _stats(world: World, container: Container) -> dict[str, object]:
+    received = sent = 0
+    if container.addresses:
+        received, sent = world.networks.stats(container.id)
+    return {
+        "id": container.id,
+        "name": container.spec.name,
+        "monotonic_seconds": asyncio.get_running_loop().time(),
+        **cgroup_stats.stats(world.runs[container.id].cgroup),
+        "net_rx_bytes": received,
+        "net_tx_bytes": sent,
+    }
+
+
+async def top(world: World, call: Call) -> object:
+    """List the container's processes, asked of its cgroup and /proc."""
+    container = world.find(call.text("container"))
+    rows = []
+    for pid in sorted(world.run_of(container).cgroup.pids()):
+        row = _process(pid, container.base)
+        if row is not None:
+            rows.append(row)
+    return rows
+
+
+def _process(pid: int, base: int) -> dict[str, object] | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/status", "rb") as file:
+            status = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            command = file.read(4096)
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it ended while we looked
+    uid = int(status[b"Uid"].split()[1])
+    inside = uid - base if base <= uid < base + 65536 else uid
+    text = command.replace(b"\0", b" ").strip() or b"[" + status[b"Name"].strip() + b"]"
+    return {
+        "pid": pid,
+        "ns_pid": int(status[b"NSpid"].split()[-1]),
+        "user": "root" if inside == 0 else str(inside),
+        "cpu_seconds": (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS,
+        "rss_bytes": int(fields[21]) * _PAGE_BYTES,
+        "command": text.decode(errors="backslashreplace"),
+    }

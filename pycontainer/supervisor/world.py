@@ -1,0 +1,371 @@
+"""One world: everything the supervisor holds, and what happens when a container ends.
+
+    Client ── verbs/* ──▶ World ──▶ runtime (start, exec, ...)      one event loop, one thread
+                            ├── containers, names, runs
+                            ├── store, networks, cgroups, id ranges
+                            └── MonitorLink ──▶ monitor
+
+Operations on one container take its lock one after the other. Whatever can be asked of the kernel is asked.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.cgroup.detect import detect
+from pycontainer.cgroup.hierarchy import Hierarchy
+from pycontainer.controllers import registry
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.linux.files import remove_tree
+from pycontainer.linux.process import pidfd_open
+from pycontainer.net.manager import NetworkManager
+from pycontainer.paths import HostPaths
+from pycontainer.runtime.container import Container, load, now
+from pycontainer.runtime.start import Run
+from pycontainer.security.idranges import IdRanges
+from pycontainer.store.images import ImageStore
+from pycontainer.store.volumes import Volumes
+from pycontainer.supervisor.monitorlink import MonitorLink
+
+_RESTART_FIRST_SECONDS, _RESTART_MAX_SECONDS, _RESTART_RESET_SECONDS = 0.1, 60.0, 10.0
+
+
+class World:
+    """The state of one supervisor."""
+
+    def __init__(self, paths: HostPaths, *, open_files_soft: int) -> None:
+        """`open_files_soft` is the limit that containers start with; our own was raised."""
+        self.paths = paths
+        self.containers: dict[str, Container] = {}
+        self.names: dict[str, str] = {}
+        self.runs: dict[str, Run] = {}
+        self.locks: dict[str, asyncio.Lock] = {}
+        self.broken: dict[str, PycontainerError] = {}  # records that cannot be read: one instance each, not all
+        self.images = ImageStore(paths)
+        self.volumes = Volumes(paths)
+        self.networks = NetworkManager(paths)
+        self.idranges = IdRanges(paths.idranges_dir)
+        self.hierarchy = Hierarchy(detect(), paths.marker)
+        self.link = MonitorLink(paths, self._heard_exit, self._lost_monitor, open_files_soft=open_files_soft)
+        self.last_activity = time.monotonic()
+        self._exits: dict[str, asyncio.Event] = {}
+        self._early_exits: dict[str, dict[str, object]] = {}
+        self._exec_exits: dict[str, asyncio.Future[int]] = {}
+        self._listeners: set[Callable[[dict[str, object]], None]] = set()
+        self._restarts: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.leave = asyncio.Event()
+        self.start: Callable[[Container], object] | None = None  # verbs/lifecycle, for restart policies
+
+    # -- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, reference: str) -> Container:
+        """Return the container with this name, id, or unambiguous beginning of an id."""
+        container_id = self.names.get(reference, reference)
+        if container_id in self.containers:
+            return self.containers[container_id]
+        matches = [key for key in self.containers if reference and key.startswith(reference)]
+        if len(matches) == 1:
+            return self.containers[matches[0]]
+        if matches:
+            raise InvalidInput(
+                f"'{reference}' is the beginning of {len(matches)} container ids", hint="give more of it, or the name"
+            )
+        if reference in self.broken:
+            raise self.broken[reference]
+        raise NotFound(f"no container '{reference}'", hint="'pycontainer ps --all' lists them")
+
+    def lock(self, container: Container) -> asyncio.Lock:
+        return self.locks.setdefault(container.id, asyncio.Lock())
+
+    def run_of(self, container: Container) -> Run:
+        """Return the present run, or raise InvalidState."""
+        run = self.runs.get(container.id)
+        if run is None:
+            raise InvalidState(
+                f"container '{container.spec.name}' is not running",
+                hint=f"start it: pycontainer start {container.spec.name}",
+            )
+        return run
+
+    def status(self, container: Container) -> str:
+        run = self.runs.get(container.id)
+        if run is not None:
+            return "paused" if run.cgroup.is_frozen() else "running"
+        if container.id in self._restarts:
+            return "restarting"
+        return "created" if container.started is None and container.finished is None else "stopped"
+
+    def images_in_use(self) -> set[str]:
+        """Return the ids of images that containers were made from."""
+        return {container.image.id for container in self.containers.values() if container.image}
+
+    def limits(self, cgroup: Cgroup) -> dict[str, object]:
+        """Return what the kernel says of each limit of a running container."""
+        readings = {controller.name: controller.read(cgroup) for controller in registry.controllers()}
+        return {
+            name: {"held": reading.held, "peak": reading.peak, "limit": reading.limit, "fail_count": reading.fail_count}
+            for name, reading in readings.items()
+        }
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def emit(self, kind: str, container: Container | None = None, **details: object) -> None:
+        """Tell everybody who listens; `kind` is create, start, die, oom, stop, pause, ..."""
+        event: dict[str, object] = {"time": now(), "type": kind, **details}
+        if container is not None:
+            event.update(id=container.id, name=container.spec.name)
+        for listener in list(self._listeners):
+            listener(event)
+
+    @contextlib.contextmanager
+    def listening(self, listener: Callable[[dict[str, object]], None]):  # type: ignore[no-untyped-def]
+        """Have `listener` called with every event while the block runs."""
+        self._listeners.add(listener)
+        try:
+            yield
+        finally:
+            self._listeners.discard(listener)
+
+    # -- coming up -------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Read every record, adopt what runs, finish what ended meanwhile, remove what nobody owns."""
+        for directory in (self.paths.state_dir, self.paths.run_dir):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            os.chmod(directory, 0o711 if directory == self.paths.run_dir else 0o700)
+        for directory in (self.paths.containers_dir, self.paths.run_containers_dir):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        for container_id in sorted(os.listdir(self.paths.containers_dir)):
+            if not os.path.exists(f"{self.paths.container_dir(container_id)}/spec.json"):
+                self._discard_half_made(container_id)
+                continue
+            try:
+                self.add(load(self.paths, container_id))
+            except PycontainerError as error:
+                self.broken[container_id] = error
+        self.idranges.sweep()
+        children: dict[str, dict[str, object]] = {}
+        if await self.link.connect(start=False):
+            children = {str(child["id"]): child for child in await self.link.children() if child["kind"] == "init"}
+        live: dict[str, bool] = {}
+        for container in list(self.containers.values()):
+            if container.is_running() and container.id in children:
+                pidfd = pidfd_open(container.pid)
+                self.runs[container.id] = Run(self.hierarchy.open(container.id), container.pid, pidfd, [])
+                self._exits[container.id] = asyncio.Event()
+                live[container.id] = True
+        for problem in self.networks.reconcile(live):
+            print(problem, file=sys.stderr)
+        for container in list(self.containers.values()):
+            if container.pid and container.id not in self.runs:  # it ended while nobody looked
+                self._finish(container, exit_code=container.exit_code)
+        for cgroup_id in self.hierarchy.list():
+            if cgroup_id not in self.runs and cgroup_id not in self.broken:
+                self._remove_cgroup(self.hierarchy.open(cgroup_id))
+
+    def add(self, container: Container) -> None:
+        self.containers[container.id] = container
+        self.names[container.spec.name] = container.id
+
+    def _discard_half_made(self, container_id: str) -> None:
+        """A directory without a record: a create that was cut off before its last step."""
+        directory = self.paths.container_dir(container_id)
+        base = self.idranges.lookup(directory)
+        if base is not None:
+            self.idranges.release(base, directory)
+        self.networks.release(container_id)
+        remove_tree(directory)
+
+    # -- running and ending ------------------------------------------------------------------------------------------
+
+    def began(self, container: Container, run: Run) -> None:
+        """A start succeeded."""
+        self.runs[container.id] = run
+        self._exits[container.id] = asyncio.Event()
+        container.stopping = False
+        self.emit("start", container)
+        early = self._early_exits.pop(container.id, None)
+        if early is not None:
+            self._ended(container, early)
+
+    async def wait_exit(self, container: Container, timeout_seconds: float | None = None) -> bool:
+        """Wait for the end of the present run; False when the time is over first."""
+        event = self._exits.get(container.id)
+        if event is None:
+            return True
+        try:
+            await asyncio.wait_for(event.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def expect_exec_exit(self, exec_id: str) -> asyncio.Future[int]:
+        """Return a future of the exit code of a process that joined."""
+        return self._exec_exits.setdefault(exec_id, asyncio.get_running_loop().create_future())
+
+    def forget_exec(self, exec_id: str) -> None:
+        self._exec_exits.pop(exec_id, None)
+
+    def _heard_exit(self, message: dict[str, object]) -> None:
+        child_id = str(message["id"])
+        if message["kind"] == "exec":
+            future = self._exec_exits.get(child_id)
+            if future is not None and not future.done():
+                future.set_result(exit_code(int(str(message["wait_status"]))))
+            return
+        container = self.containers.get(child_id)
+        if container is None:
+            return
+        if child_id in self.runs:
+            self._ended(container, message)
+        else:
+            self._early_exits[child_id] = message
+
+    def _lost_monitor(self) -> None:
+        """The monitor died: its children go on, we watch them by pidfd until they end."""
+        loop = asyncio.get_running_loop()
+        for exec_exit in self._exec_exits.values():
+            if not exec_exit.done():
+                exec_exit.set_exception(PycontainerError("the monitor died: the exit code of this process is unknown"))
+        for container_id, run in self.runs.items():
+            container = self.containers[container_id]
+            self.emit("monitor-lost", container)
+            loop.add_reader(run.pidfd, self._ended_unwatched, container)
+
+    def _ended_unwatched(self, container: Container) -> None:
+        asyncio.get_running_loop().remove_reader(self.runs[container.id].pidfd)
+        container.load_exit()
+        self._finish(container, exit_code=None)
+
+    def _ended(self, container: Container, message: dict[str, object]) -> None:
+        self._finish(container, exit_code=exit_code(int(str(message["wait_status"]))))
+
+    def _finish(self, container: Container, *, exit_code: int | None) -> None:
+        """The run is over: take down what it had, record how it ended, start again if the policy says so."""
+        run = self.runs.pop(container.id, None)
+        cgroup = run.cgroup if run is not None else self.hierarchy.open(container.id)
+        try:
+            container.oom_killed = cgroup.oom_kills() > 0
+        except OSError:
+            pass
+        if container.addresses:
+            self.networks.detach(container.id, alive=False)
+        self._remove_cgroup(cgroup)
+        if run is not None:
+            run.close()
+        container.exit_code, container.finished = exit_code, container.finished or now()
+        if run is not None:
+            container.finished = now()
+        container.forget_run()
+        if container.oom_killed:
+            self.emit("oom", container)
+        self.emit("die", container, exit_code=exit_code)
+        self._after_end(container)
+        event = self._exits.pop(container.id, None)
+        if event is not None:
+            event.set()
+
+    def _remove_cgroup(self, cgroup: Cgroup) -> None:
+        try:
+            cgroup.kill()
+            cgroup.delete()
+        except (OSError, TimeoutError) as error:
+            self.emit("leftover", detail=f"cgroup: {error}")
+
+    def _after_end(self, container: Container) -> None:
+        policy = container.spec.restart
+        wanted = policy.name in ("always", "unless-stopped") or (
+            policy.name == "on-failure" and container.exit_code != 0
+        )
+        if policy.name == "on-failure" and policy.max_retries and container.restart_count >= policy.max_retries:
+            wanted = False
+        if wanted and not container.stopping and self.start is not None:
+            lasted = (container.finished or 0) - (container.started or 0)
+            if lasted > _RESTART_RESET_SECONDS:
+                container.restart_count = 0
+            delay = min(_RESTART_FIRST_SECONDS * 2**container.restart_count, _RESTART_MAX_SECONDS)
+            container.restart_count += 1
+            self._restarts[container.id] = asyncio.get_running_loop().call_later(delay, self._restart, container)
+        elif container.spec.auto_remove:
+            self.spawn(self._remove_later(container))
+
+    def cancel_restart(self, container: Container) -> bool:
+        """Do not start it again; True if that was about to happen."""
+        handle = self._restarts.pop(container.id, None)
+        if handle is not None:
+            handle.cancel()
+        return handle is not None
+
+    def _restart(self, container: Container) -> None:
+        self._restarts.pop(container.id, None)
+        self.spawn(self._start_again(container))
+
+    async def _start_again(self, container: Container) -> None:
+        async with self.lock(container):
+            if container.id in self.runs or container.id not in self.containers:
+                return
+            try:
+                assert self.start is not None
+                await self.start(container)  # type: ignore[misc]
+            except PycontainerError as error:
+                container.warnings = [f"restart failed: {error.message}"]
+                container.exit_code = error.exit_code
+                self._after_end(container)
+
+    async def _remove_later(self, container: Container) -> None:
+        async with self.lock(container):
+            if container.id in self.containers and container.id not in self.runs:
+                self.remove(container)
+
+    def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
+        """Run a task of our own and keep it alive until it ends."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def remove(self, container: Container) -> None:
+        """Take away all a stopped container has. Every step may be repeated; the record goes last but its directory."""
+        self.cancel_restart(container)
+        self.networks.detach(container.id, alive=False)
+        self.networks.release(container.id)
+        self.idranges.release(container.base, container.directory)
+        container.forget_run()
+        remove_tree(container.directory)
+        self.names.pop(container.spec.name, None)
+        self.containers.pop(container.id, None)
+        self.locks.pop(container.id, None)
+        self.emit("remove", container)
+
+    def is_idle(self) -> bool:
+        return not self.runs and not self._restarts and not self._tasks
+
+    def close(self) -> None:
+        """Leave; with nothing running, nothing of ours stays on the host."""
+        nothing_runs = not self.runs
+        self.networks.close(remove=nothing_runs)
+        self.link.close()
+        if nothing_runs:
+            self.hierarchy.remove_parent()
+
+
+def exit_code(wait_status: int) -> int:
+    """Return 0-255 from a raw wait status: the program's own code, or 128 and the signal."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
+
+
+def signal_number(name: str) -> int:
+    """Return the number of `TERM`, `SIGTERM` or `15`; InvalidInput for anything else."""
+    text = name.upper().removeprefix("SIG")
+    if text.isascii() and text.isdigit() and 0 < int(text) < signal.NSIG:
+        return int(text)
+    try:
+        return int(signal.Signals["SIG" + text])
+    except KeyError:
+        raise InvalidInput(f"unknown signal '{name}'", field="signal", hint="e.g. TERM, SIGHUP or 9") from None
