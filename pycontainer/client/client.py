@@ -1,0 +1,238 @@
+"""The Python API: `with Client() as host: host.run(...)`.
+
+Everything the command can do. A method is one request to the supervisor, which is started on demand; errors are those
+of pycontainer.errors, whichever side found them.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import pycontainer
+from pycontainer.client.connection import Connection, Pool
+from pycontainer.client.container import Container
+from pycontainer.client.fields import plain_spec
+from pycontainer.client.images import Image, list_images
+from pycontainer.client.networks import Network
+from pycontainer.errors import SupervisorUnavailable
+from pycontainer.paths import HostPaths
+
+if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
+    from typing import Unpack
+
+    from pycontainer.client.result import Completed
+    from pycontainer.client.types import ContainerFields, ContainerInfo, Event, ImageInfo, NetworkInfo, Stats
+
+
+class Client:
+    """The containers, images and networks of one host.
+
+    `root` picks another world than the host's usual one, as `--root` does, by default the one of PYCONTAINER_ROOT.
+    Connects with the first request. May be shared between threads. Use it as a context manager, or `close` it.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        chosen = os.fspath(root) if root else os.environ.get("PYCONTAINER_ROOT")
+        self._pool = Pool(HostPaths(chosen))
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; containers go on."""
+        self._pool.close()
+
+    # ── containers ──
+
+    @overload
+    def run(
+        self,
+        image: str | None = None,
+        command: str | Sequence[str] | None = None,
+        *,
+        detach: Literal[True] = True,
+        **fields: "Unpack[ContainerFields]",
+    ) -> Container: ...
+
+    @overload
+    def run(
+        self,
+        image: str | None = None,
+        command: str | Sequence[str] | None = None,
+        *,
+        detach: Literal[False],
+        stdin: bytes | None = None,
+        **fields: "Unpack[ContainerFields]",
+    ) -> "Completed": ...
+
+    def run(
+        self,
+        image: str | None = None,
+        command: str | Sequence[str] | None = None,
+        *,
+        detach: bool = True,
+        stdin: bytes | None = None,
+        **fields: Any,
+    ) -> "Container | Completed":
+        """Create a container and start it; if it cannot be started, nothing of it remains.
+
+        `fields` are those of `ContainerFields` (pycontainer/client/types.py), all optional:
+
+            web = host.run("debian-nginx", name="web", memory="200M", cpus=0.5, pids=100, ports={8080: 80})
+            host.run("busybox", ["sh", "-c", "echo $A"], env={"A": "1"}, auto_remove=True, detach=False).stdout
+
+        With `detach` return the running Container, otherwise wait for its end and return its exit code and output,
+        having fed it `stdin`. Raises InvalidInput with all problems of the fields, NotFound for the image, StartFailed
+        for a command that is missing or not executable.
+        """
+        if stdin is not None:
+            fields["stdin_open"] = True
+        container = self.create(image, command, **fields)
+        if not detach:
+            return container.start_captured(stdin or b"", remove_on_failure=True)
+        container.start(remove_on_failure=True)
+        return container
+
+    def create(
+        self,
+        image: str | None = None,
+        command: str | Sequence[str] | None = None,
+        **fields: "Unpack[ContainerFields]",
+    ) -> Container:
+        """Create a container without starting it; the arguments are those of `run`."""
+        return self.create_from(plain_spec(image, command, fields))
+
+    def create_from(self, spec: Mapping[str, Any]) -> Container:
+        """Create a container from a plain spec, as YAML files hold it: `ContainerFields` with image and command."""
+        info: ContainerInfo = self._pool.request("create", {"spec": plain_spec(None, None, spec)})
+        return Container(self._pool, info["id"])
+
+    def container(self, container: str) -> Container:
+        """Return the container of this name, id, or unambiguous beginning of an id. Raises NotFound."""
+        return Container(self._pool, self._pool.request("inspect", {"container": container})["id"])
+
+    def containers(
+        self, *, all: bool = False, filters: Mapping[str, str | Sequence[str]] | None = None
+    ) -> list[Container]:
+        """Return the running containers, or `all`; `filters` as {"status": "paused", "label": ["tier=web"]}."""
+        return [Container(self._pool, info["id"]) for info in self.list_containers(all=all, filters=filters)]
+
+    def remove(self, container: str, *, force: bool = False) -> None:
+        """Delete a container by name or id; with `force` also one that runs, or whose record is damaged."""
+        self._pool.request("rm", {"container": container, "force": force})
+
+    def list_containers(
+        self, *, all: bool = False, filters: Mapping[str, str | Sequence[str]] | None = None
+    ) -> "list[ContainerInfo]":
+        """Return what `ps` shows, in one request; the arguments are those of `containers`."""
+        wanted = {key: [value] if isinstance(value, str) else [*value] for key, value in (filters or {}).items()}
+        return self._pool.request("list", {"all": all, "filters": wanted})  # type: ignore[no-any-return]
+
+    def stats(self, containers: Iterable[str] = ()) -> "Sequence[Stats]":
+        """Return one sample of each container named, or of every running one."""
+        return self._pool.request("stats", {"containers": [*containers]})  # type: ignore[no-any-return]
+
+    # ── images and networks ──
+
+    def images(self) -> "Sequence[Image]":
+        """Return the images of the store."""
+        return [Image(self._pool, info["name"]) for info in list_images(self._pool)]
+
+    def list_images(self) -> "Sequence[ImageInfo]":
+        """Return what `image list` shows, in one request."""
+        return list_images(self._pool)
+
+    def image(self, name: str) -> Image:
+        """Return the image of this name. Raises NotFound."""
+        image = Image(self._pool, name)
+        return Image(self._pool, image.info["name"])
+
+    def import_image(
+        self,
+        source: str | os.PathLike[str],
+        name: str,
+        config: Mapping[str, Any] | None = None,
+        *,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Image:
+        """Bring a root file system, a directory or a tarball, into the store as image `name`.
+
+        `config` says how its containers start: entrypoint, cmd, env, user, workdir, exposed_ports, stop_signal, labels.
+        `on_progress` is called now and then with counters of what was read and written so far.
+        """
+        args = {"source": os.path.abspath(os.fspath(source)), "name": name, "config": dict(config or {})}
+        info: ImageInfo = self._pool.request("image_import", args, on_event=on_progress)
+        return Image(self._pool, info["name"])
+
+    def networks(self) -> "Sequence[Network]":
+        """Return the networks."""
+        return [Network(self._pool, info["name"]) for info in self.list_networks()]
+
+    def list_networks(self) -> "Sequence[NetworkInfo]":
+        """Return what `network ls` shows, in one request."""
+        return self._pool.request("network_list", {})  # type: ignore[no-any-return]
+
+    def network(self, name: str) -> Network:
+        """Return the network of this name. Raises NotFound."""
+        network = Network(self._pool, name)
+        return Network(self._pool, network.info["name"])
+
+    def create_network(self, name: str, *, driver: str = "routed", subnet: str = "", subnet6: str = "") -> Network:
+        """Create a network: `routed` isolates its containers, `bridge` is a shared segment; no subnet picks one."""
+        args = {"name": name, "driver": driver, "subnet": subnet, "subnet6": subnet6}
+        info: NetworkInfo = self._pool.request("network_create", args)
+        return Network(self._pool, info["name"])
+
+    # ── the host ──
+
+    def events(self) -> "Iterator[Event]":
+        """Yield what happens to the containers from now on; close the iterator, or leave the loop, to stop.
+
+        Nothing that happens after this call is missed, also before the first event is taken.
+        """
+        connection = self._pool.take()
+        try:
+            stream = connection.stream("events", {})
+            next(stream)  # it listens
+        except BaseException:
+            self._pool.give_back(connection)
+            raise
+        return self._events(connection, stream)
+
+    def _events(self, connection: Connection, stream: "Iterator[Event]") -> "Iterator[Event]":
+        try:
+            yield from stream
+        finally:
+            self._pool.give_back(connection)
+
+    def info(self) -> dict[str, Any]:
+        """Return facts about the host and how many containers, images and networks there are."""
+        return self._pool.request("info", {})  # type: ignore[no-any-return]
+
+    def version(self) -> dict[str, Any]:
+        """Return the versions of this client and of the supervisor; the latter is not started for that (None)."""
+        versions: dict[str, Any] = {"client": pycontainer.__version__, "supervisor": None}
+        try:
+            connection = Connection(self._pool.paths, start=False)
+        except SupervisorUnavailable:
+            return versions
+        try:
+            versions["supervisor"] = connection.request("ping", {})["version"]
+        finally:
+            connection.close()
+        return versions
+
+    def shutdown(self) -> bool:
+        """End the supervisor, if it runs (True); containers go on, and the next request starts it again."""
+        try:
+            connection = Connection(self._pool.paths, start=False)
+        except SupervisorUnavailable:
+            return False
+        try:
+            connection.request("shutdown", {})
+        finally:
+            connection.close()
+        return True

@@ -1,0 +1,282 @@
+"""One connection to the supervisor, which is started when it is not there.
+
+A Connection carries requests one after the other (api/messages.py). Who wants several at once, as `events` beside
+`stop`, opens several; `Pool` keeps the idle ones. The supervisor started here is fully detached: own session, not our
+child, its messages in run_dir/supervisor.log; it tells that it listens through a pipe (`--ready-fd`).
+"""
+
+import fcntl
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pycontainer.api.messages import receive_frame, send_frame
+from pycontainer.errors import InvalidInput, NotPermitted, SupervisorUnavailable, from_wire
+from pycontainer.paths import HostPaths
+
+READY_TIMEOUT_SECONDS = 30
+MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
+_LOG_LINES_SHOWN = 5
+
+# Run by our child: its own child is neither a session leader nor ours to reap, as a daemon should be.
+_DETACH = "import os, sys\nif os.fork(): os._exit(0)\nos.execv(sys.argv[1], sys.argv[1:])"
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+
+class ConnectionLost(SupervisorUnavailable):
+    """The supervisor went away in the middle of a request; what was asked may or may not have been done."""
+
+
+class Connection:
+    """A socket to the supervisor; `is_idle` tells that no request is under way on it."""
+
+    def __init__(self, paths: HostPaths, *, start: bool = True) -> None:
+        self._sock = connect(paths, start=start)
+        self.is_idle = True
+
+    def fileno(self) -> int:
+        """Return the socket, for poll(2): readable when a reply has come."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the connection; a request that waits or streams is cancelled by that."""
+        self._sock.close()
+
+    def is_stale(self) -> bool:
+        """Tell whether the other end has closed this idle connection."""
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        return bool(poller.poll(0))  # nobody speaks to an idle client: what can be read is the end of file
+
+    def send(self, verb: str, args: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send one request; the caller keeps its descriptors."""
+        self.is_idle = False
+        try:
+            send_frame(self._sock, {"verb": verb, "args": args}, list(fds))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise _lost(verb) from error
+        self._verb = verb
+
+    def receive(self) -> tuple[bool, Any, list[int]]:
+        """Return (is_result, payload, descriptors) of the next frame; an error frame is raised as what it describes.
+
+        The descriptors are the caller's. Raises ConnectionLost when the supervisor went away.
+        """
+        try:
+            received = receive_frame(self._sock)
+        except ConnectionError as error:
+            raise _lost(self._verb) from error
+        if received is None:
+            raise _lost(self._verb)
+        frame, fds = received
+        if not isinstance(frame, dict):
+            raise ConnectionLost(f"the supervisor answered '{self._verb}' with something else than a message")
+        if "event" in frame:
+            return False, frame["event"], fds
+        self.is_idle = True
+        if "error" in frame:
+            close_all(fds)
+            raise from_wire(frame["error"])
+        return True, frame.get("result"), fds
+
+    def request(
+        self,
+        verb: str,
+        args: dict[str, Any],
+        fds: Sequence[int] = (),
+        *,
+        on_event: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Send one request and return its result; events on the way go to `on_event`."""
+        self.send(verb, args, fds)
+        while True:
+            is_result, payload, received = self.receive()
+            close_all(received)
+            if is_result:
+                return payload
+            if on_event is not None:
+                on_event(payload)
+
+    def stream(self, verb: str, args: dict[str, Any]) -> Iterator[Any]:
+        """Send one request and yield its events until the result comes."""
+        self.send(verb, args)
+        while True:
+            is_result, payload, received = self.receive()
+            close_all(received)
+            if is_result:
+                return
+            yield payload
+
+
+class Pool:
+    """The connections of one client: an idle one is used again, a lost one replaced; safe to share between threads."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self.paths = paths
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    def take(self) -> Connection:
+        """Return a connection with nothing under way; `give_back` it."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if not connection.is_stale():
+                return connection
+            connection.close()
+        return Connection(self.paths)
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep `connection` for the next request, or close it if its request is still under way."""
+        if connection.is_idle and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def request(
+        self,
+        verb: str,
+        args: dict[str, Any],
+        fds: Sequence[int] = (),
+        *,
+        on_event: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Send one request over a free connection and return its result; events on the way go to `on_event`."""
+        connection = self.take()
+        try:
+            return connection.request(verb, args, fds, on_event=on_event)
+        finally:
+            self.give_back(connection)
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed as they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close every descriptor of `fds`."""
+    for fd in fds:
+        os.close(fd)
+
+
+def connect(paths: HostPaths, *, start: bool = True) -> socket.socket:
+    """Return a socket to the supervisor of this world; start one if none answers and `start` is true.
+
+    Raises NotPermitted for who is not root, SupervisorUnavailable with the end of its log if it does not come up.
+    """
+    sock = _try_connect(paths.supervisor_socket)
+    if sock is not None:
+        return sock
+    if not start:
+        raise SupervisorUnavailable(
+            f"the supervisor is not running: nothing listens on '{paths.supervisor_socket}'",
+            hint="any command that needs it starts it, for example 'pycontainer ps'",
+        )
+    if os.geteuid() != 0:
+        raise _not_root()
+    try:
+        os.makedirs(paths.run_dir, mode=0o711, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidInput(
+            f"cannot make '{paths.run_dir}': '{paths.root or paths.run_dir}' is not a directory", field="root"
+        ) from error
+    lock_fd = os.open(f"{paths.run_dir}/start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX)  # of several clients one starts it, the others find it there
+        sock = _try_connect(paths.supervisor_socket)
+        if sock is None:
+            _start_supervisor(paths)
+            sock = _try_connect(paths.supervisor_socket)
+    finally:
+        os.close(lock_fd)
+    if sock is None:
+        raise _did_not_start(paths, "it said it was ready, but does not answer")
+    return sock
+
+
+def _try_connect(path: str) -> socket.socket | None:
+    """Connect, or return None if nobody listens at `path`."""
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise InvalidInput(
+            f"the control socket's path '{path}' is longer than {MAX_SOCKET_PATH_BYTES} bytes",
+            hint="choose a shorter --root",
+            field="root",
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        sock.close()
+        return None
+    except PermissionError as error:
+        sock.close()
+        raise _not_root() from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _start_supervisor(paths: HostPaths) -> None:
+    """Spawn the supervisor and return when it listens."""
+    import subprocess  # 5 ms that only the command that starts the supervisor pays
+
+    command = [sys.executable, "-I", "-m", "pycontainer.supervisor.main"]
+    if paths.root:
+        command += ["--root", paths.root]
+    ready_read_fd, ready_write_fd = os.pipe()
+    try:
+        log_fd = os.open(paths.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            subprocess.run(
+                [sys.executable, "-I", "-S", "-c", _DETACH, *command, "--ready-fd", str(ready_write_fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log_fd,
+                pass_fds=(ready_write_fd,),
+                cwd="/",
+                env=_ENVIRONMENT,
+                start_new_session=True,
+                check=True,
+            )
+        finally:
+            os.close(log_fd)
+            os.close(ready_write_fd)
+        poller = select.poll()
+        poller.register(ready_read_fd, select.POLLIN)
+        if not poller.poll(READY_TIMEOUT_SECONDS * 1000):
+            raise _did_not_start(paths, f"it was not ready after {READY_TIMEOUT_SECONDS} seconds")
+        if os.read(ready_read_fd, 1) != b"1":
+            raise _did_not_start(paths, "it ended before it was ready")
+    finally:
+        os.close(ready_read_fd)
+
+
+def _did_not_start(paths: HostPaths, why: str) -> SupervisorUnavailable:
+    try:
+        with open(paths.supervisor_log, errors="replace") as log:
+            lines = [line.strip() for line in log if line.strip()][-_LOG_LINES_SHOWN:]
+    except OSError:
+        lines = []
+    said = f"; it said: {' | '.join(lines)}" if lines else ""
+    return SupervisorUnavailable(
+        f"cannot start the supervisor: {why}{said}", hint=f"the whole story is in '{paths.supervisor_log}'"
+    )
+
+
+def _lost(verb: str) -> ConnectionLost:
+    return ConnectionLost(
+        f"the connection to the supervisor was lost during '{verb}'",
+        hint="look with 'pycontainer ps -a' how far it came, then try again; containers go on without the supervisor",
+    )
+
+
+def _not_root() -> NotPermitted:
+    return NotPermitted("pycontainer must run as root", hint="try the same command with sudo")

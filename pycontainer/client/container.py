@@ -1,0 +1,436 @@
+"""One container, from outside: what the commands do, as methods."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pycontainer.client.connection import Pool
+from pycontainer.client.result import Completed
+from pycontainer.client.waiting import Waiter
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+
+if TYPE_CHECKING:  # what only type checkers need, or only some calls: each of these costs 1 to 3 ms
+    from pycontainer.client.logs import LogLine
+    from pycontainer.client.types import Address, ContainerInfo, Port, Process, Stats, Status
+
+
+class Container:
+    """A handle on the container `id`; holds no state of its own beyond that, so it never is out of date.
+
+    Made by `Client.run`, `create`, `container` and `containers`. Every method raises NotFound once it is removed.
+    """
+
+    def __init__(self, pool: Pool, container_id: str) -> None:
+        self._pool = pool
+        self.id = container_id
+
+    def __repr__(self) -> str:
+        return f"Container({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Container) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    # ── what it is ──
+
+    @property
+    def info(self) -> "ContainerInfo":
+        """What `ps` shows of it, asked for now."""
+        found: list[ContainerInfo] = self._pool.request("list", {"all": True, "filters": {"id": [self.id]}})
+        for info in found:
+            if info["id"] == self.id:
+                return info
+        raise NotFound(f"no container '{self.id}'", hint="'pycontainer ps -a' lists them all")
+
+    @property
+    def name(self) -> str:
+        """Its name, asked for now."""
+        return self.info["name"]
+
+    @property
+    def status(self) -> "Status":
+        """Its status, asked for now: created, running, paused, stopped or restarting."""
+        return self.info["status"]
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of its last run; None while there is none, or if it could not be learnt."""
+        return self.info["exit_code"]
+
+    @property
+    def ports(self) -> "list[Port]":
+        """Its published ports."""
+        return self.info["ports"]
+
+    @property
+    def addresses(self) -> "dict[str, Address]":
+        """Its addresses by network."""
+        return self.info["networks"]
+
+    def inspect(self) -> dict[str, Any]:
+        """Return the full record: the spec with all defaults, the state, cgroups, mounts, networks."""
+        return self._request("inspect")  # type: ignore[no-any-return]
+
+    def stats(self) -> "Stats":
+        """Return one sample of what it uses."""
+        samples: list[Stats] = self._pool.request("stats", {"containers": [self.id]})
+        if not samples:
+            raise InvalidState(f"container '{self.name}' is not running", hint="only running containers use anything")
+        return samples[0]
+
+    def top(self) -> "list[Process]":
+        """Return its processes."""
+        return self._request("top")  # type: ignore[no-any-return]
+
+    # ── its life ──
+
+    def start(self, *, remove_on_failure: bool = False) -> None:
+        """Start it, detached; returns when its command runs. Raises StartFailed, InvalidState if it runs already.
+
+        With `remove_on_failure` one that cannot be started is deleted: what `run` does.
+        """
+        with _Starting(self, remove_on_failure):
+            self._request("start", attach=False)
+
+    def stop(self, timeout_seconds: float | None = None) -> None:
+        """Send its stop signal, kill it after the timeout (its own, 10 by default); one that is stopped stays so."""
+        self._request("stop", **_given(timeout_seconds=timeout_seconds))
+
+    def restart(self, timeout_seconds: float | None = None) -> None:
+        """Stop it if it runs, then start it."""
+        self._request("restart", **_given(timeout_seconds=timeout_seconds))
+
+    def kill(self, signal: int | str = "KILL") -> None:
+        """Send a signal, by number or name ("HUP", "SIGHUP"), to its first process."""
+        self._request("kill", signal=str(signal))
+
+    def pause(self) -> None:
+        """Freeze all its processes."""
+        self._request("pause")
+
+    def unpause(self) -> None:
+        """Let its processes go on."""
+        self._request("unpause")
+
+    def rename(self, name: str) -> None:
+        """Give it another name."""
+        self._request("rename", name=name)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Delete it and what it wrote; `force` kills it first."""
+        self._request("rm", force=force)
+
+    def wait(self) -> int | None:
+        """Wait until it ends and return its exit code; None if that could not be learnt.
+
+        A supervisor that goes away meanwhile is started again and asked again.
+        """
+        self._request("inspect")  # one that does not exist is an error, one that goes away meanwhile is not
+        with Waiter(self._pool, self.id) as waiter:
+            return waiter.exit_code()
+
+    # ── inside ──
+
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        env: Mapping[str, str] | Sequence[str] = (),
+        user: str = "",
+        workdir: str = "",
+        stdin: bytes | None = None,
+        tty: bool = False,
+        privileged: bool = False,
+    ) -> Completed:
+        """Run one more command inside and return its exit code and output; its standard input is `stdin`, or empty.
+
+        A command given as one string is one word, as in subprocess. Raises StartFailed if it cannot be run.
+        """
+        from pycontainer.client.exec import run_exec  # 2 ms that `ps` or `stop` never need
+        from pycontainer.client.feed import Feed
+
+        out: list[bytes] = []
+        err: list[bytes] = []
+        args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged, stdin=stdin is not None)
+        feed = None if stdin is None else Feed(data=stdin)
+        connection = self._pool.take()
+        try:
+            exit_code = run_exec(connection, args, feed, out.append, err.append)
+        finally:
+            self._pool.give_back(connection)
+        return Completed(exit_code, b"".join(out), b"".join(err))
+
+    def exec_attached(
+        self,
+        command: str | Sequence[str],
+        *,
+        env: Mapping[str, str] | Sequence[str] = (),
+        user: str = "",
+        workdir: str = "",
+        tty: bool = False,
+        interactive: bool = False,
+        privileged: bool = False,
+        detach_keys: str = "ctrl-p,ctrl-q",
+    ) -> int | None:
+        """Run one more command inside with this process's own input and output; return its exit code.
+
+        With `tty` it gets a terminal of its own, of which ours is the screen and, if `interactive`, the keyboard.
+        Returns None if the operator pressed the detach keys.
+        """
+        from pycontainer.client import exec as execution  # 3 ms that `ps` or `stop` never need
+        from pycontainer.client.session import Session, leave
+
+        session = Session(tty=tty, interactive=interactive, detach_keys=detach_keys, proxy_signals=False)
+        with session:
+            args = self._exec_args(
+                command, env, user, workdir, tty=tty, privileged=privileged, stdin=interactive, size=session.size
+            )
+            connection = self._pool.take()
+            try:
+                return execution.run_exec(
+                    connection, args, session.feed, session.stdout, session.stderr,
+                    inbox=session.inbox, on_signal=leave, terminal_fd=session.terminal_fd,
+                )  # fmt: skip
+            except execution.Detached:
+                return None
+            finally:
+                self._pool.give_back(connection)
+
+    def attach(
+        self, *, interactive: bool = True, detach_keys: str = "ctrl-p,ctrl-q", proxy_signals: bool = True
+    ) -> int | None:
+        """Connect this process's input and output to the container's until it ends; return its exit code.
+
+        Returns None if the operator pressed the detach keys (in a container with a terminal). Without a terminal,
+        SIGINT, SIGTERM and their like go to the container if `proxy_signals`.
+        """
+        return self._attached("attach", interactive=interactive, detach_keys=detach_keys, proxy_signals=proxy_signals)
+
+    def start_attached(
+        self,
+        *,
+        interactive: bool = False,
+        detach_keys: str = "ctrl-p,ctrl-q",
+        proxy_signals: bool = True,
+        remove_on_failure: bool = False,
+    ) -> int | None:
+        """Start it with this process's input and output connected from its first byte on; else as `attach`."""
+        with _Starting(self, remove_on_failure) as starting:
+            return self._attached(
+                "start",
+                interactive=interactive,
+                detach_keys=detach_keys,
+                proxy_signals=proxy_signals,
+                starting=starting,
+            )
+
+    def start_captured(self, stdin: bytes = b"", *, remove_on_failure: bool = False) -> Completed:
+        """Start it, feed it `stdin`, wait for its end and return its exit code and output."""
+        from pycontainer.client.attach import relay_attach  # 1 ms
+        from pycontainer.client.feed import Feed
+
+        out: list[bytes] = []
+        err: list[bytes] = []
+        with _Starting(self, remove_on_failure) as starting, Waiter(self._pool, self.id) as waiter:
+            info = self.info
+            feed = Feed(data=stdin) if info["stdin_open"] else None
+            if info["auto_remove"]:
+                waiter.watch()
+            with self._attach_socket("start") as sock:
+                starting.succeeded()
+                relay_attach(sock, feed, out.append, err.append)
+            return Completed(_known(waiter.exit_code(), info["name"]), b"".join(out), b"".join(err))
+
+    # ── its output ──
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> "Iterator[LogLine]":
+        """Yield what it has written, oldest first: the last `tail` lines, from `since` to `until` (epoch seconds).
+
+        With `follow` go on until it ends. Lines are neither lost nor repeated when the log is rotated meanwhile.
+        """
+        from pycontainer.client import logs  # 1 ms that `ps` or `stop` never need
+
+        found = self._request("logs")
+        paths: list[str] = found["paths"]
+        if not paths:
+            return
+        after = logs.format_time(since) if since is not None else ""
+        before = logs.format_time(until) if until is not None else "~"  # greater than every digit
+
+        reader = logs.LogReader(f"{os.path.dirname(paths[-1])}/log")  # while it is rotated, only older ones are there
+        try:
+            past: Iterable[LogLine] = (line for line in reader.read() if after <= line.time <= before)
+            if tail is not None:
+                past = logs.last_lines(iter(past), tail)
+            yield from past
+            if follow:
+                with Waiter(self._pool, self.id) as waiter:
+                    coming = logs.follow(reader, lambda msecs: waiter.has_ended(msecs) and not self._is_running())
+                    yield from (line for line in coming if after <= line.time <= before)
+        finally:
+            reader.close()
+
+    # ── files ──
+
+    def put(self, source: str, path: str, *, archive: bool = False) -> list[str]:
+        """Copy the host's file or directory `source` to `path` inside, as `cp -r` would; return what was left out and why.
+
+        Everything belongs to root inside, or to the same ids as here if `archive`. Links are copied, not followed.
+        """
+        from pycontainer.client import copy  # 6 ms: tarfile
+
+        return copy.put(self._pool, self.id, source, path, archive=archive)
+
+    def get(self, path: str, target: str, *, archive: bool = False) -> list[str]:
+        """Copy `path` from inside to `target` on the host, as `cp -r` would; return what was left out and why.
+
+        Nothing is written outside of `target`, whatever links the container made. Devices and sockets are left out,
+        set-user-id bits dropped; everything belongs to the caller, or to the ids inside if `archive`.
+        """
+        from pycontainer.client import copy  # 6 ms: tarfile
+
+        return copy.get(self._pool, self.id, path, target, archive=archive)
+
+    def put_tar(self, tar_fd: int, path: str) -> list[str]:
+        """Unpack the tar stream that `tar_fd` gives into the directory `path` inside; return what was left out.
+
+        The caller keeps `tar_fd`.
+        """
+        from pycontainer.client import copy  # 6 ms: tarfile
+
+        return copy.put_tar(self._pool, self.id, tar_fd, path)
+
+    def get_tar(self, path: str, tar_fd: int) -> list[str]:
+        """Write `path` inside as a tar stream to `tar_fd`, which the caller keeps; return what was left out."""
+        from pycontainer.client import copy  # 6 ms: tarfile
+
+        return copy.get_tar(self._pool, self.id, path, tar_fd)
+
+    # ── the machinery ──
+
+    def _request(self, verb: str, **args: Any) -> Any:
+        return self._pool.request(verb, {"container": self.id, **args})
+
+    def _exec_args(
+        self,
+        command: str | Sequence[str],
+        env: Mapping[str, str] | Sequence[str],
+        user: str,
+        workdir: str,
+        *,
+        tty: bool,
+        privileged: bool,
+        stdin: bool,
+        size: tuple[int, int] | None = None,
+    ) -> dict[str, Any]:
+        words = [command] if isinstance(command, str) else list(command)
+        if not words:
+            raise InvalidInput("no command to run inside", field="command")
+        pairs = [f"{key}={value}" for key, value in env.items()] if isinstance(env, Mapping) else list(env)
+        args: dict[str, Any] = {"container": self.id, "command": words, "env": pairs, "user": user, "workdir": workdir}
+        if size is not None:
+            args.update(rows=size[0], columns=size[1])
+        return {**args, "tty": tty, "stdin": stdin, "privileged": privileged}
+
+    def _is_running(self) -> bool:
+        """Tell whether output may still come: it runs, or its restart policy will have it run again."""
+        try:
+            return bool(self._request("logs")["running"])
+        except NotFound:
+            return False
+
+    def _attach_socket(self, verb: str, *, size: tuple[int, int] | None = None) -> socket.socket:
+        """Return our end of a new attach socket, the other end of which went along with `start` or `attach`."""
+        args = {} if size is None else {"rows": size[0], "columns": size[1]}
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                request = {"container": self.id, "attach": True, **args}
+                self._pool.request(verb, request, [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    def _attached(
+        self,
+        verb: str,
+        *,
+        interactive: bool,
+        detach_keys: str,
+        proxy_signals: bool,
+        starting: "_Starting | None" = None,
+    ) -> int | None:
+        from pycontainer.client.attach import relay_attach  # 3 ms that `ps` or `stop` never need
+        from pycontainer.client.session import Session, leave
+
+        info = self.info
+        interactive = interactive and info["stdin_open"]
+        session = Session(
+            tty=info["tty"], interactive=interactive, detach_keys=detach_keys, proxy_signals=proxy_signals
+        )
+        with Waiter(self._pool, self.id) as waiter, session:
+            if info["auto_remove"]:
+                waiter.watch()
+            with self._attach_socket(verb, size=session.size) as sock:
+                if starting is not None:
+                    starting.succeeded()
+                ended = relay_attach(
+                    sock, session.feed, session.stdout, session.stderr, inbox=session.inbox,
+                    on_signal=leave if session.is_raw else self._proxy_signal, terminal_fd=session.terminal_fd,
+                )  # fmt: skip
+            return _known(waiter.exit_code(), info["name"]) if ended else None
+
+    def _proxy_signal(self, number: signal.Signals) -> None:
+        try:
+            self.kill(number.name)
+        except (NotFound, InvalidState):  # it has just ended
+            pass
+
+
+class _Starting:
+    """Removes the container if the context is left by an error before it `succeeded`, and if that is wanted."""
+
+    def __init__(self, container: Container, remove_on_failure: bool) -> None:
+        self._container = container
+        self._armed = remove_on_failure
+
+    def succeeded(self) -> None:
+        self._armed = False
+
+    def __enter__(self) -> "_Starting":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or not self._armed:
+            return
+        try:
+            self._container.remove(force=True)
+        except NotFound:
+            pass  # with auto_remove it is gone already
+        except PycontainerError as second:
+            error.add_note(f"and container '{self._container.id}' could not be removed: {second}")
+
+
+def _known(exit_code: int | None, name: str) -> int:
+    if exit_code is None:
+        raise PycontainerError(
+            f"container '{name}' has ended, but its exit code could not be learnt",
+            hint="it was removed, or the monitor was gone at that moment; 'pycontainer logs' has its output",
+        )
+    return exit_code
+
+
+def _given(**args: Any) -> dict[str, Any]:
+    return {key: value for key, value in args.items() if value is not None}

@@ -1,0 +1,319 @@
+"""Copying files between the host and a container, as tar streams.
+
+    get:  container ─ tar ─▶ pipe ─▶ here, unpacked by `Unpacker`      put:  here, packed ─▶ pipe ─ tar ─▶ container
+
+A stream from a container is hostile. `tarfile` only reads its headers; every file is made relative to a directory
+descriptor, each component opened without following links, so nothing lands outside of the target.
+"""
+
+import errno
+import os
+import tarfile
+from collections.abc import Callable
+
+from pycontainer.client.connection import Connection, Pool
+from pycontainer.client.terminal import write_all
+from pycontainer.errors import InvalidInput, NotFound, PycontainerError
+
+_BLOCK_BYTES = 1 << 16
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PERMISSIONS = 0o777  # set-user-id and its kin stay behind: they would be ours, not the container's
+
+
+def get_tar(pool: Pool, container_id: str, path: str, tar_fd: int) -> list[str]:
+    """Write `path` of the container as a tar stream to `tar_fd`; return what was left out, one line each."""
+    with _Incoming(pool, container_id, path) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            write_all(tar_fd, block)
+        return stream.finish()
+
+
+def put_tar(pool: Pool, container_id: str, tar_fd: int, path: str) -> list[str]:
+    """Unpack the tar stream of `tar_fd` into the directory `path` of the container; return what was left out."""
+
+    def send(write: Callable[[bytes], None]) -> None:
+        while block := os.read(tar_fd, _BLOCK_BYTES):
+            write(block)
+
+    return _send_tar(pool, container_id, path, send)
+
+
+def get(pool: Pool, container_id: str, path: str, target: str, *, archive: bool = False) -> list[str]:
+    """Copy `path` of the container to `target` as `cp -r` does; return what was left out, one line each."""
+    name = _last_component(path)
+    if os.path.isdir(target):
+        directory, new_name = target, name
+    else:
+        directory, new_name = os.path.split(target.rstrip("/"))
+        directory = directory or "."
+        if not os.path.isdir(directory):
+            raise NotFound(f"cannot copy to '{target}': '{directory}' is no directory")
+    root_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _Incoming(pool, container_id, path) as stream:
+            unpacker = Unpacker(root_fd, archive=archive)
+            with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]  # it only reads
+                for member in tar:
+                    parts = _safe_parts(member.name)
+                    unpacker.unpack(tar, member, _renamed(parts, name, new_name), lambda p: _renamed(p, name, new_name))
+            unpacker.finish()
+            left_out = stream.finish()
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # the latter: numbers no file can have
+        raise PycontainerError(f"cannot copy '{path}' from container '{container_id}': {error}") from error
+    finally:
+        os.close(root_fd)
+    return unpacker.left_out + left_out
+
+
+def put(pool: Pool, container_id: str, source: str, path: str, *, archive: bool = False) -> list[str]:
+    """Copy `source` of the host to `path` of the container as `cp -r` does; return what was left out, one line each."""
+    if not os.path.lexists(source):
+        raise NotFound(f"no file or directory '{source}' on the host")
+    contents_only = source.endswith(("/.", "/..")) or source in (".", "..", "/")
+    name = "." if contents_only else os.path.basename(os.path.abspath(source))
+    if _is_directory(pool, container_id, path):
+        directory = path
+    else:
+        directory, new_name = os.path.split(path.rstrip("/"))
+        if path.endswith("/") and not os.path.isdir(source):
+            raise NotFound(f"no directory '{path}' in container '{container_id}'")
+        directory, name = directory or "/", new_name
+
+    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        if not archive:
+            member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        return member
+
+    def send(write: Callable[[bytes], None]) -> None:
+        with tarfile.open(fileobj=_Writer(write), mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            tar.add(source, arcname=name, filter=as_root)
+
+    return _send_tar(pool, container_id, directory, send)
+
+
+class Unpacker:
+    """Makes the members of a tar stream beneath `root_fd`, never following a link; the caller keeps `root_fd`."""
+
+    def __init__(self, root_fd: int, *, archive: bool = False) -> None:
+        self._root_fd = root_fd
+        self._archive = archive
+        self._modes: list[tuple[tuple[str, ...], int]] = []  # of directories, set last: they may forbid writing
+        self.left_out: list[str] = []
+
+    def unpack(
+        self,
+        tar: tarfile.TarFile,
+        member: tarfile.TarInfo,
+        parts: tuple[str, ...],
+        rename: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda parts: parts,
+    ) -> None:
+        """Make `member` at `parts`; `rename` turns the target of a hard link into where that was made."""
+        if not parts:
+            return  # the root itself, which is there
+        if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+            self.left_out.append(f"'{member.name}' is a device, fifo or socket")
+            return
+        parent_fd = self._open_directory(parts[:-1])
+        try:
+            self._make(tar, member, parent_fd, parts, rename)
+        finally:
+            os.close(parent_fd)
+
+    def finish(self) -> None:
+        """Set the modes of the directories, deepest first."""
+        for parts, mode in reversed(self._modes):
+            fd = self._open_directory(parts)
+            try:
+                os.fchmod(fd, mode)
+            finally:
+                os.close(fd)
+
+    def _make(
+        self,
+        tar: tarfile.TarFile,
+        member: tarfile.TarInfo,
+        parent_fd: int,
+        parts: tuple[str, ...],
+        rename: Callable[[tuple[str, ...]], tuple[str, ...]],
+    ) -> None:
+        name = parts[-1]
+        if member.isdir():
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent_fd)
+            except FileExistsError:
+                os.close(self._open_directory(parts))  # refuses a link
+                return
+            self._modes.append((parts, member.mode & _PERMISSIONS))
+        else:
+            try:
+                os.unlink(name, dir_fd=parent_fd)
+            except FileNotFoundError:
+                pass
+            if member.isreg():
+                self._make_file(tar, member, parent_fd, name)
+            elif member.issym():
+                os.symlink(member.linkname, name, dir_fd=parent_fd)
+            else:
+                target = rename(_safe_parts(member.linkname))
+                if not target:
+                    raise InvalidInput(f"unsafe hard link '{member.linkname}' in the tar stream")
+                target_fd = self._open_directory(target[:-1])
+                try:
+                    os.link(target[-1], name, src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+                finally:
+                    os.close(target_fd)
+                return
+        if self._archive:
+            os.chown(name, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=False)
+
+    def _make_file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent_fd: int, name: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent_fd)
+        try:
+            content = tar.extractfile(member)
+            while content is not None and (block := content.read(_BLOCK_BYTES)):
+                write_all(fd, block)
+            if self._archive:
+                os.fchown(fd, member.uid, member.gid)
+            os.fchmod(fd, member.mode & _PERMISSIONS)
+            os.utime(fd, (member.mtime, member.mtime))
+        finally:
+            os.close(fd)
+
+    def _open_directory(self, parts: tuple[str, ...]) -> int:
+        """Open a directory beneath the root component by component, making what the stream did not mention."""
+        fd = os.dup(self._root_fd)
+        try:
+            for part in parts:
+                try:
+                    next_fd = os.open(part, _DIR_FLAGS, dir_fd=fd)
+                except FileNotFoundError:
+                    os.mkdir(part, 0o700, dir_fd=fd)
+                    next_fd = os.open(part, _DIR_FLAGS, dir_fd=fd)
+                except OSError as error:
+                    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                        raise InvalidInput(
+                            f"'{'/'.join(parts)}' leads over '{part}', which is a link or no directory",
+                            hint="nothing was written there; choose an empty directory as target",
+                        ) from error
+                    raise
+                os.close(fd)
+                fd = next_fd
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+class _Incoming:
+    """The tar stream of a path inside, as a file to read, while the supervisor's worker writes it."""
+
+    def __init__(self, pool: Pool, container_id: str, path: str) -> None:
+        self._pool = pool
+        self._args = {"container": container_id, "path": path}
+        self._left_out: list[str] = []
+
+    def __enter__(self) -> "_Incoming":
+        self._read_fd, write_fd = os.pipe()
+        self._connection: Connection | None = None
+        try:
+            self._connection = self._pool.take()
+            self._connection.send("cp_from", self._args, [write_fd])
+        except BaseException:
+            self.__exit__()
+            raise
+        finally:
+            os.close(write_fd)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._read_fd)
+        if self._connection is not None:
+            self._pool.give_back(self._connection)
+
+    def read(self, size: int) -> bytes:
+        data = os.read(self._read_fd, min(size, _BLOCK_BYTES))
+        if not data:
+            self.finish()  # raises what went wrong, before a truncated stream is taken for the reason
+        return data
+
+    def finish(self) -> list[str]:
+        """Read what is left, then the reply; return what the other side left out."""
+        while os.read(self._read_fd, _BLOCK_BYTES):
+            pass
+        assert self._connection is not None
+        self._left_out += _left_out(self._connection)
+        return self._left_out
+
+
+class _Writer:
+    """What tarfile writes to."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.write = write
+
+
+def _send_tar(pool: Pool, container_id: str, path: str, send: Callable[[Callable[[bytes], None]], None]) -> list[str]:
+    """Let `send` write a tar stream that is unpacked into the directory `path` of the container; return the left out."""
+    read_fd, write_fd = os.pipe()
+    connection: Connection | None = None
+    try:
+        try:
+            connection = pool.take()
+            connection.send("cp_to", {"container": container_id, "path": path}, [read_fd])
+        finally:
+            os.close(read_fd)
+        try:
+            send(lambda block: write_all(write_fd, block))
+        except BrokenPipeError:
+            pass  # the reply says why
+        os.close(write_fd)
+        write_fd = -1
+        return _left_out(connection)
+    finally:
+        if write_fd != -1:
+            os.close(write_fd)
+        if connection is not None:
+            pool.give_back(connection)
+
+
+def _left_out(connection: Connection) -> list[str]:
+    """Wait for the reply, if it has not come yet, and return what it says was left out."""
+    lines: list[str] = []
+    while not connection.is_idle:
+        is_result, reply, _ = connection.receive()
+        if is_result and isinstance(reply, dict):
+            lines += map(str, reply.get("left_out", []))
+    return lines
+
+
+def _is_directory(pool: Pool, container_id: str, path: str) -> bool:
+    """Tell whether `path` of the container is a directory, or a link that may lead to one."""
+    try:
+        with _Incoming(pool, container_id, path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+            first = tar.next()
+    except NotFound:
+        return False
+    return first is not None and (first.isdir() or first.issym())
+
+
+def _last_component(path: str) -> str:
+    """Return what the first component in the stream of `path` is called; empty for `/`, `DIR/.`: its contents."""
+    name = os.path.basename(path.rstrip("/"))
+    return "" if name in (".", "..") else name
+
+
+def _renamed(parts: tuple[str, ...], name: str, new_name: str) -> tuple[str, ...]:
+    """Put the copied thing's new name in place of the one it had inside."""
+    if not name:
+        return (new_name, *parts) if new_name else parts
+    return (new_name, *parts[1:]) if parts else parts
+
+
+def _safe_parts(name: str) -> tuple[str, ...]:
+    """Split the name of a member; refuse one that climbs."""
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if ".." in parts or "\0" in name:
+        raise InvalidInput(f"unsafe name '{name}' in the tar stream", hint="nothing was written outside of the target")
+    return parts

@@ -1,0 +1,64 @@
+"""The operator's end of a foreground `run`, `exec` or `attach`: our own input, output, terminal and signals."""
+
+import contextlib
+import os
+import signal
+
+from pycontainer.client.feed import Feed
+from pycontainer.client.terminal import (
+    PROXIED_SIGNALS,
+    DetachKeys,
+    RawTerminal,
+    SignalInbox,
+    parse_detach_keys,
+    window_size,
+    write_all,
+)
+
+STDIN_FD, STDOUT_FD, STDERR_FD = 0, 1, 2
+
+
+class Session:
+    """What the relays of attach.py and exec.py take, while the context lasts; leaves the terminal as it was.
+
+    The workload's terminal (`tty`) is shown on ours if we have one: raw keyboard, same size, detach keys. Our signals
+    come to the inbox: the size's, and those to pass on if `proxy_signals` and no raw terminal does it better.
+    """
+
+    def __init__(self, *, tty: bool, interactive: bool, detach_keys: str, proxy_signals: bool) -> None:
+        parse_detach_keys(detach_keys)  # a wrong one is told before anything starts
+        self._raw_fd = STDIN_FD if tty and interactive and os.isatty(STDIN_FD) else None
+        self.is_raw = self._raw_fd is not None
+        self.terminal_fd = next((fd for fd in (STDOUT_FD, STDIN_FD) if tty and os.isatty(fd)), None)
+        self.size = window_size(self.terminal_fd) if self.terminal_fd is not None else None
+        keys = DetachKeys(detach_keys) if self._raw_fd is not None else None
+        self.feed = Feed(source_fd=STDIN_FD, detach_keys=keys) if interactive else None
+        wanted = [signal.SIGWINCH] if self.terminal_fd is not None else []
+        if self._raw_fd is not None:
+            wanted += [signal.SIGTERM, signal.SIGHUP]  # must not end us before the terminal is itself again
+        elif proxy_signals:
+            wanted += PROXIED_SIGNALS
+        self.inbox = SignalInbox(wanted)
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Session":
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(self.inbox)
+            if self._raw_fd is not None:
+                undo.enter_context(RawTerminal(self._raw_fd))
+            self._stack = undo.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def stdout(self, data: bytes) -> None:
+        write_all(STDOUT_FD, data)
+
+    def stderr(self, data: bytes) -> None:
+        write_all(STDERR_FD, data)
+
+
+def leave(number: signal.Signals) -> None:
+    """End this process for signal `number` in good order, so that the terminal is restored; the workload goes on."""
+    raise SystemExit(128 + number)

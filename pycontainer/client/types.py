@@ -1,0 +1,165 @@
+"""The shapes of what goes to and comes from the supervisor, for type checkers and readers; nothing here runs.
+
+`ContainerFields` is the plain spec: what `Client.run` and `Client.create` take as keyword arguments, what a YAML file
+holds and what the control socket carries. Values may be strings everywhere ("200M", "0.5"); the supervisor parses.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+Status = Literal["created", "running", "paused", "stopped", "restarting"]
+
+
+class ContainerFields(TypedDict, total=False):
+    """Everything that can be asked of a container; what is left out has the default said here."""
+
+    name: str  # made up
+    rootfs: str  # a directory of the host instead of an image
+    rootfs_writable: bool  # False: what the container writes goes to a layer of its own
+    entrypoint: str | Sequence[str]  # the image's
+    env: Mapping[str, str] | Sequence[str]  # {"A": "1"} or ["A=1"]
+    workdir: str  # the image's, else "/"
+    user: str  # the image's, else root; name, uid, name:group, uid:gid
+    hostname: str  # the container's name
+    domainname: str
+    tty: bool  # False
+    stdin_open: bool  # False: standard input is empty
+    auto_remove: bool  # False; True deletes the container when it ends
+    init: bool  # False; True puts a small reaping init before the command
+    labels: Mapping[str, str] | Sequence[str]
+    restart: str  # "no", "on-failure[:N]", "always", "unless-stopped"
+    stop_signal: str  # the image's, else SIGTERM
+    stop_timeout: int | str  # 10 seconds
+    memory: int | str  # no limit; bytes, or "200M"
+    cpus: float | str  # no limit; 0.5 is half of one CPU
+    cpuset_cpus: str  # all; "0-1,3"
+    pids: int | str  # 2048 processes
+    shm_size: int | str  # "64M", size of /dev/shm
+    ulimits: Sequence[str]  # ["nofile=1024:2048"]
+    networks: Sequence[str]  # ["default"]; "host" and "none" stand alone
+    ip: str  # a free one
+    ip6: str
+    ports: Mapping[int, int] | Sequence[str]  # {8080: 80} or ["127.0.0.1:8080:80/tcp"]
+    dns: Sequence[str]
+    dns_search: Sequence[str]
+    add_hosts: Sequence[str]  # ["name:address"]
+    volumes: Sequence[str]  # ["/source:/target:ro", "volume:/target"]
+    mounts: Sequence[str | Mapping[str, str]]  # ["type=bind,source=/a,target=/b,readonly"]
+    tmpfs: Sequence[str]  # ["/run:size=64m"]
+    read_only: bool  # False
+    devices: Sequence[str]  # ["/dev/fuse:/dev/fuse:rw"]
+    cap_add: Sequence[str]
+    cap_drop: Sequence[str]
+    privileged: bool  # False
+    security_opt: Sequence[str]  # ["no-new-privileges"]
+    sysctls: Mapping[str, str] | Sequence[str]
+
+
+class Port(TypedDict):
+    """A published port; an empty `host_ip` means every address of the host."""
+
+    host_ip: str
+    host_port: int
+    container_port: int
+    protocol: str
+
+
+class Address(TypedDict):
+    """The addresses of a container on one network; empty: none."""
+
+    ip: str
+    ip6: str
+
+
+class ContainerInfo(TypedDict):
+    """A container as `ps` shows it; times are seconds since the epoch."""
+
+    id: str
+    name: str
+    image: str
+    rootfs: str
+    command: list[str]
+    status: Status
+    created: float
+    started: float | None
+    finished: float | None
+    exit_code: int | None
+    oom_killed: bool
+    pid: int
+    ports: list[Port]
+    networks: dict[str, Address]
+    labels: dict[str, str]
+    restart: str
+    restart_count: int
+    auto_remove: bool
+    tty: bool
+    stdin_open: bool
+    memory_bytes: int | None
+    warnings: list[str]
+
+
+class Stats(TypedDict):
+    """One sample of what a container uses; CPU and traffic count up from its start."""
+
+    id: str
+    name: str
+    monotonic_seconds: float
+    cpu_usec: int
+    memory_bytes: int
+    memory_limit_bytes: int | None
+    pids: int
+    pids_limit: int | None
+    net_rx_bytes: int
+    net_tx_bytes: int
+    io_read_bytes: int
+    io_write_bytes: int
+
+
+class Process(TypedDict):
+    """A process of a container; `pid` on the host, `ns_pid` inside."""
+
+    pid: int
+    ns_pid: int
+    user: str
+    cpu_seconds: float
+    rss_bytes: int
+    command: str
+
+
+class ImageInfo(TypedDict):
+    """An image of the store."""
+
+    name: str
+    id: str
+    created: float
+    size_bytes: int
+    config: dict[str, object]
+
+
+class NetworkMember(TypedDict):
+    """A container on a network."""
+
+    name: str
+    ip: str
+    ip6: str
+
+
+class NetworkInfo(TypedDict):
+    """A network and who is on it, by container id."""
+
+    name: str
+    driver: str
+    subnet: str
+    subnet6: str
+    gateway: str
+    containers: dict[str, NetworkMember]
+
+
+class Event(TypedDict, total=False):
+    """Something that happened: create, start, die, oom, stop, rm, ...; the other keys depend on `type`."""
+
+    time: float
+    type: str
+    id: str
+    name: str
+    exit_code: int | None

@@ -1,0 +1,96 @@
+"""Learning of a container's end: a connection on which the supervisor answers, or tells of it among its events."""
+
+import select
+import time
+
+from pycontainer.client.connection import Connection, ConnectionLost, Pool
+from pycontainer.errors import NotFound
+
+REMOVAL_TIMEOUT_SECONDS = 10
+
+
+class Waiter:
+    """Waits for the end of one container.
+
+    `watch` before the start listens to the events: a container that removes itself may be gone before it can be asked
+    about. Otherwise the question is `wait`, asked when it is needed. A supervisor that goes away is started again and
+    asked again.
+    """
+
+    def __init__(self, pool: Pool, container_id: str) -> None:
+        self._pool = pool
+        self._container_id = container_id
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> "Waiter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._let_go()
+
+    def watch(self) -> None:
+        """Listen from now on, for the end and for the removal after it."""
+        self._connection = self._pool.take()
+        self._connection.send("events", {})
+        self._connection.receive()  # it listens
+
+    def _ask(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._pool.take()
+            self._connection.send("wait", {"container": self._container_id})
+        return self._connection
+
+    def has_ended(self, msecs: int) -> bool:
+        """Wait at most so long for the end; a container that is gone has ended."""
+        poller = select.poll()
+        poller.register(self._ask(), select.POLLIN)
+        if not poller.poll(msecs):
+            return False
+        try:
+            self._receive()
+        except ConnectionLost:
+            return False
+        except NotFound:
+            pass
+        return True
+
+    def exit_code(self) -> int | None:
+        """Wait for the end and return the exit code; None if it could not be learnt."""
+        while True:
+            try:
+                return self._receive()
+            except ConnectionLost:
+                continue
+            except NotFound:
+                return None  # removed before we could ask
+
+    def _receive(self) -> int | None:
+        connection = self._ask()
+        try:
+            while True:
+                is_result, payload, _ = connection.receive()
+                if is_result:
+                    return payload["exit_code"]  # type: ignore[no-any-return]
+                if payload.get("id") == self._container_id and payload["type"] == "die":
+                    self._await_removal(connection)
+                    return payload["exit_code"]  # type: ignore[no-any-return]
+        finally:
+            self._let_go()
+
+    def _await_removal(self, connection: Connection) -> None:
+        """Let a container that removes itself be gone when we return; one that fails to is not waited for long."""
+        poller = select.poll()
+        poller.register(connection, select.POLLIN)
+        deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
+        try:
+            while poller.poll(max(0, deadline - time.monotonic()) * 1000):
+                _, payload, _ = connection.receive()
+                if payload.get("id") == self._container_id and payload["type"] == "remove":
+                    return
+        except ConnectionLost:
+            pass  # the next supervisor removes it
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._pool.give_back(self._connection)
+            self._connection = None

@@ -1,0 +1,170 @@
+"""The attach relay, and starting with output connected, against a fake monitor on the other end of the socket."""
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pycontainer.api.messages import (
+    ATTACH_END,
+    ATTACH_RESIZE,
+    ATTACH_STDERR,
+    ATTACH_STDIN,
+    ATTACH_STDIN_END,
+    ATTACH_STDOUT,
+)
+from pycontainer.client.attach import relay_attach
+from pycontainer.client.client import Client
+from pycontainer.client.feed import Feed
+from pycontainer.client.terminal import DetachKeys
+from pycontainer.errors import NotFound, StartFailed
+from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
+
+BIG = os.urandom(1_000_000)
+
+
+def relayed(monitor: Callable[[socket.socket], None], feed: Feed | None) -> tuple[bool, bytes, bytes]:
+    """Run the relay against `monitor`; return (ended, stdout, stderr)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    out: list[bytes] = []
+    err: list[bytes] = []
+    thread = threading.Thread(target=monitor, args=(theirs,))
+    thread.start()
+    with ours:
+        ended = relay_attach(ours, feed, out.append, err.append)
+    thread.join()
+    theirs.close()
+    return ended, b"".join(out), b"".join(err)
+
+
+def packet(kind: int, data: bytes = b"") -> bytes:
+    return bytes((kind,)) + data
+
+
+def test_output_until_the_end() -> None:
+    def monitor(sock: socket.socket) -> None:
+        sock.send(packet(ATTACH_STDOUT, b"out"))
+        sock.send(packet(ATTACH_STDERR, b"err"))
+        sock.send(packet(ATTACH_STDOUT, b"put"))
+        sock.send(packet(ATTACH_END))
+
+    assert relayed(monitor, None) == (True, b"output", b"err")
+
+
+def test_input_and_its_end_arrive_while_output_flows() -> None:
+    got = bytearray()
+
+    def monitor(sock: socket.socket) -> None:
+        while (received := sock.recv(1 << 16))[0] == ATTACH_STDIN:
+            assert len(received) <= 32768
+            got.extend(received[1:])
+            sock.send(packet(ATTACH_STDOUT, received[1:]))
+        assert received == packet(ATTACH_STDIN_END)
+        sock.send(packet(ATTACH_END))
+
+    assert relayed(monitor, Feed(data=BIG)) == (True, BIG, b"")
+    assert bytes(got) == BIG
+
+
+def test_socket_that_closes_is_an_end() -> None:
+    assert relayed(lambda sock: sock.close(), Feed(data=b"x")) == (True, b"", b"")
+
+
+def test_detach_keys_deliver_what_was_typed_before() -> None:
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"ls\x10\x11never")
+    got: list[bytes] = []
+    feed = Feed(source_fd=read_fd, detach_keys=DetachKeys())
+    assert relayed(lambda sock: got.append(sock.recv(100)), feed) == (False, b"", b"")
+    assert got == [packet(ATTACH_STDIN, b"ls")]
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+def test_size_of_the_terminal_is_sent_first() -> None:
+    import fcntl
+    import termios
+
+    master_fd, slave_fd = os.openpty()
+    fcntl.ioctl(slave_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(packet(ATTACH_END))
+    assert relay_attach(ours, None, print, print, terminal_fd=slave_fd)
+    assert theirs.recv(100) == packet(ATTACH_RESIZE, struct.pack("HH", 33, 101))
+    for fd in (master_fd, slave_fd):
+        os.close(fd)
+    ours.close()
+    theirs.close()
+
+
+def started(exchange: Exchange) -> object:
+    """Play the container: echo its input in capitals, then end."""
+    sock = socket.socket(fileno=exchange.fds.pop())
+
+    def monitor() -> None:
+        with sock:
+            while (received := sock.recv(1 << 16))[0] == ATTACH_STDIN:
+                sock.send(packet(ATTACH_STDOUT, received[1:].upper()))
+            sock.send(packet(ATTACH_STDERR, b"bye"))
+            sock.send(packet(ATTACH_END))
+
+    threading.Thread(target=monitor).start()
+    return container_info()
+
+
+def test_run_and_wait_returns_output_and_exit_code() -> None:
+    verbs = {
+        "create": lambda exchange: container_info(status="created", stdin_open=True),
+        "list": lambda exchange: [container_info(status="created", stdin_open=True)],
+        "start": started,
+        "wait": lambda exchange: {"exit_code": 7},
+    }
+    with FakeSupervisor(verbs) as fake, Client(fake.root) as host:
+        done = host.run("busybox", ["cat"], detach=False, stdin=b"hello", name="web")
+    assert (done.exit_code, done.stdout, done.stderr) == (7, "HELLO", "bye")
+    assert fake.requests[0] == (
+        "create", {"spec": {"name": "web", "stdin_open": True, "image": "busybox", "command": ["cat"]}},
+    )  # fmt: skip
+
+
+def test_exit_code_of_a_container_that_removes_itself() -> None:
+    removed = threading.Event()
+
+    def events(exchange: Exchange) -> object:
+        exchange.event({"type": "listening"})
+        removed.wait(10)
+        for kind, details in (("exec", {}), ("die", {"exit_code": 9}), ("remove", {})):
+            exchange.event({"type": kind, "id": "0123456789ab", "name": "web", **details})
+        return {}
+
+    def start(exchange: Exchange) -> object:
+        removed.set()  # it has ended and is gone before the client hears that it started
+        return started(exchange)
+
+    def wait(exchange: Exchange) -> object:
+        raise NotFound("no container")
+
+    info = container_info(status="created", auto_remove=True, stdin_open=True)
+    verbs = {"create": lambda x: info, "list": lambda x: [info], "start": start, "wait": wait, "events": events}
+    with FakeSupervisor(verbs) as fake, Client(fake.root) as host:
+        assert host.run("busybox", auto_remove=True, detach=False).exit_code == 9
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_container_that_cannot_start_is_removed(detach: bool) -> None:
+    def start(exchange: Exchange) -> object:
+        raise StartFailed("no such file", step="execve", errno=2)
+
+    verbs = {
+        "create": lambda exchange: container_info(status="created"),
+        "list": lambda exchange: [container_info(status="created")],
+        "start": start,
+        "rm": lambda exchange: {},
+    }
+    with FakeSupervisor(verbs) as fake, Client(fake.root) as host:
+        with pytest.raises(StartFailed):
+            host.run("busybox", ["nosuch"], detach=detach)  # type: ignore[call-overload]
+        assert fake.requests[-1] == ("rm", {"container": "0123456789ab", "force": True})
