@@ -1,0 +1,21 @@
+"""`pycontainer rm`: delete containers."""
+
+import click
+
+from pycontainer.cli.context import Settings, containers_argument, pass_settings
+from pycontainer.cli.report import for_each
+
+
+@click.command
+@containers_argument
+@click.option("-f", "--force", is_flag=True, help="Kill it first if it runs.")
+@pass_settings
+def command(settings: Settings, containers: tuple[str, ...], force: bool) -> None:
+    """Delete containers and what they wrote.
+
+    \b
+    Example:
+      pycontainer rm -f web
+    """
+    with settings.client() as host:
+        for_each(containers, lambda name: host.remove(name, force=force))

@@ -1,0 +1,103 @@
+"""The command `pycontainer`: options before the verb, and the table of verbs, each loaded on use."""
+
+import importlib
+import os
+import sys
+
+import click
+
+import pycontainer
+from pycontainer.cli import report
+from pycontainer.cli.context import Settings
+
+# verb -> its module in pycontainer/cli/commands, which holds it as `command`; the order is that of the help
+COMMANDS: dict[str, dict[str, str]] = {
+    "Run": {"run": "run", "create": "create", "start": "start", "stop": "stop", "restart": "restart", "kill": "kill",
+            "pause": "pause", "unpause": "unpause", "rm": "rm", "rename": "rename", "wait": "wait"},
+    "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
+    "Watch": {"ps": "ps", "stats": "stats", "top": "top", "port": "port", "inspect": "inspect", "events": "events"},
+    "Host": {"image": "image", "network": "network", "info": "info", "check": "check", "version": "version",
+             "service": "service", "completion": "completion"},
+}  # fmt: skip
+COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
+ALIASES = {"list": "ps", "ls": "ps", "delete": "rm"}
+_MODULES = {verb: module for section in COMMANDS.values() for verb, module in section.items()}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used; see click's documentation on lazily loaded commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _MODULES.get(ALIASES.get(cmd_name, cmd_name))
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(f"pycontainer.cli.commands.{module}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            import difflib  # 3 ms that only a mistyped command pays
+
+            near = difflib.get_close_matches(args[0], [*_MODULES, *ALIASES], n=1)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"no such command '{args[0]}'{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in COMMANDS.items():
+            rows = []
+            for verb in section:
+                command = self.get_command(ctx, verb)
+                if command is not None:
+                    rows.append((verb, command.get_short_help_str(limit=66)))
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+    epilog="'pycontainer COMMAND --help' tells more and shows an example. Start with 'pycontainer check'.",
+)
+@click.option(
+    "--root",
+    metavar="DIR",
+    envvar="PYCONTAINER_ROOT",
+    help="A separate world of containers, images and networks in DIR (default: the host's own).",
+)
+@click.option("--debug", is_flag=True, envvar="PYCONTAINER_DEBUG", help="Show tracebacks.")
+@click.version_option(pycontainer.__version__, message="pycontainer %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, root: str | None, debug: bool) -> None:
+    """Run isolated, capped Linux containers.
+
+    \b
+    Example:
+      pycontainer image import debian-nginx.tar debian-nginx
+      pycontainer run -d --name web -m 200M --cpus 0.5 -p 8080:80 debian-nginx
+      pycontainer ps
+    """
+    ctx.obj = Settings(root or None, debug)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(report.guarded(_run, debug=lambda: "--debug" in sys.argv[1:] or bool(os.environ.get("PYCONTAINER_DEBUG"))))
+
+
+def _run() -> int | None:
+    if COMPLETE_VARIABLE in os.environ:  # a shell asks what could stand here; see commands/completion.py
+        cli.main(prog_name="pycontainer", complete_var=COMPLETE_VARIABLE)
+    # What cli.main does beyond this is to turn a closed pipe and ^C into exit code 1; report.py knows better.
+    with cli.make_context("pycontainer", sys.argv[1:]) as context:
+        result = cli.invoke(context)
+    return result if isinstance(result, int) else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The options that say what a container is like, declared once for `run` and `create`.
+
+A row is (key of the plain spec, spelling, metavar, help); `spec/fields.py` owns the keys and what their values mean,
+and a test holds this table against it. It is not built from there because that would cost each `run` 10 ms of imports.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# One value.
+VALUES = (
+    ("name", ("--name",), "NAME", "Name of the container; made up if left out."),
+    ("rootfs", ("--rootfs",), "DIR[:rw]", "Start from a directory instead of an image; with :rw write into it."),
+    ("entrypoint", ("--entrypoint",), "PROGRAM", "Program that gets the command as its arguments."),
+    ("workdir", ("-w", "--workdir"), "DIR", "Directory the command starts in."),
+    ("user", ("-u", "--user"), "USER[:GROUP]", "User (name or id) to run as."),
+    ("hostname", ("-h", "--hostname"), "NAME", "Host name inside; the container's name if left out."),
+    ("domainname", ("--domainname",), "NAME", "NIS domain name inside."),
+    ("restart", ("--restart",), "POLICY", "When to start again: no, on-failure[:N], always, unless-stopped."),
+    ("stop_signal", ("--stop-signal",), "SIGNAL", "Signal that asks the command to end (SIGTERM)."),
+    ("stop_timeout", ("--stop-timeout",), "SECONDS", "How long 'stop' waits before it kills (10)."),
+    ("memory", ("-m", "--memory"), "SIZE", "Cap on memory, like 200M."),
+    ("cpus", ("--cpus",), "NUMBER", "Cap on CPU time, like 0.5 for half a CPU."),
+    ("cpuset_cpus", ("--cpuset-cpus",), "LIST", "CPUs it may run on, like 0-1,3."),
+    ("pids", ("--pids-limit",), "NUMBER", "Cap on processes and threads (2048)."),
+    ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
+    ("ip", ("--ip",), "ADDRESS", "IPv4 address on its network."),
+    ("ip6", ("--ip6",), "ADDRESS", "IPv6 address on its network."),
+)
+# Any number of values.
+LISTS = (
+    ("env", ("-e", "--env"), "NAME=VALUE", "Environment variable; NAME alone takes yours."),
+    ("labels", ("-l", "--label"), "KEY=VALUE", "Label, for filters and for people."),
+    ("ulimits", ("--ulimit",), "NAME=SOFT:HARD", "Limit of each process, like nofile=1024:2048."),
+    ("networks", ("--network",), "NAME", "Network to join, or host, or none."),
+    ("ports", ("-p", "--publish"), "[IP:]HOST:PORT[/udp]", "Publish a port on the host, like 8080:80."),
+    ("dns", ("--dns",), "ADDRESS", "Name server."),
+    ("dns_search", ("--dns-search",), "DOMAIN", "Search domain."),
+    ("add_hosts", ("--add-host",), "NAME:ADDRESS", "Line for /etc/hosts."),
+    ("volumes", ("-v", "--volume"), "SOURCE:TARGET[:ro]", "Host path, or named volume, to see inside."),
+    ("mounts", ("--mount",), "type=...,source=...,target=...", "The same spelled out; type is bind, volume or tmpfs."),
+    ("tmpfs", ("--tmpfs",), "TARGET[:size=64m]", "File system in memory."),
+    ("devices", ("--device",), "HOST[:INSIDE][:rwm]", "Device node of the host."),
+    ("cap_add", ("--cap-add",), "NAME", "Capability to add, like NET_ADMIN."),
+    ("cap_drop", ("--cap-drop",), "NAME", "Capability to take away, or ALL."),
+    ("security_opt", ("--security-opt",), "OPTION", "no-new-privileges."),
+    ("sysctls", ("--sysctl",), "KEY=VALUE", "Kernel setting of the container's own namespaces."),
+)
+# Yes or no.
+FLAGS = (
+    ("tty", ("-t", "--tty"), "Give the command a terminal."),
+    ("stdin_open", ("-i", "--interactive"), "Keep standard input open."),
+    ("init", ("--init",), "Run a tiny init as process 1, which reaps orphans."),
+    ("read_only", ("--read-only",), "Make the root file system read-only."),
+    ("privileged", ("--privileged",), "Loosen the isolation; for trusted software only."),
+    ("auto_remove", ("--rm",), "Delete the container when it has ended."),
+)
+
+
+def container_options(command: F) -> F:
+    """Add every option of the tables above, and `--env-file`."""
+    options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES]
+    options += [
+        click.option(*flags, key, metavar=metavar, multiple=True, help=f"{help} Repeatable.")
+        for key, flags, metavar, help in LISTS
+    ]
+    options += [click.option(*flags, key, is_flag=True, help=help) for key, flags, help in FLAGS]
+    options.append(
+        click.option(
+            "--env-file", "env_files", metavar="FILE", multiple=True, help="File of NAME=VALUE lines. Repeatable."
+        )
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the options, and the words IMAGE [COMMAND...], or [COMMAND...] with `--rootfs`, into the plain spec."""
+    spec: dict[str, Any] = {key: given[key] for key, *_ in VALUES if given[key] is not None}
+    spec.update((key, list(given[key])) for key, *_ in LISTS if given[key])
+    spec.update((key, True) for key, *_ in FLAGS if given[key])
+    if "rootfs" in spec:
+        directory, separator, mode = spec["rootfs"].rpartition(":")
+        if separator and mode in ("rw", "ro"):
+            spec["rootfs"] = directory
+            if mode == "rw":
+                spec["rootfs_writable"] = True
+    elif words:
+        spec["image"], *words = words
+    if words:
+        spec["command"] = list(words)
+    if "entrypoint" in spec:
+        spec["entrypoint"] = [spec["entrypoint"]] if spec["entrypoint"] else []
+    env = environment(given["env_files"], given["env"])
+    if env:
+        spec["env"] = env
+    return spec
+
+
+def environment(files: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return `NAME=VALUE` pairs: those of the files, then the options; NAME alone takes the caller's, if any."""
+    if not files and not options:
+        return []
+    from pycontainer.spec.envfile import expand_variable, read_env_file  # 1 ms that a run without -e does not need
+
+    pairs = [pair for path in files for pair in read_env_file(path, os.environ)]
+    return pairs + [pair for option in options for pair in expand_variable(option, os.environ)]

@@ -1,0 +1,124 @@
+"""The one place where errors become lines on stderr and exit codes.
+
+    pycontainer: cannot start container 'web': image 'debian' is unknown
+    hint: 'pycontainer image list' shows what there is
+
+The exit code is the error's own (errors.py); run, exec and their like keep 1 to 124 for the workload and say 125.
+A traceback is shown with `--debug` alone.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from pycontainer.errors import PycontainerError, StartFailed
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+EXIT_OURS = 125
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """Write one error to stderr, each problem on a line; control characters in it are shown, not obeyed."""
+    text = "".join(f"pycontainer: {printable(line)}\n" for line in message.strip().split("\n"))
+    if hint:
+        text += f"hint: {printable(hint.strip())}\n"
+    sys.stdout.flush()
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Return `text` with every character that a terminal would obey instead of show written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def guarded(command: Callable[[], int | None], *, debug: Callable[[], bool]) -> int:
+    """Run `command`; report what it raises and return the exit code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code or 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the interpreter's end
+        return EXIT_BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        show_error(_usage_message(error), _usage_hint(error))
+        return error.exit_code
+    except PycontainerError as error:
+        if debug():
+            _show_traceback()
+        show_error(error.message, error.hint)
+        for note in getattr(error, "__notes__", ()):
+            show_error(note)
+        return error.exit_code
+    except OSError as error:
+        if debug():
+            _show_traceback()
+        show_error(_os_message(error))
+        return 1
+    except Exception as error:
+        if debug():
+            _show_traceback()
+        show_error(
+            f"internal error: {type(error).__name__}: {error}",
+            "run it again with 'pycontainer --debug' and report this",
+        )
+        return 1
+
+
+@contextmanager
+def workload_codes() -> Iterator[None]:
+    """Give 125 to every error of ours inside, because the workload may itself end with what the error would say."""
+    try:
+        yield
+    except PycontainerError as error:
+        if not isinstance(error, StartFailed):
+            error.exit_code = EXIT_OURS
+        raise
+
+
+def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
+    """Do `act` for each name and print the name; report errors, do the others still, exit with the first's."""
+    first = 0
+    for name in names:
+        try:
+            act(name)
+        except PycontainerError as error:
+            show_error(error.message, error.hint)
+            first = first or error.exit_code
+        else:
+            click.echo(name)
+    if first:
+        raise click.exceptions.Exit(first)
+
+
+def _usage_message(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"see '{context.command_path} --help'" if context is not None else ""
+
+
+def _os_message(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    reason = reason[:1].lower() + reason[1:]
+    return f"'{error.filename}': {reason}" if error.filename else reason
+
+
+def _show_traceback() -> None:
+    import traceback  # 3 ms that only --debug pays
+
+    traceback.print_exc()

@@ -1,0 +1,187 @@
+"""The command as a whole, against a fake supervisor: every verb has help with an example, errors end well."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pycontainer.cli.main import ALIASES, COMMANDS, cli
+from pycontainer.errors import NotFound
+from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
+
+VERBS = [verb for section in COMMANDS.values() for verb in section]
+
+
+def pycontainer(*arguments: str, root: str = "", stdin: bytes = b"") -> tuple[int, str, str]:
+    """Run the command as a process of its own, in the world `root`."""
+    env = {**os.environ, "PYCONTAINER_ROOT": root, "COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pycontainer.cli.main", *arguments],
+        input=stdin,
+        capture_output=True,
+        env=env,
+        timeout=30,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def leaf_commands() -> list[tuple[str, click.Command]]:
+    found = []
+    context = click.Context(cli)
+    for verb in VERBS:
+        command = cli.get_command(context, verb)
+        assert command is not None, verb
+        if isinstance(command, click.Group):
+            found += [(f"{verb} {name}", sub) for name, sub in command.commands.items()]
+        else:
+            found.append((verb, command))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), leaf_commands(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_help_says_what_and_shows_an_example(name: str, command: click.Command) -> None:
+    assert command.help is not None
+    assert name == "check" or f"\n  pycontainer {name}" in inspect.cleandoc(command.help)
+    assert len(command.get_short_help_str(limit=66)) <= 66 and not command.get_short_help_str(limit=66).endswith("...")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or isinstance(parameter.type, click.Choice), parameter.name
+
+
+def test_aliases() -> None:
+    context = click.Context(cli)
+    for alias, verb in ALIASES.items():
+        assert cli.get_command(context, alias) is cli.get_command(context, verb)
+
+
+def test_mistyped_command() -> None:
+    assert pycontainer("rnu") == (
+        2, "", "pycontainer: no such command 'rnu'; did you mean 'run'?\nhint: see 'pycontainer --help'\n",
+    )  # fmt: skip
+
+
+def test_mistyped_option() -> None:
+    code, out, err = pycontainer("ps", "--al")
+    assert (code, out) == (2, "")
+    assert err.startswith("pycontainer: no such option") and "--al" in err
+    assert err.endswith("hint: see 'pycontainer ps --help'\n")
+
+
+def test_version_without_a_supervisor(tmp_path: object) -> None:
+    assert pycontainer("version", root=f"{tmp_path}/w") == (0, "pycontainer 0.1.0\nsupervisor not running\n", "")
+    assert not os.path.exists(f"{tmp_path}/w")
+
+
+def test_ps() -> None:
+    def listed(exchange: Exchange) -> object:
+        return [
+            container_info(ports=[{"host_ip": "", "host_port": 8080, "container_port": 80, "protocol": "tcp"}]),
+            container_info(
+                id="ba9876543210",
+                name="bad\x1b[2J",
+                status="stopped",
+                exit_code=137,
+                finished=3.0,
+                oom_killed=True,
+                command=["a" * 30],
+                networks={},
+            ),  # fmt: skip
+        ]
+
+    with FakeSupervisor({"list": listed}) as fake:
+        code, out, err = pycontainer("ps", "-a", "--filter", "label=a=b", "--filter", "label=c", root=fake.root)
+        assert (code, err) == (0, "")
+        assert fake.requests == [("list", {"all": True, "filters": {"label": ["a=b", "c"]}})]
+        lines = out.split("\n")
+        assert lines[0].split() == ["CONTAINER", "ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PORTS", "IP"]
+        assert "8080->80/tcp   10.88.0.2, fd00::2" in lines[1]
+        assert (
+            "bad\\x1b[2J" in lines[2]
+            and "Exited (137, out of memory)" in lines[2]
+            and " " + "a" * 25 + "..." in lines[2]
+        )
+        assert pycontainer("ps", "-q", root=fake.root)[1] == "0123456789ab\nba9876543210\n"
+        assert json.loads(pycontainer("ls", "--format", "json", root=fake.root)[1])[0]["name"] == "web"
+
+
+def test_wrong_filter(tmp_path: object) -> None:
+    code, _, err = pycontainer("ps", "--filter", "running", root=f"{tmp_path}/w")
+    assert (code, err) == (
+        2, "pycontainer: 'running' is no filter\nhint: write KEY=VALUE, like status=stopped\n",
+    )  # fmt: skip
+
+
+def test_run_reports_our_faults_as_125() -> None:
+    def unknown(exchange: Exchange) -> object:
+        raise NotFound("no image 'nginxx'", hint="see 'pycontainer image list'")
+
+    with FakeSupervisor({"create": unknown}) as fake:
+        code, out, err = pycontainer("run", "-d", "-m", "1G", "nginxx", "-x", root=fake.root)
+    assert (code, out, err) == (125, "", "pycontainer: no image 'nginxx'\nhint: see 'pycontainer image list'\n")
+    assert fake.requests == [("create", {"spec": {"memory": "1G", "image": "nginxx", "command": ["-x"]}})]
+
+
+def test_run_detached_prints_the_id_and_warnings() -> None:
+    verbs = {
+        "create": lambda exchange: container_info(status="created"),
+        "start": lambda exchange: container_info(),
+        "list": lambda exchange: [container_info(warnings=["no swap limit"])],
+    }
+    with FakeSupervisor(verbs) as fake:  # type: ignore[arg-type]
+        assert pycontainer("run", "-d", "busybox", root=fake.root) == (
+            0, "0123456789ab\n", "pycontainer: warning: no swap limit\n",
+        )  # fmt: skip
+
+
+def test_terminal_without_a_terminal() -> None:
+    code, out, err = pycontainer("run", "-it", "busybox", root="/nonexistent")
+    assert (code, out, err) == (125, "", "pycontainer: standard input is not a terminal\nhint: leave out -t\n")
+
+
+def test_stop_goes_on_after_an_error() -> None:
+    def inspect(exchange: Exchange) -> object:
+        if exchange.args["container"] == "gone":
+            raise NotFound("no container 'gone'")
+        return container_info()
+
+    with FakeSupervisor({"inspect": inspect, "stop": lambda exchange: container_info()}) as fake:
+        assert pycontainer("stop", "-t", "3", "gone", "web", root=fake.root) == (
+            3, "web\n", "pycontainer: no container 'gone'\n",
+        )  # fmt: skip
+        assert fake.requests[-1] == ("stop", {"container": "0123456789ab", "timeout_seconds": 3.0})
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell: str) -> None:
+    code, out, err = pycontainer("completion", shell)
+    assert (code, err) == (0, "")
+    assert "_PYCONTAINER_COMPLETE" in out
+
+
+def test_completion_offers_container_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_PYCONTAINER_COMPLETE", "bash_complete")
+    with FakeSupervisor({"list": lambda exchange: [container_info(), container_info(name="db")]}) as fake:
+        monkeypatch.setenv("COMP_WORDS", "pycontainer stop w")
+        monkeypatch.setenv("COMP_CWORD", "2")
+        assert pycontainer(root=fake.root) == (0, "plain,web\n", "")
+
+
+def test_completion_is_silent_without_a_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setenv("_PYCONTAINER_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "pycontainer stop ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert pycontainer(root=f"{tmp_path}/w") == (0, "\n", "")
+
+
+def test_oci_says_that_it_is_not_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from pycontainer.cli.oci import main; main()"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pycontainer-oci: the OCI runtime command line is not available in this version\n"
