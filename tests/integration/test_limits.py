@@ -1,0 +1,116 @@
+"""Caps hold, are what was asked for, and hurt nobody else."""
+
+import json
+import os
+import time
+
+import pytest
+
+from tests.integration.conftest import IMAGE
+from tests.support.poll import poll_until
+from tests.support.world import World, unique_name
+
+
+def cgroup_files(world: World, name: str, *candidates: str) -> str:
+    """Return what the first existing file of `candidates` holds in the container's cgroups, v1 or v2."""
+    container_id = world.inspect(name)["id"]
+    for directory, _, files in os.walk("/sys/fs/cgroup"):
+        if world.paths.marker in directory and container_id in directory:
+            for candidate in set(candidates).intersection(files):
+                with open(f"{directory}/{candidate}") as file:
+                    return file.read().strip()
+    raise AssertionError(f"none of {candidates} in the cgroups of {name}")
+
+
+def idle(world: World, *options: str, command: tuple[str, ...] = ("payload", "sleep", "0")) -> str:
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, *options, IMAGE, *command)
+    return name
+
+
+def test_limits_are_in_the_kernel(world: World) -> None:
+    name = idle(world, "-m", "96M", "--cpus", "0.5", "--pids-limit", "17", "--cpuset-cpus", "0")
+    assert cgroup_files(world, name, "memory.max", "memory.limit_in_bytes") == str(96 << 20)
+    assert cgroup_files(world, name, "pids.max") == "17"
+    assert cgroup_files(world, name, "cpuset.cpus") == "0"
+    quota = cgroup_files(world, name, "cpu.max", "cpu.cfs_quota_us").split()[0]
+    assert quota == "50000"
+
+
+def test_memory_cap_kills_inside_only(world: World) -> None:
+    """RES-02, anonymous memory"""
+    bystander = idle(world)
+    name = idle(world, "-m", "32M", command=("payload", "allocate", "96"))
+    world.wait_for_status(name, "stopped")
+    record = world.inspect(name)
+    assert (record["exit_code"], record["oom_killed"]) == (137, True)
+    assert world.status(bystander) == "running"
+
+
+def test_memory_below_the_cap_is_fine(world: World) -> None:
+    assert world.ok("run", "--rm", "-m", "64M", IMAGE, "payload", "allocate", "40") == "allocated 40"
+
+
+def test_tmpfs_counts_towards_the_memory_cap(world: World) -> None:
+    """RES-02, tmpfs"""
+    result = world.cli("run", "--rm", "-m", "32M", "--tmpfs", "/fill:size=200m", IMAGE,
+                       "dd", "if=/dev/zero", "of=/fill/x", "bs=1M", "count=96")
+    assert result.exit_code != 0
+
+
+def test_shm_size(world: World) -> None:
+    assert " 2048 " in world.ok("run", "--rm", "--shm-size", "2M", IMAGE, "sh", "-c", "df -k /dev/shm | tail -1")
+
+
+def test_pids_cap(world: World) -> None:
+    """RES-01: forks beyond the cap are refused, the container is stopped all the same."""
+    name = idle(world, "--pids-limit", "20", command=("payload", "fork", "60", "sleep", "0"))
+    poll_until(lambda: "forked" in world.ok("logs", name))
+    assert world.ok("logs", name) == "fork: EAGAIN\nforked 19"
+    began = time.monotonic()
+    world.ok("rm", "-f", name)
+    assert time.monotonic() - began < 10
+
+
+def test_pids_cap_counts_every_user(world: World) -> None:
+    """RES-01"""
+    name = idle(world, "--pids-limit", "20", command=("payload", "fork", "10", "sleep", "0"))
+    poll_until(lambda: "forked 10" in world.ok("logs", name))
+    text = world.cli("exec", "-u", "1000", name, "payload", "fork", "60").stdout
+    assert text.startswith("fork: EAGAIN")
+
+
+def test_cpu_cap_holds(world: World) -> None:
+    name = idle(world, "--cpus", "0.25", command=("payload", "spin", "4"))
+    world.wait_for_status(name, "stopped", timeout_seconds=30)
+    # what it used is told by the program itself, which the cap slowed: compare with the accounting
+    name = idle(world, "--cpus", "0.25", command=("payload", "spin", "60"))
+    poll_until(lambda: _cpu_usec(world, name) > 0)
+    first, began = _cpu_usec(world, name), time.monotonic()
+    time.sleep(3)
+    share = (_cpu_usec(world, name) - first) / 1e6 / (time.monotonic() - began)
+    assert 0.20 < share < 0.28
+
+
+def _cpu_usec(world: World, name: str) -> int:
+    (row,) = json.loads(world.ok("stats", "--no-stream", "--format", "json", name))
+    return int(row["cpu_usec"])
+
+
+def test_impossible_cpuset_is_refused(world: World) -> None:
+    result = world.cli("run", "--rm", "--cpuset-cpus", str(os.cpu_count()), IMAGE, "true")
+    assert result.exit_code == 125
+    assert f"CPU {os.cpu_count()} is not online" in result.stderr
+
+
+@pytest.mark.parametrize("file", ["memory.max", "memory.limit_in_bytes", "pids.max", "cgroup.procs"])
+def test_own_limits_cannot_be_written(world: World, file: str) -> None:
+    """PS-04"""
+    script = f"find /sys/fs/cgroup -name {file} | while read f; do echo 1 > $f && echo WROTE $f; done"
+    result = world.cli("run", "--rm", "-m", "64M", IMAGE, "sh", "-c", script)
+    assert "WROTE" not in result.stdout
+
+
+def test_default_pids_cap_is_there(world: World) -> None:
+    name = idle(world)
+    assert cgroup_files(world, name, "pids.max") == "2048"

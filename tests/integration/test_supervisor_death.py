@@ -1,0 +1,149 @@
+"""The supervisor and the monitor die; containers go on, and nothing about them is lost."""
+
+import os
+import signal
+import time
+
+from tests.integration.conftest import IMAGE
+from tests.support.poll import poll_until
+from tests.support.world import World
+
+TICK = ("sh", "-c", 'trap "exit 6" USR1; i=0; while [ $i -lt 1000 ]; do echo tick $i; i=$((i+1)); sleep 0.05; done')
+SERVE = ("sh", "-c", "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -h /www -p 80")
+
+
+def monitor_pid(world: World) -> int:
+    """Return the pid of the world's monitor, the parent of every container's init."""
+    world.ok("run", "-d", "--name", "probe", IMAGE, "payload", "sleep", "0")
+    with open(f"/proc/{world.inspect('probe')['pid']}/status") as file:
+        parent = next(int(line.split()[1]) for line in file if line.startswith("PPid:"))
+    world.ok("rm", "-f", "probe")
+    return parent
+
+
+def start_time(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[19]
+
+
+def kill_supervisor(world: World) -> int:
+    """Kill the supervisor with SIGKILL and return its pid once it is gone."""
+    pid = world.supervisor_pid()
+    os.kill(pid, signal.SIGKILL)
+    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+    return pid
+
+
+def test_requests_are_answered_while_it_is_dead(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "web", "-p", "8080:80", IMAGE, *SERVE)
+    before = world.inspect("web")
+    inside, outside = world.network.inside, world.network.outside
+    assert inside.http_get_soon("http://127.0.0.1:8080/") == "hello\n"
+    kill_supervisor(world)
+    assert inside.http_get("http://127.0.0.1:8080/") == "hello\n"
+    assert inside.http_get("http://[::1]:8080/") == "hello\n"
+    assert outside.http_get("http://192.0.2.1:8080/") == "hello\n"
+    after = world.inspect("web")  # the next command starts a new supervisor, which finds it running
+    assert (after["status"], after["pid"], after["started"]) == ("running", before["pid"], before["started"])
+    assert inside.http_get("http://127.0.0.1:8080/") == "hello\n"
+    world.ok("stop", "-t", "0", "web")
+    assert world.inspect("web")["exit_code"] == 137
+
+
+def test_logs_and_exit_code_are_complete(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "tick", IMAGE, *TICK)
+    poll_until(lambda: "tick 3" in world.ok("logs", "tick"))
+    pid = world.inspect("tick")["pid"]
+    kill_supervisor(world)
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGUSR1)
+    poll_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the container ends without a supervisor")
+    record = world.inspect("tick")
+    assert (record["status"], record["exit_code"]) == ("stopped", 6)
+    lines = world.ok("logs", "tick").split("\n")
+    assert lines == [f"tick {number}" for number in range(len(lines))]
+    assert len(lines) > 5
+    assert world.ok("wait", "tick") == "6"
+
+
+def test_twenty_containers_are_found_undisturbed(own_world: World) -> None:
+    """FLT-03"""
+    world = own_world
+    names = [f"c{number}" for number in range(20)]
+    for name in names:
+        world.ok("run", "-d", "--name", name, "-m", "64M", IMAGE, "payload", "sleep", "0")
+    identities = {}
+    for name in names:
+        pid = world.inspect(name)["pid"]
+        identities[name] = (pid, start_time(pid))
+    kill_supervisor(world)
+    began = time.monotonic()
+    world.ok("ps")
+    assert time.monotonic() - began < 5
+    for name in names:
+        record = world.inspect(name)
+        assert (record["status"], record["memory_bytes"]) == ("running", 64 << 20)
+        assert (record["pid"], start_time(record["pid"])) == identities[name]
+    assert world.cli("exec", "c7", "payload", "exit", "3").exit_code == 3
+
+
+def test_auto_remove_happens_after_a_death(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--rm", "--name", "brief", IMAGE, *TICK)
+    poll_until(lambda: "tick 0" in world.ok("logs", "brief"))
+    pid = world.inspect("brief")["pid"]
+    kill_supervisor(world)
+    os.kill(pid, signal.SIGUSR1)
+    poll_until(lambda: not os.path.exists(f"/proc/{pid}"))
+    poll_until(lambda: world.ok("ps", "-aq") == "", what="the removal that was promised")
+
+
+def test_killed_in_the_middle_of_operations(own_world: World) -> None:
+    """FLT-01 in small: at moments not chosen; afterwards each container is whole or gone, its name usable."""
+    world = own_world
+    for number in range(10):
+        process = world.popen("run", "-d", "--name", "half", IMAGE, "payload", "sleep", "0")
+        time.sleep(0.01 * number)
+        kill_supervisor(world)
+        process.communicate(timeout=60)
+        world.ok("ps", "-a")
+        world.cli("rm", "-f", "half")
+        world.ok("run", "--rm", "--name", "half", IMAGE, "true")
+    assert world.ok("ps", "-aq") == ""
+
+
+def test_killed_init_is_reported(own_world: World) -> None:
+    """FLT-04"""
+    world = own_world
+    world.ok("run", "-d", "--name", "one", IMAGE, "payload", "sleep", "0")
+    world.ok("run", "-d", "--name", "two", IMAGE, "payload", "sleep", "0")
+    os.kill(world.inspect("one")["pid"], signal.SIGKILL)
+    world.wait_for_status("one", "stopped")
+    assert world.inspect("one")["exit_code"] == 137
+    assert world.status("two") == "running"
+
+
+def test_killed_monitor_disturbs_no_container(own_world: World) -> None:
+    """FLT-04: the containers go on, and new ones start; an exit code that cannot be known is not made up."""
+    world = own_world
+    parent = monitor_pid(world)
+    world.ok("run", "-d", "--name", "tick", IMAGE, *TICK)
+    poll_until(lambda: "tick 3" in world.ok("logs", "tick"))
+    pid = world.inspect("tick")["pid"]
+    os.kill(parent, signal.SIGKILL)
+    poll_until(lambda: parent not in world.processes(), what="the monitor is gone")
+    assert world.status("tick") == "running"
+    assert world.inspect("tick")["pid"] == pid
+    assert world.cli("exec", "tick", "payload", "exit", "3").exit_code == 3
+    world.ok("run", "--rm", IMAGE, "true")
+    world.ok("stop", "-t", "1", "tick")
+    assert world.inspect("tick")["exit_code"] in (137, None)
+
+
+def test_services_go_when_idle_and_come_back(own_world: World) -> None:
+    world = own_world
+    world.ok("service", "stop")
+    poll_until(lambda: not world.processes(), what="supervisor and monitor have ended")
+    assert world.ok("run", "--rm", IMAGE, "payload", "out", "again") == "again"
