@@ -32,6 +32,8 @@ VERBS: dict[str, str] = {
     " unless tty -> event {started: {pid}} (with tty its frame carries the pty master), then {exit_code}",
     "attach": "{container} -> {} and fd 0 is the attach socket",
     "logs": "{container} -> {paths: [oldest..newest], running: bool}; the client reads the files",
+    "set": "{container, spec: what changes, transient: bool, force: bool} -> ContainerInfo",
+    "limits": "{containers: [..], recent: bool} -> [Limit]",
     "stats": "{containers: [..]} -> [Stats]",
     "top": "{container} -> [{pid, ns_pid, user, cpu_seconds, rss_bytes, command}]",
     "pause": "{container} -> ContainerInfo",

@@ -13,14 +13,15 @@ from pycontainer.cli.context import Settings
 # verb -> its module in pycontainer/cli/commands, which holds it as `command`; the order is that of the help
 COMMANDS: dict[str, dict[str, str]] = {
     "Run": {"run": "run", "create": "create", "start": "start", "stop": "stop", "restart": "restart", "kill": "kill",
-            "pause": "pause", "unpause": "unpause", "rm": "rm", "rename": "rename", "wait": "wait"},
+            "pause": "pause", "unpause": "unpause", "set": "set", "rm": "rm", "rename": "rename", "wait": "wait"},
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
-    "Watch": {"ps": "ps", "stats": "stats", "top": "top", "port": "port", "inspect": "inspect", "events": "events"},
+    "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "top": "top", "port": "port", "inspect": "inspect",
+              "events": "events"},
     "Host": {"image": "image", "network": "network", "info": "info", "check": "check", "version": "version",
              "service": "service", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
-ALIASES = {"list": "ps", "ls": "ps", "delete": "rm"}
+ALIASES = {"list": "ps", "ls": "ps", "delete": "rm", "update": "set"}
 _MODULES = {verb: module for section in COMMANDS.values() for verb, module in section.items()}
 
 

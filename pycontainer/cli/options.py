@@ -62,6 +62,18 @@ FLAGS = (
 )
 
 
+# Of VALUES, what `set` can change; spec/fields.py marks the same keys as live.
+LIVE = ("memory", "cpus", "cpuset_cpus", "pids", "restart")
+
+
+def live_options(command: F) -> F:
+    """Add the options of what can be changed once a container exists."""
+    for key, flags, metavar, help in reversed(VALUES):
+        if key in LIVE:
+            command = click.option(*flags, key, metavar=metavar, help=help)(command)
+    return command
+
+
 def container_options(command: F) -> F:
     """Add every option of the tables above, and `--env-file`."""
     options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
     from typing import Unpack
 
     from pycontainer.client.result import Completed
-    from pycontainer.client.types import ContainerFields, ContainerInfo, Event, ImageInfo, NetworkInfo, Stats
+    from pycontainer.client.types import ContainerFields, ContainerInfo, Event, ImageInfo, Limit, NetworkInfo, Stats
 
 
 class Client:
@@ -134,6 +134,13 @@ class Client:
     def stats(self, containers: Iterable[str] = ()) -> "Sequence[Stats]":
         """Return one sample of each container named, or of every running one."""
         return self._pool.request("stats", {"containers": [*containers]})  # type: ignore[no-any-return]
+
+    def limits(self, containers: Iterable[str] = (), *, recent: bool = False) -> "Sequence[Limit]":
+        """Return what each container named, or every running one, holds of each resource, its cap and its failures.
+
+        With `recent`, failures since the last call with `recent`.
+        """
+        return self._pool.request("limits", {"containers": [*containers], "recent": recent})  # type: ignore[no-any-return]
 
     # ── images and networks ──
 

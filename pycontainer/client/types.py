@@ -115,6 +115,30 @@ class Stats(TypedDict):
     io_write_bytes: int
 
 
+class Changes(TypedDict, total=False):
+    """What `Container.set` can change; "unlimited" takes a cap away."""
+
+    memory: int | str
+    cpus: float | str
+    cpuset_cpus: str
+    pids: int | str
+    restart: str
+
+
+class Limit(TypedDict):
+    """How near a container is to one of its caps; None where there is no such number, or no cap."""
+
+    id: str
+    name: str
+    resource: str  # memory, cpu, cpuset, pids, or that of a controller of somebody else
+    unit: str  # bytes, usec (of CPU time per 100 ms), cpus, tasks
+    held: int | None
+    peak: int | None
+    limit: int | None
+    fail_count: int
+    pressure: float | None  # percent of the last 10 seconds in which a task waited for it; cgroup v2 alone
+
+
 class Process(TypedDict):
     """A process of a container; `pid` on the host, `ns_pid` inside."""
 

@@ -1,7 +1,7 @@
 """CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together."""
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, parse_limit, set_and_compare
+from pycontainer.controllers.protocol import Host, Reading, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 # kernel/sched/core.c: the smallest quota and the bounds of a period
@@ -12,7 +12,7 @@ PERIOD_RANGE_USEC = (1_000, 1_000_000)
 class CpuController:
     """cpu.max on v2, cpu.cfs_quota_us and cpu.cfs_period_us on v1. Limits and readings are microseconds."""
 
-    name = "cpu"
+    name, unit = "cpu", "usec"
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
@@ -35,6 +35,9 @@ class CpuController:
             problems.append(f"cpus: {quota / max(period, 1):g} asked, but this host has {len(host.cpus)}")
         return problems
 
+    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+        return ""  # time is not held: from the next period on it is less
+
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
         quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
         if quota is None and self._limit(cgroup) is None:
@@ -53,7 +56,7 @@ class CpuController:
     def read(self, cgroup: Cgroup) -> Reading:
         """CPU time is not held: `held` and `peak` are None, `limit` the quota, `fail_count` the throttled periods."""
         statistics = parse_keyed(cgroup.read("cpu", "cpu.stat"))
-        return Reading(None, None, self._limit(cgroup), statistics.get("nr_throttled", 0))
+        return Reading(None, None, self._limit(cgroup), statistics.get("nr_throttled", 0), read_pressure(cgroup, "cpu"))
 
     def account(self, cgroup: Cgroup) -> dict[str, int]:
         statistics = parse_keyed(cgroup.read("cpu", "cpu.stat"))

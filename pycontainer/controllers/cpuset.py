@@ -13,7 +13,7 @@ _EFFECTIVE_FILES = {1: "cpuset.effective_cpus", 2: "cpuset.cpus.effective"}
 class CpusetController:
     """cpuset.cpus in both versions. The unit is CPUs."""
 
-    name = "cpuset"
+    name, unit = "cpuset", "cpus"
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         if not spec.cpuset_cpus:
@@ -30,6 +30,9 @@ class CpusetController:
                 f"there are {', '.join(map(str, sorted(host.cpus)))}"
             ]
         return []
+
+    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+        return ""  # the kernel moves what runs elsewhere
 
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
         if not spec.cpuset_cpus:

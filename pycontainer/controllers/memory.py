@@ -7,8 +7,9 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, parse_limit, set_and_compare
+from pycontainer.controllers.protocol import Host, Reading, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
+from pycontainer.units import format_bytes, format_bytes_short
 
 MINIMUM_BYTES = 1024 * 1024  # less cannot even hold the page tables and stacks of a start
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -20,7 +21,7 @@ _SWAP_FILES = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 class MemoryController:
     """memory.max and memory.swap.max on v2, limit_in_bytes and memsw.limit_in_bytes on v1."""
 
-    name = "memory"
+    name, unit = "memory", "bytes"
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         if spec.memory_bytes is None:
@@ -30,6 +31,12 @@ class MemoryController:
         if spec.memory_bytes < MINIMUM_BYTES:
             return [f"memory: {spec.memory_bytes} bytes are too few to start anything; ask for {MINIMUM_BYTES} or more"]
         return []
+
+    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+        used = working_set_bytes(cgroup)
+        if spec.memory_bytes is None or used <= spec.memory_bytes:
+            return ""
+        return f"memory: {format_bytes_short(used)} are in use, more than {format_bytes(spec.memory_bytes)}"
 
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
         limit_bytes = spec.memory_bytes
@@ -50,7 +57,8 @@ class MemoryController:
                 peak = int(cgroup.read("memory", "memory.peak"))
             except FileNotFoundError:  # before 5.19
                 peak = None
-            return Reading(int(cgroup.read("memory", "memory.current")), peak, self._limit(cgroup), events["max"])
+            return Reading(int(cgroup.read("memory", "memory.current")), peak, self._limit(cgroup), events["max"],
+                           read_pressure(cgroup, "memory"))
         return Reading(
             int(cgroup.read("memory", "memory.usage_in_bytes")),
             int(cgroup.read("memory", "memory.max_usage_in_bytes")),

@@ -10,7 +10,7 @@ MAXIMUM = 1 << 22  # PID_MAX_LIMIT of a 64-bit kernel; pids.max takes no larger 
 class PidsController:
     """pids.max, the same file in both versions. The unit is tasks: a thread counts as a process does."""
 
-    name = "pids"
+    name, unit = "pids", "tasks"
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         if spec.pids_max is None:
@@ -22,6 +22,12 @@ class PidsController:
         if spec.pids_max > MAXIMUM:
             return [f"pids: {spec.pids_max} is more than a kernel can have; ask for {MAXIMUM} or less, or for no limit"]
         return []
+
+    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+        used = int(cgroup.read("pids", "pids.current"))
+        if spec.pids_max is None or used <= spec.pids_max:
+            return ""
+        return f"pids: {used} processes and threads are there, more than {spec.pids_max}"
 
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
         set_and_compare(cgroup, "pids", "pids.max", "max" if spec.pids_max is None else str(spec.pids_max))

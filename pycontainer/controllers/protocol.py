@@ -20,6 +20,7 @@ class Reading(NamedTuple):
     peak: int | None  # most ever in use
     limit: int | None  # None: no limit
     fail_count: int  # how often the limit said no
+    pressure: float | None = None  # percent of the last 10 s in which some task waited for it; PSI, v2 alone
 
 
 class Host(NamedTuple):
@@ -34,9 +35,13 @@ class Controller(Protocol):
     """One resource."""
 
     name: str
+    unit: str  # of its readings: bytes, usec (per 100 ms), cpus, tasks
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         """Return what is wrong with the spec's wishes on this host, one sentence each; nothing is touched."""
+
+    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+        """Say what is in use now beyond what the spec asks and cannot be taken back gently; empty if nothing is."""
 
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
         """Set what the spec asks, read it back and compare; may be repeated with another spec.
@@ -77,6 +82,20 @@ def parse_cpu_list(text: str) -> frozenset[int]:
 def parse_limit(text: str) -> int | None:
     """Return the number of a limit file; None for "max" and -1."""
     return None if text in ("max", "-1") else int(text)
+
+
+def read_pressure(cgroup: Cgroup, controller: str) -> float | None:
+    """Return the share of the last 10 s in which some task waited, percent; None where the kernel does not say.
+
+    Pressure stall information, Documentation/accounting/psi.rst: "some avg10=0.12 avg60=... total=...".
+    """
+    if cgroup.version != 2:
+        return None
+    try:
+        some = cgroup.read(controller, f"{controller}.pressure").splitlines()[0]
+    except OSError:  # built without, or switched off (psi=0)
+        return None
+    return float(some.split()[1].removeprefix("avg10="))
 
 
 def set_and_compare(

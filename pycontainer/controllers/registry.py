@@ -13,7 +13,7 @@ import functools
 import importlib
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.controllers.protocol import Controller, Host
+from pycontainer.controllers.protocol import Controller, Host, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -45,6 +45,16 @@ def load(declared: dict[str, str]) -> tuple[Controller, ...]:
 def validate(spec: ContainerSpec, host: Host) -> list[str]:
     """Return the problems that all controllers find."""
     return [problem for controller in controllers() for problem in controller.validate(spec, host)]
+
+
+def excess(cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+    """Return what is in use beyond the spec, one sentence for each controller that has something to say."""
+    return [words for controller in controllers() if (words := controller.excess(cgroup, spec))]
+
+
+def readings(cgroup: Cgroup) -> dict[str, tuple[str, Reading]]:
+    """Return name -> (unit, reading) of every controller."""
+    return {controller.name: (controller.unit, controller.read(cgroup)) for controller in controllers()}
 
 
 def apply(cgroup: Cgroup, spec: ContainerSpec) -> list[str]:

@@ -31,8 +31,9 @@ class Shape(StrEnum):
 class Field:
     """One setting. `parse` takes the value, or one item of a list; `attribute` is where it lands in ContainerSpec.
 
-    `separator` joins key and value when the setting is given as a mapping; `program` marks a list that is one program
-    with its arguments; `collect` turns the parsed items into the attribute.
+    `live` settings can be changed while the container runs. `separator` joins key and value when the setting is given as
+    a mapping; `program` marks a list that is one program with its arguments; `collect` turns the parsed items into the
+    attribute.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Field:
     unit: str = ""
     separator: str = ""
     program: bool = False
+    live: bool = False
     collect: Callable[[list[Any]], object] = tuple
 
     @property
@@ -117,21 +119,21 @@ FIELDS: tuple[Field, ...] = (
     Field("labels", values.parse_label, "labels, for filters and for people", "{tier: front}", "-l/--label",
           "annotations", _PAIRS, separator="=", collect=_last_of_each),
     Field("restart", values.parse_restart, "when to start again: no, on-failure[:N], always, unless-stopped",
-          "on-failure:3", "--restart", ""),
+          "on-failure:3", "--restart", "", live=True),
     Field("stop_signal", parse_signal,
           "signal that asks the command to end; the image's when left out, else SIGTERM", "SIGQUIT",
           "--stop-signal", ""),
     Field("stop_timeout", parse_duration_seconds, "how long stop waits before it kills", "30s", "--stop-timeout",
           "", attribute="stop_timeout_seconds", unit="duration"),
     # what it may use
-    Field("memory", _parse_memory, "cap on memory", "200M", "-m/--memory", "linux.resources.memory.limit",
-          attribute="memory_bytes", unit="size"),
-    Field("cpus", parse_cpus, "cap on CPU time, in CPUs", "0.5", "--cpus", "linux.resources.cpu.quota",
-          attribute="cpu_quota_usec", unit="CPUs"),
-    Field("cpuset_cpus", parse_cpuset, "CPUs the container may run on", "0-1,3", "--cpuset-cpus",
-          "linux.resources.cpu.cpus", unit="CPU list"),
-    Field("pids", values.between(1, PIDS_MAX), "cap on processes and threads", "100", "--pids-limit",
-          "linux.resources.pids.limit", attribute="pids_max"),
+    Field("memory", values.or_unlimited(_parse_memory), "cap on memory", "200M", "-m/--memory",
+          "linux.resources.memory.limit", attribute="memory_bytes", unit="size", live=True),
+    Field("cpus", values.or_unlimited(parse_cpus), "cap on CPU time, in CPUs", "0.5", "--cpus",
+          "linux.resources.cpu.quota", attribute="cpu_quota_usec", unit="CPUs", live=True),
+    Field("cpuset_cpus", values.or_unlimited(parse_cpuset, unlimited=""), "CPUs the container may run on", "0-1,3",
+          "--cpuset-cpus", "linux.resources.cpu.cpus", unit="CPU list", live=True),
+    Field("pids", values.or_unlimited(values.between(1, PIDS_MAX)), "cap on processes and threads", "100",
+          "--pids-limit", "linux.resources.pids.limit", attribute="pids_max", live=True),
     Field("shm_size", _parse_shm_size, "size of /dev/shm", "64M", "--shm-size", "mounts", attribute="shm_bytes",
           unit="size"),
     Field("ulimits", values.parse_ulimit, "limits of each process: soft:hard, or one number for both, or unlimited",

@@ -2,6 +2,7 @@
 
     parse_spec    what a user wrote: the keys of spec/fields.py, lenient in form ("200M", 0.5, lists or mappings)
     to_plain      the finished spec as JSON data: the attributes of the model, in their own units; the form of spec.json
+    parse_changes the few settings that can be changed on a container that exists
     from_plain    its exact inverse, trusting nothing: a damaged record is InvalidInput, never a half-right spec
 """
 
@@ -33,6 +34,26 @@ def parse_spec(data: object, *, source: str = "", lines: Mapping[str, int] | Non
     if problems:
         raise as_error(problems, source=source, lines=lines)
     return spec
+
+
+def parse_changes(data: Mapping[str, object]) -> dict[str, Any]:
+    """Return attribute -> value of ContainerSpec for settings to be changed; one InvalidInput tells all that is wrong."""
+    problems: list[Problem] = []
+    changes: dict[str, Any] = {}
+    changeable = ", ".join(key for key, field in BY_KEY.items() if field.live)
+    for key, value in data.items():
+        field = BY_KEY.get(key)
+        if field is None:
+            problems.append(_unknown_key(key))
+        elif not field.live:
+            problems.append(Problem(key, "cannot be changed once the container exists", f"what can be: {changeable}"))
+        else:
+            changes[field.target] = _parse_field(field, value, problems)
+    if not data:
+        problems.append(Problem("", "there is nothing to change", f"what can be changed: {changeable}"))
+    if problems:
+        raise as_error(problems)
+    return changes
 
 
 def check_spec(data: object) -> tuple[ContainerSpec, list[Problem]]:

@@ -49,7 +49,9 @@ _FORMS = f"""
   decimals.
 - **CPU list**: numbers and ranges, `0-1,3`.
 - **duration**: whole seconds, `10`, or hours, minutes and seconds, `1m30s`.
-- No value means "no limit": 0, -1 and `max` are refused. A ulimit may be `unlimited`.
+- **unlimited** is no limit, for the caps and for ulimits; 0, -1 and `max` are refused.
+- `pycontainer set` changes {", ".join(f"`{field.key}`" for field in FIELDS if field.live)}
+  of a container that exists, at once if it runs.
 - **name**: 1 to 63 of `A-Z a-z 0-9 _ . -`, beginning with a letter or a digit; of containers, networks and volumes
   alike.
 - **path**: absolute, without `..`; `.` and needless slashes are removed. In a YAML file `rootfs`, the sources of

@@ -339,3 +339,8 @@ def _text_of_number(value: object) -> object:
 def between(minimum: int, maximum: int) -> Callable[[object], int]:
     """Return a parser of whole numbers in a range."""
     return lambda value: parse_count(value, minimum=minimum, maximum=maximum)
+
+
+def or_unlimited(parse: Callable[[object], object], *, unlimited: object = None) -> Callable[[object], object]:
+    """Return a parser that takes the word `unlimited` as well, as the value `unlimited`."""
+    return lambda value: unlimited if value == "unlimited" else parse(value)

@@ -53,6 +53,7 @@ class World:
         self.hierarchy = Hierarchy(detect(), paths.marker)
         self.link = MonitorLink(paths, self._heard_exit, self._lost_monitor, open_files_soft=open_files_soft)
         self.last_activity = time.monotonic()
+        self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
         self._exits: dict[str, asyncio.Event] = {}
         self._early_exits: dict[str, dict[str, object]] = {}
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
@@ -105,13 +106,9 @@ class World:
         """Return the ids of images that containers were made from."""
         return {container.image.id for container in self.containers.values() if container.image}
 
-    def limits(self, cgroup: Cgroup) -> dict[str, object]:
+    def limits(self, cgroup: Cgroup) -> dict[str, dict[str, object]]:
         """Return what the kernel says of each limit of a running container."""
-        readings = {controller.name: controller.read(cgroup) for controller in registry.controllers()}
-        return {
-            name: {"held": reading.held, "peak": reading.peak, "limit": reading.limit, "fail_count": reading.fail_count}
-            for name, reading in readings.items()
-        }
+        return {name: {"unit": unit, **reading._asdict()} for name, (unit, reading) in registry.readings(cgroup).items()}
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -340,6 +337,7 @@ class World:
         self.names.pop(container.spec.name, None)
         self.containers.pop(container.id, None)
         self.locks.pop(container.id, None)
+        self.seen_failures = {key: count for key, count in self.seen_failures.items() if key[0] != container.id}
         self.emit("remove", container)
 
     def is_idle(self) -> bool:

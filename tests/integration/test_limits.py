@@ -114,3 +114,76 @@ def test_own_limits_cannot_be_written(world: World, file: str) -> None:
 def test_default_pids_cap_is_there(world: World) -> None:
     name = idle(world)
     assert cgroup_files(world, name, "pids.max") == "2048"
+
+
+# -- changing them while it runs
+
+def test_set_changes_the_kernel_and_the_record(world: World) -> None:
+    name = idle(world, "-m", "96M", "--pids-limit", "17")
+    world.ok("set", name, "--memory", "128M", "--cpus", "0.25", "--pids-limit", "unlimited", "--cpuset-cpus", "1")
+    assert cgroup_files(world, name, "memory.max", "memory.limit_in_bytes") == str(128 << 20)
+    assert cgroup_files(world, name, "pids.max") == "max"
+    assert cgroup_files(world, name, "cpuset.cpus") == "1"
+    assert cgroup_files(world, name, "cpu.max", "cpu.cfs_quota_us").split()[0] == "25000"
+    world.ok("restart", "-t", "0", name)
+    assert cgroup_files(world, name, "memory.max", "memory.limit_in_bytes") == str(128 << 20)
+    world.ok("update", name, "--memory", "unlimited")
+    assert world.inspect(name)["memory_bytes"] is None
+    assert world.inspect(name)["limits"]["memory"]["limit"] is None
+
+
+def test_transient_change_is_over_with_the_run(world: World) -> None:
+    name = idle(world, "-m", "96M")
+    world.ok("set", name, "-m", "64M", "--transient")
+    assert world.inspect(name)["limits"]["memory"]["limit"] == 64 << 20
+    world.ok("restart", "-t", "0", name)
+    assert world.inspect(name)["limits"]["memory"]["limit"] == 96 << 20
+    world.ok("stop", "-t", "0", name)
+    assert "does not run" in world.refused(5, "set", name, "-m", "64M", "--transient")
+    world.ok("set", name, "-m", "64M")
+    world.ok("start", name)
+    assert world.inspect(name)["limits"]["memory"]["limit"] == 64 << 20
+
+
+def test_cap_below_what_is_in_use_is_refused(world: World) -> None:
+    name = idle(world, "-m", "96M", "--pids-limit", "17", command=("payload", "allocate", "40", "fork", "5", "sleep", "0"))
+    poll_until(lambda: "forked 5" in world.ok("logs", name))
+    message = world.refused(5, "set", name, "-m", "24M", "--pids-limit", "3")
+    assert "memory: " in message
+    assert "in use, more than 24MiB; pids: 6 processes and threads are there, more than 3" in message
+    assert "--force" in message
+    assert cgroup_files(world, name, "memory.max", "memory.limit_in_bytes") == str(96 << 20)
+    world.ok("set", name, "--pids-limit", "3", "--force")
+    assert cgroup_files(world, name, "pids.max") == "3"
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ((), "nothing to change"),
+    (("--memory", "200Q"), "'200Q' is not a size"),
+    (("--memory", "200Q", "--cpus", "much"), "'much' is not a number of CPUs"),
+    (("--cpuset-cpus", "99"), "CPU 99 is not online"),
+    (("--restart", "sometimes"), "sometimes"),
+])
+def test_set_with_bad_input(world: World, options: tuple[str, ...], words: str) -> None:
+    name = idle(world, "-m", "96M")
+    assert words in world.refused(2, "set", name, *options)
+    assert world.inspect(name)["limits"]["memory"]["limit"] == 96 << 20
+
+
+def test_limits_tell_what_failed(world: World) -> None:
+    name, calm = idle(world, "--pids-limit", "3", command=("payload", "fork", "5", "sleep", "0")), idle(world)
+    poll_until(lambda: "fork: EAGAIN" in world.ok("logs", name))
+
+    def rows(*options: str) -> dict[tuple[str, str], dict[str, object]]:
+        listed = json.loads(world.ok("limits", "--format", "json", *options))
+        return {(row["name"], row["resource"]): row for row in listed}
+
+    pids = rows()[name, "pids"]
+    assert (pids["held"], pids["limit"], pids["unit"]) == (3, 3, "tasks")
+    assert int(str(pids["fail_count"])) >= 1
+    assert (name, "pids") in rows("-q")
+    assert (calm, "pids") not in rows("-q")
+    assert rows("-r")[name, "pids"]["fail_count"] == pids["fail_count"]
+    assert rows("-r")[name, "pids"]["fail_count"] == 0
+    (line,) = [line.split() for line in world.ok("limits", name).splitlines() if "pids" in line]
+    assert line[:5] == [name, "pids", "3", line[3], "3"]

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pycontainer.cli.options import FLAGS, LISTS, VALUES, container_options, plain_spec
+from pycontainer.cli.options import FLAGS, LISTS, LIVE, VALUES, container_options, plain_spec
 from pycontainer.errors import InvalidInput
 from pycontainer.spec.fields import FIELDS, Shape
 from pycontainer.spec.parse import parse_spec
@@ -93,3 +93,7 @@ def test_wrong_environment_file_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         parsed("--env-file", str(tmp_path / "env"), "image")
     assert caught.value.source == f"{tmp_path}/env:2"
+
+
+def test_set_offers_what_is_live() -> None:
+    assert set(LIVE) == {field.key for field in FIELDS if field.live}

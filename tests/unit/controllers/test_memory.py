@@ -121,3 +121,10 @@ def test_working_set_is_what_docker_shows() -> None:
     v1_files = {"memory.usage_in_bytes": "100", "memory.stat": "inactive_file 1\ntotal_inactive_file 120\n"}
     assert working_set_bytes(FakeCgroup(2, v2_files)) == 70
     assert working_set_bytes(FakeCgroup(1, v1_files)) == 0
+
+
+def test_excess_leaves_out_what_the_kernel_can_drop() -> None:
+    cgroup = FakeCgroup(2, {"memory.current": str(40 * MB), "memory.stat": f"anon {30 * MB}\ninactive_file {10 * MB}\n"})
+    assert CONTROLLER.excess(cgroup, ContainerSpec(memory_bytes=20 * MB)) == "memory: 30MiB are in use, more than 20MiB"
+    assert CONTROLLER.excess(cgroup, ContainerSpec(memory_bytes=30 * MB)) == ""
+    assert CONTROLLER.excess(cgroup, ContainerSpec()) == ""

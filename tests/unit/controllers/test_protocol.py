@@ -2,7 +2,7 @@
 
 import pytest
 
-from pycontainer.controllers.protocol import parse_cpu_list, parse_limit, set_and_compare
+from pycontainer.controllers.protocol import parse_cpu_list, parse_limit, read_pressure, set_and_compare
 from pycontainer.errors import Unsupported
 from tests.unit.controllers.fake import FakeCgroup
 
@@ -38,3 +38,10 @@ def test_a_difference_that_is_known_is_accepted() -> None:
     cgroup = FakeCgroup(2, {"pids.max": "max"}, change={"pids.max": lambda value: "7"})
     set_and_compare(cgroup, "pids", "pids.max", "8", same=lambda found: found == "7")
     assert cgroup.written == ["pids.max=8"]
+
+
+def test_read_pressure() -> None:
+    line = "some avg10=1.25 avg60=0.00 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0"
+    assert read_pressure(FakeCgroup(2, {"memory.pressure": line}), "memory") == 1.25
+    assert read_pressure(FakeCgroup(2, {}), "memory") is None
+    assert read_pressure(FakeCgroup(1, {"memory.pressure": line}), "memory") is None

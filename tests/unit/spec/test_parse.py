@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycontainer.errors import InvalidInput
 from pycontainer.spec.fields import FIELDS
 from pycontainer.spec.model import ContainerSpec, Device, Mount, Port, RestartPolicy, Ulimit
-from pycontainer.spec.parse import MAX_ITEMS, check_spec, from_plain, parse_spec, to_plain
+from pycontainer.spec.parse import MAX_ITEMS, check_spec, from_plain, parse_changes, parse_spec, to_plain
 
 FULL = {
     "name": "web",
@@ -333,3 +333,22 @@ def test_importing_is_cheap() -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{code}"
     modules = subprocess.run([sys.executable, "-SI", "-c", code], capture_output=True, text=True)
     assert (modules.stdout, modules.stderr) == ("\n", "")
+
+
+# -- changes
+
+def test_changes_become_attributes() -> None:
+    changes = parse_changes({"memory": "300M", "cpus": "50%", "pids": "unlimited", "cpuset_cpus": "unlimited"})
+    assert changes == {"memory_bytes": 300 << 20, "cpu_quota_usec": 50_000, "pids_max": None, "cpuset_cpus": ""}
+
+
+def test_all_that_is_wrong_with_changes_is_told() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_changes({"memory": "200Q", "image": "other", "cpuss": 1})
+    for words in ("'200Q' is not a size", "image: cannot be changed", "did you mean 'cpus'"):
+        assert words in caught.value.message
+
+
+def test_no_changes_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="nothing to change"):
+        parse_changes({})

@@ -1,0 +1,30 @@
+"""`pycontainer set`: change what containers may use."""
+
+from typing import Any
+
+import click
+
+from pycontainer.cli.context import Settings, containers_argument, pass_settings
+from pycontainer.cli.options import live_options
+from pycontainer.cli.report import for_each
+
+
+@click.command
+@containers_argument
+@live_options
+@click.option("--transient", is_flag=True, help="For the present run alone; the next start has the old limits.")
+@click.option("--force", is_flag=True, help="Also below what is in use: the kernel takes it back, and may kill for it.")
+@pass_settings
+def command(settings: Settings, /, containers: tuple[str, ...], transient: bool, force: bool, **options: Any) -> None:
+    """Change what containers may use, at once if they run.
+
+    'unlimited' takes a cap away. A cap below what is in use is refused.
+
+    \b
+    Examples:
+      pycontainer set web --memory 300M --cpus 1
+      pycontainer set web --pids-limit unlimited --transient
+    """
+    changes: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    with settings.client() as host:
+        for_each(containers, lambda name: host.container(name).set(transient=transient, force=force, **changes))
