@@ -25,7 +25,13 @@ VALUES = (
     ("stop_signal", ("--stop-signal",), "SIGNAL", "Signal that asks the command to end (SIGTERM)."),
     ("stop_timeout", ("--stop-timeout",), "SECONDS", "How long 'stop' waits before it kills (10)."),
     ("memory", ("-m", "--memory"), "SIZE", "Cap on memory, like 200M."),
+    ("memory_swap", ("--memory-swap",), "SIZE", "Cap on memory and swap together (that on memory: no swap)."),
+    ("memory_high", ("--memory-high",), "SIZE", "Slow down and reclaim from here on, without killing (cgroup v2)."),
+    ("memory_low", ("--memory-reservation",), "SIZE", "Memory that is reclaimed from last when the host runs short."),
+    ("memory_min", ("--memory-min",), "SIZE", "Memory that is never reclaimed (cgroup v2)."),
     ("cpus", ("--cpus",), "NUMBER", "Cap on CPU time, like 0.5 for half a CPU."),
+    ("cpu_burst", ("--cpu-burst",), "NUMBER", "Unused CPU time that may be saved up, in CPUs."),
+    ("cpu_weight", ("--cpu-weight",), "NUMBER", "Share of CPU time when it is short, 1 to 10000 (100)."),
     ("cpuset_cpus", ("--cpuset-cpus",), "LIST", "CPUs it may run on, like 0-1,3."),
     ("pids", ("--pids-limit",), "NUMBER", "Cap on processes and threads (2048)."),
     ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
@@ -63,7 +69,10 @@ FLAGS = (
 
 
 # Of VALUES, what `set` can change; spec/fields.py marks the same keys as live.
-LIVE = ("memory", "cpus", "cpuset_cpus", "pids", "restart")
+LIVE = (
+    "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
+    "pids", "restart",
+)  # fmt: skip
 
 
 def live_options(command: F) -> F:

@@ -31,7 +31,13 @@ class ContainerFields(TypedDict, total=False):
     stop_signal: str  # the image's, else SIGTERM
     stop_timeout: int | str  # 10 seconds
     memory: int | str  # no limit; bytes, or "200M"
+    memory_swap: int | str  # as memory: no swap
+    memory_high: int | str
+    memory_low: int | str
+    memory_min: int | str
     cpus: float | str  # no limit; 0.5 is half of one CPU
+    cpu_burst: float | str
+    cpu_weight: int | str  # 100
     cpuset_cpus: str  # all; "0-1,3"
     pids: int | str  # 2048 processes
     shm_size: int | str  # "64M", size of /dev/shm
@@ -119,7 +125,13 @@ class Changes(TypedDict, total=False):
     """What `Container.set` can change; "unlimited" takes a cap away."""
 
     memory: int | str
+    memory_swap: int | str
+    memory_high: int | str
+    memory_low: int | str
+    memory_min: int | str
     cpus: float | str
+    cpu_burst: float | str
+    cpu_weight: int | str
     cpuset_cpus: str
     pids: int | str
     restart: str

@@ -1,7 +1,7 @@
-"""CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together."""
+"""CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together, and a weight when it is short."""
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import Host, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 # kernel/sched/core.c: the smallest quota and the bounds of a period
@@ -16,10 +16,12 @@ class CpuController:
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
-        if quota is None:
+        if quota is None and spec.cpu_weight is None:
             return []
         if "cpu" not in host.layout.controllers:
             return ["cpus: this host has no cpu controller"]
+        if quota is None:
+            return []
         problems = []
         if not PERIOD_RANGE_USEC[0] <= period <= PERIOD_RANGE_USEC[1]:
             problems.append(
@@ -39,9 +41,16 @@ class CpuController:
         return ""  # time is not held: from the next period on it is less
 
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+        _apply_weight(cgroup, spec.cpu_weight)
+        _apply_burst(cgroup, None)  # the kernel wants burst <= quota at every moment
+        self._apply_quota(cgroup, spec)
+        _apply_burst(cgroup, spec.cpu_burst_usec)
+        return []
+
+    def _apply_quota(self, cgroup: Cgroup, spec: ContainerSpec) -> None:
         quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
         if quota is None and self._limit(cgroup) is None:
-            return []
+            return
         if cgroup.version == 2:
             set_and_compare(cgroup, "cpu", "cpu.max", f"{'max' if quota is None else quota} {period}")
         elif quota is None:
@@ -51,7 +60,6 @@ class CpuController:
                 cgroup.write("cpu", "cpu.cfs_quota_us", "-1")  # no wrong mixture of old quota and new period
                 set_and_compare(cgroup, "cpu", "cpu.cfs_period_us", str(period))
             set_and_compare(cgroup, "cpu", "cpu.cfs_quota_us", str(quota))
-        return []
 
     def read(self, cgroup: Cgroup) -> Reading:
         """CPU time is not held: `held` and `peak` are None, `limit` the quota, `fail_count` the throttled periods."""
@@ -74,3 +82,15 @@ def used_usec(cgroup: Cgroup) -> int:
     if cgroup.version == 2:
         return parse_keyed(cgroup.read("cpu", "cpu.stat"))["usage_usec"]
     return int(cgroup.read("cpuacct", "cpuacct.usage")) // 1000  # nanoseconds
+
+
+def _apply_weight(cgroup: Cgroup, weight: int | None) -> None:
+    """v2 counts from 1 to 10000 around 100, v1 has shares around 1024: the same proportion."""
+    if cgroup.version == 2:
+        hold(cgroup, "cpu", "cpu.weight", weight, "100")
+    else:
+        hold(cgroup, "cpu", "cpu.shares", None if weight is None else max(2, weight * 1024 // 100), "1024")
+
+
+def _apply_burst(cgroup: Cgroup, burst_usec: int | None) -> None:
+    hold(cgroup, "cpu", "cpu.max.burst" if cgroup.version == 2 else "cpu.cfs_burst_us", burst_usec, "0")

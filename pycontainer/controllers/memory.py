@@ -1,4 +1,4 @@
-"""Memory and swap: `memory_bytes` caps both together, so that a container cannot go on in the host's swap.
+"""Memory and swap: without a word about swap `memory_bytes` caps both together: nobody goes on in the host's swap.
 
 The kernel rounds a limit down to whole pages; that much difference is accepted when it is read back.
 """
@@ -7,12 +7,13 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import Host, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.units import format_bytes, format_bytes_short
 
 MINIMUM_BYTES = 1024 * 1024  # less cannot even hold the page tables and stacks of a start
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_V1_NO_LIMIT_BYTES = ((1 << 63) - 1) // _PAGE_BYTES * _PAGE_BYTES
 _V1_UNLIMITED_BYTES = 1 << 62  # v1 says "no limit" as the largest number of pages, just below 1 << 63
 
 _SWAP_FILES = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
@@ -24,13 +25,19 @@ class MemoryController:
     name, unit = "memory", "bytes"
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
-        if spec.memory_bytes is None:
+        asked = [key for key, _, value in _soft_limits(spec) if value is not None]
+        if spec.memory_bytes is None and not asked:
             return []
         if "memory" not in host.layout.controllers:
             return ["memory: this host has no memory controller; boot it with cgroup_enable=memory"]
-        if spec.memory_bytes < MINIMUM_BYTES:
-            return [f"memory: {spec.memory_bytes} bytes are too few to start anything; ask for {MINIMUM_BYTES} or more"]
-        return []
+        problems = []
+        if spec.memory_bytes is not None and spec.memory_bytes < MINIMUM_BYTES:
+            problems.append(
+                f"memory: {spec.memory_bytes} bytes are too few to start anything; ask for {MINIMUM_BYTES} or more"
+            )
+        if not host.layout.is_v2:
+            problems += [f"{key}: cgroup v1 has no such limit" for key in asked if key != "memory_low"]
+        return problems
 
     def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
         used = working_set_bytes(cgroup)
@@ -39,10 +46,12 @@ class MemoryController:
         return f"memory: {format_bytes_short(used)} are in use, more than {format_bytes(spec.memory_bytes)}"
 
     def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+        _apply_soft(cgroup, spec)
         limit_bytes = spec.memory_bytes
         if limit_bytes is None and self._limit(cgroup) is None:
             return []
-        has_swap_cap = (_apply_v2 if cgroup.version == 2 else _apply_v1)(cgroup, limit_bytes)
+        total_bytes = limit_bytes if spec.memory_swap_bytes is None else spec.memory_swap_bytes
+        has_swap_cap = (_apply_v2 if cgroup.version == 2 else _apply_v1)(cgroup, limit_bytes, total_bytes)
         if limit_bytes is not None and not has_swap_cap and _host_has_swap():
             return [
                 f"swap is not capped: the kernel has no {_SWAP_FILES[cgroup.version]}; "
@@ -87,16 +96,37 @@ def working_set_bytes(cgroup: Cgroup) -> int:
     return max(0, used - inactive)
 
 
-def _apply_v2(cgroup: Cgroup, limit_bytes: int | None) -> bool:
+def _soft_limits(spec: ContainerSpec) -> list[tuple[str, str, int | None]]:
+    """Return (setting, file of v2, bytes) of what protects or slows without capping."""
+    return [
+        ("memory_high", "memory.high", spec.memory_high_bytes),
+        ("memory_low", "memory.low", spec.memory_low_bytes),
+        ("memory_min", "memory.min", spec.memory_min_bytes),
+    ]
+
+
+def _apply_soft(cgroup: Cgroup, spec: ContainerSpec) -> None:
+    if cgroup.version == 1:
+        hold(cgroup, "memory", "memory.soft_limit_in_bytes", _in_pages(spec.memory_low_bytes), str(_V1_NO_LIMIT_BYTES))
+        return
+    for _, name, value in _soft_limits(spec):
+        hold(cgroup, "memory", name, _in_pages(value), "max" if name == "memory.high" else "0")
+
+
+def _in_pages(size_bytes: int | None) -> int | None:
+    return None if size_bytes is None else size_bytes // _PAGE_BYTES * _PAGE_BYTES
+
+
+def _apply_v2(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) -> bool:
     """Set memory and swap; say whether the kernel can cap swap."""
     _set(cgroup, "memory.max", limit_bytes)
     if _swap_limit(cgroup) is None:
         return False
-    _set(cgroup, "memory.swap.max", None if limit_bytes is None else 0)
+    _set(cgroup, "memory.swap.max", None if limit_bytes is None or total_bytes is None else total_bytes - limit_bytes)
     return True
 
 
-def _apply_v1(cgroup: Cgroup, limit_bytes: int | None) -> bool:
+def _apply_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) -> bool:
     """Set memory and memory+swap; say whether the kernel can cap swap.
 
     It wants memory <= memory+swap at every moment, so the order depends on which way they go.
@@ -105,11 +135,11 @@ def _apply_v1(cgroup: Cgroup, limit_bytes: int | None) -> bool:
     if swap_limit is None:
         _set(cgroup, "memory.limit_in_bytes", limit_bytes)
         return False
-    names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+    values = [("memory.limit_in_bytes", limit_bytes), ("memory.memsw.limit_in_bytes", total_bytes)]
     if limit_bytes is None or limit_bytes > int(swap_limit):
-        names.reverse()
-    for name in names:
-        _set(cgroup, name, limit_bytes)
+        values.reverse()
+    for name, value in values:
+        _set(cgroup, name, value)
     return True
 
 
@@ -145,7 +175,7 @@ def _is_same(found: str, limit_bytes: int | None) -> bool:
     held = parse_limit(found)
     if limit_bytes is None:
         return held is None or held >= _V1_UNLIMITED_BYTES
-    return held == limit_bytes // _PAGE_BYTES * _PAGE_BYTES
+    return held == _in_pages(limit_bytes)
 
 
 def _host_has_swap() -> bool:

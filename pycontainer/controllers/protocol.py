@@ -98,6 +98,25 @@ def read_pressure(cgroup: Cgroup, controller: str) -> float | None:
     return float(some.split()[1].removeprefix("avg10="))
 
 
+def hold(cgroup: Cgroup, controller: str, name: str, value: int | None, default: str) -> None:
+    """Make a file hold `value`, or its `default` if none is asked, as a `set` may take back what an earlier one asked.
+
+    Nothing is written that is there already. A kernel without the file is Unsupported only if something is asked.
+    """
+    wanted = default if value is None else str(value)
+    try:
+        held = cgroup.read(controller, name)
+    except FileNotFoundError:
+        if value is None:
+            return
+        raise Unsupported(
+            f"cannot set {name}: this kernel has no such file", hint=f"leave that {controller} setting out",
+            feature=controller,
+        ) from None
+    if held != wanted:
+        set_and_compare(cgroup, controller, name, wanted)
+
+
 def set_and_compare(
     cgroup: Cgroup, controller: str, name: str, value: str, *, same: Callable[[str], bool] | None = None
 ) -> None:

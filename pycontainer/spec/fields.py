@@ -16,6 +16,7 @@ from pycontainer.spec.signals import parse_signal
 from pycontainer.units import parse_bytes, parse_cpus, parse_cpuset, parse_duration_seconds
 
 LEAST_MEMORY_BYTES = 1024 * 1024
+CPU_WEIGHT_MAX = 10_000
 PIDS_MAX = 4_194_304  # PID_MAX_LIMIT of the kernel
 
 
@@ -128,8 +129,22 @@ FIELDS: tuple[Field, ...] = (
     # what it may use
     Field("memory", values.or_unlimited(_parse_memory), "cap on memory", "200M", "-m/--memory",
           "linux.resources.memory.limit", attribute="memory_bytes", unit="size", live=True),
+    Field("memory_swap", _parse_memory, "cap on memory and swap together; that on memory when left out: no swap",
+          "300M", "--memory-swap", "linux.resources.memory.swap", attribute="memory_swap_bytes", unit="size", live=True),
+    Field("memory_high", values.or_unlimited(_parse_memory),
+          "slow down and reclaim from here on, without killing; cgroup v2", "180M", "--memory-high",
+          "linux.resources.unified", attribute="memory_high_bytes", unit="size", live=True),
+    Field("memory_low", values.or_unlimited(_parse_memory),
+          "memory that is reclaimed from last when the host runs short", "100M", "--memory-reservation",
+          "linux.resources.memory.reservation", attribute="memory_low_bytes", unit="size", live=True),
+    Field("memory_min", values.or_unlimited(_parse_memory), "memory that is never reclaimed; cgroup v2", "50M",
+          "--memory-min", "linux.resources.unified", attribute="memory_min_bytes", unit="size", live=True),
     Field("cpus", values.or_unlimited(parse_cpus), "cap on CPU time, in CPUs", "0.5", "--cpus",
           "linux.resources.cpu.quota", attribute="cpu_quota_usec", unit="CPUs", live=True),
+    Field("cpu_burst", parse_cpus, "unused CPU time that may be saved up for later, in CPUs", "0.25", "--cpu-burst",
+          "linux.resources.cpu.burst", attribute="cpu_burst_usec", unit="CPUs", live=True),
+    Field("cpu_weight", values.between(1, CPU_WEIGHT_MAX), "share of CPU time when it is short, against 100 of others",
+          "200", "--cpu-weight", "linux.resources.cpu.shares", live=True),
     Field("cpuset_cpus", values.or_unlimited(parse_cpuset, unlimited=""), "CPUs the container may run on", "0-1,3",
           "--cpuset-cpus", "linux.resources.cpu.cpus", unit="CPU list", live=True),
     Field("pids", values.or_unlimited(values.between(1, PIDS_MAX)), "cap on processes and threads", "100",

@@ -82,8 +82,14 @@ class ContainerSpec:
     stop_timeout_seconds: int = 10
 
     memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None  # memory and swap together; None: memory_bytes, that is no swap
+    memory_high_bytes: int | None = None  # from here on slowed down and reclaimed from, never killed
+    memory_low_bytes: int | None = None  # reclaimed from last
+    memory_min_bytes: int | None = None  # never reclaimed from
     cpu_quota_usec: int | None = None  # per cpu_period_usec; --cpus 0.5 is 50000 of 100000
     cpu_period_usec: int = 100_000
+    cpu_burst_usec: int | None = None  # unused quota that may be saved up
+    cpu_weight: int | None = None  # 1 to 10000, against the weights of others when CPUs are short; None: 100
     cpuset_cpus: str = ""  # canonical list format, "0-1,3"
     pids_max: int | None = 2048
     shm_bytes: int = 64 * 1024 * 1024

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pycontainer.spec.model import ContainerSpec, Port
 from pycontainer.spec.ports import format_port
 from pycontainer.spec.problems import Problem
+from pycontainer.units import format_bytes, format_cpus
 
 Check = Callable[[ContainerSpec], Iterator[Problem]]
 ALONE = ("host", "none")
@@ -46,6 +47,30 @@ def check_lifetime(spec: ContainerSpec) -> Iterator[Problem]:
             f"auto_remove and restart policy {spec.restart.name!r} exclude each other",
             "give one of them",
         )
+
+
+def check_memory(spec: ContainerSpec) -> Iterator[Problem]:
+    """Of the memory settings, one that protects or slows lies below one that caps."""
+    rising = [
+        ("memory_min", spec.memory_min_bytes), ("memory_low", spec.memory_low_bytes),
+        ("memory_high", spec.memory_high_bytes), ("memory", spec.memory_bytes), ("memory_swap", spec.memory_swap_bytes),
+    ]
+    given = [(key, size) for key, size in rising if size is not None]
+    for (lower, size), (upper, cap) in zip(given, given[1:], strict=False):
+        if size > cap:
+            yield Problem(lower, f"{format_bytes(size)} is more than the {format_bytes(cap)} of {upper}")
+    if spec.memory_swap_bytes is not None and spec.memory_bytes is None:
+        yield Problem("memory_swap", "it needs a cap on memory", "give memory as well")
+
+
+def check_cpu(spec: ContainerSpec) -> Iterator[Problem]:
+    """Only unused quota can be saved up, and no more than one period's. kernel/sched/core.c, tg_set_cfs_bandwidth."""
+    if spec.cpu_burst_usec is not None:
+        if spec.cpu_quota_usec is None:
+            yield Problem("cpu_burst", "without a cap there is nothing to save up", "give cpus as well")
+        elif spec.cpu_burst_usec > spec.cpu_quota_usec:
+            burst, quota = format_cpus(spec.cpu_burst_usec), format_cpus(spec.cpu_quota_usec)
+            yield Problem("cpu_burst", f"{burst} is more than the {quota} of cpus")
 
 
 def check_networks(spec: ContainerSpec) -> Iterator[Problem]:
@@ -130,6 +155,8 @@ def check_sysctls(spec: ContainerSpec) -> Iterator[Problem]:
 CHECKS: tuple[tuple[Check, tuple[str, ...]], ...] = (  # each with the settings it reads
     (check_root, ("image", "rootfs", "rootfs_writable", "read_only")),
     (check_lifetime, ("auto_remove", "restart")),
+    (check_memory, ("memory", "memory_swap", "memory_high", "memory_low", "memory_min")),
+    (check_cpu, ("cpus", "cpu_burst")),
     (check_networks, ("networks", "ports", "ip", "ip6")),
     (check_ports, ("ports",)),
     (check_mounts, ("volumes", "mounts", "tmpfs", "devices")),

@@ -187,3 +187,39 @@ def test_limits_tell_what_failed(world: World) -> None:
     assert rows("-r")[name, "pids"]["fail_count"] == 0
     (line,) = [line.split() for line in world.ok("limits", name).splitlines() if "pids" in line]
     assert line[:5] == [name, "pids", "3", line[3], "3"]
+
+
+# -- weights and reservations
+
+def test_soft_limits_are_in_the_kernel(world: World) -> None:
+    name = idle(world, "-m", "96M", "--memory-swap", "128M", "--memory-reservation", "48M", "--cpus", "0.5",
+                "--cpu-burst", "0.25", "--cpu-weight", "300")
+    assert cgroup_files(world, name, "memory.low", "memory.soft_limit_in_bytes") == str(48 << 20)
+    assert cgroup_files(world, name, "memory.swap.max", "memory.memsw.limit_in_bytes") in (str(32 << 20), str(128 << 20))
+    assert cgroup_files(world, name, "cpu.max.burst", "cpu.cfs_burst_us") == "25000"
+    assert cgroup_files(world, name, "cpu.weight", "cpu.shares") in ("300", "3072")
+    world.ok("set", name, "--memory-reservation", "unlimited", "--cpu-weight", "50")
+    assert cgroup_files(world, name, "memory.low", "memory.soft_limit_in_bytes") in ("0", "9223372036854771712")
+    assert cgroup_files(world, name, "cpu.weight", "cpu.shares") in ("50", "512")
+
+
+@pytest.mark.requires("cgroup_v1")
+def test_limits_that_v1_does_not_have_are_refused(world: World) -> None:
+    message = world.refused(125, "run", "--rm", "--memory-high", "32M", "--memory-min", "16M", IMAGE, "true")
+    assert "memory_high: cgroup v1 has no such limit; memory_min: cgroup v1 has no such limit" in message
+
+
+def test_weights_share_a_busy_cpu(world: World) -> None:
+    """Two on one CPU, 300 against 100: three quarters and one quarter."""
+    heavy = idle(world, "--cpuset-cpus", "0", "--cpu-weight", "300", command=("payload", "spin", "60"))
+    light = idle(world, "--cpuset-cpus", "0", "--cpu-weight", "100", command=("payload", "spin", "60"))
+
+    def used() -> dict[str, int]:
+        samples = json.loads(world.ok("stats", "--no-stream", "--format", "json", heavy, light))
+        return {sample["name"]: sample["cpu_usec"] for sample in samples}
+
+    before = used()
+    time.sleep(4)
+    after = used()
+    share = (after[heavy] - before[heavy]) / (after[light] - before[light])
+    assert 2.4 < share < 3.6

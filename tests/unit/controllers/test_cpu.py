@@ -76,3 +76,33 @@ def test_read_and_account() -> None:
     )
     assert CONTROLLER.read(old) == Reading(None, None, None, 4)
     assert CONTROLLER.account(old) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
+
+
+@pytest.mark.parametrize(("version", "name", "value", "default"), [
+    (2, "cpu.weight", "200", "100"), (1, "cpu.shares", "2048", "1024"),
+])
+def test_weight_comes_and_goes(version: int, name: str, value: str, default: str) -> None:
+    cgroup = v1() if version == 1 else FakeCgroup(2, {"cpu.max": "max 100000"})
+    cgroup.files[name] = default
+    CONTROLLER.apply(cgroup, ContainerSpec(cpu_weight=200))
+    assert cgroup.files[name] == value
+    CONTROLLER.apply(cgroup, ContainerSpec())
+    assert cgroup.files[name] == default
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_burst_never_exceeds_the_quota(version: int) -> None:
+    cgroup = v1() if version == 1 else FakeCgroup(2, {"cpu.max": "max 100000"})
+    name = "cpu.cfs_burst_us" if version == 1 else "cpu.max.burst"
+    cgroup.files[name] = "0"
+    CONTROLLER.apply(cgroup, ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=40_000))
+    cgroup.written.clear()
+    CONTROLLER.apply(cgroup, ContainerSpec(cpu_quota_usec=20_000, cpu_burst_usec=10_000))
+    assert [entry.partition("=")[2].split()[0] for entry in cgroup.written] == ["0", "20000", "10000"]
+
+
+def test_burst_on_a_kernel_without_it() -> None:
+    with pytest.raises(Unsupported, match=r"cannot set cpu.max.burst: this kernel has no such file"):
+        CONTROLLER.apply(
+            FakeCgroup(2, {"cpu.max": "max 100000"}), ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=1000)
+        )

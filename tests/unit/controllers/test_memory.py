@@ -128,3 +128,39 @@ def test_excess_leaves_out_what_the_kernel_can_drop() -> None:
     assert CONTROLLER.excess(cgroup, ContainerSpec(memory_bytes=20 * MB)) == "memory: 30MiB are in use, more than 20MiB"
     assert CONTROLLER.excess(cgroup, ContainerSpec(memory_bytes=30 * MB)) == ""
     assert CONTROLLER.excess(cgroup, ContainerSpec()) == ""
+
+
+def test_v2_soft_limits_come_and_go() -> None:
+    cgroup = FakeCgroup(2, {"memory.max": "max", "memory.high": "max", "memory.low": "0", "memory.min": "0"})
+    asked = ContainerSpec(memory_high_bytes=3 * MB + 1, memory_low_bytes=2 * MB, memory_min_bytes=MB)
+    CONTROLLER.apply(cgroup, asked)
+    assert cgroup.files == {
+        "memory.max": "max", "memory.high": str(3 * MB), "memory.low": str(2 * MB), "memory.min": str(MB)
+    }
+    CONTROLLER.apply(cgroup, ContainerSpec())
+    assert cgroup.files == {"memory.max": "max", "memory.high": "max", "memory.low": "0", "memory.min": "0"}
+    CONTROLLER.apply(cgroup, ContainerSpec())
+    assert len(cgroup.written) == 6
+
+
+def test_v1_has_a_reservation_alone() -> None:
+    cgroup = v1()
+    cgroup.files["memory.soft_limit_in_bytes"] = V1_NONE
+    CONTROLLER.apply(cgroup, ContainerSpec(memory_low_bytes=2 * MB))
+    assert cgroup.written == [f"memory.soft_limit_in_bytes={2 * MB}"]
+    CONTROLLER.apply(cgroup, ContainerSpec())
+    assert cgroup.files["memory.soft_limit_in_bytes"] == V1_NONE
+    asked = ContainerSpec(memory_high_bytes=MB, memory_low_bytes=MB, memory_min_bytes=MB)
+    assert CONTROLLER.validate(asked, host("v1")) == [
+        "memory_high: cgroup v1 has no such limit", "memory_min: cgroup v1 has no such limit"
+    ]
+    assert CONTROLLER.validate(asked, host()) == []
+
+
+def test_swap_on_top() -> None:
+    spec = ContainerSpec(memory_bytes=2 * MB, memory_swap_bytes=3 * MB)
+    two, one = v2(), v1()
+    CONTROLLER.apply(two, spec)
+    assert two.files == {"memory.max": str(2 * MB), "memory.swap.max": str(MB)}
+    CONTROLLER.apply(one, spec)
+    assert one.files == {"memory.limit_in_bytes": str(2 * MB), "memory.memsw.limit_in_bytes": str(3 * MB)}

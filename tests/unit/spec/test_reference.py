@@ -23,6 +23,9 @@ def test_the_example_of_each_setting(field: Field) -> None:
         lines.append("rootfs: /srv/roots/web")
     elif field.key not in ("image", "rootfs"):
         lines.append("image: debian-nginx")
+    needed = {"memory_swap": "memory: 200M", "cpu_burst": "cpus: 0.5"}
+    if field.key in needed:
+        lines.append(needed[field.key])
     (document,) = yamlfile.load_text("\n".join(lines), source="example", base_dir="/")
     assert field.key in document.plain
 
