@@ -13,6 +13,7 @@ MAX_INTEGER = 2**63 - 1
 CPU_PERIOD_USEC = 100_000
 CPU_QUOTA_MIN_USEC = 1_000  # the kernel's least bandwidth, 1 ms: 0.01 CPUs
 CPUS_MAX = 8_192  # the most a Linux kernel can be built for (NR_CPUS)
+OPS_MAX = 2**32 - 1  # blkio.throttle.*_iops_device holds 32 bits
 DURATION_MAX_SECONDS = 2**31 - 1
 
 RLIMIT_NAMES = (
@@ -23,6 +24,8 @@ RLIMIT_NAMES = (
 _BYTE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _NUMBER = r"(0|[1-9][0-9]{0,19})"
 _SIZE = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?(?:(b)|([kmgtp])(?:i|ib)?)?", re.IGNORECASE | re.ASCII)
+_DECIMAL_RATE = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?([kmg])b/s", re.IGNORECASE | re.ASCII)
+_DECIMAL_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
 _DECIMAL_SIZE = re.compile(r"[0-9.]+([kmgtp])b", re.IGNORECASE | re.ASCII)
 _CPUS = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?(%)?", re.ASCII)
 _COUNT = re.compile(_NUMBER, re.ASCII)
@@ -57,6 +60,30 @@ def parse_bytes(value: object, *, minimum: int = 1) -> int:
     if count < minimum:
         raise InvalidInput(f"{text!r} is less than the least size, {format_bytes(minimum)}")
     return _bounded(count, text, MAX_INTEGER)
+
+
+def parse_rate(value: object) -> int:
+    """Return bytes per second: `20M`, `20M/s` and `20MiB/s` are the same, `20MB/s` is 20 000 000.
+
+    A rate with `B/s` is decimal, as disks and networks are sold; one without is a size, and `20MB` alone is refused.
+    """
+    if isinstance(value, str) and value.endswith("/s"):
+        match = _DECIMAL_RATE.fullmatch(value)
+        if match is None:
+            return parse_bytes(value.removesuffix("/s"))
+        whole, fraction, unit = match.groups()
+        rate = _scaled(whole, fraction, _DECIMAL_UNITS[unit.lower()])
+        if rate == 0:
+            raise InvalidInput("the rate is 0, which is not 'no limit'", hint="leave the setting out for its default")
+        return _bounded(rate, value, MAX_INTEGER)
+    return parse_bytes(value)
+
+
+def parse_ops(value: object) -> int:
+    """Return operations per second: `200`, `200iops`."""
+    if isinstance(value, str):
+        value = value.removesuffix("iops")
+    return parse_count(value, maximum=OPS_MAX)
 
 
 def format_bytes(count: int) -> str:

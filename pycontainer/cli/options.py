@@ -34,6 +34,10 @@ VALUES = (
     ("cpu_weight", ("--cpu-weight",), "NUMBER", "Share of CPU time when it is short, 1 to 10000 (100)."),
     ("cpuset_cpus", ("--cpuset-cpus",), "LIST", "CPUs it may run on, like 0-1,3."),
     ("pids", ("--pids-limit",), "NUMBER", "Cap on processes and threads (2048)."),
+    ("io_read", ("--io-read",), "RATE", "Cap on reading from disks, like 20M/s."),
+    ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
+    ("io_read_ops", ("--io-read-ops",), "NUMBER", "Cap on reads per second."),
+    ("io_write_ops", ("--io-write-ops",), "NUMBER", "Cap on writes per second."),
     ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
     ("ip", ("--ip",), "ADDRESS", "IPv4 address on its network."),
     ("ip6", ("--ip6",), "ADDRESS", "IPv6 address on its network."),
@@ -71,7 +75,7 @@ FLAGS = (
 # Of VALUES, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "pids", "restart",
+    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "restart",
 )  # fmt: skip
 
 

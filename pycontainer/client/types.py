@@ -40,6 +40,10 @@ class ContainerFields(TypedDict, total=False):
     cpu_weight: int | str  # 100
     cpuset_cpus: str  # all; "0-1,3"
     pids: int | str  # 2048 processes
+    io_read: int | str  # no limit; bytes per second, or "20M/s"
+    io_write: int | str
+    io_read_ops: int | str  # per second
+    io_write_ops: int | str
     shm_size: int | str  # "64M", size of /dev/shm
     ulimits: Sequence[str]  # ["nofile=1024:2048"]
     networks: Sequence[str]  # ["default"]; "host" and "none" stand alone
@@ -134,6 +138,10 @@ class Changes(TypedDict, total=False):
     cpu_weight: int | str
     cpuset_cpus: str
     pids: int | str
+    io_read: int | str
+    io_write: int | str
+    io_read_ops: int | str
+    io_write_ops: int | str
     restart: str
 
 
@@ -142,8 +150,8 @@ class Limit(TypedDict):
 
     id: str
     name: str
-    resource: str  # memory, cpu, cpuset, pids, or that of a controller of somebody else
-    unit: str  # bytes, usec (of CPU time per 100 ms), cpus, tasks
+    resource: str  # memory, cpu, cpuset, pids, io_read ..., or that of a controller of somebody else
+    unit: str  # bytes, usec (of CPU time per 100 ms), cpus, tasks, bytes/s, operations/s
     held: int | None
     peak: int | None
     limit: int | None

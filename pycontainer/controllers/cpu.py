@@ -1,7 +1,7 @@
 """CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together, and a weight when it is short."""
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, hold, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import Disks, Host, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 # kernel/sched/core.c: the smallest quota and the bounds of a period
@@ -40,7 +40,7 @@ class CpuController:
     def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
         return ""  # time is not held: from the next period on it is less
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
         _apply_weight(cgroup, spec.cpu_weight)
         _apply_burst(cgroup, None)  # the kernel wants burst <= quota at every moment
         self._apply_quota(cgroup, spec)

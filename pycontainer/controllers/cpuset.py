@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.cgroup.base import Cgroup, read_file
-from pycontainer.controllers.protocol import Host, Reading, parse_cpu_list, set_and_compare
+from pycontainer.controllers.protocol import Disks, Host, Reading, parse_cpu_list, set_and_compare
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -34,7 +34,7 @@ class CpusetController:
     def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
         return ""  # the kernel moves what runs elsewhere
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
         if not spec.cpuset_cpus:
             _follow_parent(cgroup)
             return []

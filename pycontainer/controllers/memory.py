@@ -7,7 +7,7 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, hold, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import Disks, Host, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.units import format_bytes, format_bytes_short
 
@@ -45,7 +45,7 @@ class MemoryController:
             return ""
         return f"memory: {format_bytes_short(used)} are in use, more than {format_bytes(spec.memory_bytes)}"
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
         _apply_soft(cgroup, spec)
         limit_bytes = spec.memory_bytes
         if limit_bytes is None and self._limit(cgroup) is None:

@@ -1,7 +1,7 @@
 """How many processes and threads the container may have."""
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Reading, parse_limit, set_and_compare
+from pycontainer.controllers.protocol import Disks, Host, Reading, parse_limit, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 MAXIMUM = 1 << 22  # PID_MAX_LIMIT of a 64-bit kernel; pids.max takes no larger number
@@ -29,7 +29,7 @@ class PidsController:
             return ""
         return f"pids: {used} processes and threads are there, more than {spec.pids_max}"
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
         set_and_compare(cgroup, "pids", "pids.max", "max" if spec.pids_max is None else str(spec.pids_max))
         return []
 

@@ -4,13 +4,15 @@ A controller is found through the entry-point group `pycontainer.controllers` (s
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import Layout
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
+
+Disks = Sequence[str]
 
 
 class Reading(NamedTuple):
@@ -35,7 +37,7 @@ class Controller(Protocol):
     """One resource."""
 
     name: str
-    unit: str  # of its readings: bytes, usec (per 100 ms), cpus, tasks
+    unit: str  # of its readings: bytes, usec (per 100 ms), cpus, tasks, bytes/s, operations/s
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         """Return what is wrong with the spec's wishes on this host, one sentence each; nothing is touched."""
@@ -43,8 +45,10 @@ class Controller(Protocol):
     def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
         """Say what is in use now beyond what the spec asks and cannot be taken back gently; empty if nothing is."""
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
         """Set what the spec asks, read it back and compare; may be repeated with another spec.
+
+        `disks` are those that hold what the container uses, as "major:minor".
 
         Raises OSError if the kernel refuses, Unsupported if it took something else. Returns warnings for people:
         what holds less than they may think.

@@ -13,7 +13,7 @@ import functools
 import importlib
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.controllers.protocol import Controller, Host, Reading
+from pycontainer.controllers.protocol import Controller, Disks, Host, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -24,6 +24,10 @@ _BUILT_IN = {
     "cpu": "pycontainer.controllers.cpu:CpuController",
     "cpuset": "pycontainer.controllers.cpuset:CpusetController",
     "pids": "pycontainer.controllers.pids:PidsController",
+    "io_read": "pycontainer.controllers.io:IoReadController",
+    "io_write": "pycontainer.controllers.io:IoWriteController",
+    "io_read_ops": "pycontainer.controllers.io:IoReadOpsController",
+    "io_write_ops": "pycontainer.controllers.io:IoWriteOpsController",
 }
 
 
@@ -57,9 +61,9 @@ def readings(cgroup: Cgroup) -> dict[str, tuple[str, Reading]]:
     return {controller.name: (controller.unit, controller.read(cgroup)) for controller in controllers()}
 
 
-def apply(cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+def apply(cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
     """Set and prove every cap of the spec; return the warnings. The first refusal is raised."""
-    return [warning for controller in controllers() for warning in controller.apply(cgroup, spec)]
+    return [warning for controller in controllers() for warning in controller.apply(cgroup, spec, disks)]
 
 
 def account(cgroup: Cgroup) -> dict[str, int]:

@@ -13,6 +13,7 @@ import os
 import time
 
 from pycontainer.errors import PycontainerError
+from pycontainer.linux.blockdevices import disks_of
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
@@ -88,6 +89,12 @@ class Container:
     @property
     def directory(self) -> str:
         return self.paths.container_dir(self.id)
+
+    def disks(self) -> tuple[str, ...]:
+        """Return the disks that hold what the container uses, as major:minor."""
+        layers = self.image.layers if self.image else [self.spec.rootfs]
+        binds = [mount.source for mount in self.spec.mounts if mount.type == "bind"]
+        return disks_of((self.directory, *layers, self.paths.volumes_dir, *binds))
 
     def save(self) -> None:
         """Write the record, all at once or not at all."""

@@ -13,7 +13,7 @@ from pycontainer.spec.model import ContainerSpec, Port
 from pycontainer.spec.mounts import LEAST_TMPFS_BYTES, parse_mount, parse_tmpfs, parse_volume
 from pycontainer.spec.ports import parse_ports
 from pycontainer.spec.signals import parse_signal
-from pycontainer.units import parse_bytes, parse_cpus, parse_cpuset, parse_duration_seconds
+from pycontainer.units import parse_bytes, parse_cpus, parse_cpuset, parse_duration_seconds, parse_ops, parse_rate
 
 LEAST_MEMORY_BYTES = 1024 * 1024
 CPU_WEIGHT_MAX = 10_000
@@ -149,6 +149,15 @@ FIELDS: tuple[Field, ...] = (
           "--cpuset-cpus", "linux.resources.cpu.cpus", unit="CPU list", live=True),
     Field("pids", values.or_unlimited(values.between(1, PIDS_MAX)), "cap on processes and threads", "100",
           "--pids-limit", "linux.resources.pids.limit", attribute="pids_max", live=True),
+    Field("io_read", values.or_unlimited(parse_rate), "cap on reading from disks", "20M/s", "--io-read",
+          "linux.resources.blockIO", attribute="io_read_bps", unit="rate", live=True),
+    Field("io_write", values.or_unlimited(parse_rate),
+          "cap on writing to disks; on cgroup v1 not of what goes through the page cache", "10M/s", "--io-write",
+          "linux.resources.blockIO", attribute="io_write_bps", unit="rate", live=True),
+    Field("io_read_ops", values.or_unlimited(parse_ops), "cap on reads per second", "500", "--io-read-ops",
+          "linux.resources.blockIO", attribute="io_read_ops_per_second", live=True),
+    Field("io_write_ops", values.or_unlimited(parse_ops), "cap on writes per second", "200", "--io-write-ops",
+          "linux.resources.blockIO", attribute="io_write_ops_per_second", live=True),
     Field("shm_size", _parse_shm_size, "size of /dev/shm", "64M", "--shm-size", "mounts", attribute="shm_bytes",
           unit="size"),
     Field("ulimits", values.parse_ulimit, "limits of each process: soft:hard, or one number for both, or unlimited",

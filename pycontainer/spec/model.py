@@ -92,6 +92,10 @@ class ContainerSpec:
     cpu_weight: int | None = None  # 1 to 10000, against the weights of others when CPUs are short; None: 100
     cpuset_cpus: str = ""  # canonical list format, "0-1,3"
     pids_max: int | None = 2048
+    io_read_bps: int | None = None  # bytes per second, for each disk
+    io_write_bps: int | None = None
+    io_read_ops_per_second: int | None = None
+    io_write_ops_per_second: int | None = None
     shm_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()
 

@@ -45,6 +45,7 @@ _FORMS = f"""
 - **size**: a whole number of bytes, or a number and a unit: `K`, `M`, `G`, `T`, `P` in either case, also as `Ki`
   or `KiB`, are powers of 1024. A fraction needs a unit (`1.5G`) and is rounded down. `KB`, `MB` and their kin are
   refused as ambiguous.
+- **rate**: bytes per second as a size, `20M` or `20M/s`; with `B/s` decimal, `20MB/s` is 20 000 000.
 - **CPUs**: a number of CPUs, `0.5` or `2`, or a percentage of one, `50%`; from 0.01 to 8192, exact to nine
   decimals.
 - **CPU list**: numbers and ranges, `0-1,3`.

@@ -223,3 +223,40 @@ def test_weights_share_a_busy_cpu(world: World) -> None:
     after = used()
     share = (after[heavy] - before[heavy]) / (after[light] - before[light])
     assert 2.4 < share < 3.6
+
+
+# -- disks
+
+def seconds_to_write(world: World, name: str, mebibytes: int) -> float:
+    """Return how long direct writes take inside."""
+    began = time.monotonic()
+    world.ok("exec", name, "dd", "if=/dev/zero", "of=/data", "bs=1M", f"count={mebibytes}", "oflag=direct")
+    return time.monotonic() - began
+
+
+def test_disk_writes_are_held_at_the_cap(world: World) -> None:
+    name = idle(world, "--io-write", "8M/s")
+    asked = 8 << 20
+    reached = (24 << 20) / seconds_to_write(world, name, 24)
+    assert reached < asked * 1.15
+    assert reached > asked * 0.6
+    free = idle(world)
+    assert seconds_to_write(world, free, 24) < 1.5
+    world.ok("set", name, "--io-write", "unlimited")
+    assert seconds_to_write(world, name, 24) < 1.5
+
+
+def test_reads_and_operations_are_held(world: World) -> None:
+    name = idle(world, "--io-read-ops", "50", "--io-write-ops", "50")
+    began = time.monotonic()
+    world.ok("exec", name, "dd", "if=/dev/zero", "of=/data", "bs=4k", "count=150", "oflag=direct")
+    world.ok("exec", name, "dd", "if=/data", "of=/dev/null", "bs=4k", "count=150", "iflag=direct")
+    assert 4 < time.monotonic() - began < 9
+    limits = world.inspect(name)["limits"]
+    assert (limits["io_read_ops"]["limit"], limits["io_write"]["limit"]) == (50, None)
+
+
+@pytest.mark.requires("cgroup_v1")
+def test_v1_says_that_buffered_writes_are_not_held(world: World) -> None:
+    name = idle(world, "--io-write", "8M/s")
+    assert "page cache" in world.inspect(name)["warnings"][0]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import pycontainer.units as units
 from pycontainer.errors import InvalidInput
+from pycontainer.units import parse_ops, parse_rate
 
 SIZE_HINT = "write a number and a unit (K M G T, powers of 1024), such as 200M or 1.5G"
 
@@ -310,3 +311,32 @@ def test_shown_escapes_and_shortens() -> None:
     assert units.shown("a\x1b[31m") == "'a\\x1b[31m'"
     assert units.shown(10**5000) == "<int>"
     assert units.shown("x" * 200) == "'" + "x" * 75 + "...'"
+
+
+# -- rates
+
+@pytest.mark.parametrize(("text", "rate"), [
+    ("20M", 20 << 20), ("20M/s", 20 << 20), ("20MiB/s", 20 << 20), ("20MB/s", 20_000_000), ("1.5kB/s", 1500), (4096, 4096),
+    ("1GB/s", 10**9),
+])
+def test_parse_rate(text: object, rate: int) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", [
+    "20MB", "0MB/s", "0.0001kB/s", "MB/s", "20 MB/s", "20mbit", "-1M/s", "nan", "", True, None, 1.5,
+])
+def test_parse_rate_refuses(text: object) -> None:
+    with pytest.raises(InvalidInput):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("200", 200), ("200iops", 200), (1, 1)])
+def test_parse_ops(text: object, count: int) -> None:
+    assert parse_ops(text) == count
+
+
+@pytest.mark.parametrize("text", ["0", "0iops", "iops", "2 iops", str(2**32), "-1", "1.5", True])
+def test_parse_ops_refuses(text: object) -> None:
+    with pytest.raises(InvalidInput):
+        parse_ops(text)

@@ -61,6 +61,6 @@ def _row(limit: "Limit") -> tuple[str, ...]:
 def _amount(value: int | None, unit: str, none: str) -> str:
     if value is None:
         return none
-    if unit == "bytes":
-        return format_bytes_short(value)
+    if unit in ("bytes", "bytes/s"):
+        return format_bytes_short(value) + unit.removeprefix("bytes")
     return f"{format_cpus(value)} CPUs" if unit == "usec" else f"{value}"

@@ -183,7 +183,7 @@ def _fresh_cgroup(world: World, container_id: str) -> Cgroup:
 def _apply(container: Container, cgroup: Cgroup) -> None:
     spec = container.spec
     try:
-        container.warnings = registry.apply(cgroup, spec)
+        container.warnings = registry.apply(cgroup, spec, container.disks())
     except OSError as error:
         raise StartFailed(
             f"cannot start '{spec.name}': limit on '{error.filename}': {error.strerror or error}",

@@ -6,6 +6,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
 from pycontainer.errors import InvalidInput, InvalidState
+from pycontainer.runtime.container import Container
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import parse_changes
 from pycontainer.spec.problems import as_error
@@ -33,7 +34,7 @@ async def set(world: World, call: Call) -> object:
                 hint="leave --transient out, and it holds from the next start on",
             )
         if run is not None:
-            _apply(run.cgroup, spec, container.spec, force=call.flag("force"))
+            _apply(container, run.cgroup, spec, force=call.flag("force"))
         if not transient:
             container.spec = spec
             container.save()
@@ -41,17 +42,18 @@ async def set(world: World, call: Call) -> object:
     return container_info(world, container)
 
 
-def _apply(cgroup: Cgroup, spec: ContainerSpec, before: ContainerSpec, *, force: bool) -> None:
+def _apply(container: Container, cgroup: Cgroup, spec: ContainerSpec, *, force: bool) -> None:
     """Set all caps, or leave them as they were."""
     if not force and (excess := registry.excess(cgroup, spec)):
         raise InvalidState(
             f"cannot lower the limits of '{spec.name}': {'; '.join(excess)}",
             hint="let it use less first, or use --force: the kernel then takes back what it can, and kills for the rest",
         )
+    disks = container.disks()
     try:
-        registry.apply(cgroup, spec)
+        container.warnings = registry.apply(cgroup, spec, disks)
     except BaseException:
-        registry.apply(cgroup, before)
+        registry.apply(cgroup, container.spec, disks)
         raise
 
 

@@ -1,0 +1,103 @@
+"""Disk bandwidth and operations per second, one controller for each of the four caps.
+
+The user names no device: `disks` are those that hold what the container uses. v2 holds all of its traffic; v1 knows the
+writer of direct and synchronous writes alone, so what goes through the page cache is not held there, and people are told.
+"""
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.controllers.protocol import Disks, Host, Reading, read_pressure
+from pycontainer.errors import Unsupported
+from pycontainer.spec.model import ContainerSpec
+
+
+class _IoController:
+    """io.max on v2, blkio.throttle.* on v1."""
+
+    name = ""
+    unit = ""
+    v1_file = ""
+    v2_key = ""
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        if self._wish(spec) is not None and not {"io", "blkio"} & set(host.layout.controllers):
+            return [f"{self.name}: this host has no io controller"]
+        return []
+
+    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+        return ""  # bandwidth is not held
+
+    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
+        wish = self._wish(spec)
+        if wish is not None and not disks:
+            raise Unsupported(
+                f"cannot hold {self.name}: no disk lies beneath what the container uses",
+                hint="keep the state directory on a file system of a disk, or leave the limit out",
+                feature="io",
+            )
+        held = self._held(cgroup)
+        for disk in {*disks, *held}:
+            wanted = wish if disk in disks else None  # a disk that is not used any more
+            if held.get(disk) != wanted:
+                self._set(cgroup, disk, wanted)
+        if wish is not None and cgroup.version == 1 and self.name.startswith("io_write"):
+            return [f"{self.name}: cgroup v1 holds direct and synchronous writes; those through the page cache are not held"]
+        return []
+
+    def read(self, cgroup: Cgroup) -> Reading:
+        """`limit` is the least of all disks."""
+        return Reading(None, None, min(self._held(cgroup).values(), default=None), 0, read_pressure(cgroup, "io"))
+
+    def account(self, cgroup: Cgroup) -> dict[str, int]:
+        return {}
+
+    def _wish(self, spec: ContainerSpec) -> int | None:
+        value: int | None = getattr(spec, f"{self.name}_{'bps' if self.unit == 'bytes/s' else 'per_second'}")
+        return value
+
+    def _held(self, cgroup: Cgroup) -> dict[str, int]:
+        """Return disk -> what the kernel holds for it."""
+        if cgroup.version == 1:
+            if not cgroup.has("blkio"):
+                return {}
+            return {disk: int(value) for disk, value in map(str.split, cgroup.read("blkio", self.v1_file).splitlines())}
+        if not cgroup.has("io"):
+            return {}
+        found = {}
+        for line in cgroup.read("io", "io.max").splitlines():
+            disk, *pairs = line.split()
+            value = dict(pair.split("=") for pair in pairs)[self.v2_key]
+            if value != "max":
+                found[disk] = int(value)
+        return found
+
+    def _set(self, cgroup: Cgroup, disk: str, value: int | None) -> None:
+        if cgroup.version == 1:
+            cgroup.write("blkio", self.v1_file, f"{disk} {value or 0}")
+        else:
+            cgroup.write("io", "io.max", f"{disk} {self.v2_key}={'max' if value is None else value}")
+        if self._held(cgroup).get(disk) != value:
+            raise Unsupported(
+                f"cannot set {self.name} of disk {disk} to {value}: the kernel holds {self._held(cgroup).get(disk)}",
+                hint="ask for a value that this kernel can hold, or leave the limit out",
+                feature="io",
+            )
+
+
+class IoReadController(_IoController):
+    name, unit = "io_read", "bytes/s"
+    v1_file, v2_key = "blkio.throttle.read_bps_device", "rbps"
+
+
+class IoWriteController(_IoController):
+    name, unit = "io_write", "bytes/s"
+    v1_file, v2_key = "blkio.throttle.write_bps_device", "wbps"
+
+
+class IoReadOpsController(_IoController):
+    name, unit = "io_read_ops", "operations/s"
+    v1_file, v2_key = "blkio.throttle.read_iops_device", "riops"
+
+
+class IoWriteOpsController(_IoController):
+    name, unit = "io_write_ops", "operations/s"
+    v1_file, v2_key = "blkio.throttle.write_iops_device", "wiops"
