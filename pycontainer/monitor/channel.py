@@ -16,11 +16,13 @@
 A child that was not released dies with the connection that asked for it. The newest supervisor is the one that is heard.
 """
 
+import errno
 import json
+import os
 import socket
 
 MAX_MESSAGE_BYTES = 1 << 20
-MAX_MESSAGE_FDS = 128
+MAX_MESSAGE_FDS = 253  # SCM_MAX_FD of the kernel
 
 
 def connect(path: str) -> socket.socket:
@@ -47,6 +49,8 @@ def prepare(sock: socket.socket) -> None:
 def send(sock: socket.socket, message: dict[str, object], fds: list[int] | None = None) -> None:
     """Send one message; the caller keeps its descriptors."""
     data = json.dumps(message, separators=(",", ":")).encode()
+    if len(data) > MAX_MESSAGE_BYTES or len(fds or ()) > MAX_MESSAGE_FDS:
+        raise OSError(errno.EMSGSIZE, f"{len(data)} bytes and {len(fds or ())} descriptors are more than a message holds")
     if fds:
         socket.send_fds(sock, [data], fds)
     else:
@@ -55,7 +59,11 @@ def send(sock: socket.socket, message: dict[str, object], fds: list[int] | None 
 
 def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """Receive one message and its descriptors (close-on-exec, now the caller's); None when the other side is gone."""
-    data, fds, _, _ = socket.recv_fds(sock, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS, socket.MSG_CMSG_CLOEXEC)
+    data, fds, flags, _ = socket.recv_fds(sock, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS, socket.MSG_CMSG_CLOEXEC)
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):  # `send` refuses such a message; nothing cut is trusted
+        for fd in fds:
+            os.close(fd)
+        raise OSError(errno.EMSGSIZE, "a message of the supervisor was cut")
     if not data:
         return None
     return json.loads(data), fds

@@ -78,7 +78,7 @@ class Child:
                     join_fd=join_fd,
                     program_fd=_pick(fds, message["program"]),
                 )
-        except OSError:
+        except BaseException:
             os.close(self._go_fd)
             os.close(self._report_fd)
             raise

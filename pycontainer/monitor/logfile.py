@@ -21,7 +21,10 @@ class LogFile:
         self._max_bytes, self._files = max_bytes, files
         self._fd, self._size = -1, 0
         self.dropped_bytes = 0  # output that a full disk did not take
-        self._open()
+        try:
+            self._open()
+        except OSError:
+            pass  # no inode left: every write fails and is counted
 
     def write(self, stream: bytes, data: bytes) -> None:
         """Append what was read at once from `stream` (stdout or stderr)."""
@@ -36,19 +39,33 @@ class LogFile:
         if self._size and self._size + len(out) > self._max_bytes:
             self._rotate()
         try:
-            self._size += os.write(self._fd, out)
-        except OSError:  # ENOSPC, EIO: the container goes on; the loss is counted, never hidden
-            self.dropped_bytes += len(data)
+            written = os.write(self._fd, out)
+        except OSError:  # ENOSPC, EIO, no log at all: the container goes on; the loss is counted, never hidden
+            written = 0
+        self._size += written
+        if written < len(out):
+            self.dropped_bytes += min(len(data), len(out) - written)
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _open(self) -> None:
+        """Open the newest file in place of the one that is open, which stays if there is no room for another."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._path, flags, 0o600, dir_fd=self._containers_fd)
-        self._size = os.fstat(self._fd).st_size
+        fd = os.open(self._path, flags, 0o600, dir_fd=self._containers_fd)
+        self.close()
+        self._fd, self._size = fd, os.fstat(fd).st_size
 
     def _rotate(self) -> None:
+        try:
+            self._shift()
+            self._open()
+        except OSError:
+            self._size = 0  # as much again goes to the old file before the next try
+
+    def _shift(self) -> None:
         for number in range(self._files - 1, 0, -1):
             older = self._path if number == 1 else f"{self._path}.{number - 1}"
             try:
@@ -57,5 +74,3 @@ class LogFile:
                 )
             except FileNotFoundError:
                 pass
-        os.close(self._fd)
-        self._open()

@@ -119,7 +119,7 @@ class Monitor:
         child_id = str(message["id"])
         try:
             child = Child(self._room, message, fds)
-        except OSError as error:
+        except (OSError, LookupError, ValueError) as error:
             self._send_failed(child_id, "clone", error)
             return
         self._children[child_id] = child
@@ -130,7 +130,7 @@ class Monitor:
             return
         try:
             root_fd = child.prepare(message, fds)
-        except (OSError, ValueError) as error:
+        except (OSError, LookupError, ValueError) as error:
             child.kill()
             notes = getattr(error, "__notes__", [])
             self._send_failed(child_id, notes[0] if notes else "prepare", error)

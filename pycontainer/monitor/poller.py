@@ -1,7 +1,10 @@
 """One epoll set: a descriptor, what it waits for, and who is called. epoll(7)."""
 
+import os
 import select
 from collections.abc import Callable
+
+_MAX_FAILURES = 100
 
 Handler = Callable[[int], object]
 
@@ -9,11 +12,12 @@ Handler = Callable[[int], object]
 class Poller:
     """Calls a handler with the events of its descriptor. A handler may add and remove any descriptor."""
 
-    __slots__ = ("_epoll", "_handlers")
+    __slots__ = ("_epoll", "_failures", "_handlers")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._failures: dict[int, int] = {}
 
     def add(self, fd: int, interest: int, handler: Handler) -> None:
         self._epoll.register(fd, interest)
@@ -26,6 +30,7 @@ class Poller:
         """Stop waiting for `fd`; before it is closed."""
         self._epoll.unregister(fd)
         del self._handlers[fd]
+        self._failures.pop(fd, None)
 
     def discard(self, fd: int) -> None:
         """As `remove`, but no error when it is not there."""
@@ -36,5 +41,21 @@ class Poller:
         """Wait for events and call their handlers."""
         for fd, events in self._epoll.poll(timeout_seconds):
             handler = self._handlers.get(fd)
-            if handler is not None:  # an earlier handler of this round may have removed it
+            if handler is None:  # an earlier handler of this round removed it
+                continue
+            try:
                 handler(events)
+            except Exception as error:  # a full disk, a hostile size: not a reason to end all others' parent
+                _report(error)
+                self._failures[fd] = self._failures.get(fd, 0) + 1
+                if self._failures[fd] >= _MAX_FAILURES:  # it would be called again and again
+                    self.discard(fd)
+
+
+def _report(error: Exception) -> None:
+    """Write where it happened to our log; the traceback module would triple what the monitor holds."""
+    places, trace = [], error.__traceback__
+    while trace is not None:
+        places.append(f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    os.write(2, f"{' > '.join(places)}: {type(error).__name__}: {error}\n".encode(errors="replace"))

@@ -69,11 +69,29 @@ def test_restart_appends(containers: Path) -> None:
     assert [text for _, _, text in lines(containers / "c1/log")] == [b"first", b"second"]
 
 
-def test_a_link_in_the_logs_place_is_refused(containers: Path) -> None:
-    (containers / "c1/log").symlink_to("/dev/null")
-    with pytest.raises(OSError, match="Too many levels"):
-        open_log(containers)
+def test_a_link_in_the_logs_place_is_not_followed(containers: Path, tmp_path: Path) -> None:
+    (containers / "c1/log").symlink_to(tmp_path / "elsewhere")
+    log = open_log(containers)
+    log.write(b"stdout", b"lost\n")
+    assert log.dropped_bytes == 5
+    assert not (tmp_path / "elsewhere").exists()
 
+
+def test_a_rotation_that_fails_loses_nothing(containers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = open_log(containers, max_bytes=100)
+
+    def no_room(self: LogFile) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LogFile, "_open", no_room)
+    for number in range(5):
+        log.write(b"stdout", b"line %d\n" % number)
+    monkeypatch.undo()
+    log.write(b"stdout", b"line 5\n")
+    kept = [text for name in ("log.2", "log.1", "log") if (containers / "c1" / name).exists()
+            for _, _, text in lines(containers / "c1" / name)]
+    assert sorted(kept) == [b"line %d" % number for number in range(6)]
+    assert log.dropped_bytes == 0
 
 def test_what_a_full_disk_loses_is_counted(containers: Path) -> None:
     log = open_log(containers)
