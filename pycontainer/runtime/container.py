@@ -51,6 +51,7 @@ class Container:
         "start_ticks",
         "started",
         "stopping",
+        "restarting",
         "warnings",
         "addresses",
         "dropped_output_bytes",
@@ -85,6 +86,7 @@ class Container:
         self.restart_count = 0
         self.dropped_output_bytes = 0
         self.stopping = False  # stop or kill asked for it: no restart policy applies
+        self.restarting = False  # it ended, and its policy will start it again
 
     @property
     def directory(self) -> str:
@@ -119,12 +121,15 @@ class Container:
             "start_ticks": self.start_ticks,
             "started": self.started,
             "restart_count": self.restart_count,
+            "stopping": self.stopping,
+            "restarting": self.restarting,
         }
         write_atomically(self.paths.runtime_state(self.id), json.dumps(state).encode(), sync=False)
 
     def forget_run(self) -> None:
         """The run is over."""
         self.pid = self.start_ticks = 0
+        self.restarting = False
         try:
             os.unlink(self.paths.runtime_state(self.id))
         except FileNotFoundError:
@@ -136,6 +141,7 @@ class Container:
             state = json.loads(read_bounded(self.paths.runtime_state(self.id), _MAX_RECORD_BYTES))
             self.pid, self.start_ticks = int(state["pid"]), int(state["start_ticks"])
             self.started, self.restart_count = state["started"], int(state["restart_count"])
+            self.stopping, self.restarting = bool(state["stopping"]), bool(state["restarting"])
         except FileNotFoundError:
             pass
         self.load_exit()

@@ -1,13 +1,15 @@
 """The supervisor's end of the monitor's socket: births as awaitables, exits as callbacks; starts a monitor on demand."""
 
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 
-from pycontainer.errors import PycontainerError, StartFailed
+from pycontainer.errors import InvalidInput, PycontainerError, StartFailed
 from pycontainer.monitor import channel
 from pycontainer.monitor.logfile import DEFAULT_FILES, DEFAULT_MAX_BYTES
 from pycontainer.paths import HostPaths
@@ -66,13 +68,19 @@ class MonitorBirth:
     def hear(self, message: dict[str, object], fds: list[int]) -> None:
         """Take a message about this child."""
         operation = message["op"]
-        if operation == "born":
-            self.pid, self.pidfd = int(str(message["pid"])), fds[0]
-            self.born.set_result((self.pid, self.pidfd))
-        elif operation == "ready":
-            self._ready.set_result(fds[0] if fds else -1)
+        if operation in ("born", "ready"):
+            future: asyncio.Future[object] = self.born if operation == "born" else self._ready  # type: ignore[assignment]
+            if future.done():  # who asked has left, or was told of a failure
+                for fd in fds:
+                    os.close(fd)
+            elif operation == "born":
+                self.pid, self.pidfd = int(str(message["pid"])), fds[0]
+                self.born.set_result((self.pid, self.pidfd))
+            else:
+                self._ready.set_result(fds[0] if fds else -1)
         elif operation == "started":
-            self._done.set_result(b"")
+            if not self._done.done():
+                self._done.set_result(b"")
         elif operation == "failed":
             self._fail(message)
         elif operation == "exit":
@@ -107,21 +115,24 @@ class MonitorLink:
         self._sock: socket.socket | None = None
         self._births: dict[str, MonitorBirth] = {}
         self._children: asyncio.Future[list[dict[str, object]]] | None = None
+        self._connecting = asyncio.Lock()
 
     async def connect(self, *, start: bool) -> bool:
         """Connect to the monitor, starting one if allowed; False when there is none."""
-        if self._sock is not None:
+        async with self._connecting:  # of several starts at once, one spawns the monitor for all
+            if self._sock is not None:
+                return True
+            try:
+                sock = channel.connect(self._paths.monitor_socket)
+            except (FileNotFoundError, ConnectionRefusedError):
+                if not start:
+                    return False
+                await self._spawn()
+                sock = channel.connect(self._paths.monitor_socket)
+            sock.setblocking(False)
+            self._sock = sock
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._hear)
             return True
-        try:
-            self._sock = channel.connect(self._paths.monitor_socket)
-        except (FileNotFoundError, ConnectionRefusedError):
-            if not start:
-                return False
-            await self._spawn()
-            self._sock = channel.connect(self._paths.monitor_socket)
-        self._sock.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._hear)
-        return True
 
     async def children(self) -> list[dict[str, object]]:
         """Ask which children live."""
@@ -136,8 +147,12 @@ class MonitorLink:
         try:
             self.send(message, fds)
             await birth.born
-        except (OSError, StartFailed):
-            del self._births[str(message["id"])]
+        except (OSError, PycontainerError):
+            self.forget(str(message["id"]))
+            raise
+        except asyncio.CancelledError:  # the client left: the child must not wait for ever
+            with contextlib.suppress(PycontainerError, OSError):
+                self.send({"op": "abort", "id": message["id"]})
             raise
         return birth
 
@@ -152,6 +167,12 @@ class MonitorLink:
         self._sock.setblocking(True)
         try:
             channel.send(self._sock, message, fds)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            raise InvalidInput(
+                f"too much for one container: {error.strerror}", hint="use fewer mounts, or a shorter environment"
+            ) from error
         finally:
             self._sock.setblocking(False)
 
@@ -167,10 +188,14 @@ class MonitorLink:
         self._births.pop(child_id, None)
 
     def close(self) -> None:
+        """Hang up; the monitor kills what was not released, and nobody here waits for it any more."""
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
             self._sock.close()
             self._sock = None
+        for birth in list(self._births.values()):
+            birth.hear({"op": "exit"}, [])
+        self._births.clear()
 
     def _hear(self) -> None:
         assert self._sock is not None
@@ -182,8 +207,6 @@ class MonitorLink:
             received = None
         if received is None:
             self.close()
-            for birth in list(self._births.values()):
-                birth.hear({"op": "exit"}, [])
             self._on_lost()
             return
         message, fds = received
@@ -197,11 +220,10 @@ class MonitorLink:
         found = self._births.get(child_id)
         if found is not None:
             found.hear(message, fds)
-            if message["op"] == "started":
-                del self._births[child_id]
-                return
-        if message["op"] == "exit" and message["started"]:
-            self._on_exit(message)
+        if message["op"] == "exit":
+            self.forget(child_id)
+            if message["started"] or found is None:  # one that we adopted may never have executed its program
+                self._on_exit(message)
 
     async def _spawn(self) -> None:
         """Start a monitor, detached from us in session and lifetime, and wait until it listens."""

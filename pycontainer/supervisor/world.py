@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
 from pycontainer.cgroup.base import Cgroup
@@ -32,6 +33,8 @@ from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.monitorlink import MonitorLink
 
+_TRASH = ".removed-"
+EXIT_OURS = 125
 _RESTART_FIRST_SECONDS, _RESTART_MAX_SECONDS, _RESTART_RESET_SECONDS = 0.1, 60.0, 10.0
 
 
@@ -80,6 +83,11 @@ class World:
         if reference in self.broken:
             raise self.broken[reference]
         raise NotFound(f"no container '{reference}'", hint="'pycontainer ps --all' lists them")
+
+    def require(self, container: Container) -> None:
+        """Raise NotFound if the container was removed while its lock was waited for."""
+        if self.containers.get(container.id) is not container:
+            raise NotFound(f"container '{container.spec.name}' was removed meanwhile")
 
     def lock(self, container: Container) -> asyncio.Lock:
         return self.locks.setdefault(container.id, asyncio.Lock())
@@ -139,6 +147,9 @@ class World:
         for directory in (self.paths.containers_dir, self.paths.run_containers_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
+            if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
+                self.spawn(asyncio.to_thread(remove_tree, f"{self.paths.containers_dir}/{container_id}"))
+                continue
             if not os.path.exists(f"{self.paths.container_dir(container_id)}/spec.json"):
                 self._discard_half_made(container_id)
                 continue
@@ -152,16 +163,20 @@ class World:
             children = {str(child["id"]): child for child in await self.link.children() if child["kind"] == "init"}
         live: dict[str, bool] = {}
         for container in list(self.containers.values()):
-            if container.is_running() and container.id in children:
+            if container.is_running():
                 pidfd = pidfd_open(container.pid)
                 self.runs[container.id] = Run(self.hierarchy.open(container.id), container.pid, pidfd, [])
                 self._exits[container.id] = asyncio.Event()
                 live[container.id] = True
+                if container.id not in children:  # its monitor died: it goes on, and we see its end by the pidfd
+                    asyncio.get_running_loop().add_reader(pidfd, self._ended_unwatched, container)
         for problem in self.networks.reconcile(live):
             print(problem, file=sys.stderr)
         for container in list(self.containers.values()):
             if container.pid and container.id not in self.runs:  # it ended while nobody looked
                 self._finish(container, exit_code=container.exit_code)
+            elif container.restarting:  # we left while it waited for its next start
+                self._after_end(container, lasted_seconds=0)
         for cgroup_id in self.hierarchy.list():
             if cgroup_id not in self.runs and cgroup_id not in self.broken:
                 self._remove_cgroup(self.hierarchy.open(cgroup_id))
@@ -185,7 +200,6 @@ class World:
         """A start succeeded."""
         self.runs[container.id] = run
         self._exits[container.id] = asyncio.Event()
-        container.stopping = False
         self.emit("start", container)
         early = self._early_exits.pop(container.id, None)
         if early is not None:
@@ -259,14 +273,15 @@ class World:
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
             container.finished = now()
+        lasted_seconds = container.finished - (container.started or container.finished)
         container.forget_run()
         if container.oom_killed:
             self.emit("oom", container)
         self.emit("die", container, exit_code=exit_code)
-        self._after_end(container)
         event = self._exits.pop(container.id, None)
         if event is not None:
             event.set()
+        self._after_end(container, lasted_seconds=lasted_seconds)
 
     def _remove_cgroup(self, cgroup: Cgroup) -> None:
         try:
@@ -275,7 +290,10 @@ class World:
         except (OSError, TimeoutError) as error:
             self.emit("leftover", detail=f"cgroup: {error}")
 
-    def _after_end(self, container: Container) -> None:
+    def _after_end(self, container: Container, *, lasted_seconds: float) -> None:
+        """Start it again if the policy says so, later each time; a run that lasted begins the count anew."""
+        if lasted_seconds > _RESTART_RESET_SECONDS:
+            container.restart_count = 0
         policy = container.spec.restart
         wanted = policy.name in ("always", "unless-stopped") or (
             policy.name == "on-failure" and container.exit_code != 0
@@ -283,11 +301,10 @@ class World:
         if policy.name == "on-failure" and policy.max_retries and container.restart_count >= policy.max_retries:
             wanted = False
         if wanted and not container.stopping and self.start is not None:
-            lasted = (container.finished or 0) - (container.started or 0)
-            if lasted > _RESTART_RESET_SECONDS:
-                container.restart_count = 0
-            delay = min(_RESTART_FIRST_SECONDS * 2**container.restart_count, _RESTART_MAX_SECONDS)
+            delay = min(_RESTART_FIRST_SECONDS * 2 ** min(container.restart_count, 16), _RESTART_MAX_SECONDS)
             container.restart_count += 1
+            container.restarting = True
+            container.save_run()
             self._restarts[container.id] = asyncio.get_running_loop().call_later(delay, self._restart, container)
         elif container.spec.auto_remove:
             self.spawn(self._remove_later(container))
@@ -297,6 +314,7 @@ class World:
         handle = self._restarts.pop(container.id, None)
         if handle is not None:
             handle.cancel()
+            container.forget_run()
         return handle is not None
 
     def _restart(self, container: Container) -> None:
@@ -310,15 +328,17 @@ class World:
             try:
                 assert self.start is not None
                 await self.start(container)  # type: ignore[misc]
-            except PycontainerError as error:
-                container.warnings = [f"restart failed: {error.message}"]
-                container.exit_code = error.exit_code
-                self._after_end(container)
+            except Exception as error:  # whatever it is, the policy goes on
+                if not isinstance(error, PycontainerError):
+                    traceback.print_exc()
+                container.warnings = [f"restart failed: {error}"]
+                container.exit_code = getattr(error, "exit_code", EXIT_OURS)
+                self._after_end(container, lasted_seconds=0)
 
     async def _remove_later(self, container: Container) -> None:
         async with self.lock(container):
             if container.id in self.containers and container.id not in self.runs:
-                self.remove(container)
+                await self.remove(container)
 
     def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
         """Run a task of our own and keep it alive until it ends."""
@@ -326,19 +346,23 @@ class World:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def remove(self, container: Container) -> None:
-        """Take away all a stopped container has. Every step may be repeated; the record goes last but its directory."""
+    async def remove(self, container: Container) -> None:
+        """Take away all a stopped container has. Every step may be repeated; its files go last, beside other requests."""
         self.cancel_restart(container)
         self.networks.detach(container.id, alive=False)
         self.networks.release(container.id)
         self.idranges.release(container.base, container.directory)
         container.forget_run()
-        remove_tree(container.directory)
-        self.names.pop(container.spec.name, None)
+        trash = f"{self.paths.containers_dir}/{_TRASH}{container.id}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(container.directory, trash)
+        if self.names.get(container.spec.name) == container.id:
+            del self.names[container.spec.name]
         self.containers.pop(container.id, None)
         self.locks.pop(container.id, None)
         self.seen_failures = {key: count for key, count in self.seen_failures.items() if key[0] != container.id}
         self.emit("remove", container)
+        await asyncio.shield(asyncio.to_thread(remove_tree, trash))  # a tenant may have made millions of files
 
     def is_idle(self) -> bool:
         return not self.runs and not self._restarts and not self._tasks

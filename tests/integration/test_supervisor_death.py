@@ -5,7 +5,7 @@ import signal
 import time
 
 from tests.integration.conftest import IMAGE
-from tests.support.poll import poll_until
+from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World
 
 TICK = ("sh", "-c", 'trap "exit 6" USR1; i=0; while [ $i -lt 1000 ]; do echo tick $i; i=$((i+1)); sleep 0.05; done')
@@ -147,3 +147,39 @@ def test_services_go_when_idle_and_come_back(own_world: World) -> None:
     world.ok("service", "stop")
     poll_until(lambda: not world.processes(), what="supervisor and monitor have ended")
     assert world.ok("run", "--rm", IMAGE, "payload", "out", "again") == "again"
+
+
+def test_first_starts_at_the_same_time_share_one_monitor(own_world: World) -> None:
+    """Four commands meet a world where nothing runs: one supervisor, one monitor, four results."""
+    world = own_world
+    world.ok("service", "stop")
+    poll_until(lambda: not world.processes(), what="the services are gone")
+    commands = [world.popen("run", "--rm", IMAGE, "payload", "out", str(number)) for number in range(4)]
+    outputs = [command.communicate(timeout=30 * SLOWNESS)[0] for command in commands]
+    assert [command.returncode for command in commands] == [0, 0, 0, 0]
+    assert outputs == [b"0\n", b"1\n", b"2\n", b"3\n"]
+
+
+def test_containers_survive_both_services(own_world: World) -> None:
+    """The monitor dies, then the supervisor: the next one finds the container running, and sees its end."""
+    world = own_world
+    world.ok("run", "-d", "--name", "tick", IMAGE, *TICK)
+    pid = world.inspect("tick")["pid"]
+    for victim in (monitor_pid(world), world.supervisor_pid()):
+        os.kill(victim, signal.SIGKILL)
+        poll_until(lambda gone=victim: gone not in world.processes(), what="it is gone")  # type: ignore[misc]
+    assert (world.status("tick"), world.inspect("tick")["pid"]) == ("running", pid)
+    world.ok("stop", "-t", "1", "tick")
+    assert world.inspect("tick")["exit_code"] is None
+
+
+def test_pending_restart_survives_the_supervisor(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sh", "-c", "sleep 0.2; exit 1")
+    poll_until(lambda: world.inspect("again")["restart_count"] >= 3)
+    os.kill(world.supervisor_pid(), signal.SIGKILL)
+    count = world.inspect("again")["restart_count"]
+    poll_until(lambda: world.inspect("again")["restart_count"] > count, timeout_seconds=30)
+    world.ok("stop", "-t", "0", "again")
+    os.kill(world.supervisor_pid(), signal.SIGKILL)
+    assert world.status("again") == "stopped"

@@ -1,5 +1,6 @@
 """create, start, stop, restart, kill, rm, wait, rename, pause, unpause."""
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -9,7 +10,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
-from pycontainer.linux.files import remove_tree, write_atomically
+from pycontainer.linux.files import read_bounded, remove_tree, write_atomically
 from pycontainer.runtime import planner
 from pycontainer.runtime.container import Container, ImageRecord, now
 from pycontainer.runtime.start import Host
@@ -119,6 +120,7 @@ async def start(world: World, call: Call) -> object:
     attached = call.take_socket() if call.flag("attach") else None
     try:
         async with world.lock(container):
+            world.require(container)
             if container.id in world.runs:
                 raise InvalidState(f"container '{container.spec.name}' is already running")
             world.cancel_restart(container)
@@ -127,7 +129,7 @@ async def start(world: World, call: Call) -> object:
                 await start_now(world, container, attached=attached, window=call.window())
             except BaseException:
                 if container.spec.auto_remove:  # it would otherwise wait for an end that never comes
-                    world.remove(container)
+                    await world.remove(container)
                 raise
     finally:
         if attached is not None:
@@ -140,6 +142,7 @@ async def start_now(
 ) -> None:
     """Start a container whose lock is held."""
     spec = container.spec
+    container.stopping = container.restarting = False
     if not world.idranges.holds(container.base, container.directory):
         container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside
         container.save()
@@ -193,19 +196,17 @@ def _apply(container: Container, cgroup: Cgroup) -> None:
 
 
 def _files(world: World, container: Container) -> planner.Files:
+    """Return what is bound over the container's files; the writable ones are its own copies, never the host's."""
     etc = f"{container.directory}/etc"
-    if not container.addresses:
-        host_network = "host" in container.spec.networks
-        return planner.Files(
-            hosts="/etc/hosts" if host_network else f"{etc}/hosts",
-            hostname=f"{etc}/hostname",
-            resolv_conf="/etc/resolv.conf" if host_network and not container.spec.dns else f"{etc}/resolv.conf",
-        )
-    return planner.Files(
-        hosts=world.networks.hosts_path(container.id, container.spec.add_hosts),
-        hostname=f"{etc}/hostname",
-        resolv_conf=f"{etc}/resolv.conf",
-    )
+    hosts = f"{etc}/hosts"
+    if container.addresses:
+        hosts = world.networks.hosts_path(container.id, container.spec.add_hosts)
+    elif "host" in container.spec.networks:
+        hosts = "/etc/hosts"  # read-only inside
+        if not container.spec.dns:
+            with contextlib.suppress(FileNotFoundError):
+                write_atomically(f"{etc}/resolv.conf", read_bounded("/etc/resolv.conf", 1 << 20), mode=0o644, sync=False)
+    return planner.Files(hosts=hosts, hostname=f"{etc}/hostname", resolv_conf=f"{etc}/resolv.conf")
 
 
 async def stop(world: World, call: Call) -> object:
@@ -221,6 +222,7 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
     if world.cancel_restart(container) or container.id not in world.runs:
         return
     run = world.run_of(container)
+    container.save_run()  # another supervisor, if we are killed here, does not start it again
     if run.cgroup.is_frozen():
         run.cgroup.thaw()  # a frozen process takes no signal
     config = container.image.config if container.image else {}
@@ -235,6 +237,7 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
 async def restart(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
     async with world.lock(container):
+        world.require(container)
         await stop_now(world, container, call.number("timeout_seconds"))
         container.restart_count = 0
         await start_now(world, container)
@@ -247,6 +250,7 @@ async def kill(world: World, call: Call) -> object:
     run = world.run_of(container)
     if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         container.stopping = True  # asked to end by a person: no restart policy applies
+        container.save_run()
     if number == signal.SIGKILL and run.cgroup.is_frozen():
         run.cgroup.thaw()
     _send(run.pidfd, number)
@@ -272,7 +276,7 @@ async def rm(world: World, call: Call) -> object:
                 )
             await stop_now(world, container, 0)
         if container.id in world.containers:
-            world.remove(container)
+            await world.remove(container)
     return {}
 
 
@@ -286,9 +290,10 @@ async def rename(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
     name = call.text("name")
     async with world.lock(container):
+        world.require(container)
         check_name(name, "container")
-        if name in world.names:
-            raise AlreadyExists(f"the name '{name}' is taken by container {world.names[name]}")
+        if name in world.names or name in world.containers:
+            raise AlreadyExists(f"the name '{name}' is taken by container {world.names.get(name, name)}")
         if container.addresses:
             world.networks.rename(container.id, name)
         old = container.spec.name
