@@ -8,8 +8,10 @@ descriptor, each component opened without following links, so nothing lands outs
 
 import errno
 import os
+import stat
 import tarfile
 from collections.abc import Callable
+from typing import Any
 
 from pycontainer.client.connection import Connection, Pool
 from pycontainer.client.terminal import write_all
@@ -17,6 +19,7 @@ from pycontainer.errors import InvalidInput, NotFound, PycontainerError
 
 _BLOCK_BYTES = 1 << 16
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_LINKS = 40  # the kernel's own limit
 _PERMISSIONS = 0o777  # set-user-id and its kin stay behind: they would be ours, not the container's
 
 
@@ -41,19 +44,15 @@ def put_tar(pool: Pool, container_id: str, tar_fd: int, path: str) -> list[str]:
 def get(pool: Pool, container_id: str, path: str, target: str, *, archive: bool = False) -> list[str]:
     """Copy `path` of the container to `target` as `cp -r` does; return what was left out, one line each."""
     name = _last_component(path)
-    if os.path.isdir(target):
-        directory, new_name = target, name
-    else:
-        directory, new_name = os.path.split(target.rstrip("/"))
-        directory = directory or "."
-        if not os.path.isdir(directory):
-            raise NotFound(f"cannot copy to '{target}': '{directory}' is no directory")
+    directory, new_name = (target, name) if os.path.isdir(target) else _new_place(target)
     root_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with _Incoming(pool, container_id, path) as stream:
             unpacker = Unpacker(root_fd, archive=archive)
             with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]  # it only reads
-                for member in tar:
+                for number, member in enumerate(tar):
+                    if not number and directory is not target:
+                        _require_fit(path, member, target)
                     parts = _safe_parts(member.name)
                     unpacker.unpack(tar, member, _renamed(parts, name, new_name), lambda p: _renamed(p, name, new_name))
             unpacker.finish()
@@ -71,13 +70,18 @@ def put(pool: Pool, container_id: str, source: str, path: str, *, archive: bool 
         raise NotFound(f"no file or directory '{source}' on the host")
     contents_only = source.endswith(("/.", "/..")) or source in (".", "..", "/")
     name = "." if contents_only else os.path.basename(os.path.abspath(source))
-    if _is_directory(pool, container_id, path):
+    is_directory = os.path.isdir(source) and (source.endswith("/") or not os.path.islink(source))
+    path, there = _behind_links(pool, container_id, path)
+    if there is not None and there.isdir():
         directory = path
     else:
-        directory, new_name = os.path.split(path.rstrip("/"))
-        if path.endswith("/") and not os.path.isdir(source):
-            raise NotFound(f"no directory '{path}' in container '{container_id}'")
-        directory, name = directory or "/", new_name
+        if there is not None and is_directory:
+            raise InvalidInput(f"cannot copy directory '{source}' onto '{path}' in the container, which is a file")
+        if path.endswith(("/", "/.", "/..")) and not is_directory:
+            raise NotFound(f"no directory '{path}' in the container", hint="make it first, or name one that is there")
+        directory, name = os.path.split(path.rstrip("/"))
+        directory = directory or "/"
+    left_out: list[str] = []
 
     def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
         if not archive:
@@ -86,10 +90,11 @@ def put(pool: Pool, container_id: str, source: str, path: str, *, archive: bool 
         return member
 
     def send(write: Callable[[bytes], None]) -> None:
-        with tarfile.open(fileobj=_Writer(write), mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+        with _Outgoing.open(fileobj=_Writer(write), mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            tar.left_out = left_out
             tar.add(source, arcname=name, filter=as_root)
 
-    return _send_tar(pool, container_id, directory, send)
+    return _send_tar(pool, container_id, directory, send) + left_out
 
 
 class Unpacker:
@@ -146,10 +151,7 @@ class Unpacker:
                 return
             self._modes.append((parts, member.mode & _PERMISSIONS))
         else:
-            try:
-                os.unlink(name, dir_fd=parent_fd)
-            except FileNotFoundError:
-                pass
+            self._remove(name, parent_fd)
             if member.isreg():
                 self._make_file(tar, member, parent_fd, name)
             elif member.issym():
@@ -167,13 +169,27 @@ class Unpacker:
         if self._archive:
             os.chown(name, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=False)
 
+    def _remove(self, name: str, parent_fd: int) -> None:
+        """Take away a file or link in the way; never a device, which could be the host's /dev/null."""
+        try:
+            mode = os.lstat(name, dir_fd=parent_fd).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+                raise InvalidInput(f"a device, fifo or socket is in the place of '{name}'")
+            os.unlink(name, dir_fd=parent_fd)
+        except FileNotFoundError:
+            pass
+
     def _make_file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent_fd: int, name: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=parent_fd)
         try:
             content = tar.extractfile(member)
             while content is not None and (block := content.read(_BLOCK_BYTES)):
-                write_all(fd, block)
+                if block.count(0) == len(block):  # a hole inside costs its maker nothing, and must not fill our disk
+                    os.lseek(fd, len(block), os.SEEK_CUR)
+                else:
+                    write_all(fd, block)
+            os.ftruncate(fd, member.size)
             if self._archive:
                 os.fchown(fd, member.uid, member.gid)
             os.fchmod(fd, member.mode & _PERMISSIONS)
@@ -247,6 +263,18 @@ class _Incoming:
         return self._left_out
 
 
+class _Outgoing(tarfile.TarFile):
+    """A tar stream of the host's files that tells what it has no entry for."""
+
+    left_out: list[str]
+
+    def gettarinfo(self, name: Any = None, arcname: str | None = None, fileobj: Any = None) -> tarfile.TarInfo:
+        info: tarfile.TarInfo | None = super().gettarinfo(name, arcname, fileobj)
+        if info is None:
+            self.left_out.append(f"'{arcname}' is a device, fifo or socket")
+        return info  # type: ignore[return-value]  # None makes `add` go on with the next
+
+
 class _Writer:
     """What tarfile writes to."""
 
@@ -288,14 +316,44 @@ def _left_out(connection: Connection) -> list[str]:
     return lines
 
 
-def _is_directory(pool: Pool, container_id: str, path: str) -> bool:
-    """Tell whether `path` of the container is a directory, or a link that may lead to one."""
+def _behind_links(pool: Pool, container_id: str, path: str) -> tuple[str, tarfile.TarInfo | None]:
+    """Follow the links that `path` of the container may end in; return where they lead and what is there, if anything.
+
+    Only for choosing a name: by the time it is written to, the container may have changed all of it, and the worker
+    inside resolves it anew.
+    """
+    for _ in range(_MAX_LINKS):
+        try:
+            with _Incoming(pool, container_id, path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+                first = tar.next()
+        except NotFound:
+            return path, None
+        if first is None or not first.issym():
+            return path, first
+        path = os.path.join(os.path.dirname(path), first.linkname)
+    raise InvalidInput(f"too many links at '{path}' in the container")
+
+
+def _new_place(target: str) -> tuple[str, str]:
+    """Return the directory of a `target` on the host that is no directory, and its name there; links are followed."""
+    directory, name = os.path.split(os.path.realpath(target))
+    if not os.path.isdir(directory):
+        raise NotFound(f"cannot copy to '{target}': '{directory}' is no directory")
+    return directory, name
+
+
+def _require_fit(path: str, member: tarfile.TarInfo, target: str) -> None:
+    """Refuse a first member that cannot become `target`, which is no directory."""
+    if target.endswith("/") and not member.isdir():
+        raise NotFound(f"cannot copy file '{path}' to '{target}': no such directory")
     try:
-        with _Incoming(pool, container_id, path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
-            first = tar.next()
-    except NotFound:
-        return False
-    return first is not None and (first.isdir() or first.issym())
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise InvalidInput(f"cannot copy to '{target}', which is a device, fifo or socket")
+    if member.isdir():
+        raise InvalidInput(f"cannot copy directory '{path}' onto '{target}', which is a file")
 
 
 def _last_component(path: str) -> str:

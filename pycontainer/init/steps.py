@@ -88,18 +88,28 @@ class Stage:
             why = "a link or a file is there; the root file system must have a real directory"
             raise OSError(error.errno, why, f"/{name}") from error
 
-    def file(self, path: str) -> int:
-        """Return a descriptor of file `path` inside, an empty one made if missing."""
+    def file(self, path: str, *, links_left: int = 8) -> int:
+        """Return a descriptor of file `path` inside, an empty one made if missing.
+
+        A link that leads nowhere is common (/etc/resolv.conf into /run): the file is made where it leads, inside.
+        """
         try:
             return open_in_root(self.root_fd, path, os.O_PATH)
         except FileNotFoundError:
-            parent, _, name = path.rstrip("/").rpartition("/")
-            parent_fd = self.directory(parent or "/")
+            pass
+        parent, _, name = path.rstrip("/").rpartition("/")
+        parent_fd = self.directory(parent or "/")
+        try:
             try:
+                target = os.readlink(name, dir_fd=parent_fd)
+            except OSError:
                 os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=parent_fd))
-            finally:
-                os.close(parent_fd)
-            return open_in_root(self.root_fd, path, os.O_PATH)
+                target = ""
+        finally:
+            os.close(parent_fd)
+        if target and links_left:
+            return self.file(os.path.join(parent or "/", target), links_left=links_left - 1)
+        return open_in_root(self.root_fd, path, os.O_PATH)
 
     def attach(self, mount_fd: int, target_fd: int) -> None:
         """Attach `mount_fd` onto `target_fd` and close both."""

@@ -78,6 +78,15 @@ def read_sets() -> tuple[int, int, int]:
     return e0 | e1 << 32, p0 | p1 << 32, i0 | i1 << 32
 
 
+def keep_only(names: frozenset[str]) -> None:
+    """Give up every capability of this thread but `names`, for good unless it executes a file; capset(2).
+
+    Raises PermissionError for one that it does not have.
+    """
+    keep = mask(names)
+    checked(_capset(*pack_sets(keep, keep)), "capset")
+
+
 def raise_effective() -> None:
     """Make every permitted capability effective again, as after setfsuid(2) took the file-system ones away."""
     _, permitted, inheritable = read_sets()

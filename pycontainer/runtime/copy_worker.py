@@ -8,9 +8,11 @@ says what was left out, {"left_out": [...]}, or what went wrong, {"error": ...},
 
 With a pidfd the worker joins the container's user and mount namespaces: it is root inside and nobody outside, and no path
 can lead it out. It loads nothing from there (CVE-2019-14271) and cannot be traced from there. With a root's descriptor, of
-a stopped container, every look-up is confined beneath it (CVE-2018-15664).
+a stopped container, every look-up is confined beneath it (CVE-2018-15664). Either way it keeps the capabilities that files
+ask for, and no others.
 """
 
+import errno
 import json
 import os
 import resource
@@ -20,7 +22,8 @@ import sys
 
 import prctl
 
-from pycontainer.errors import InvalidInput, NotFound, PycontainerError
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.linux.capabilities import keep_only
 from pycontainer.linux.files import open_in_root
 from pycontainer.linux.namespaces import CLONE_NEWNS, CLONE_NEWUSER, setns
 from pycontainer.store.tarstream import Packed
@@ -28,40 +31,57 @@ from pycontainer.store.unpack import Unpacker
 
 _MAX_MEMORY_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 18
+_MAX_LEFT_OUT, _MAX_LINE_CHARACTERS = 100, 400  # in the reply; root inside may make a million fifos
+_CAPABILITIES = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP"})
+_HINTS = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EBUSY: "something is mounted on it, which can be written to from inside alone",
+}
 
 
 def main() -> int:
     """Do the one copy of the command line; return the exit status."""
     direction, where, fd, _, path = sys.argv[1:]
     parent = os.getppid()
-    prctl.set_pdeathsig(signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the signal was asked for
-        return 1
+    _end_with(parent)
     os.umask(0o022)
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prctl.set_no_new_privs(1)
     try:
-        root_fd = _enter(int(fd)) if where == "--pidfd" else int(fd)
+        root_fd = _enter(int(fd), parent) if where == "--pidfd" else int(fd)
+        keep_only(_CAPABILITIES)
         left_out = _copy_out(root_fd, path) if direction == "out" else _copy_in(root_fd, path)
     except PycontainerError as error:
         return _failed(error)
     except BrokenPipeError:
         return 1  # who asked has left
     except OSError as error:
-        name = error.filename
-        shown = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
-        return _failed(PycontainerError(f"{error.strerror or error}" + (f" on '{shown}'" if shown else "")))
+        return _failed(_explained(error, direction, path))
     except MemoryError:
         return _failed(InvalidInput("the tar stream needs more memory than a copy may use"))
-    _say({"left_out": left_out})
+    except Exception as error:  # a traceback would read our source by its name, which may now be the container's fifo
+        return _failed(PycontainerError(f"internal error of the copy: {type(error).__name__}: {error}"))
+    _say({"left_out": _shortened(left_out)})
     return 0
 
 
-def _enter(pidfd: int) -> int:
-    """Become root of the container of `pidfd`, and nothing more; return its root directory."""
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends."""
+    prctl.set_pdeathsig(signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the signal was asked for
+        sys.exit(1)
+
+
+def _enter(pidfd: int, parent: int) -> int:
+    """Become root of the container of `pidfd`, and nothing more; close `pidfd` and return its root directory."""
     prctl.set_dumpable(0)  # before we are where root inside could trace us
-    setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
+    try:
+        setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
+    except ProcessLookupError as error:
+        raise InvalidState("the container ended before the copy began") from error
+    os.close(pidfd)
     # From here on a file name means one of the container's: nothing can be imported any more.
     sys.meta_path.clear()
     sys.path.clear()
@@ -69,7 +89,8 @@ def _enter(pidfd: int) -> int:
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    prctl.set_dumpable(0)  # a change of ids sets it anew, to fs.suid_dumpable
+    prctl.set_dumpable(0)  # a change of ids sets it anew, to fs.suid_dumpable,
+    _end_with(parent)  # and takes this away
     return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -85,7 +106,7 @@ def _copy_out(root_fd: int, path: str) -> list[str]:
             fd = open_in_root(root_fd, directory or "/", os.O_RDONLY | os.O_DIRECTORY)
             kind = stat.S_IFMT(os.lstat(name, dir_fd=fd).st_mode)
             if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-                raise InvalidInput(f"'{path}' is a device, fifo or socket: there is no content to copy", field="path")
+                raise InvalidInput(f"'{path}' is a device, fifo or socket, which cp does not copy", field="path")
             packed = Packed(fd, name=os.fsencode(name))
     except FileNotFoundError as error:
         raise NotFound(f"no file or directory '{path}' in the container") from error
@@ -108,6 +129,24 @@ def _copy_in(root_fd: int, path: str) -> list[str]:
     with os.fdopen(0, "rb", closefd=False) as stream:
         unpacker.unpack(stream)
     return [f"'{name}' is a device, fifo or socket" for name in unpacker.dropped]
+
+
+def _explained(error: OSError, direction: str, path: str) -> PycontainerError:
+    name = error.filename.decode(errors="backslashreplace") if isinstance(error.filename, bytes) else error.filename
+    code = error.errno or 0
+    return PycontainerError(
+        f"cannot copy {'into' if direction == 'in' else 'from'} '{path}': "
+        + (f"'{name}': " if name and name != path else "")
+        + f"{os.strerror(code)} ({errno.errorcode.get(code, code)})",
+        hint=_HINTS.get(code, ""),
+    )
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """Return no more of them than a reply should hold, each no longer: its end says why it was left out."""
+    shown = [line if len(line) <= _MAX_LINE_CHARACTERS else f"...{line[-_MAX_LINE_CHARACTERS:]}" for line in lines]
+    more = len(lines) - _MAX_LEFT_OUT
+    return [*shown[:_MAX_LEFT_OUT], f"and {more} more"] if more > 0 else shown
 
 
 def _failed(error: PycontainerError) -> int:

@@ -62,51 +62,46 @@ async def start_exec(
             pty_fd, stdio_fds = _standard_streams(request, root_fd, container.base, user.uid)
         finally:
             os.close(root_fd)
-        if pty_fd >= 0:
-            undo.callback(os.close, pty_fd)
-        table = planner.plan_exec(
-            container.spec,
-            config,
-            command=request.command,
-            env=request.env,
-            workdir=request.workdir,
-            user=user,
-            tty=request.tty,
-            privileged=request.privileged,
-            name=container.spec.name,
-        )
-        memfd = new_memfd()
-        try:
+        with contextlib.ExitStack() as sent:  # descriptors only the message needs
+            if pty_fd >= 0:
+                undo.callback(os.close, pty_fd)
+                sent.callback(os.close, stdio_fds[0])
+            table = planner.plan_exec(
+                container.spec,
+                config,
+                command=request.command,
+                env=request.env,
+                workdir=request.workdir,
+                user=user,
+                tty=request.tty,
+                privileged=request.privileged,
+                name=container.spec.name,
+            )
+            memfd = new_memfd()
+            sent.callback(os.close, memfd)
             image, rows_at = build(table, MACHINE)
             write_program(memfd, image)
             fds = [*stdio_fds, memfd, init_pidfd]
             cgroup_fd = cgroup.dirfd()
             if cgroup_fd is not None:
+                sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
-            try:
-                birth = await launcher.birth(
-                    {
-                        "op": "birth",
-                        "id": exec_id,
-                        "kind": "exec",
-                        "flags": 0,
-                        "base": container.base,
-                        "steps": [],
-                        "stdio": [0, 1, 2],
-                        "program": 3,
-                        "join": 4,
-                        "cgroup": 5 if cgroup_fd is not None else -1,
-                    },
-                    fds,
-                    action=action,
-                )
-            finally:
-                if cgroup_fd is not None:
-                    os.close(cgroup_fd)
-                if pty_fd >= 0:
-                    os.close(stdio_fds[0])
-        finally:
-            os.close(memfd)
+            birth = await launcher.birth(
+                {
+                    "op": "birth",
+                    "id": exec_id,
+                    "kind": "exec",
+                    "flags": 0,
+                    "base": container.base,
+                    "steps": [],
+                    "stdio": [0, 1, 2],
+                    "program": 3,
+                    "join": 4,
+                    "cgroup": 5 if cgroup_fd is not None else -1,
+                },
+                fds,
+                action=action,
+            )
         undo.push_async_callback(birth.abort)
         await birth.ready()
         if cgroup_fd is None:
@@ -143,5 +138,5 @@ def _standard_streams(request: ExecRequest, root_fd: int, base: int, uid: int) -
         is_null = stat.S_ISCHR(details.st_mode) and details.st_rdev == _NULL
         if not stat.S_ISFIFO(details.st_mode) and not is_null:  # a host file or terminal never goes inside
             raise InvalidInput("the standard streams of exec must be pipes or /dev/null", field="fds")
-    own_pipes(request.stdio_fds, base)
+    own_pipes(request.stdio_fds, base + uid)
     return -1, request.stdio_fds

@@ -88,7 +88,7 @@ class Streams:
 
     __slots__ = ("inner", "input_fd", "outer")
 
-    def __init__(self, *, base: int, with_input: bool, tty: bool) -> None:
+    def __init__(self, *, with_input: bool, tty: bool) -> None:
         self.inner: list[int] = []
         self.outer: list[tuple[int, int]] = []
         self.input_fd = -1
@@ -104,7 +104,9 @@ class Streams:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             self.inner.append(write_end)
             self.outer.append((read_end, kind))
-        own_pipes(self.inner, base)
+
+    def outer_fds(self) -> list[int]:
+        return [fd for fd, _ in self.outer]
 
     def close_inner(self) -> None:
         for fd in self.inner:
@@ -122,9 +124,9 @@ class Streams:
 
 
 def own_pipes(fds: Sequence[int], uid: int) -> None:
-    """Give pipes to the container's root, or /dev/stdout could not be opened again inside."""
+    """Give pipes (by either end) to the program's user, or /dev/stdout could not be opened again inside."""
     for fd in fds:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        if fd >= 0 and stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.fchown(fd, uid, uid)
 
 
@@ -160,7 +162,7 @@ async def start(
             cgroup_dirs=cgroup.mount_sources(),
             cgroup_at_clone=at_clone,
         )
-        streams = Streams(base=container.base, with_input=spec.stdin_open, tty=spec.tty)
+        streams = Streams(with_input=spec.stdin_open, tty=spec.tty)
         undo.callback(streams.close)
         with contextlib.ExitStack() as sent:  # descriptors only the message needs
             fds = _open_trees(plan, sent)
@@ -201,8 +203,9 @@ async def start(
         try:
             if spec.sysctls:
                 write_sysctls(birth.pidfd, spec.sysctls)
-            console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)
             user = users.resolve(root_fd, spec.user or str(config.get("user") or ""))
+            own_pipes([*streams.outer_fds(), streams.input_fd], container.base + user.uid)
+            console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)
         finally:
             os.close(root_fd)
         if pty_fd >= 0:

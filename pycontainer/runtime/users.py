@@ -31,21 +31,22 @@ def resolve(root_fd: int, user: str) -> User:
     wanted_user = wanted_user or "0"
     entries = _lines(root_fd, "etc/passwd", 7)
     by_number = wanted_user.isascii() and wanted_user.isdigit()
+    wanted_id = _given_id(wanted_user, user) if by_number else 0
     found = None
     for fields in entries:
-        if (_number(fields[2]) == int(wanted_user)) if by_number else (fields[0] == wanted_user):
+        if (_number(fields[2]) == wanted_id) if by_number else (fields[0] == wanted_user):
             found = fields
             break
     if found is None and not by_number:
         raise InvalidInput(f"unknown user '{wanted_user}': not in the container's /etc/passwd", field="user")
-    uid = int(wanted_user) if by_number else _checked_id(found[2] if found else "", wanted_user)
+    uid = wanted_id if by_number else _checked_id(found[2] if found else "", wanted_user)
     gid = _checked_id(found[3], wanted_user) if found else (uid if by_number and uid == 0 else 0)
     name = found[0] if found else str(uid)
     groups: list[int] = []
     group_lines = _lines(root_fd, "etc/group", 4)
     if wanted_group:
         if wanted_group.isascii() and wanted_group.isdigit():
-            gid = int(wanted_group)
+            gid = _given_id(wanted_group, user)
         else:
             for fields in group_lines:
                 if fields[0] == wanted_group:
@@ -58,8 +59,6 @@ def resolve(root_fd: int, user: str) -> User:
             number = _number(fields[2])
             if name in fields[3].split(",") and number is not None and number not in groups:
                 groups.append(number)
-    if not 0 <= uid <= MAX_ID or not 0 <= gid <= MAX_ID:
-        raise InvalidInput(f"user '{user}' is beyond the container's ids, 0 to {MAX_ID}", field="user")
     home = found[5] if found and found[5].startswith("/") else "/"
     return User(uid, gid, groups[:1000], home, name)
 
@@ -77,11 +76,19 @@ def _lines(root_fd: int, path: str, count: int) -> list[list[str]]:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and int(text) <= MAX_ID else None
+    """Return an id, None for what is none; a tenant wrote it, so the length comes before int()."""
+    return int(text) if len(text) <= 10 and text.isascii() and text.isdigit() and int(text) <= MAX_ID else None
+
+
+def _given_id(text: str, user: str) -> int:
+    number = _number(text)
+    if number is None:
+        raise InvalidInput(f"user '{user[:40]}' is beyond the container's ids, 0 to {MAX_ID}", field="user")
+    return number
 
 
 def _checked_id(text: str, name: str) -> int:
     number = _number(text)
     if number is None:
-        raise InvalidInput(f"user '{name}' has id '{text}' in the container's files, not 0 to {MAX_ID}", field="user")
+        raise InvalidInput(f"user '{name}' has id '{text[:40]}' in the container's files, not 0 to {MAX_ID}", field="user")
     return number

@@ -154,7 +154,10 @@ class Unpacker:
                 os.mkdir(name, 0o700, dir_fd=parent_fd)
                 break
             if self._merge:
-                os.close(open_in_root(self._root_fd, b"/".join(parts), os.O_PATH | os.O_DIRECTORY))
+                try:
+                    os.close(open_in_root(self._root_fd, b"/".join(parts), os.O_PATH | os.O_DIRECTORY))
+                except NotADirectoryError as error:
+                    raise FileExistsError(errno.EEXIST, "no directory is in its place", name) from error
                 return
             if stat.S_ISDIR(os.lstat(name, dir_fd=parent_fd).st_mode):
                 break

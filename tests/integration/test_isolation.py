@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -230,3 +231,11 @@ def test_setuid_programs_gain_only_root_of_the_container(world: World, busybox_r
         options = ("-u", "1000", "--security-opt", "no-new-privileges")
         shown = world.ok("run", "--rm", *options, "--rootfs", rootfs, "payload", "ids").split("\n")
         assert shown[0] == "Uid:\t1000\t1000\t1000\t1000"
+
+
+def test_files_of_the_host_are_not_writable_on_its_network(world: World) -> None:
+    before = [Path(path).read_text() for path in ("/etc/resolv.conf", "/etc/hosts")]
+    for path in ("/etc/resolv.conf", "/etc/hosts"):
+        world.cli("run", "--rm", "--network", "host", IMAGE, "sh", "-c", f"echo '# from inside' >> {path}")
+    assert [Path(path).read_text() for path in ("/etc/resolv.conf", "/etc/hosts")] == before
+    assert world.ok("run", "--rm", "--network", "host", IMAGE, "cat", "/etc/resolv.conf") == before[0].removesuffix("\n")

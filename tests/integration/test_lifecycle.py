@@ -5,10 +5,12 @@ import os
 import re
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import IMAGE
+from tests.support.images import copy_rootfs
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
@@ -366,3 +368,54 @@ def test_every_command_has_help(world: World) -> None:
                     "image", "network", "check"):
         assert re.search(rf"^\s+{command}\b", listing, re.MULTILINE), f"{command} is not listed"
         assert "Usage:" in world.ok(command, "--help")
+
+
+# -- what hostile images and odd wishes must not do
+
+def test_streams_can_be_opened_again_by_the_user(world: World) -> None:
+    script = "echo out >/dev/stdout; echo err >/dev/stderr"
+    assert world.cli("run", "--rm", "-u", "1000", IMAGE, "sh", "-c", script) == (0, "out\n", "err\n")
+    name = started(world)
+    assert world.cli("exec", "-u", "1000", name, "sh", "-c", script) == (0, "out\n", "err\n")
+
+
+def test_resolv_conf_may_be_a_link_into_run(world: World, busybox_rootfs: str, tmp_path: Path) -> None:
+    rootfs = copy_rootfs(busybox_rootfs, f"{tmp_path}/rootfs")
+    os.symlink("../run/systemd/resolve/stub-resolv.conf", f"{rootfs}/etc/resolv.conf")
+    assert "nameserver" in world.ok("run", "--rm", "--rootfs", rootfs, "cat", "/run/systemd/resolve/stub-resolv.conf")
+    os.unlink(f"{rootfs}/etc/resolv.conf")
+    os.symlink(f"{tmp_path}/planted", f"{rootfs}/etc/resolv.conf")
+    world.ok("run", "--rm", "--rootfs", rootfs, "true")
+    assert not os.path.exists(f"{tmp_path}/planted")
+
+
+def test_absurd_passwd_is_no_traceback(world: World) -> None:
+    script = "echo big:x:$(printf %05000d 7 | tr 0 9):0:::/ >> /etc/passwd; exec payload sleep 0"
+    name = started(world, command=("sh", "-c", script))
+    assert world.ok("exec", name, "payload", "out", "fine") == "fine"
+    assert "beyond the container's ids" in world.refused(125, "exec", "-u", "9" * 5000, name, "true")
+
+
+def test_more_mounts_than_a_message_holds(world: World, tmp_path: Path) -> None:
+    bystander = started(world)
+    mounts = [word for number in range(300) for word in ("-v", f"{tmp_path}:/m/{number}:ro")]
+    assert "fewer mounts" in world.refused(125, "run", "--rm", *mounts, IMAGE, "true")
+    assert world.ok("run", "--rm", *mounts[:400], IMAGE, "payload", "out", "two hundred") == "two hundred"
+    assert world.status(bystander) == "running"
+
+
+def test_name_that_is_another_ones_id(world: World) -> None:
+    one, other = started(world), started(world)
+    container_id = world.inspect(one)["id"]
+    assert "is taken" in world.refused(4, "rename", other, container_id)
+    assert "is taken" in world.refused(125, "run", "--name", container_id, IMAGE, "true")
+
+
+def test_slow_reader_of_a_copy_holds_nobody_up(world: World) -> None:
+    name = started(world, command=("sh", "-c", "dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; exec payload sleep 0"))
+    poll_until(lambda: world.ok("exec", name, "stat", "-c", "%s", "/big") == str(8 << 20))
+    with world.popen("cp", f"{name}:/big", "-") as slow:
+        assert slow.stdout is not None
+        slow.stdout.read(1)
+        world.ok("rm", "-f", name, timeout_seconds=10)
+        slow.kill()

@@ -1,8 +1,11 @@
 """`pycontainer cp`: copy files between the host and a container."""
 
+import os
+
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.report import printable
 from pycontainer.errors import InvalidInput
 
 
@@ -31,6 +34,8 @@ def command(settings: Settings, source: str, target: str, archive: bool, quiet: 
         raise InvalidInput(
             "exactly one of the two must be in a container", hint="write it as CONTAINER:/path", field="source"
         )
+    if target == "-" and os.isatty(1):
+        raise InvalidInput("a tar stream is not for a terminal", hint="send it to a file, or to a program: | tar -x")
     with settings.client() as host:
         other = host.container(container or target_container)
         if source == "-":
@@ -42,7 +47,7 @@ def command(settings: Settings, source: str, target: str, archive: bool, quiet: 
         else:
             left_out = other.get(inside, target, archive=archive)
     for line in left_out if not quiet else ():
-        click.echo(f"pycontainer: left out: {line}", err=True)
+        click.echo(f"pycontainer: left out: {printable(line)}", err=True)
 
 
 def _split(argument: str) -> tuple[str, str]:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pycontainer.errors import PycontainerError
-from pycontainer.security.idranges import COUNT, FIRST, IdRanges
+from pycontainer.security.idranges import COUNT, LAST, IdRanges
+
+FIRST = LAST + COUNT  # no container of this machine lives there
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_link_in_place_of_the_directory_is_refused(claims: str, tmp_path: Path) 
 
 
 def _allocate_many(claims: str, etc: str, owner: str, results: "multiprocessing.SimpleQueue[list[int]]") -> None:
-    ranges = IdRanges(claims, etc=etc)
+    ranges = IdRanges(claims, pool=(FIRST, FIRST + 999 * COUNT), etc=etc)
     results.put([ranges.allocate(owner) for _ in range(100)])
 
 
