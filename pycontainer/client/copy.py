@@ -347,7 +347,7 @@ def _require_fit(path: str, member: tarfile.TarInfo, target: str) -> None:
     if target.endswith("/") and not member.isdir():
         raise NotFound(f"cannot copy file '{path}' to '{target}': no such directory")
     try:
-        mode = os.stat(target).st_mode
+        mode = os.stat(target.rstrip("/")).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):

@@ -1,22 +1,26 @@
 """cp, both ways, in running and stopped containers, and the ways in which a container may try to misuse it."""
 
+import contextlib
 import io
 import os
+import signal
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pycontainer.client.connection import Connection
 from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
-from tests.support.world import World, unique_name
+from tests.support.world import World, process_commands, unique_name
 
 
 def container(world: World, running: bool = True, *options: str, script: str = "") -> str:
     """Make a container, running or not, in which `script` has been done, and return its name."""
     name = unique_name()
-    script = f"{script}\ntouch /done; exec payload sleep 0"
+    script = f"if ! [ -e /done ]; then\n:\n{script}\ntouch /done\nfi\nexec payload sleep 0"  # once, not at each start
     world.ok("run", "-d", "--name", name, "--network", "none", *options, IMAGE, "sh", "-c", script)
     poll_until(lambda: world.cli("exec", name, "test", "-e", "/done").exit_code == 0)
     if not running:
@@ -120,7 +124,104 @@ def test_read_only_root(world: World, tmp_path: Path) -> None:
     name = unique_name()
     world.ok("run", "-d", "--name", name, "--network", "none", "--read-only", IMAGE, "payload", "sleep", "0")
     (tmp_path / "a").write_text("a\n")
-    assert "Read-only file system" in world.refused(1, "cp", str(tmp_path / "a"), f"{name}:/etc/a")
+    assert world.refused(1, "cp", str(tmp_path / "a"), f"{name}:/etc/a") == (
+        "pycontainer: cannot copy into '/etc': 'a': Read-only file system (EROFS)\n"
+    )
+
+
+def test_full_target(world: World, tmp_path: Path) -> None:
+    name = container(world, True, "--tmpfs", "/small:size=64k")
+    (tmp_path / "big").write_bytes(b"x" * 1_000_000)
+    assert world.refused(1, "cp", str(tmp_path / "big"), f"{name}:/small") == (
+        "pycontainer: cannot copy into '/small': No space left on device (ENOSPC)\nhint: free some space there\n"
+    )
+
+
+def test_file_with_a_mount_on_it(world: World, tmp_path: Path) -> None:
+    name = container(world)
+    world.ok("cp", f"{name}:/etc/hosts", str(tmp_path / "hosts"))
+    assert "localhost" in (tmp_path / "hosts").read_text()
+    assert "cannot copy into '/etc': 'hosts': Device or resource busy (EBUSY)\nhint: something is mounted on it" in (
+        world.refused(1, "cp", str(tmp_path / "hosts"), f"{name}:/etc/hosts")
+    )
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_link_as_target_is_followed_inside(world: World, running: bool, tmp_path: Path) -> None:
+    links = "mkdir -p /d/real; echo old > /d/file; ln -s /d/real /d/to-dir; ln -s file /d/to-file; ln -s new /d/to-new"
+    name = container(world, running, script=f"{links}; ln -s {tmp_path}/host /d/to-host; ln -s loop /d/loop")
+    (tmp_path / "a").write_text("a\n")
+    for link in ("to-dir", "to-file", "to-new"):
+        world.ok("cp", str(tmp_path / "a"), f"{name}:/d/{link}")
+    assert f"'{tmp_path}'" in world.refused(3, "cp", str(tmp_path / "a"), f"{name}:/d/to-host")
+    assert "too many links" in world.refused(2, "cp", str(tmp_path / "a"), f"{name}:/d/loop")
+    assert os.listdir(tmp_path) == ["a"]
+    shown = inside(world, name, "cat /d/real/a /d/file /d/new; for i in dir file new; do readlink /d/to-$i; done")
+    assert shown.split() == ["a", "a", "a", "/d/real", "file", "new"]
+
+
+def test_target_that_does_not_fit(world: World, tmp_path: Path) -> None:
+    name = container(world, script="mkdir /d; echo 1 > /d/file; mkfifo /d/fifo; echo 2 > /d/name")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "file").write_text("host\n")
+    os.mkfifo(tmp_path / "fifo")
+    file, tree, fifo = str(tmp_path / "file"), str(tmp_path / "tree"), str(tmp_path / "fifo")
+    refused = [
+        (2, tree, f"{name}:/d/file", f"cannot copy directory '{tree}' onto '/d/file' in the container, which is a file"),
+        (3, file, f"{name}:/d/new/", "no directory '/d/new/' in the container"),
+        (2, file, f"{name}:/d/fifo", "'/d/fifo' is a device, fifo or socket, which cp does not copy"),
+        (2, f"{name}:/d", file, f"cannot copy directory '/d' onto '{file}', which is a file"),
+        (3, f"{name}:/d/file", f"{file}-new/", f"cannot copy file '/d/file' to '{file}-new/': no such directory"),
+        (2, f"{name}:/d/file", fifo, f"cannot copy to '{fifo}', which is a device, fifo or socket"),
+    ]
+    for exit_code, source, target, words in refused:
+        assert world.refused(exit_code, "cp", source, target).splitlines()[0] == f"pycontainer: {words}"
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "file", "tree"]
+    assert (tmp_path / "file").read_text() == "host\n"
+    assert inside(world, name, "ls /d; cat /d/file").split() == ["fifo", "file", "name", "1"]
+
+
+def test_many_left_out_are_told_in_few_lines(world: World, tmp_path: Path) -> None:
+    name = container(world, script="mkdir /d; i=0; while [ $i -lt 150 ]; do mkfifo /d/f$i; i=$((i+1)); done")
+    result = world.cli("cp", f"{name}:/d", str(tmp_path))
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, len(lines), lines[-1]) == (0, 101, "pycontainer: left out: and 50 more")
+
+
+def test_hole_stays_a_hole(world: World, tmp_path: Path) -> None:
+    name = container(world, script="truncate -s 64M /tmp/f")
+    world.ok("cp", f"{name}:/tmp/f", str(tmp_path))
+    details = (tmp_path / "f").stat()
+    assert (details.st_size, details.st_blocks) == (64 << 20, 0)
+
+
+def test_names_that_are_no_text(world: World, tmp_path: Path) -> None:
+    name = container(world)
+    raw = os.fsencode(tmp_path) + b"/a\xff\x1b[31m"
+    os.mkdir(raw)
+    with open(raw + b"/f\xfe", "w") as file:
+        file.write("1\n")
+    os.mkfifo(raw + b"/\x1b]0;fifo\x07")
+    result = world.cli("cp", os.fsdecode(raw), f"{name}:/tmp")
+    assert result.exit_code == 0, result
+    assert "\x1b" not in result.stderr
+    os.rename(raw, raw + b".sent")
+    world.ok("cp", f"{name}:/tmp/{os.fsdecode(os.path.basename(raw))}", str(tmp_path))
+    assert os.listdir(raw) == [b"f\xfe"]
+
+
+def test_tar_stream_is_not_shown_on_a_terminal(world: World) -> None:
+    name = container(world)
+    terminal_fd, stdout_fd = os.openpty()
+    try:
+        with world.popen("cp", f"{name}:/etc", "-", stdout=stdout_fd) as out:
+            _, errors = out.communicate()
+        assert (out.returncode, errors.decode().splitlines()[0]) == (
+            2, "pycontainer: a tar stream is not for a terminal"
+        )
+    finally:
+        os.close(terminal_fd)
+        os.close(stdout_fd)
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -171,23 +272,84 @@ def test_hostile_stream_is_refused(world: World) -> None:
 
 def test_copy_that_is_given_up_leaves_no_worker(world: World) -> None:
     name = container(world)
-    with world.popen("cp", "-", f"{name}:/tmp", stdin=subprocess.PIPE) as put:
-        assert put.stdin is not None
-        put.stdin.write(b"\0" * 10)
-        put.stdin.flush()
-        poll_until(lambda: any("copy_worker" in line for line in _commands(world)), what="the worker is there")
+    with stalled_copy(world, name) as (put, _):
         put.kill()
-    poll_until(lambda: not any("copy_worker" in line for line in _commands(world)), what="the worker is gone")
+    poll_until(lambda: not workers(world), what="the worker is gone")
 
 
-def _commands(world: World) -> list[str]:
-    found = []
-    for pid in os.listdir("/proc"):
-        if pid.isdigit():
-            try:
-                with open(f"/proc/{pid}/status") as status, open(f"/proc/{pid}/cmdline") as file:
-                    if f"PPid:\t{world.supervisor_pid()}\n" in status.read():
-                        found.append(file.read())
-            except OSError:
-                continue
-    return found
+def test_stalled_copy_does_not_keep_stop(world: World) -> None:
+    name = container(world)
+    with stalled_copy(world, name) as (put, _):
+        world.ok("stop", "-t", "0", name)
+        poll_until(lambda: not workers(world), what="the worker is gone")
+        assert world.status(name) == "stopped"
+        _, errors = put.communicate(b"\0" * 1024)
+    assert (put.returncode, errors.decode()) == (5, f"pycontainer: container '{name}' ended during the copy\n")
+
+
+def test_worker_is_root_inside_and_nobody_outside(world: World) -> None:
+    """CVE-2019-14271: what is inside could only gain by the worker if it were more than root inside."""
+    name = container(world)
+    init_pid = world.inspect(name)["pid"]
+    with stalled_copy(world, name) as (put, pid):
+        poll_until(lambda: status(pid)["Uid"] != "0\t0\t0\t0", what="the worker has entered")
+        poll_until(lambda: status(pid)["CapEff"] == "000000008000001b", what="it keeps the file capabilities")
+        ours, init = status(pid), status(init_pid)
+        for key in ("Uid", "Gid"):
+            assert ours[key] == init[key]
+        assert (ours["Groups"].strip(), ours["NoNewPrivs"], ours["CapPrm"]) == ("", "1", "000000008000001b")
+        for namespace in ("user", "mnt"):
+            assert os.readlink(f"/proc/{pid}/ns/{namespace}") == os.readlink(f"/proc/{init_pid}/ns/{namespace}")
+        poll_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 5, what="it has opened its target")
+        open_files = [os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0] for fd in range(5)]
+        assert open_files == ["pipe", "/dev/null", "pipe", "/", "/tmp"]  # the last two: of the container
+        assert os.stat(f"/proc/{pid}/root").st_ino == os.stat(f"/proc/{init_pid}/root").st_ino
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # not dumpable: procfs gives it to root of the host
+        assert "copy_worker" not in world.ok("exec", name, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        put.kill()
+
+
+def test_worker_ends_with_the_supervisor(own_world: World) -> None:
+    name = container(own_world)
+    connection = Connection(own_world.paths)
+    read_fd, write_fd = os.pipe()  # held open by us: the end of the stream is not what ends the worker
+    try:
+        connection.send("cp_to", {"container": name, "path": "/tmp"}, [read_fd])
+        poll_until(lambda: workers(own_world) != [], what="the worker is there")
+        (pid,) = workers(own_world)
+        poll_until(lambda: status(pid)["CapEff"] == "000000008000001b", what="the worker has entered")
+        os.kill(own_world.supervisor_pid(), signal.SIGKILL)
+        poll_until(lambda: status(pid).get("State", "Z")[0] in "ZX", what="the worker has ended")
+    finally:
+        connection.close()
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+@contextlib.contextmanager
+def stalled_copy(world: World, name: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Copy a stream that does not end into /tmp of a container; give the command and the worker's pid."""
+    with world.popen("cp", "-", f"{name}:/tmp", stdin=subprocess.PIPE) as put:
+        try:
+            poll_until(lambda: workers(world) != [], what="the worker is there")
+            (pid,) = workers(world)
+            yield put, pid
+        finally:
+            put.kill()
+
+
+def workers(world: World) -> list[int]:
+    """Return the pids of the supervisor's copy workers."""
+    parent = str(world.supervisor_pid())
+    return [
+        pid for pid, command in process_commands() if "copy_worker" in command and status(pid).get("PPid") == parent
+    ]
+
+
+def status(pid: int) -> dict[str, str]:
+    """Return the fields of /proc/PID/status, none for a process that is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
+    except (FileNotFoundError, ProcessLookupError):
+        return {}

@@ -18,9 +18,11 @@ from pycontainer.errors import InvalidInput
 def command(settings: Settings, source: str, target: str, archive: bool, quiet: bool) -> None:
     """Copy files between the host and a container.
 
-    The container may run or not. '-' is a tar stream on standard input or output. Links are copied as links and never
+    Into a directory that is there, else under the target's name; 'DIR/.' means its contents alone. '-' is a tar stream on
+    standard input or output.
+
+    The container may run or not; in one that does not, its volumes are not there. Links are copied as links and never
     followed out of the target; devices and sockets are left out, and so is what is mounted beneath a copied directory.
-    In a container that does not run, its volumes are not there.
 
     \b
     Examples:

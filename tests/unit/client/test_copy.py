@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import tarfile
 from pathlib import Path
 
@@ -82,6 +83,51 @@ def test_get_over_an_existing_file(tmp_path: Path) -> None:
 def test_get_to_nowhere(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="is no directory"):
         get(TREE, "/var/site", tmp_path / "a" / "b")
+
+
+def test_get_through_a_link_of_the_host(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to("old")
+    get(stream(entry("index.html", data=b"new")), "/index.html", tmp_path / "link")
+    assert (tmp_path / "old").read_text() == "new"
+    assert os.readlink(tmp_path / "link") == "old"
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "words"),
+    [
+        ("fifo", InvalidInput, "to '{}', which is a device, fifo or socket"),
+        ("file", InvalidInput, "directory '/var/site' onto '{}', which is a file"),
+        ("file/", InvalidInput, "directory '/var/site' onto '{}', which is a file"),
+    ],
+)
+def test_get_to_what_is_no_directory(target: str, error: type[Exception], words: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(error, match=words.format(f"{tmp_path}/{target}")):
+        get(TREE, "/var/site", f"{tmp_path}/{target}")
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_get_a_file_to_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such directory"):
+        get(stream(entry("f", data=b"1")), "/f", f"{tmp_path}/new/")
+    assert os.listdir(tmp_path) == []
+
+
+def test_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "null")
+    with pytest.raises(InvalidInput, match="in the place of 'null'"):
+        get(stream(entry("null", data=b"1")), "/", tmp_path)
+    assert (tmp_path / "null").is_fifo()
+
+
+def test_zeros_become_a_hole_and_the_rest_stays(tmp_path: Path) -> None:
+    data = bytes(1 << 20) + b"end" + bytes(1 << 20)
+    get(stream(entry("f", data=data)), "/f", tmp_path)
+    assert (tmp_path / "f").read_bytes() == data
+    assert (tmp_path / "f").stat().st_blocks * 512 < len(data) // 4
 
 
 OUTSIDE = "the target must not be left"
@@ -186,6 +232,15 @@ def test_put_the_contents_only(tmp_path: Path) -> None:
     with receiver.world() as fake, Client(fake.root) as host:
         host.container("web").put(f"{tmp_path}/.", "/var/www")
     assert sorted(receiver.names) == [(".", 0), ("./a", 0)]
+
+
+def test_put_tells_of_sockets(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    with socket.socket(socket.AF_UNIX) as server, Receiver("/var/www").world() as fake, Client(fake.root) as host:
+        server.bind(f"{tmp_path}/site/socket")
+        assert host.container("web").put(f"{tmp_path}/site", "/var/www") == [
+            "'site/socket' is a device, fifo or socket"
+        ]
 
 
 def test_put_what_is_not_there(tmp_path: Path) -> None:
