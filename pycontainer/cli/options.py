@@ -47,6 +47,7 @@ LISTS = (
     ("env", ("-e", "--env"), "NAME=VALUE", "Environment variable; NAME alone takes yours."),
     ("labels", ("-l", "--label"), "KEY=VALUE", "Label, for filters and for people."),
     ("ulimits", ("--ulimit",), "NAME=SOFT:HARD", "Limit of each process, like nofile=1024:2048."),
+    ("limit", ("--limit",), "NAME=VALUE", "Limit of a controller that another package adds."),
     ("networks", ("--network",), "NAME", "Network to join, or host, or none."),
     ("ports", ("-p", "--publish"), "[IP:]HOST:PORT[/udp]", "Publish a port on the host, like 8080:80."),
     ("dns", ("--dns",), "ADDRESS", "Name server."),
@@ -67,23 +68,29 @@ FLAGS = (
     ("stdin_open", ("-i", "--interactive"), "Keep standard input open."),
     ("init", ("--init",), "Run a tiny init as process 1, which reaps orphans."),
     ("read_only", ("--read-only",), "Make the root file system read-only."),
+    ("best_effort", ("--best-effort",), "Start also with limits that this host cannot hold, and warn."),
     ("privileged", ("--privileged",), "Loosen the isolation; for trusted software only."),
     ("auto_remove", ("--rm",), "Delete the container when it has ended."),
 )
 
 
-# Of VALUES, what `set` can change; spec/fields.py marks the same keys as live.
+# Of VALUES and LISTS, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "restart",
+    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "restart", "limit",
 )  # fmt: skip
 
 
 def live_options(command: F) -> F:
     """Add the options of what can be changed once a container exists."""
-    for key, flags, metavar, help in reversed(VALUES):
-        if key in LIVE:
-            command = click.option(*flags, key, metavar=metavar, help=help)(command)
+    options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES if key in LIVE]
+    options += [
+        click.option(*flags, key, metavar=metavar, multiple=True, help=f"{help} Repeatable.")
+        for key, flags, metavar, help in LISTS
+        if key in LIVE
+    ]
+    for option in reversed(options):
+        command = option(command)
     return command
 
 

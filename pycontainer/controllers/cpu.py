@@ -1,7 +1,7 @@
 """CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together, and a weight when it is short."""
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Disks, Host, Reading, hold, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import Host, Instance, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 # kernel/sched/core.c: the smallest quota and the bounds of a period
@@ -37,10 +37,11 @@ class CpuController:
             problems.append(f"cpus: {quota / max(period, 1):g} asked, but this host has {len(host.cpus)}")
         return problems
 
-    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         return ""  # time is not held: from the next period on it is less
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        cgroup = instance.cgroup
         _apply_weight(cgroup, spec.cpu_weight)
         _apply_burst(cgroup, None)  # the kernel wants burst <= quota at every moment
         self._apply_quota(cgroup, spec)
@@ -61,15 +62,20 @@ class CpuController:
                 set_and_compare(cgroup, "cpu", "cpu.cfs_period_us", str(period))
             set_and_compare(cgroup, "cpu", "cpu.cfs_quota_us", str(quota))
 
-    def read(self, cgroup: Cgroup) -> Reading:
+    def read(self, instance: Instance) -> Reading:
         """CPU time is not held: `held` and `peak` are None, `limit` the quota, `fail_count` the throttled periods."""
+        cgroup = instance.cgroup
         statistics = parse_keyed(cgroup.read("cpu", "cpu.stat"))
         return Reading(None, None, self._limit(cgroup), statistics.get("nr_throttled", 0), read_pressure(cgroup, "cpu"))
 
-    def account(self, cgroup: Cgroup) -> dict[str, int]:
+    def account(self, instance: Instance) -> dict[str, int]:
+        cgroup = instance.cgroup
         statistics = parse_keyed(cgroup.read("cpu", "cpu.stat"))
         throttled = statistics.get("throttled_usec", statistics.get("throttled_time", 0) // 1000)
         return {"cpu_usec": used_usec(cgroup), "cpu_throttled_usec": throttled}
+
+    def release(self, instance: Instance) -> None:
+        pass
 
     def _limit(self, cgroup: Cgroup) -> int | None:
         if cgroup.version == 2:

@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.cgroup.base import Cgroup, read_file
-from pycontainer.controllers.protocol import Disks, Host, Reading, parse_cpu_list, set_and_compare
+from pycontainer.controllers.protocol import Host, Instance, Reading, parse_cpu_list, set_and_compare
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -31,10 +31,11 @@ class CpusetController:
             ]
         return []
 
-    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         return ""  # the kernel moves what runs elsewhere
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        cgroup = instance.cgroup
         if not spec.cpuset_cpus:
             _follow_parent(cgroup)
             return []
@@ -51,13 +52,17 @@ class CpusetController:
             )
         return []
 
-    def read(self, cgroup: Cgroup) -> Reading:
+    def read(self, instance: Instance) -> Reading:
         """`held` is how many CPUs it may use now, `limit` how many were set; None if it follows the parent."""
+        cgroup = instance.cgroup
         own = parse_cpu_list(cgroup.read("cpuset", "cpuset.cpus"))
         return Reading(len(_effective(cgroup)), None, len(own) or None, 0)
 
-    def account(self, cgroup: Cgroup) -> dict[str, int]:
+    def account(self, instance: Instance) -> dict[str, int]:
         return {}
+
+    def release(self, instance: Instance) -> None:
+        pass
 
 
 def _follow_parent(cgroup: Cgroup) -> None:

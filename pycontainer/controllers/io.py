@@ -5,7 +5,7 @@ writer of direct and synchronous writes alone, so what goes through the page cac
 """
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.controllers.protocol import Disks, Host, Reading, read_pressure
+from pycontainer.controllers.protocol import Host, Instance, Reading, read_pressure
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -23,32 +23,37 @@ class _IoController:
             return [f"{self.name}: this host has no io controller"]
         return []
 
-    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         return ""  # bandwidth is not held
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        cgroup = instance.cgroup
         wish = self._wish(spec)
-        if wish is not None and not disks:
+        if wish is not None and not instance.disks:
             raise Unsupported(
                 f"cannot hold {self.name}: no disk lies beneath what the container uses",
                 hint="keep the state directory on a file system of a disk, or leave the limit out",
                 feature="io",
             )
         held = self._held(cgroup)
-        for disk in {*disks, *held}:
-            wanted = wish if disk in disks else None  # a disk that is not used any more
+        for disk in {*instance.disks, *held}:
+            wanted = wish if disk in instance.disks else None  # a disk that is not used any more
             if held.get(disk) != wanted:
                 self._set(cgroup, disk, wanted)
         if wish is not None and cgroup.version == 1 and self.name.startswith("io_write"):
             return [f"{self.name}: cgroup v1 holds direct and synchronous writes; those through the page cache are not held"]
         return []
 
-    def read(self, cgroup: Cgroup) -> Reading:
+    def read(self, instance: Instance) -> Reading:
         """`limit` is the least of all disks."""
+        cgroup = instance.cgroup
         return Reading(None, None, min(self._held(cgroup).values(), default=None), 0, read_pressure(cgroup, "io"))
 
-    def account(self, cgroup: Cgroup) -> dict[str, int]:
+    def account(self, instance: Instance) -> dict[str, int]:
         return {}
+
+    def release(self, instance: Instance) -> None:
+        pass
 
     def _wish(self, spec: ContainerSpec) -> int | None:
         value: int | None = getattr(spec, f"{self.name}_{'bps' if self.unit == 'bytes/s' else 'per_second'}")

@@ -7,7 +7,7 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Disks, Host, Reading, hold, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import Host, Instance, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.units import format_bytes, format_bytes_short
 
@@ -39,13 +39,14 @@ class MemoryController:
             problems += [f"{key}: cgroup v1 has no such limit" for key in asked if key != "memory_low"]
         return problems
 
-    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
-        used = working_set_bytes(cgroup)
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
+        used = working_set_bytes(instance.cgroup)
         if spec.memory_bytes is None or used <= spec.memory_bytes:
             return ""
         return f"memory: {format_bytes_short(used)} are in use, more than {format_bytes(spec.memory_bytes)}"
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        cgroup = instance.cgroup
         _apply_soft(cgroup, spec)
         limit_bytes = spec.memory_bytes
         if limit_bytes is None and self._limit(cgroup) is None:
@@ -59,7 +60,8 @@ class MemoryController:
             ]
         return []
 
-    def read(self, cgroup: Cgroup) -> Reading:
+    def read(self, instance: Instance) -> Reading:
+        cgroup = instance.cgroup
         if cgroup.version == 2:
             events = parse_keyed(cgroup.read("memory", "memory.events"))
             try:
@@ -75,8 +77,11 @@ class MemoryController:
             _failures_v1(cgroup),
         )
 
-    def account(self, cgroup: Cgroup) -> dict[str, int]:
-        return {"memory_oom_kills": cgroup.oom_kills()}
+    def account(self, instance: Instance) -> dict[str, int]:
+        return {"memory_oom_kills": instance.cgroup.oom_kills()}
+
+    def release(self, instance: Instance) -> None:
+        pass
 
     def _limit(self, cgroup: Cgroup) -> int | None:
         if cgroup.version == 2:

@@ -1,7 +1,7 @@
 """How many processes and threads the container may have."""
 
-from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Disks, Host, Reading, parse_limit, set_and_compare
+from pycontainer.cgroup.base import parse_keyed
+from pycontainer.controllers.protocol import Host, Instance, Reading, parse_limit, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 MAXIMUM = 1 << 22  # PID_MAX_LIMIT of a 64-bit kernel; pids.max takes no larger number
@@ -23,17 +23,18 @@ class PidsController:
             return [f"pids: {spec.pids_max} is more than a kernel can have; ask for {MAXIMUM} or less, or for no limit"]
         return []
 
-    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
-        used = int(cgroup.read("pids", "pids.current"))
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
+        used = int(instance.cgroup.read("pids", "pids.current"))
         if spec.pids_max is None or used <= spec.pids_max:
             return ""
         return f"pids: {used} processes and threads are there, more than {spec.pids_max}"
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
-        set_and_compare(cgroup, "pids", "pids.max", "max" if spec.pids_max is None else str(spec.pids_max))
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        set_and_compare(instance.cgroup, "pids", "pids.max", "max" if spec.pids_max is None else str(spec.pids_max))
         return []
 
-    def read(self, cgroup: Cgroup) -> Reading:
+    def read(self, instance: Instance) -> Reading:
+        cgroup = instance.cgroup
         try:
             peak = int(cgroup.read("pids", "pids.peak"))
         except FileNotFoundError:  # before 6.11
@@ -45,5 +46,8 @@ class PidsController:
             parse_keyed(cgroup.read("pids", "pids.events"))["max"],
         )
 
-    def account(self, cgroup: Cgroup) -> dict[str, int]:
+    def account(self, instance: Instance) -> dict[str, int]:
         return {}
+
+    def release(self, instance: Instance) -> None:
+        pass

@@ -33,8 +33,16 @@ class Host(NamedTuple):
     page_bytes: int
 
 
+class Instance(NamedTuple):
+    """What a controller acts on: one container that runs, or a tenant with all of its containers."""
+
+    cgroup: Cgroup
+    disks: Disks = ()  # those that hold what it uses, as "major:minor"
+    is_tenant: bool = False
+
+
 class Controller(Protocol):
-    """One resource."""
+    """One resource. `spec` is a container's, or a tenant's, which asks for limits alone."""
 
     name: str
     unit: str  # of its readings: bytes, usec (per 100 ms), cpus, tasks, bytes/s, operations/s
@@ -42,23 +50,24 @@ class Controller(Protocol):
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         """Return what is wrong with the spec's wishes on this host, one sentence each; nothing is touched."""
 
-    def excess(self, cgroup: Cgroup, spec: ContainerSpec) -> str:
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         """Say what is in use now beyond what the spec asks and cannot be taken back gently; empty if nothing is."""
 
-    def apply(self, cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         """Set what the spec asks, read it back and compare; may be repeated with another spec.
-
-        `disks` are those that hold what the container uses, as "major:minor".
 
         Raises OSError if the kernel refuses, Unsupported if it took something else. Returns warnings for people:
         what holds less than they may think.
         """
 
-    def read(self, cgroup: Cgroup) -> Reading:
-        """Look at the resource now."""
+    def read(self, instance: Instance) -> Reading | None:
+        """Look at the resource now; None where this host or this instance has none."""
 
-    def account(self, cgroup: Cgroup) -> dict[str, int]:
+    def account(self, instance: Instance) -> dict[str, int]:
         """Return cumulative numbers, named with their unit; they restart at 0 with the cgroup."""
+
+    def release(self, instance: Instance) -> None:
+        """Give back what `apply` holds outside of the cgroup; called when a run has ended, and may be repeated."""
 
 
 def read_host(layout: Layout) -> Host:

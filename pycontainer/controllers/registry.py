@@ -12,8 +12,7 @@ installed metadata must not lose its limits; an entry point of the same name tak
 import functools
 import importlib
 
-from pycontainer.cgroup.base import Cgroup
-from pycontainer.controllers.protocol import Controller, Disks, Host, Reading
+from pycontainer.controllers.protocol import Controller, Host, Instance, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -47,28 +46,59 @@ def load(declared: dict[str, str]) -> tuple[Controller, ...]:
 
 
 def validate(spec: ContainerSpec, host: Host) -> list[str]:
-    """Return the problems that all controllers find."""
-    return [problem for controller in controllers() for problem in controller.validate(spec, host)]
+    """Return the problems that all controllers find, and the limits that no controller knows."""
+    added = [controller.name for controller in controllers() if controller.name not in _BUILT_IN]
+    known = f"there is {', '.join(added)}" if added else "no package with more controllers is installed"
+    unknown = [f"limit {name}: no controller has this name; {known}" for name, _ in spec.limits if name not in added]
+    return unknown + [problem for controller in controllers() for problem in controller.validate(spec, host)]
 
 
-def excess(cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
+def excess(instance: Instance, spec: ContainerSpec) -> list[str]:
     """Return what is in use beyond the spec, one sentence for each controller that has something to say."""
-    return [words for controller in controllers() if (words := controller.excess(cgroup, spec))]
+    return [words for controller in controllers() if (words := controller.excess(instance, spec))]
 
 
-def readings(cgroup: Cgroup) -> dict[str, tuple[str, Reading]]:
-    """Return name -> (unit, reading) of every controller."""
-    return {controller.name: (controller.unit, controller.read(cgroup)) for controller in controllers()}
+def apply(instance: Instance, spec: ContainerSpec) -> list[str]:
+    """Set and prove every cap of the spec; return the warnings.
+
+    The first refusal is raised, unless the spec asks for the best effort: then it becomes a warning.
+    """
+    warnings: list[str] = []
+    for controller in controllers():
+        try:
+            warnings += controller.apply(instance, spec)
+        except (OSError, Unsupported) as error:
+            if not spec.best_effort:
+                raise
+            warnings.append(f"{controller.name} is not limited as asked: {_reason(error)}")
+    return warnings
 
 
-def apply(cgroup: Cgroup, spec: ContainerSpec, disks: Disks = ()) -> list[str]:
-    """Set and prove every cap of the spec; return the warnings. The first refusal is raised."""
-    return [warning for controller in controllers() for warning in controller.apply(cgroup, spec, disks)]
+def readings(instance: Instance) -> dict[str, tuple[str, Reading]]:
+    """Return name -> (unit, reading) of every controller that has one."""
+    found = ((controller, controller.read(instance)) for controller in controllers())
+    return {controller.name: (controller.unit, reading) for controller, reading in found if reading is not None}
 
 
-def account(cgroup: Cgroup) -> dict[str, int]:
+def account(instance: Instance) -> dict[str, int]:
     """Return the cumulative numbers of all controllers in one dict."""
-    return {key: value for controller in controllers() for key, value in controller.account(cgroup).items()}
+    return {key: value for controller in controllers() for key, value in controller.account(instance).items()}
+
+
+def release(instance: Instance) -> None:
+    """Have every controller give back what it holds; one that cannot does not keep the others from it."""
+    failures = []
+    for controller in controllers():
+        try:
+            controller.release(instance)
+        except OSError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _reason(error: Exception) -> str:
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
 
 
 def _declared() -> dict[str, str]:

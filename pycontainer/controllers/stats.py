@@ -6,6 +6,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers.cpu import used_usec
 from pycontainer.controllers.memory import MemoryController, working_set_bytes
 from pycontainer.controllers.pids import PidsController
+from pycontainer.controllers.protocol import Instance
 
 
 class CgroupStats(TypedDict):
@@ -22,8 +23,8 @@ class CgroupStats(TypedDict):
 
 def stats(cgroup: Cgroup) -> CgroupStats:
     """Read everything once. FileNotFoundError or OSError(ENODEV) if the cgroup is gone."""
-    memory = MemoryController().read(cgroup)
-    pids = PidsController().read(cgroup)
+    instance = Instance(cgroup)
+    memory, pids = MemoryController().read(instance), PidsController().read(instance)
     read_bytes, write_bytes = io_bytes(cgroup)
     return CgroupStats(
         cpu_usec=used_usec(cgroup),

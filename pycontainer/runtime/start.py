@@ -47,7 +47,7 @@ class Network(Protocol):
 class Host:
     """What a start needs of the host, handed in."""
 
-    __slots__ = ("apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "volumes")
+    __slots__ = ("apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "release_limits", "volumes")
 
     def __init__(
         self,
@@ -56,17 +56,14 @@ class Host:
         network: Network | None,
         create_cgroup: Callable[[], Cgroup],
         apply_limits: Callable[[Cgroup], None],
+        release_limits: Callable[[Cgroup], None],
         files: planner.Files,
         layers: tuple[str, ...],
         volumes: dict[str, str],
     ) -> None:
         """`network` is None for containers without one of their own."""
-        self.launcher, self.network, self.create_cgroup, self.apply_limits = (
-            launcher,
-            network,
-            create_cgroup,
-            apply_limits,
-        )
+        self.launcher, self.network = launcher, network
+        self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.volumes = files, layers, volumes
 
 
@@ -149,6 +146,7 @@ async def start(
     async with contextlib.AsyncExitStack() as undo:
         cgroup = host.create_cgroup()
         undo.callback(cgroup.delete)
+        undo.callback(host.release_limits, cgroup)
         host.apply_limits(cgroup)
 
         cgroup_fd = cgroup.dirfd()

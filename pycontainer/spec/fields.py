@@ -162,6 +162,10 @@ FIELDS: tuple[Field, ...] = (
           unit="size"),
     Field("ulimits", values.parse_ulimit, "limits of each process: soft:hard, or one number for both, or unlimited",
           "{nofile: 1024:2048}", "--ulimit", "process.rlimits", _PAIRS, separator="="),
+    Field("limit", values.parse_label, "limits of controllers that other packages add", "{idle: \"yes\"}", "--limit",
+          "annotations", _PAIRS, attribute="limits", separator="=", collect=_last_of_each, live=True),
+    Field("best_effort", values.parse_bool, "start also with limits that this host cannot hold, and say so in a warning",
+          "true", "--best-effort", ""),
     # network
     Field("networks", values.parse_network, "networks to join, or the word host or none alone", "[default]",
           "--network", "linux.namespaces", _LIST),

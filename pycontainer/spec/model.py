@@ -98,6 +98,8 @@ class ContainerSpec:
     io_write_ops_per_second: int | None = None
     shm_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()
+    limits: tuple[tuple[str, str], ...] = ()  # (controller that another package adds, what is asked of it)
+    best_effort: bool = False  # a limit that cannot be held becomes a warning, not a refusal
 
     networks: tuple[str, ...] = ("default",)  # names; "host" or "none" stand alone
     ip: str = ""

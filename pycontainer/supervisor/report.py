@@ -1,5 +1,7 @@
 """What clients are told of a container: ContainerInfo and the full record of `inspect` (shapes in docs/api.md)."""
 
+from pycontainer.controllers import registry
+from pycontainer.controllers.protocol import Instance
 from pycontainer.runtime import planner
 from pycontainer.runtime.container import Container
 from pycontainer.spec.parse import to_plain
@@ -67,5 +69,10 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "log_path": f"{container.directory}/log",
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
-        "limits": world.limits(run.cgroup) if run else {},
+        "limits": _limits(world.instance(container, run.cgroup)) if run else {},
     }
+
+
+def _limits(instance: Instance) -> dict[str, object]:
+    """Return what the kernel says of each limit of a running container."""
+    return {name: {"unit": unit, **reading._asdict()} for name, (unit, reading) in registry.readings(instance).items()}

@@ -21,6 +21,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
 from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.controllers import registry
+from pycontainer.controllers.protocol import Instance
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.files import remove_tree
 from pycontainer.linux.process import pidfd_open
@@ -114,9 +115,9 @@ class World:
         """Return the ids of images that containers were made from."""
         return {container.image.id for container in self.containers.values() if container.image}
 
-    def limits(self, cgroup: Cgroup) -> dict[str, dict[str, object]]:
-        """Return what the kernel says of each limit of a running container."""
-        return {name: {"unit": unit, **reading._asdict()} for name, (unit, reading) in registry.readings(cgroup).items()}
+    def instance(self, container: Container, cgroup: Cgroup) -> Instance:
+        """Return what controllers act on."""
+        return Instance(cgroup, container.disks())
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -267,6 +268,10 @@ class World:
             pass
         if container.addresses:
             self.networks.detach(container.id, alive=False)
+        try:
+            registry.release(self.instance(container, cgroup))
+        except OSError as error:
+            self.emit("leftover", container, detail=f"limits: {error}")
         self._remove_cgroup(cgroup)
         if run is not None:
             run.close()

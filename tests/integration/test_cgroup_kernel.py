@@ -20,7 +20,7 @@ from pycontainer.controllers import registry
 from pycontainer.controllers.cpu import CpuController, used_usec
 from pycontainer.controllers.memory import MemoryController
 from pycontainer.controllers.pids import PidsController
-from pycontainer.controllers.protocol import read_host
+from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.controllers.stats import stats
 from pycontainer.linux.libc import syscall
 from pycontainer.spec.model import ContainerSpec
@@ -210,13 +210,13 @@ def fork_bomb() -> int:
 
 def test_fork_bomb_is_bounded_and_killed_whole(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
-    registry.apply(cgroup, ContainerSpec(pids_max=20))
+    registry.apply(Instance(cgroup), ContainerSpec(pids_max=20))
     child = child_of(fork_bomb)
     cgroup.attach(child.pid)
     child.go()
     assert os.read(child.out_fd, 1) == b"x"
     poll_until(lambda: len(cgroup.pids()) == 20, what="the bomb fills its limit")
-    reading = PidsController().read(cgroup)
+    reading = PidsController().read(Instance(cgroup))
     assert (reading.held, reading.limit) == (20, 20)
     assert reading.peak in (20, None)
     assert reading.fail_count >= 1
@@ -229,7 +229,7 @@ def test_fork_bomb_is_bounded_and_killed_whole(hierarchy: Hierarchy, child_of: C
 
 def test_memory_beyond_the_limit_is_killed_inside(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
-    assert registry.apply(cgroup, ContainerSpec(memory_bytes=32 * MB)) == []
+    assert registry.apply(Instance(cgroup), ContainerSpec(memory_bytes=32 * MB)) == []
 
     def allocate() -> int:
         held = []
@@ -242,8 +242,8 @@ def test_memory_beyond_the_limit_is_killed_inside(hierarchy: Hierarchy, child_of
     assert child.go().wait() == -signal.SIGKILL
     assert 20 <= len(child.output()) < 32
     assert cgroup.oom_kills() == 1
-    assert MemoryController().account(cgroup) == {"memory_oom_kills": 1}
-    reading = MemoryController().read(cgroup)
+    assert MemoryController().account(Instance(cgroup)) == {"memory_oom_kills": 1}
+    reading = MemoryController().read(Instance(cgroup))
     assert reading.limit == 32 * MB
     assert reading.peak is None or 30 * MB <= reading.peak <= 32 * MB
     assert reading.fail_count >= 1
@@ -251,17 +251,17 @@ def test_memory_beyond_the_limit_is_killed_inside(hierarchy: Hierarchy, child_of
 
 def test_cpu_quota_gives_that_share(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
-    registry.apply(cgroup, ContainerSpec(cpu_quota_usec=20_000))
+    registry.apply(Instance(cgroup), ContainerSpec(cpu_quota_usec=20_000))
     child = child_of(spin)
     cgroup.attach(child.pid)
     child.go()
-    poll_until(lambda: CpuController().read(cgroup).fail_count, what="it is throttled")
+    poll_until(lambda: CpuController().read(Instance(cgroup)).fail_count, what="it is throttled")
     started, used_before = time.monotonic(), used_usec(cgroup)
     poll_until(lambda: time.monotonic() - started >= 2, timeout_seconds=5, what="two seconds")
     used_seconds = (used_usec(cgroup) - used_before) / 1_000_000
     share = used_seconds / (time.monotonic() - started)
     assert 0.10 <= share <= 0.23, share  # less on a busy machine, more only by the last period
-    assert CpuController().account(cgroup)["cpu_throttled_usec"] > 0
+    assert CpuController().account(Instance(cgroup))["cpu_throttled_usec"] > 0
 
 
 def test_cpuset_is_the_affinity_inside(hierarchy: Hierarchy, child_of: ChildOf) -> None:
@@ -271,7 +271,7 @@ def test_cpuset_is_the_affinity_inside(hierarchy: Hierarchy, child_of: ChildOf) 
         os.write(1, repr(sorted(os.sched_getaffinity(0))).encode())
 
     for cpus, expected in ((str(CPUS[-1]), [CPUS[-1]]), ("", CPUS)):
-        registry.apply(cgroup, ContainerSpec(cpuset_cpus=cpus))
+        registry.apply(Instance(cgroup), ContainerSpec(cpuset_cpus=cpus))
         child = child_of(affinity)
         cgroup.attach(child.pid)
         child.go()
@@ -290,8 +290,8 @@ def test_limits_go_up_down_and_away(hierarchy: Hierarchy) -> None:
     host = read_host(hierarchy.layout)
     for spec in specs:
         assert registry.validate(spec, host) == []
-        assert registry.apply(cgroup, spec) == []
-        limits = {controller.name: controller.read(cgroup).limit for controller in registry.controllers()}
+        assert registry.apply(Instance(cgroup), spec) == []
+        limits = {name: reading.limit for name, (_, reading) in registry.readings(Instance(cgroup)).items()}
         assert limits["memory"] == (spec.memory_bytes and spec.memory_bytes // host.page_bytes * host.page_bytes)
         assert limits["cpu"] == spec.cpu_quota_usec
         assert limits["pids"] == spec.pids_max
@@ -300,14 +300,14 @@ def test_limits_go_up_down_and_away(hierarchy: Hierarchy) -> None:
 def test_a_cap_that_the_kernel_refuses_is_an_error(hierarchy: Hierarchy) -> None:
     cgroup = hierarchy.create("c1")
     with pytest.raises(OSError, match="write '10") as caught:
-        registry.apply(cgroup, ContainerSpec(cpu_quota_usec=10))
+        registry.apply(Instance(cgroup), ContainerSpec(cpu_quota_usec=10))
     assert caught.value.errno == errno.EINVAL
     assert os.path.basename(caught.value.filename) in ("cpu.max", "cpu.cfs_quota_us")
 
 
 def test_stats(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
-    registry.apply(cgroup, ContainerSpec(memory_bytes=64 * MB, pids_max=7))
+    registry.apply(Instance(cgroup), ContainerSpec(memory_bytes=64 * MB, pids_max=7))
 
     def hold() -> None:
         held = b"x" * (8 * MB)
@@ -323,7 +323,7 @@ def test_stats(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     assert found["cpu_usec"] > 0
     assert (found["memory_limit_bytes"], found["pids"], found["pids_limit"]) == (64 * MB, 1, 7)
     assert (found["io_read_bytes"], found["io_write_bytes"]) >= (0, 0)
-    assert registry.account(cgroup)["cpu_usec"] >= found["cpu_usec"]
+    assert registry.account(Instance(cgroup))["cpu_usec"] >= found["cpu_usec"]
 
 
 def test_a_parent_that_was_removed_is_made_again(hierarchy: Hierarchy) -> None:
@@ -380,7 +380,7 @@ def make_container_and_tell(layout: Layout) -> int:
     """Make, cap and remove a container; write where it was, and where this process is afterwards."""
     hierarchy = Hierarchy(layout, "ours")
     cgroup = hierarchy.create("c1")
-    registry.apply(cgroup, ContainerSpec(memory_bytes=10 * MB))
+    registry.apply(Instance(cgroup), ContainerSpec(memory_bytes=10 * MB))
     with open("/proc/self/cgroup") as file:
         own = file.read().strip().removeprefix("0::")
     os.write(1, f"{cgroup.paths()['memory']} {own}".encode())

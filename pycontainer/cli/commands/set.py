@@ -25,6 +25,6 @@ def command(settings: Settings, /, containers: tuple[str, ...], transient: bool,
       pycontainer set web --memory 300M --cpus 1
       pycontainer set web --pids-limit unlimited --transient
     """
-    changes: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in options.items() if value not in (None, ())}
     with settings.client() as host:
         for_each(containers, lambda name: host.container(name).set(transient=transient, force=force, **changes))

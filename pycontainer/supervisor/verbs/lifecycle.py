@@ -159,7 +159,8 @@ async def start_now(
         launcher=world.link,
         network=world.networks if networked else None,
         create_cgroup=lambda: _fresh_cgroup(world, container.id),
-        apply_limits=lambda cgroup: _apply(container, cgroup),
+        apply_limits=lambda cgroup: _apply(world, container, cgroup),
+        release_limits=lambda cgroup: registry.release(world.instance(container, cgroup)),
         files=_files(world, container),
         layers=layers,
         volumes={m.source: world.volumes.get_or_create(m.source) for m in spec.mounts if m.type == "volume"},
@@ -183,10 +184,10 @@ def _fresh_cgroup(world: World, container_id: str) -> Cgroup:
         return world.hierarchy.create(container_id)
 
 
-def _apply(container: Container, cgroup: Cgroup) -> None:
+def _apply(world: World, container: Container, cgroup: Cgroup) -> None:
     spec = container.spec
     try:
-        container.warnings = registry.apply(cgroup, spec, container.disks())
+        container.warnings = registry.apply(world.instance(container, cgroup), spec)
     except OSError as error:
         raise StartFailed(
             f"cannot start '{spec.name}': limit on '{error.filename}': {error.strerror or error}",

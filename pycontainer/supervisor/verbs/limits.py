@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
-from pycontainer.controllers.protocol import read_host
+from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.errors import InvalidInput, InvalidState
 from pycontainer.runtime.container import Container
 from pycontainer.spec.model import ContainerSpec
@@ -22,6 +21,8 @@ async def set(world: World, call: Call) -> object:
     changes = parse_changes(call.mapping("spec"))
     transient = call.flag("transient")
     async with world.lock(container):
+        if "limits" in changes:  # each of them is a setting of its own
+            changes["limits"] = tuple((dict(container.spec.limits) | dict(changes["limits"])).items())
         spec = dataclasses.replace(container.spec, **changes)
         if problems := validate(spec):
             raise as_error(problems)
@@ -34,7 +35,7 @@ async def set(world: World, call: Call) -> object:
                 hint="leave --transient out, and it holds from the next start on",
             )
         if run is not None:
-            _apply(container, run.cgroup, spec, force=call.flag("force"))
+            _apply(container, world.instance(container, run.cgroup), spec, force=call.flag("force"))
         if not transient:
             container.spec = spec
             container.save()
@@ -42,18 +43,17 @@ async def set(world: World, call: Call) -> object:
     return container_info(world, container)
 
 
-def _apply(container: Container, cgroup: Cgroup, spec: ContainerSpec, *, force: bool) -> None:
+def _apply(container: Container, instance: Instance, spec: ContainerSpec, *, force: bool) -> None:
     """Set all caps, or leave them as they were."""
-    if not force and (excess := registry.excess(cgroup, spec)):
+    if not force and (excess := registry.excess(instance, spec)):
         raise InvalidState(
             f"cannot lower the limits of '{spec.name}': {'; '.join(excess)}",
             hint="let it use less first, or use --force: the kernel then takes back what it can, and kills for the rest",
         )
-    disks = container.disks()
     try:
-        container.warnings = registry.apply(cgroup, spec, disks)
+        container.warnings = registry.apply(instance, spec)
     except BaseException:
-        registry.apply(cgroup, container.spec, disks)
+        registry.apply(instance, container.spec)
         raise
 
 
@@ -64,11 +64,13 @@ async def limits(world: World, call: Call) -> object:
     recent = call.flag("recent")
     rows: list[dict[str, object]] = []
     for container in chosen:
-        for resource, values in world.limits(world.run_of(container).cgroup).items():
+        instance = world.instance(container, world.run_of(container).cgroup)
+        for resource, (unit, reading) in registry.readings(instance).items():
+            count = reading.fail_count
             if recent:
-                count = int(str(values["fail_count"]))
                 seen = world.seen_failures.get((container.id, resource), 0)
-                world.seen_failures[container.id, resource] = count
-                values["fail_count"] = count - seen if count >= seen else count  # a new run counts from 0
-            rows.append({"id": container.id, "name": container.spec.name, "resource": resource, **values})
+                world.seen_failures[container.id, resource] = reading.fail_count
+                count = count - seen if count >= seen else count  # a new run counts from 0
+            row = {"id": container.id, "name": container.spec.name, "resource": resource, "unit": unit}
+            rows.append({**row, **reading._asdict(), "fail_count": count})
     return rows

@@ -3,7 +3,7 @@
 import pytest
 
 from pycontainer.controllers.cpu import CpuController
-from pycontainer.controllers.protocol import Reading
+from pycontainer.controllers.protocol import Instance, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import FakeCgroup, host
@@ -37,45 +37,45 @@ def test_validate_without_the_controller() -> None:
 
 def test_v2() -> None:
     cgroup = FakeCgroup(2, {"cpu.max": "max 100000"})
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.written == []
-    assert CONTROLLER.apply(cgroup, HALF) == []
+    assert CONTROLLER.apply(Instance(cgroup), HALF) == []
     assert cgroup.files["cpu.max"] == "50000 100000"
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.files["cpu.max"] == "max 100000"
 
 
 def test_v1() -> None:
     cgroup = v1()
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.written == []
-    assert CONTROLLER.apply(cgroup, HALF) == []
+    assert CONTROLLER.apply(Instance(cgroup), HALF) == []
     assert cgroup.written == ["cpu.cfs_quota_us=50000"]
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.files["cpu.cfs_quota_us"] == "-1"
 
 
 def test_v1_another_period_never_meets_the_old_quota() -> None:
     cgroup = v1("50000")
-    CONTROLLER.apply(cgroup, ContainerSpec(cpu_quota_usec=5_000, cpu_period_usec=10_000))
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec(cpu_quota_usec=5_000, cpu_period_usec=10_000))
     assert cgroup.written == ["cpu.cfs_quota_us=-1", "cpu.cfs_period_us=10000", "cpu.cfs_quota_us=5000"]
 
 
 def test_a_changed_value_is_refused() -> None:
     cgroup = FakeCgroup(2, {"cpu.max": "max 100000"}, change={"cpu.max": lambda value: "60000 100000"})
     with pytest.raises(Unsupported, match="cannot set cpu.max to '50000 100000': the kernel holds '60000 100000'"):
-        CONTROLLER.apply(cgroup, HALF)
+        CONTROLLER.apply(Instance(cgroup), HALF)
 
 
 def test_read_and_account() -> None:
     v2 = FakeCgroup(2, {"cpu.max": "50000 100000", "cpu.stat": "usage_usec 70\nnr_throttled 4\nthrottled_usec 900"})
-    assert CONTROLLER.read(v2) == Reading(None, None, 50_000, 4)
-    assert CONTROLLER.account(v2) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
+    assert CONTROLLER.read(Instance(v2)) == Reading(None, None, 50_000, 4)
+    assert CONTROLLER.account(Instance(v2)) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
     old = FakeCgroup(
         1, {"cpu.cfs_quota_us": "-1", "cpu.stat": "nr_throttled 4\nthrottled_time 900000", "cpuacct.usage": "70999"}
     )
-    assert CONTROLLER.read(old) == Reading(None, None, None, 4)
-    assert CONTROLLER.account(old) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
+    assert CONTROLLER.read(Instance(old)) == Reading(None, None, None, 4)
+    assert CONTROLLER.account(Instance(old)) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
 
 
 @pytest.mark.parametrize(("version", "name", "value", "default"), [
@@ -84,9 +84,9 @@ def test_read_and_account() -> None:
 def test_weight_comes_and_goes(version: int, name: str, value: str, default: str) -> None:
     cgroup = v1() if version == 1 else FakeCgroup(2, {"cpu.max": "max 100000"})
     cgroup.files[name] = default
-    CONTROLLER.apply(cgroup, ContainerSpec(cpu_weight=200))
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec(cpu_weight=200))
     assert cgroup.files[name] == value
-    CONTROLLER.apply(cgroup, ContainerSpec())
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec())
     assert cgroup.files[name] == default
 
 
@@ -95,14 +95,14 @@ def test_burst_never_exceeds_the_quota(version: int) -> None:
     cgroup = v1() if version == 1 else FakeCgroup(2, {"cpu.max": "max 100000"})
     name = "cpu.cfs_burst_us" if version == 1 else "cpu.max.burst"
     cgroup.files[name] = "0"
-    CONTROLLER.apply(cgroup, ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=40_000))
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=40_000))
     cgroup.written.clear()
-    CONTROLLER.apply(cgroup, ContainerSpec(cpu_quota_usec=20_000, cpu_burst_usec=10_000))
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec(cpu_quota_usec=20_000, cpu_burst_usec=10_000))
     assert [entry.partition("=")[2].split()[0] for entry in cgroup.written] == ["0", "20000", "10000"]
 
 
 def test_burst_on_a_kernel_without_it() -> None:
     with pytest.raises(Unsupported, match=r"cannot set cpu.max.burst: this kernel has no such file"):
         CONTROLLER.apply(
-            FakeCgroup(2, {"cpu.max": "max 100000"}), ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=1000)
+            Instance(FakeCgroup(2, {"cpu.max": "max 100000"})), ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=1000)
         )

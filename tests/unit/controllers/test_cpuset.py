@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.controllers.cpuset import CpusetController
-from pycontainer.controllers.protocol import Reading
+from pycontainer.controllers.protocol import Instance, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import FakeCgroup, host
@@ -36,25 +36,25 @@ def test_validate_without_the_controller() -> None:
 def test_apply_compares_sets_and_what_is_effective(version: int, effective: str) -> None:
     wish = ContainerSpec(cpuset_cpus="0,1")
     cgroup = FakeCgroup(version, {"cpuset.cpus": "", effective: "0-1"}, change={"cpuset.cpus": lambda value: "0-1"})
-    assert CONTROLLER.apply(cgroup, wish) == []
-    assert CONTROLLER.read(cgroup) == Reading(2, None, 2, 0)
+    assert CONTROLLER.apply(Instance(cgroup), wish) == []
+    assert CONTROLLER.read(Instance(cgroup)) == Reading(2, None, 2, 0)
     cgroup.files[effective] = "0"
     with pytest.raises(Unsupported, match="cannot confine the container to CPUs '0,1': the kernel allows '0' only"):
-        CONTROLLER.apply(cgroup, wish)
+        CONTROLLER.apply(Instance(cgroup), wish)
 
 
 def test_v2_taken_off() -> None:
     cgroup = FakeCgroup(2, {"cpuset.cpus": "1", "cpuset.cpus.effective": "0-1"})
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.files["cpuset.cpus"] == ""
-    assert CONTROLLER.read(cgroup) == Reading(2, None, None, 0)
+    assert CONTROLLER.read(Instance(cgroup)) == Reading(2, None, None, 0)
     cgroup.written.clear()
-    CONTROLLER.apply(cgroup, ContainerSpec())
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec())
     assert cgroup.written == []
 
 
 def test_v1_taken_off_is_what_the_parent_has(tmp_path: Path) -> None:
     (tmp_path / "cpuset.cpus").write_text("0-1\n")
     cgroup = FakeCgroup(1, {"cpuset.cpus": "1"}, directory=f"{tmp_path}/c1")
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.written == ["cpuset.cpus=0-1"]

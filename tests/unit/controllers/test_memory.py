@@ -7,7 +7,7 @@ import pytest
 
 from pycontainer.controllers import memory
 from pycontainer.controllers.memory import MemoryController, working_set_bytes
-from pycontainer.controllers.protocol import Reading
+from pycontainer.controllers.protocol import Instance, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import PAGE_BYTES, FakeCgroup, host
@@ -54,33 +54,33 @@ def test_validate() -> None:
 
 def test_v2_caps_swap_at_nothing() -> None:
     cgroup = v2()
-    assert CONTROLLER.apply(cgroup, ContainerSpec(memory_bytes=200 * MB)) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=200 * MB)) == []
     assert cgroup.files == {"memory.max": str(200 * MB), "memory.swap.max": "0"}
 
 
 def test_v2_no_limit_touches_nothing() -> None:
     cgroup = v2()
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.written == []
 
 
 def test_v2_limit_taken_off() -> None:
     cgroup = v2(str(MB), "0")
-    assert CONTROLLER.apply(cgroup, ContainerSpec()) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.files == {"memory.max": "max", "memory.swap.max": "max"}
 
 
 @pytest.mark.parametrize("limit", [200 * MB, 100 * MB + 1, None, 300 * MB])
 def test_v1_limits_go_up_and_down_in_the_right_order(limit: int | None) -> None:
     cgroup = v1(str(200 * MB), str(200 * MB))
-    assert CONTROLLER.apply(cgroup, ContainerSpec(memory_bytes=limit)) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=limit)) == []
     expected = V1_NONE if limit is None else str(limit // PAGE_BYTES * PAGE_BYTES)
     assert set(cgroup.files.values()) == {expected}
 
 
 def test_v1_first_limit() -> None:
     cgroup = v1()
-    CONTROLLER.apply(cgroup, ContainerSpec(memory_bytes=MB))
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=MB))
     assert cgroup.written == [f"memory.limit_in_bytes={MB}", f"memory.memsw.limit_in_bytes={MB}"]
 
 
@@ -90,7 +90,7 @@ def test_without_a_swap_cap_people_are_warned_if_there_is_swap(
     cgroup: FakeCgroup, has_swap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "_host_has_swap", lambda: has_swap)
-    warnings = CONTROLLER.apply(cgroup, ContainerSpec(memory_bytes=MB))
+    warnings = CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=MB))
     assert [warning.startswith("swap is not capped: the kernel has no memory.") for warning in warnings] == (
         [True] if has_swap else []
     )
@@ -99,21 +99,21 @@ def test_without_a_swap_cap_people_are_warned_if_there_is_swap(
 def test_a_kernel_that_holds_more_is_refused() -> None:
     cgroup = FakeCgroup(2, {"memory.max": "max"}, change={"memory.max": lambda value: str(int(value) + PAGE_BYTES)})
     with pytest.raises(Unsupported, match="cannot set memory.max to '1048576': the kernel holds '1052672'"):
-        CONTROLLER.apply(cgroup, ContainerSpec(memory_bytes=MB))
+        CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=MB))
 
 
 def test_read_and_account() -> None:
     files = {"memory.current": "5", "memory.max": "max", "memory.events": "low 0\nmax 3\noom_kill 1"}
-    assert CONTROLLER.read(FakeCgroup(2, files)) == Reading(5, None, None, 3)
-    assert CONTROLLER.read(FakeCgroup(2, files | {"memory.peak": "9", "memory.max": "10"})) == Reading(5, 9, 10, 3)
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files))) == Reading(5, None, None, 3)
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"memory.peak": "9", "memory.max": "10"}))) == Reading(5, 9, 10, 3)
     v1_files = {
         "memory.usage_in_bytes": "5", "memory.max_usage_in_bytes": "9", "memory.limit_in_bytes": V1_NONE,
         "memory.failcnt": "3",
     }
-    assert CONTROLLER.read(FakeCgroup(1, v1_files)) == Reading(5, 9, None, 5)  # no less than were killed
+    assert CONTROLLER.read(Instance(FakeCgroup(1, v1_files))) == Reading(5, 9, None, 5)  # no less than were killed
     v1_files |= {"memory.memsw.limit_in_bytes": V1_NONE, "memory.memsw.failcnt": "4"}
-    assert CONTROLLER.read(FakeCgroup(1, v1_files)) == Reading(5, 9, None, 7)
-    assert CONTROLLER.account(FakeCgroup(2, {})) == {"memory_oom_kills": 5}
+    assert CONTROLLER.read(Instance(FakeCgroup(1, v1_files))) == Reading(5, 9, None, 7)
+    assert CONTROLLER.account(Instance(FakeCgroup(2, {}))) == {"memory_oom_kills": 5}
 
 
 def test_working_set_is_what_docker_shows() -> None:
@@ -125,30 +125,31 @@ def test_working_set_is_what_docker_shows() -> None:
 
 def test_excess_leaves_out_what_the_kernel_can_drop() -> None:
     cgroup = FakeCgroup(2, {"memory.current": str(40 * MB), "memory.stat": f"anon {30 * MB}\ninactive_file {10 * MB}\n"})
-    assert CONTROLLER.excess(cgroup, ContainerSpec(memory_bytes=20 * MB)) == "memory: 30MiB are in use, more than 20MiB"
-    assert CONTROLLER.excess(cgroup, ContainerSpec(memory_bytes=30 * MB)) == ""
-    assert CONTROLLER.excess(cgroup, ContainerSpec()) == ""
+    instance = Instance(cgroup)
+    assert CONTROLLER.excess(instance, ContainerSpec(memory_bytes=20 * MB)) == "memory: 30MiB are in use, more than 20MiB"
+    assert CONTROLLER.excess(instance, ContainerSpec(memory_bytes=30 * MB)) == ""
+    assert CONTROLLER.excess(instance, ContainerSpec()) == ""
 
 
 def test_v2_soft_limits_come_and_go() -> None:
     cgroup = FakeCgroup(2, {"memory.max": "max", "memory.high": "max", "memory.low": "0", "memory.min": "0"})
     asked = ContainerSpec(memory_high_bytes=3 * MB + 1, memory_low_bytes=2 * MB, memory_min_bytes=MB)
-    CONTROLLER.apply(cgroup, asked)
+    CONTROLLER.apply(Instance(cgroup), asked)
     assert cgroup.files == {
         "memory.max": "max", "memory.high": str(3 * MB), "memory.low": str(2 * MB), "memory.min": str(MB)
     }
-    CONTROLLER.apply(cgroup, ContainerSpec())
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec())
     assert cgroup.files == {"memory.max": "max", "memory.high": "max", "memory.low": "0", "memory.min": "0"}
-    CONTROLLER.apply(cgroup, ContainerSpec())
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec())
     assert len(cgroup.written) == 6
 
 
 def test_v1_has_a_reservation_alone() -> None:
     cgroup = v1()
     cgroup.files["memory.soft_limit_in_bytes"] = V1_NONE
-    CONTROLLER.apply(cgroup, ContainerSpec(memory_low_bytes=2 * MB))
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_low_bytes=2 * MB))
     assert cgroup.written == [f"memory.soft_limit_in_bytes={2 * MB}"]
-    CONTROLLER.apply(cgroup, ContainerSpec())
+    CONTROLLER.apply(Instance(cgroup), ContainerSpec())
     assert cgroup.files["memory.soft_limit_in_bytes"] == V1_NONE
     asked = ContainerSpec(memory_high_bytes=MB, memory_low_bytes=MB, memory_min_bytes=MB)
     assert CONTROLLER.validate(asked, host("v1")) == [
@@ -160,7 +161,7 @@ def test_v1_has_a_reservation_alone() -> None:
 def test_swap_on_top() -> None:
     spec = ContainerSpec(memory_bytes=2 * MB, memory_swap_bytes=3 * MB)
     two, one = v2(), v1()
-    CONTROLLER.apply(two, spec)
+    CONTROLLER.apply(Instance(two), spec)
     assert two.files == {"memory.max": str(2 * MB), "memory.swap.max": str(MB)}
-    CONTROLLER.apply(one, spec)
+    CONTROLLER.apply(Instance(one), spec)
     assert one.files == {"memory.limit_in_bytes": str(2 * MB), "memory.memsw.limit_in_bytes": str(3 * MB)}

@@ -3,7 +3,7 @@
 import pytest
 
 from pycontainer.controllers.pids import MAXIMUM, PidsController
-from pycontainer.controllers.protocol import Reading
+from pycontainer.controllers.protocol import Instance, Reading
 from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import FakeCgroup, host
 
@@ -34,20 +34,20 @@ def test_validate_without_the_controller() -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_apply(version: int) -> None:
     cgroup = FakeCgroup(version, {"pids.max": "max"})
-    assert CONTROLLER.apply(cgroup, ContainerSpec(pids_max=100)) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(pids_max=100)) == []
     assert cgroup.files["pids.max"] == "100"
-    assert CONTROLLER.apply(cgroup, ContainerSpec(pids_max=None)) == []
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(pids_max=None)) == []
     assert cgroup.files["pids.max"] == "max"
 
 
 def test_read() -> None:
     files = {"pids.current": "3", "pids.max": "max", "pids.events": "max 2"}
-    assert CONTROLLER.read(FakeCgroup(2, files)) == Reading(3, None, None, 2)
-    assert CONTROLLER.read(FakeCgroup(2, files | {"pids.peak": "8", "pids.max": "10"})) == Reading(3, 8, 10, 2)
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files))) == Reading(3, None, None, 2)
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"pids.peak": "8", "pids.max": "10"}))) == Reading(3, 8, 10, 2)
 
 
 def test_excess() -> None:
-    cgroup = FakeCgroup(2, {"pids.current": "30"})
-    assert CONTROLLER.excess(cgroup, ContainerSpec(pids_max=10)) == "pids: 30 processes and threads are there, more than 10"
-    assert CONTROLLER.excess(cgroup, ContainerSpec(pids_max=30)) == ""
-    assert CONTROLLER.excess(cgroup, ContainerSpec(pids_max=None)) == ""
+    instance = Instance(FakeCgroup(2, {"pids.current": "30"}))
+    assert CONTROLLER.excess(instance, ContainerSpec(pids_max=10)) == "pids: 30 processes and threads are there, more than 10"
+    assert CONTROLLER.excess(instance, ContainerSpec(pids_max=30)) == ""
+    assert CONTROLLER.excess(instance, ContainerSpec(pids_max=None)) == ""

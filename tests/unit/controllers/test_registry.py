@@ -1,11 +1,16 @@
 """Controllers are found, ordered and loaded; one that cannot be loaded is an error."""
 
+import errno
+
 import pytest
 
 from pycontainer.controllers import registry
+from pycontainer.controllers.memory import MemoryController
+from pycontainer.controllers.pids import PidsController
+from pycontainer.controllers.protocol import Instance
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
-from tests.unit.controllers.fake import host
+from tests.unit.controllers.fake import FakeCgroup, host
 
 OURS = {
     "pids": "pycontainer.controllers.pids:PidsController",
@@ -40,3 +45,44 @@ def test_the_built_in_ones_are_there_and_all_validate() -> None:
     assert [problem.partition(":")[0] for problem in registry.validate(spec, host())] == [
         "memory", "cpus", "cpuset_cpus", "pids",
     ]
+
+
+def test_a_limit_that_no_controller_knows() -> None:
+    assert registry.validate(ContainerSpec(limits=(("idle", "yes"),)), host()) == [
+        "limit idle: no controller has this name; no package with more controllers is installed"
+    ]
+
+
+class Refusing(PidsController):
+    """A controller whose limit the kernel refuses, and which cannot give it back."""
+
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        raise OSError(errno.EINVAL, "write '7': invalid argument", "pids.max")
+
+    def release(self, instance: Instance) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+
+class Warning(MemoryController):
+    """A controller that says what it holds less than it may seem, and notes that it was released."""
+
+    released = 0
+
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        return ["swap is not capped"]
+
+    def release(self, instance: Instance) -> None:
+        Warning.released += 1
+
+
+def test_best_effort_turns_a_refusal_into_a_warning_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "controllers", lambda: (Refusing(), Warning()))
+    instance = Instance(FakeCgroup(2, {}))
+    with pytest.raises(OSError, match="write '7'"):
+        registry.apply(instance, ContainerSpec())
+    assert registry.apply(instance, ContainerSpec(best_effort=True)) == [
+        "pids is not limited as asked: write '7': invalid argument", "swap is not capped",
+    ]
+    with pytest.raises(OSError, match="busy"):
+        registry.release(instance)
+    assert Warning.released == 1
