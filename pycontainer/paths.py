@@ -6,7 +6,8 @@
     │   ├── rootfs/        upper/ work/                 ├── monitor.sock      the supervisor connects here
     │   └── log            log log.1 log.2              ├── forwarder.sock    published ports on loopback
     ├── networks/          NAME.json, addresses         ├── stage/            mount point, inside the monitor
-    └── volumes/NAME/                                   └── containers/ID.json   runtime state
+    ├── tenants/           NAME.json                    └── containers/ID.json   runtime state
+    └── volumes/NAME/
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -30,6 +31,7 @@ class HostPaths:
         self.images_dir = f"{self.state_dir}/images"
         self.containers_dir = f"{self.state_dir}/containers"
         self.networks_dir = f"{self.state_dir}/networks"
+        self.tenants_dir = f"{self.state_dir}/tenants"
         self.volumes_dir = f"{self.state_dir}/volumes"
         self.idranges_dir = f"{DEFAULT_STATE_DIR}/idranges"
         self.supervisor_socket = f"{self.run_dir}/supervisor.sock"

@@ -14,6 +14,7 @@ CPU_PERIOD_USEC = 100_000
 CPU_QUOTA_MIN_USEC = 1_000  # the kernel's least bandwidth, 1 ms: 0.01 CPUs
 CPUS_MAX = 8_192  # the most a Linux kernel can be built for (NR_CPUS)
 OPS_MAX = 2**32 - 1  # blkio.throttle.*_iops_device holds 32 bits
+BIT_RATE_MIN, BIT_RATE_MAX = 8_000, 100 * 10**9  # per second: one packet in 1.5 s; more than a link here carries
 DURATION_MAX_SECONDS = 2**31 - 1
 
 RLIMIT_NAMES = (
@@ -25,6 +26,7 @@ _BYTE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50
 _NUMBER = r"(0|[1-9][0-9]{0,19})"
 _SIZE = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?(?:(b)|([kmgtp])(?:i|ib)?)?", re.IGNORECASE | re.ASCII)
 _DECIMAL_RATE = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?([kmg])b/s", re.IGNORECASE | re.ASCII)
+_BIT_RATE = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?([kmg]?)bit(?:/s)?", re.IGNORECASE | re.ASCII)
 _DECIMAL_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9}
 _DECIMAL_SIZE = re.compile(r"[0-9.]+([kmgtp])b", re.IGNORECASE | re.ASCII)
 _CPUS = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?(%)?", re.ASCII)
@@ -77,6 +79,37 @@ def parse_rate(value: object) -> int:
             raise InvalidInput("the rate is 0, which is not 'no limit'", hint="leave the setting out for its default")
         return _bounded(rate, value, MAX_INTEGER)
     return parse_bytes(value)
+
+
+def parse_bit_rate(value: object) -> int:
+    """Return bits per second: `10mbit`, `1.5gbit`, `100kbit`, with or without `/s`; `1MB/s` is 8 000 000.
+
+    Networks are sold in powers of 1000. A number alone, and `10M`, are refused: bits or bytes is not to be guessed.
+    """
+    hint = "write bits per second, such as 10mbit, or bytes, such as 1MB/s"
+    match = _BIT_RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        whole, fraction, unit = match.groups()
+        rate = _scaled(whole, fraction, _DECIMAL_UNITS.get(unit.lower(), 1))
+    else:
+        match = _DECIMAL_RATE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise InvalidInput(f"{shown(value)} is not a rate of a network", hint=hint)
+        whole, fraction, unit = match.groups()
+        rate = 8 * _scaled(whole, fraction, _DECIMAL_UNITS[unit.lower()])
+    if rate < BIT_RATE_MIN:
+        raise InvalidInput(f"{value!r} is less than the least rate, {format_bit_rate(BIT_RATE_MIN)}", hint=hint)
+    if rate > BIT_RATE_MAX:
+        raise InvalidInput(f"{value!r} is more than the largest rate, {format_bit_rate(BIT_RATE_MAX)}", hint=hint)
+    return rate
+
+
+def format_bit_rate(bits_per_second: int) -> str:
+    """Return the shortest exact text of a network's rate, which `parse_bit_rate` reads back: 10000000 is `10mbit`."""
+    for unit in ("g", "m", "k"):
+        if bits_per_second and bits_per_second % _DECIMAL_UNITS[unit] == 0:
+            return f"{bits_per_second // _DECIMAL_UNITS[unit]}{unit}bit"
+    return f"{bits_per_second}bit"
 
 
 def parse_ops(value: object) -> int:

@@ -119,10 +119,32 @@ class Cgroup(ABC):
         """Write `value` to file `name` where `controller` lives."""
         write_file(self._file(controller, name), value)
 
+    def read_above(self, controller: str, name: str) -> str:
+        """Return the text of file `name` of the cgroup above, stripped."""
+        return read_file(f"{os.path.dirname(self._paths[controller])}/{name}").strip()
+
+    def beneath(self, controller: str) -> list[str]:
+        """Return the directories of the cgroups directly below where `controller` lives."""
+        return subdirectories(self._paths[controller])
+
     def attach(self, pid: int) -> None:
         """Move process `pid` (all its threads) in. ProcessLookupError if it is gone."""
         for directory in self._directories:
             write_file(f"{directory}/cgroup.procs", str(pid))
+
+    def crowd(self, *, arrived: int = 0) -> str:
+        """Say which limit leaves no room for one more process, here or in the tenant's cgroup; empty if there is room.
+
+        Moving a process in is never refused (cgroup-v1/pids.rst), so who moves one asks again with `arrived` 1.
+        """
+        for whose, read in (("its own", self.read), ("its tenant's", self.read_above)):
+            try:
+                limit, current = read("pids", "pids.max"), int(read("pids", "pids.current"))
+            except FileNotFoundError:  # the root of the hierarchy has no limit
+                continue
+            if limit != "max" and current - arrived >= int(limit):
+                return f"{current - arrived} of {limit} processes that are {whose} limit are there"
+        return ""
 
     def pids(self) -> list[int]:
         """Return the host's pids of all processes inside, nested cgroups included; empty if the cgroup is gone."""

@@ -11,10 +11,14 @@ from pycontainer.errors import Unsupported
 REQUIRED = ("memory", "cpu", "cpuset", "pids")
 
 _NAME_BYTES_MAX = 128
+_TENANT = "tenant-"  # no id of a container begins so: they are hexadecimal
 
 
 class Hierarchy:
     """The cgroups of one world: all directories below `parent_name` in each hierarchy in use.
+
+        parent_name/ID                  a container
+                   /tenant-NAME/ID      a container of a tenant
 
     Raises Unsupported if a controller that every container needs is missing. Nothing is made before the first `create`.
     """
@@ -33,38 +37,78 @@ class Hierarchy:
         self._tree = TreeV2(layout, parent_name) if layout.is_v2 else TreeV1(layout, parent_name)
         self._is_prepared = False
 
-    def create(self, container_id: str) -> Cgroup:
-        """Make and return the cgroup of `container_id`; FileExistsError if it is there, and then nothing was made."""
-        _checked(container_id)
+    def create(self, container_id: str, tenant: str = "") -> Cgroup:
+        """Make and return the cgroup of `container_id`; FileExistsError if it is there, and then nothing was made.
+
+        That of its tenant has to be there.
+        """
+        path = _path(container_id, tenant)
         if self._is_prepared:
             try:
-                return self._tree.create(container_id)
+                return self._tree.create(path)
             except FileNotFoundError:
-                pass  # somebody removed our empty parent: make it again
-        self._tree.prepare()
-        self._is_prepared = True
-        return self._tree.create(container_id)
+                self._is_prepared = False  # somebody removed our empty parent: make it again
+        self._prepare()
+        return self._tree.create(path)
 
-    def open(self, container_id: str) -> Cgroup:
+    def open(self, container_id: str, tenant: str = "") -> Cgroup:
         """Return the cgroup of `container_id` as it is, without looking whether it exists."""
-        return self._tree.open(_checked(container_id))
+        return self._tree.open(_path(container_id, tenant))
 
-    def list(self) -> list[str]:
-        """Return the ids of all cgroups below our parent, half-removed ones included."""
-        return self._tree.list()
+    def containers(self) -> list[tuple[str, str]]:
+        """Return (id, tenant or "") of all containers' cgroups below our parent, half-removed ones included."""
+        found = []
+        for name in self._tree.list():
+            if name.startswith(_TENANT):
+                found += [(child, name.removeprefix(_TENANT)) for child in self._tree.list(name)]
+            else:
+                found.append((name, ""))
+        return found
+
+    def create_tenant(self, name: str) -> Cgroup:
+        """Make and return the cgroup beneath which those of a tenant's containers lie; it may be there already."""
+        self._prepare()
+        try:
+            return self._tree.create(_tenant_path(name), inner=True)
+        except FileExistsError:
+            return self.open_tenant(name)
+
+    def open_tenant(self, name: str) -> Cgroup:
+        """Return a tenant's cgroup as it is, without looking whether it exists."""
+        return self._tree.open(_tenant_path(name))
+
+    def tenants(self) -> list[str]:
+        """Return the names of the tenants that have a cgroup."""
+        return [name.removeprefix(_TENANT) for name in self._tree.list() if name.startswith(_TENANT)]
 
     def remove_parent(self) -> bool:
         """Remove our parent directory, so that nothing is left on the host; False if containers are in it."""
         self._is_prepared = False
-        if self.list():
+        if self.containers():
             return False
         try:
+            for name in self.tenants():
+                self.open_tenant(name).delete()
             self._tree.remove_parent()
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
             return False
         return True
+
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            self._tree.prepare()
+            self._is_prepared = True
+
+
+def _tenant_path(name: str) -> str:
+    return _TENANT + _checked(name)
+
+
+def _path(container_id: str, tenant: str) -> str:
+    return f"{_tenant_path(tenant)}/{_checked(container_id)}" if tenant else _checked(container_id)
 
 
 def _checked(name: str) -> str:

@@ -92,23 +92,25 @@ class TreeV1:
                     write_file(f"{parent}/{file}", read_file(f"{os.path.dirname(parent)}/{file}"))
                 write_file(f"{parent}/cgroup.clone_children", "1")
 
-    def open(self, container_id: str) -> CgroupV1:
-        return CgroupV1(container_id, {name: f"{parent}/{container_id}" for name, parent in self._parents.items()})
+    def open(self, path: str) -> CgroupV1:
+        return CgroupV1(os.path.basename(path), {name: f"{parent}/{path}" for name, parent in self._parents.items()})
 
-    def create(self, container_id: str) -> CgroupV1:
+    def create(self, path: str, *, inner: bool = False) -> CgroupV1:
+        """Make the directories; an `inner` one, which holds others, needs nothing more: clone_children is inherited."""
         made: list[str] = []
         try:
             for parent in dict.fromkeys(self._parents.values()):
-                os.mkdir(f"{parent}/{container_id}", 0o755)
-                made.append(f"{parent}/{container_id}")
+                os.mkdir(f"{parent}/{path}", 0o755)
+                made.append(f"{parent}/{path}")
         except OSError:
             for directory in reversed(made):
                 os.rmdir(directory)
             raise
-        return self.open(container_id)
+        return self.open(path)
 
-    def list(self) -> list[str]:
-        return sorted({os.path.basename(path) for parent in self._parents.values() for path in subdirectories(parent)})
+    def list(self, path: str = "") -> list[str]:
+        directories = [f"{parent}/{path}" for parent in self._parents.values()]
+        return sorted({os.path.basename(child) for directory in directories for child in subdirectories(directory)})
 
     def remove_parent(self) -> None:
         for parent in reversed(dict.fromkeys(self._parents.values())):

@@ -4,7 +4,9 @@
     ├── supervisor/           only if BASE is not the root of the machine: who lived in BASE, so that BASE may
     │                         enable controllers; under systemd the supervisor alone
     └── pycontainer/          our parent: controllers enabled, no processes
-        └── ID/               one container
+        ├── ID/               one container
+        └── tenant-NAME/      one tenant: controllers enabled, no processes
+            └── ID/           one of its containers
 """
 
 import errno
@@ -84,15 +86,18 @@ class TreeV2:
         os.makedirs(self._parent, exist_ok=True)
         enable(self._parent, self._controllers)
 
-    def open(self, container_id: str) -> CgroupV2:
-        return CgroupV2(container_id, dict.fromkeys(self._controllers, f"{self._parent}/{container_id}"))
+    def open(self, path: str) -> CgroupV2:
+        return CgroupV2(os.path.basename(path), dict.fromkeys(self._controllers, f"{self._parent}/{path}"))
 
-    def create(self, container_id: str) -> CgroupV2:
-        os.mkdir(f"{self._parent}/{container_id}", 0o755)
-        return self.open(container_id)
+    def create(self, path: str, *, inner: bool = False) -> CgroupV2:
+        """Make the directory; an `inner` one has the controllers enabled for those below it."""
+        os.mkdir(f"{self._parent}/{path}", 0o755)
+        if inner:
+            enable(f"{self._parent}/{path}", self._controllers)
+        return self.open(path)
 
-    def list(self) -> list[str]:
-        return sorted(os.path.basename(path) for path in subdirectories(self._parent))
+    def list(self, path: str = "") -> list[str]:
+        return sorted(os.path.basename(child) for child in subdirectories(f"{self._parent}/{path}"))
 
     def remove_parent(self) -> None:
         remove_directory(self._parent)

@@ -17,8 +17,8 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "top": "top", "port": "port", "inspect": "inspect",
               "events": "events"},
-    "Host": {"image": "image", "network": "network", "info": "info", "check": "check", "version": "version",
-             "service": "service", "completion": "completion"},
+    "Host": {"image": "image", "network": "network", "tenant": "tenant", "info": "info", "check": "check",
+             "version": "version", "service": "service", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
 ALIASES = {"list": "ps", "ls": "ps", "delete": "rm", "update": "set"}

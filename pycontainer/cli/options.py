@@ -38,7 +38,13 @@ VALUES = (
     ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
     ("io_read_ops", ("--io-read-ops",), "NUMBER", "Cap on reads per second."),
     ("io_write_ops", ("--io-write-ops",), "NUMBER", "Cap on writes per second."),
+    ("net_in", ("--net-in",), "RATE", "Cap on what it receives from the network, like 20mbit."),
+    ("net_out", ("--net-out",), "RATE", "Cap on what it sends to the network, like 10mbit."),
+    ("net_in_min", ("--net-in-min",), "RATE", "Receiving rate that is guaranteed within the tenant."),
+    ("net_out_min", ("--net-out-min",), "RATE", "Sending rate that is guaranteed within the tenant."),
+    ("net_packets", ("--net-packets",), "NUMBER", "Packets per second that it may send; more is dropped."),
     ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
+    ("tenant", ("--tenant",), "NAME", "Tenant whose pool of resources it shares."),
     ("ip", ("--ip",), "ADDRESS", "IPv4 address on its network."),
     ("ip6", ("--ip6",), "ADDRESS", "IPv6 address on its network."),
 )
@@ -77,17 +83,31 @@ FLAGS = (
 # Of VALUES and LISTS, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "restart", "limit",
+    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "net_in", "net_out", "net_in_min",
+    "net_out_min", "net_packets", "restart", "limit",
 )  # fmt: skip
+
+
+# Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
+POOLED = tuple(key for key in LIVE if key not in ("restart", "net_in_min", "net_out_min", "net_packets"))
 
 
 def live_options(command: F) -> F:
     """Add the options of what can be changed once a container exists."""
-    options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES if key in LIVE]
+    return _with_options(command, LIVE)
+
+
+def pool_options(command: F) -> F:
+    """Add the options of what the containers of a tenant can share."""
+    return _with_options(command, POOLED)
+
+
+def _with_options(command: F, keys: Sequence[str]) -> F:
+    options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES if key in keys]
     options += [
         click.option(*flags, key, metavar=metavar, multiple=True, help=f"{help} Repeatable.")
         for key, flags, metavar, help in LISTS
-        if key in LIVE
+        if key in keys
     ]
     for option in reversed(options):
         command = option(command)

@@ -14,6 +14,7 @@ from pycontainer.client.container import Container
 from pycontainer.client.fields import plain_spec
 from pycontainer.client.images import Image, list_images
 from pycontainer.client.networks import Network
+from pycontainer.client.tenants import Tenant
 from pycontainer.errors import SupervisorUnavailable
 from pycontainer.paths import HostPaths
 
@@ -21,7 +22,16 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
     from typing import Unpack
 
     from pycontainer.client.result import Completed
-    from pycontainer.client.types import ContainerFields, ContainerInfo, Event, ImageInfo, Limit, NetworkInfo, Stats
+    from pycontainer.client.types import (
+        ContainerFields,
+        ContainerInfo,
+        Event,
+        ImageInfo,
+        Limit,
+        NetworkInfo,
+        Stats,
+        TenantInfo,
+    )
 
 
 class Client:
@@ -135,12 +145,15 @@ class Client:
         """Return one sample of each container named, or of every running one."""
         return self._pool.request("stats", {"containers": [*containers]})  # type: ignore[no-any-return]
 
-    def limits(self, containers: Iterable[str] = (), *, recent: bool = False) -> "Sequence[Limit]":
-        """Return what each container named, or every running one, holds of each resource, its cap and its failures.
+    def limits(
+        self, containers: Iterable[str] = (), *, tenants: Iterable[str] = (), recent: bool = False
+    ) -> "Sequence[Limit]":
+        """Return what each container or tenant named holds of each resource, its cap and its failures.
 
-        With `recent`, failures since the last call with `recent`.
+        Without names, of every running container. With `recent`, failures since the last call with `recent`.
         """
-        return self._pool.request("limits", {"containers": [*containers], "recent": recent})  # type: ignore[no-any-return]
+        args = {"containers": [*containers], "tenants": [*tenants], "recent": recent}
+        return self._pool.request("limits", args)  # type: ignore[no-any-return]
 
     # ── images and networks ──
 
@@ -192,6 +205,26 @@ class Client:
         args = {"name": name, "driver": driver, "subnet": subnet, "subnet6": subnet6}
         info: NetworkInfo = self._pool.request("network_create", args)
         return Network(self._pool, info["name"])
+
+    # ── tenants ──
+
+    def tenants(self) -> "Sequence[Tenant]":
+        """Return the tenants."""
+        return [Tenant(self._pool, info["name"]) for info in self.list_tenants()]
+
+    def list_tenants(self) -> "Sequence[TenantInfo]":
+        """Return what `tenant ls` shows, in one request."""
+        return self._pool.request("tenant_list", {})  # type: ignore[no-any-return]
+
+    def tenant(self, name: str) -> Tenant:
+        """Return the tenant of this name. Raises NotFound."""
+        tenant = Tenant(self._pool, name)
+        return Tenant(self._pool, tenant.info["name"])
+
+    def create_tenant(self, name: str, **limits: Any) -> Tenant:
+        """Create a tenant: its containers together never exceed `limits` (memory="2G", cpus=2, net_out="100mbit", ...)."""
+        info: TenantInfo = self._pool.request("tenant_create", {"name": name, "spec": limits})
+        return Tenant(self._pool, info["name"])
 
     # ── the host ──
 

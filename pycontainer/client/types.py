@@ -5,7 +5,7 @@ holds and what the control socket carries. Values may be strings everywhere ("20
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 Status = Literal["created", "running", "paused", "stopped", "restarting"]
 
@@ -44,6 +44,14 @@ class ContainerFields(TypedDict, total=False):
     io_write: int | str
     io_read_ops: int | str  # per second
     io_write_ops: int | str
+    net_in: str  # no limit; bits per second, "20mbit"
+    net_out: str
+    net_in_min: str  # guaranteed within the tenant
+    net_out_min: str
+    net_packets: int | str  # no limit; per second, that it may send
+    limit: Mapping[str, str] | Sequence[str]  # {"idle": "yes"}, of controllers that other packages add
+    best_effort: bool  # False: a limit that cannot be held is an error
+    tenant: str  # whose pool of resources it shares
     shm_size: int | str  # "64M", size of /dev/shm
     ulimits: Sequence[str]  # ["nofile=1024:2048"]
     networks: Sequence[str]  # ["default"]; "host" and "none" stand alone
@@ -197,6 +205,17 @@ class NetworkInfo(TypedDict):
     subnet6: str
     gateway: str
     containers: dict[str, NetworkMember]
+
+
+class TenantInfo(TypedDict):
+    """A tenant: its limits by the attributes of the spec, in their own units, and its containers' names by id."""
+
+    name: str
+    created: float
+    limits: dict[str, Any]
+    warnings: list[str]
+    containers: dict[str, str]
+    running: int
 
 
 class Event(TypedDict, total=False):

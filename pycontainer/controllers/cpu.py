@@ -1,12 +1,13 @@
 """CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together, and a weight when it is short."""
 
-from pycontainer.cgroup.base import Cgroup, parse_keyed
+from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, write_file
 from pycontainer.controllers.protocol import Host, Instance, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
 # kernel/sched/core.c: the smallest quota and the bounds of a period
 MINIMUM_QUOTA_USEC = 1_000
 PERIOD_RANGE_USEC = (1_000, 1_000_000)
+_QUOTA_FILES_V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 
 class CpuController:
@@ -57,6 +58,7 @@ class CpuController:
         elif quota is None:
             set_and_compare(cgroup, "cpu", "cpu.cfs_quota_us", "-1")
         else:
+            quota = _within_parent_v1(cgroup, quota, period)
             if int(cgroup.read("cpu", "cpu.cfs_period_us")) != period:
                 cgroup.write("cpu", "cpu.cfs_quota_us", "-1")  # no wrong mixture of old quota and new period
                 set_and_compare(cgroup, "cpu", "cpu.cfs_period_us", str(period))
@@ -88,6 +90,21 @@ def used_usec(cgroup: Cgroup) -> int:
     if cgroup.version == 2:
         return parse_keyed(cgroup.read("cpu", "cpu.stat"))["usage_usec"]
     return int(cgroup.read("cpuacct", "cpuacct.usage")) // 1000  # nanoseconds
+
+
+def _within_parent_v1(cgroup: Cgroup, quota: int, period: int) -> int:
+    """Return the quota, or that of the tenant if it is less, and lower children's: v1 refuses a child more (EINVAL).
+
+    Source: kernel/sched/core.c, tg_cfs_schedulable_down.
+    """
+    parent_quota, parent_period = (int(cgroup.read_above("cpu", name)) for name in _QUOTA_FILES_V1)
+    if parent_quota > 0:
+        quota = min(quota, parent_quota * period // parent_period)
+    for child in cgroup.beneath("cpu"):
+        child_quota, child_period = (int(read_file(f"{child}/{name}")) for name in _QUOTA_FILES_V1)
+        if child_quota > 0 and child_quota * period > quota * child_period:
+            write_file(f"{child}/cpu.cfs_quota_us", str(max(MINIMUM_QUOTA_USEC, quota * child_period // period)))
+    return quota
 
 
 def _apply_weight(cgroup: Cgroup, weight: int | None) -> None:

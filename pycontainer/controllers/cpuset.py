@@ -1,8 +1,6 @@
 """Which CPUs the container may run on."""
 
-import os
-
-from pycontainer.cgroup.base import Cgroup, read_file
+from pycontainer.cgroup.base import Cgroup, read_file, write_file
 from pycontainer.controllers.protocol import Host, Instance, Reading, parse_cpu_list, set_and_compare
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
@@ -40,16 +38,13 @@ class CpusetController:
             _follow_parent(cgroup)
             return []
         wanted = parse_cpu_list(spec.cpuset_cpus)
+        if cgroup.version == 1:
+            _make_room_v1(cgroup, wanted, spec.cpuset_cpus)
         set_and_compare(
             cgroup, "cpuset", "cpuset.cpus", spec.cpuset_cpus, same=lambda found: parse_cpu_list(found) == wanted
         )
         if (effective := _effective(cgroup)) != wanted:
-            raise Unsupported(
-                f"cannot confine the container to CPUs {spec.cpuset_cpus!r}: "
-                f"the kernel allows {','.join(map(str, sorted(effective)))!r} only",
-                hint="choose among the CPUs that our parent cgroup may use",
-                feature="cpuset",
-            )
+            raise _not_allowed(spec.cpuset_cpus, effective)
         return []
 
     def read(self, instance: Instance) -> Reading:
@@ -65,13 +60,35 @@ class CpusetController:
         pass
 
 
+def _make_room_v1(cgroup: Cgroup, wanted: frozenset[int], text: str) -> None:
+    """Have the children of a tenant give up what it is to lose: v1 refuses a parent less (EBUSY), a child more (EACCES)."""
+    allowed = parse_cpu_list(cgroup.read_above("cpuset", "cpuset.cpus"))
+    if not wanted <= allowed:
+        raise _not_allowed(text, allowed)
+    for child in cgroup.beneath("cpuset"):
+        held = parse_cpu_list(read_file(f"{child}/cpuset.cpus"))
+        if not held <= wanted:
+            write_file(f"{child}/cpuset.cpus", _list(held & wanted or wanted))
+
+
+def _not_allowed(text: str, allowed: frozenset[int]) -> Unsupported:
+    return Unsupported(
+        f"cannot confine the container to CPUs {text!r}: the kernel allows {_list(allowed)!r} only",
+        hint="choose among the CPUs that its tenant, and our parent cgroup, may use", feature="cpuset",
+    )
+
+
+def _list(cpus: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(cpus)))
+
+
 def _follow_parent(cgroup: Cgroup) -> None:
     """Allow what the parent has: nothing of its own on v2, a copy on v1, where an empty set admits no process."""
     if cgroup.version == 2:
         if cgroup.read("cpuset", "cpuset.cpus"):
             set_and_compare(cgroup, "cpuset", "cpuset.cpus", "\n", same=lambda found: found == "")
         return
-    inherited = read_file(f"{os.path.dirname(cgroup.paths()['cpuset'])}/cpuset.cpus").strip()
+    inherited = cgroup.read_above("cpuset", "cpuset.cpus")
     if cgroup.read("cpuset", "cpuset.cpus") != inherited:
         set_and_compare(cgroup, "cpuset", "cpuset.cpus", inherited)
 

@@ -21,6 +21,8 @@ class _IoController:
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         if self._wish(spec) is not None and not {"io", "blkio"} & set(host.layout.controllers):
             return [f"{self.name}: this host has no io controller"]
+        if self._wish(spec) is not None and host.for_tenant and not host.layout.is_v2:
+            return [f"{self.name}: cgroup v1 cannot hold a tenant's containers together; set it on each of them"]
         return []
 
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:

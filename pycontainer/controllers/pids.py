@@ -1,6 +1,6 @@
 """How many processes and threads the container may have."""
 
-from pycontainer.cgroup.base import parse_keyed
+from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file
 from pycontainer.controllers.protocol import Host, Instance, Reading, parse_limit, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
@@ -43,7 +43,7 @@ class PidsController:
             int(cgroup.read("pids", "pids.current")),
             peak,
             parse_limit(cgroup.read("pids", "pids.max")),
-            parse_keyed(cgroup.read("pids", "pids.events"))["max"],
+            _refused_forks(cgroup),
         )
 
     def account(self, instance: Instance) -> dict[str, int]:
@@ -51,3 +51,12 @@ class PidsController:
 
     def release(self, instance: Instance) -> None:
         pass
+
+
+def _refused_forks(cgroup: Cgroup) -> int:
+    """Return how often a limit said no, here or beneath.
+
+    v1, and v2 before 6.11, count where the fork was tried, not where the limit is: a tenant's lie with its containers.
+    """
+    beneath = [parse_keyed(read_file(f"{child}/pids.events"))["max"] for child in cgroup.beneath("pids")]
+    return max(parse_keyed(cgroup.read("pids", "pids.events"))["max"], sum(beneath))

@@ -31,6 +31,28 @@ class Host(NamedTuple):
     layout: Layout
     cpus: frozenset[int]  # online
     page_bytes: int
+    for_tenant: bool = False  # the wishes are a tenant's, for all of its containers together
+
+
+class Traffic(Protocol):
+    """What went through since a cap was set."""
+
+    @property
+    def sent_bytes(self) -> int: ...
+    @property
+    def dropped_packets(self) -> int: ...
+
+
+class Bandwidth(Protocol):
+    """The network of an instance, as net/bandwidth.py gives it; directions are "in" and "out", rates bits per second."""
+
+    def cap(self, direction: str, guaranteed: int | None, ceiling: int | None) -> None: ...
+    def ceiling(self, direction: str) -> int | None: ...
+    def traffic(self, direction: str) -> Traffic: ...
+    def guard(self, packets_per_second: int | None, /) -> None: ...
+    def guarded(self) -> int | None: ...
+    def guarded_packets(self) -> int: ...
+    def release(self) -> None: ...
 
 
 class Instance(NamedTuple):
@@ -38,6 +60,7 @@ class Instance(NamedTuple):
 
     cgroup: Cgroup
     disks: Disks = ()  # those that hold what it uses, as "major:minor"
+    network: Bandwidth | None = None  # None: it has none of its own
     is_tenant: bool = False
 
 
@@ -70,11 +93,11 @@ class Controller(Protocol):
         """Give back what `apply` holds outside of the cgroup; called when a run has ended, and may be repeated."""
 
 
-def read_host(layout: Layout) -> Host:
+def read_host(layout: Layout, *, for_tenant: bool = False) -> Host:
     """Return the facts of this machine."""
     with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
         cpus = parse_cpu_list(file.read())
-    return Host(layout, cpus, os.sysconf("SC_PAGE_SIZE"))
+    return Host(layout, cpus, os.sysconf("SC_PAGE_SIZE"), for_tenant)
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:

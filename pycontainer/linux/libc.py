@@ -46,6 +46,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "prlimit64": 302,
         "setns": 308,
         "seccomp": 317,
+        "bpf": 321,
         "execveat": 322,
     },
     "aarch64": {
@@ -81,6 +82,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "prlimit64": 261,
         "setns": 268,
         "seccomp": 277,
+        "bpf": 280,
         "execveat": 281,
     },
 }

@@ -63,10 +63,16 @@ class Reservation:
     endpoints: list[Endpoint] = field(default_factory=list)
     ports: list[Port] = field(default_factory=list)
     add_hosts: list[tuple[str, str]] = field(default_factory=list)
+    packets_per_second: int | None = None  # it may send, in the present run
 
     @property
     def networks(self) -> list[str]:
         return [endpoint.network for endpoint in self.endpoints]
+
+    @property
+    def links(self) -> list[int]:
+        """The indexes of the host's ends of the links that are up."""
+        return [endpoint.index for endpoint in self.endpoints if endpoint.index]
 
     def endpoint(self, network: str) -> Endpoint | None:
         return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)
@@ -87,6 +93,7 @@ class Records:
             Reservation(
                 container_id, data["name"], data["hostname"], [Endpoint(**item) for item in data["endpoints"]],
                 [Port(**item) for item in data["ports"]], [(name, ip) for name, ip in data["add_hosts"]],
+                data.get("packets_per_second"),
             )
             for container_id, data in self._load(self._addresses_dir)
         ]

@@ -5,6 +5,7 @@
     member          (link, number)
     pub4, pub6      (protocol, port) → (address, port)           published on every address of the host
     at4, at6        (address, protocol, port) → (address, port)  published on one
+    guard           link, with a limit of packets per second: what exceeds it is dropped, and counted
 
 A published port asked for from the link that it leads to (`own4` again, in `sources`) needs the host's address as
 source, or the answer would not come back this way.
@@ -21,6 +22,7 @@ Source: nft(8), libnftables(3).
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -34,10 +36,12 @@ _RULES = """
   map pub4 { typeof meta l4proto . th dport : ip daddr . th dport; }
   map pub6 { typeof meta l4proto . th dport : ip6 daddr . th dport; }
   map at4 { typeof ip daddr . meta l4proto . th dport : ip daddr . th dport; }
+  set guard { typeof iifname; limit rate over 1/second burst 5 packets; counter; }
   map at6 { typeof ip6 daddr . meta l4proto . th dport : ip6 daddr . th dport; }
 
   chain first { type filter hook prerouting priority raw; policy accept; iifname "PREFIX*" jump from_instance; }
   chain from_instance {
+    iifname @guard drop
     ip daddr { 127.0.0.0/8, 169.254.169.254 } counter drop
     ip6 daddr fd00:ec2::254 counter drop
     iifname . ip saddr @own4 accept
@@ -78,6 +82,7 @@ _RULES = """
   }
 """
 
+_COUNTER = re.compile(r"counter packets ([0-9]+)")
 _HINT = "install it: apt-get install libnftables1"
 
 
@@ -87,9 +92,13 @@ class Element(NamedTuple):
     where: str
     key: str
     value: str = ""
+    statements: str = ""  # what a packet that meets the element is put to
 
-    def text(self, *, with_value: bool = True) -> str:
-        return f"{self.key} : {self.value}" if self.value and with_value else self.key
+    def text(self, *, is_complete: bool = True) -> str:
+        """Return it as it is added; what is not `is_complete` suffices to find it."""
+        if not is_complete:
+            return self.key
+        return f"{self.key} {self.statements}".rstrip() + (f" : {self.value}" if self.value else "")
 
 
 class Firewall:
@@ -128,6 +137,15 @@ class Firewall:
     def has(self, owner: str) -> bool:
         return owner in self._elements
 
+    def elements(self, owner: str) -> list[Element]:
+        return list(self._elements.get(owner, ()))
+
+    def counted(self, element: Element) -> int:
+        """Return how many packets met the counter of an element."""
+        text = self._run(f"get element {self._table} {element.where} {{ {element.text(is_complete=False)} }}\n")
+        match = _COUNTER.search(text)
+        return int(match[1]) if match else 0
+
     def adopt(self, groups: Mapping[str, Iterable[Element]]) -> None:
         """Replace all that is known, and the table with it, in one step that no packet falls through."""
         self._elements = {owner: tuple(elements) for owner, elements in groups.items()}
@@ -157,7 +175,7 @@ class Firewall:
 
     def _try(self, verb: str, elements: Iterable[Element]) -> bool:
         text = "".join(
-            f"{verb} element {self._table} {e.where} {{ {e.text(with_value=verb == 'add')} }}\n" for e in elements
+            f"{verb} element {self._table} {e.where} {{ {e.text(is_complete=verb == 'add')} }}\n" for e in elements
         )
         try:
             self._run(text)
@@ -165,10 +183,10 @@ class Firewall:
             return False
         return True
 
-    def _run(self, commands: str) -> None:
+    def _run(self, commands: str) -> str:
         if self._nft is None:
             self._nft = _Nft()
-        self._nft.run(commands)
+        return self._nft.run(commands)
 
 
 class _Nft:
@@ -185,8 +203,8 @@ class _Nft:
         library.nft_run_cmd_from_buffer.restype = ctypes.c_int
         for name in ("nft_ctx_buffer_error", "nft_ctx_buffer_output"):
             getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_int
-        library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
-        library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+        for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
+            getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_char_p
         self._library = library
         self._context = library.nft_ctx_new(0)
         if not self._context:
@@ -194,10 +212,10 @@ class _Nft:
         library.nft_ctx_buffer_error(self._context)
         library.nft_ctx_buffer_output(self._context)
 
-    def run(self, commands: str) -> None:
-        """Run the commands as one transaction; OSError(EIO) with nft's first line of complaint."""
+    def run(self, commands: str) -> str:
+        """Run the commands as one transaction and return what they print; OSError(EIO) with nft's first complaint."""
         if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()) == 0:
-            return
+            return (self._library.nft_ctx_get_output_buffer(self._context) or b"").decode()
         text = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace").strip()
         raise OSError(errno.EIO, f"nftables: {text.splitlines()[0] if text else 'no reason given'}")
 

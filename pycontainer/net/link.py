@@ -62,7 +62,7 @@ LOOPBACK_INDEX = 1
 ETH0_INDEX = 2
 NO_LINK_LOCAL = ("IFLA_AF_SPEC", {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]})
 HAIRPIN = {"attrs": [("IFLA_BRPORT_MODE", 1)]}  # back out of the port it came from: its own published port (br_netfilter)
-_INDEXES_PER_WORLD = 0xFFFF
+LINKS_MAX = 0xBFFF  # of a world; the low half of an index is also a traffic class, and shaping.py needs some more
 
 
 class Wire(NamedTuple):
@@ -95,6 +95,7 @@ class Links:
         self._prefix = prefix
         self._base = (0x10 + int(world or "0", 16) % 0x7FE0) << 16  # a block of indexes for each world of the host
         self._count = 0
+        self._parked: set[int] = set()
         self._netlink: Netlink | None = None
 
     @property
@@ -108,15 +109,19 @@ class Links:
             self._netlink.close()
             self._netlink = None
 
-    def attach(self, wire: Wire, netns_fd: int, *, fresh: bool = True) -> int:
+    def attach(
+        self, wire: Wire, netns_fd: int, *, fresh: bool = True, before_up: Callable[[int], None] = lambda index: None
+    ) -> int:
         """Make the pair and everything on both ends; return the index of the host's end.
 
-        `fresh` says that the namespace holds nothing but lo, so that the inner index can be chosen beforehand. What was
-        made is removed again on failure. The caller keeps `netns_fd`.
+        `fresh` says that the namespace holds nothing but lo, so that the inner index can be chosen beforehand.
+        `before_up` is called with the index while nothing can pass yet. What was made is removed again on failure. The
+        caller keeps `netns_fd`.
         """
         inner_index = ETH0_INDEX + wire.metric - 100 if fresh else 0
         index = self._create_pair(wire, netns_fd, inner_index)
         try:
+            before_up(index)
             values = _values(wire, index, inner_index)
             self.netlink.send(_host_template(bool(wire.ip6), bool(wire.bridge_index)), values, wire.name)
             in_namespace(netns_fd, lambda: _configure_inside(wire, values))
@@ -132,6 +137,17 @@ class Links:
         """
         values: dict[Marker, int | bytes] = {INDEX: index, NAME: self.dying_name(index).encode()}
         self.netlink.send(_park_template(), values, ignore=(errno.ENODEV,))
+        self._parked.add(index)
+
+    def delete_parked(self) -> None:
+        """Delete links that `detach` left to the end of their namespaces, and that have not gone with them.
+
+        A connection that was cut off while it sent keeps its namespace for minutes.
+        """
+        left = [index for index in self._parked if _is_taken(index)]
+        self._parked.clear()
+        if left:
+            self.delete(*left)
 
     def delete(self, *indexes: int) -> None:
         """Delete links, and their other ends. Blocks for 23 ms, however many; it does not matter if they are gone."""
@@ -141,12 +157,16 @@ class Links:
         self.netlink.send(_delete_template(), values, ignore=(errno.ENODEV,))
 
     def dying_name(self, index: int) -> str:
-        return f"{self._prefix}x{index & _INDEXES_PER_WORLD:x}"
+        return f"{self._prefix}x{index & 0xFFFF:x}"
 
     def next_index(self) -> int:
         """Return an index of this world's block, never the one used last."""
-        self._count = self._count % _INDEXES_PER_WORLD + 1
+        self._count = self._count % LINKS_MAX + 1
         return self._base + self._count
+
+    def block_numbers(self) -> tuple[int, int]:
+        """Return this world's two numbers of blocks of filters, which all worlds of a network namespace share."""
+        return self._base >> 15, (self._base >> 15) + 1
 
     def add_gateway(
         self, gateway: str, gateway6: str, index: int = LOOPBACK_INDEX, lengths: tuple[int, int] = (32, 128)

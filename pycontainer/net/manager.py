@@ -29,9 +29,11 @@ from pycontainer.net.addresses import (
     pick_subnet,
     random_subnet6,
 )
+from pycontainer.net.bandwidth import Bandwidth
 from pycontainer.net.bridge import bridge_name, ensure_bridge
 from pycontainer.net.firewall import Element, Firewall
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
+from pycontainer.net.shaping import Shaping, tenant_owner
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
@@ -58,6 +60,7 @@ class NetworkManager:
         self._records = Records(paths.networks_dir)
         self._hosts = hosts.Hosts(paths.networks_dir)
         self._links = link.Links(self._prefix, self._world)
+        self._shaping = Shaping(self._links, self._prefix)
         self._firewall = Firewall(paths.marker.replace("-", "_"), self._prefix)
         self._ports = Ports(paths.forwarder_socket)
         self._networks: dict[str, Network] = {}
@@ -194,6 +197,10 @@ class NetworkManager:
         """Return the ports that are claimed now."""
         return list(self._ports.claimed(container_id))
 
+    def sweep(self) -> None:
+        """Delete links of ended runs that are still there; to be called some time after `detach`."""
+        self._links.delete_parked()
+
     # -- a run
 
     def attach(self, container_id: str, netns_fd: int) -> None:
@@ -262,6 +269,19 @@ class NetworkManager:
                 received, sent = received + to_it, sent + from_it
         return received, sent
 
+    def bandwidth(self, container_id: str, tenant: str = "") -> Bandwidth:
+        """Return the limits of a container's links, together; `tenant` is whose limits lie above."""
+        reservation = self._reservation(container_id)
+        return Bandwidth(
+            self._shaping, container_id, parent=tenant_owner(tenant) if tenant else "", links=reservation.links,
+            guard=lambda packets: self._guard(reservation, packets), guarded=lambda: reservation.packets_per_second,
+            guarded_packets=lambda: sum(map(self._firewall.counted, self._firewall.elements(_guard_owner(reservation)))),
+        )
+
+    def tenant_bandwidth(self, tenant: str) -> Bandwidth:
+        """Return the limits of all links of a tenant's containers, together. Packets are guarded one by one."""
+        return Bandwidth(self._shaping, tenant_owner(tenant))
+
     # -- files inside
 
     def hosts_path(self, container_id: str, add_hosts: Sequence[tuple[str, str]] = ()) -> str:
@@ -278,8 +298,10 @@ class NetworkManager:
 
     # -- the host
 
-    def reconcile(self, live: Mapping[str, bool]) -> _Problems:
+    def reconcile(self, live: Mapping[str, bool], tenants: Mapping[str, str] = {}) -> _Problems:
         """Make the host as the records say, after a restart; `live` names the containers whose namespace lives (True).
+
+        `tenants` says whose they are.
 
         Their links, elements, ports and names are taken over without a gap. Whatever else carries our names goes.
         Reservations of other containers stay: who is deleted is `release`d. Returns in words what live containers
@@ -304,6 +326,11 @@ class NetworkManager:
         problems += self._ports.adopt({r.container_id: (r.name, r.ports, _targets(r)) for r in alive if r.endpoints})
         if links:
             self._links.delete(*links.values())
+        self._shaping.adopt({
+            r.container_id: (tenant_owner(tenants[r.container_id]) if r.container_id in tenants else "", r.links)
+            for r in alive
+        })
+        groups |= {_guard_owner(reservation): self._guard_elements(reservation) for reservation in alive}
         if alive:
             self._firewall.adopt(groups)
         else:
@@ -322,6 +349,7 @@ class NetworkManager:
         """
         self._ports.close(remove=remove)
         if remove:
+            self._shaping.remove()
             indexes = [index for index, _ in self._links.leftovers()]
             if indexes:
                 self._links.delete(*indexes)
@@ -434,23 +462,36 @@ class NetworkManager:
                 self._link_name(endpoint), endpoint.device, endpoint.ip, endpoint.ip6 if has_ipv6 else "",
                 network.gateway, network.gateway6, network.subnet, network.subnet6, bridges.get(network.name, 0),
             )
-            endpoint.index = self._links.attach(wire, netns_fd, fresh=fresh)
+            endpoint.index = self._attach_link(reservation.container_id, wire, netns_fd, fresh=fresh)
             self._join(reservation, endpoint)
+
+    def _attach_link(self, container_id: str, wire: link.Wire, netns_fd: int, *, fresh: bool) -> int:
+        """Make the link, with its cap in place before a packet can pass."""
+        with ExitStack() as undo:
+
+            def join(index: int) -> None:
+                undo.callback(self._shaping.leave, container_id, index)
+                self._shaping.join(container_id, index)
+
+            index = self._links.attach(wire, netns_fd, fresh=fresh, before_up=join)
+            undo.pop_all()
+        return index
 
     def _detach(self, reservation: Reservation, *, alive: bool) -> None:
         for endpoint in reservation.endpoints:
-            self._detach_link(endpoint, alive=alive)
+            self._detach_link(reservation, endpoint, alive=alive)
             self._hosts.leave(endpoint.network, reservation.container_id)
         owners = [_endpoint_owner(reservation.container_id, endpoint) for endpoint in reservation.endpoints]
         self._firewall.remove(*owners, _ports_owner(reservation.container_id))
 
     def _detach_endpoint(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:
-        self._detach_link(endpoint, alive=alive)
+        self._detach_link(reservation, endpoint, alive=alive)
         self._hosts.leave(endpoint.network, reservation.container_id)
         self._firewall.remove(_endpoint_owner(reservation.container_id, endpoint))
 
-    def _detach_link(self, endpoint: Endpoint, *, alive: bool) -> None:
+    def _detach_link(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:
         if endpoint.index:
+            self._shaping.leave(reservation.container_id, endpoint.index)
             if alive:
                 self._links.delete(endpoint.index)
             else:
@@ -465,6 +506,32 @@ class NetworkManager:
         """Let a container that has a hosts file of its own see its new set of networks; a shared file stays as it is."""
         if reservation.add_hosts:
             self._hosts.path(reservation.container_id, reservation.networks, reservation.add_hosts)
+
+    def _guard(self, reservation: Reservation, packets_per_second: int | None) -> None:
+        """Drop what a container sends beyond so many packets per second; None is no limit."""
+        if packets_per_second == reservation.packets_per_second and self._firewall.has(_guard_owner(reservation)):
+            return
+        bridged = [e.network for e in reservation.endpoints if self._networks[e.network].driver == "bridge"]
+        if packets_per_second is not None and bridged:
+            raise Unsupported(
+                f"cannot guard the packet rate on network '{bridged[0]}': "
+                "a bridge passes packets between its members without asking the host",
+                hint="use a routed network, or leave net_packets out", feature="net_packets",
+            )
+        if packets_per_second != reservation.packets_per_second:
+            reservation.packets_per_second = packets_per_second
+            self._records.save_reservation(reservation)
+        if packets_per_second is None:
+            self._firewall.remove(_guard_owner(reservation))
+        else:
+            self._firewall.add({_guard_owner(reservation): self._guard_elements(reservation)})
+
+    def _guard_elements(self, reservation: Reservation) -> _Elements:
+        rate = reservation.packets_per_second
+        if rate is None:
+            return []
+        limit = f"limit rate over {rate}/second burst {max(5, rate // 10)} packets counter"
+        return [Element("guard", f'"{self._link_name(endpoint)}"', statements=limit) for endpoint in reservation.endpoints]
 
     def _link_name(self, endpoint: Endpoint) -> str:
         return f"{self._prefix}v{endpoint.slot}"
@@ -517,6 +584,10 @@ def _endpoint_owner(container_id: str, endpoint: Endpoint) -> str:
 
 def _ports_owner(container_id: str) -> str:
     return f"{container_id}:ports"
+
+
+def _guard_owner(reservation: Reservation) -> str:
+    return f"{reservation.container_id}:guard"
 
 
 def _bridge_owner(network: Network) -> str:

@@ -20,12 +20,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 NEW_LINK, DEL_LINK, SET_LINK, NEW_ADDRESS, DEL_ADDRESS, NEW_ROUTE, GET_STATS = 16, 17, 19, 20, 21, 24, 94
+GET_CLASS = 42
 ACK = 0x5  # NLM_F_REQUEST | NLM_F_ACK
 CREATE = 0x605  # ... | NLM_F_CREATE | NLM_F_EXCL
 REPLACE = 0x505  # ... | NLM_F_CREATE | NLM_F_REPLACE
 
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
-_NLMSG_ERROR = 2
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_TC_SIZE = 20  # of struct tcmsg
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port id
 _IF_STATS = struct.Struct("=BBHII")  # if_stats_msg: family, pads, index, filter mask
 _STATS_LINK_64 = 1
@@ -94,12 +97,7 @@ class Template:
     """A batch of encoded messages, each with the words that name it in an error."""
 
     def __init__(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        self.steps = tuple(words for words, _ in messages)
-        data = bytearray()
-        for number, (_, message) in enumerate(messages):
-            struct.pack_into("=I", padded := bytearray(message + bytes(-len(message) % 4)), 8, number + 1)
-            data += padded
-        self._data = bytes(data)
+        self.steps, self._data = _numbered(messages)
         self._places = {marker: places for marker in MARKERS if (places := _find_all(self._data, marker.data))}
 
     def fill(self, values: Mapping[Marker, int | bytes]) -> bytearray:
@@ -142,8 +140,40 @@ class Netlink:
 
         The kernel answers within the send, so nothing is waited for. All steps run, also those after a failed one.
         """
-        self._socket.send(template.fill(values))
-        codes = [0] * len(template.steps)
+        self._run(template.steps, template.fill(values), name, ignore)
+
+    def run(self, messages: Sequence[tuple[str, bytes]], name: str = "", *, ignore: Sequence[int] = ()) -> None:
+        """Send messages that are encoded already, each with its words, like `send`; none is nothing."""
+        if messages:
+            self._run(*_numbered(messages), name, ignore)
+
+    def ask(self, words: str, message: bytes) -> bytes:
+        """Send one question and return the message that answers it."""
+        self._socket.send(message)
+        reply = self._socket.recv(65536)
+        if _HEADER.unpack_from(reply)[1] == _NLMSG_ERROR:
+            code = -struct.unpack_from("=i", reply, _HEADER.size)[0]
+            raise OSError(code, f"{words}: {os.strerror(code)}")
+        return reply
+
+    def classes(self, index: int) -> list[int]:
+        """Return the handles of all traffic classes of a link."""
+        size = _HEADER.size + _TC_SIZE
+        self._socket.send(_HEADER.pack(size, GET_CLASS, _DUMP, 1, 0) + struct.pack("=BxHiIII", 0, 0, index, 0, 0, 0))
+        found: list[int] = []
+        while True:
+            reply = self._socket.recv(65536)
+            offset = 0
+            while offset < len(reply):
+                length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
+                if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                    return found
+                found.append(struct.unpack_from("=I", reply, offset + _HEADER.size + 8)[0])
+                offset += (length + 3) & ~3
+
+    def _run(self, steps: Sequence[str], data: bytes | bytearray, name: str, ignore: Sequence[int]) -> None:
+        self._socket.send(data)
+        codes = [0] * len(steps)
         missing = len(codes)
         while missing:
             reply = self._socket.recv(65536)
@@ -154,7 +184,7 @@ class Netlink:
                     codes[number - 1] = -struct.unpack_from("=i", reply, offset + _HEADER.size)[0]
                     missing -= 1
                 offset += (length + 3) & ~3
-        for words, code in zip(template.steps, codes, strict=True):
+        for words, code in zip(steps, codes, strict=True):
             if code and code not in ignore:
                 raise OSError(code, f"{words}: {os.strerror(code)}", name or None)
 
@@ -162,13 +192,19 @@ class Netlink:
         """Return (received, sent) bytes of a link; OSError(ENODEV) if it is gone. RTM_GETSTATS, kernel 4.7."""
         size = _HEADER.size + _IF_STATS.size
         mask = 1 << (_STATS_LINK_64 - 1)
-        self._socket.send(_HEADER.pack(size, GET_STATS, 1, 1, 0) + _IF_STATS.pack(0, 0, 0, index, mask))
-        reply = self._socket.recv(65536)
-        if _HEADER.unpack_from(reply)[1] == _NLMSG_ERROR:
-            code = -struct.unpack_from("=i", reply, _HEADER.size)[0]
-            raise OSError(code, f"read statistics of link {index}: {os.strerror(code)}")
+        question = _HEADER.pack(size, GET_STATS, 1, 1, 0) + _IF_STATS.pack(0, 0, 0, index, mask)
+        reply = self.ask(f"read statistics of link {index}", question)
         _, _, received, sent = struct.unpack_from("=4Q", reply, size + 4)  # rtnl_link_stats64, behind a 4-byte header
         return received, sent
+
+
+def _numbered(messages: Sequence[tuple[str, bytes]]) -> tuple[tuple[str, ...], bytes]:
+    """Return the words of each message, and all of them in one piece, numbered from 1 so that answers can be told apart."""
+    data = bytearray()
+    for number, (_, message) in enumerate(messages):
+        struct.pack_into("=I", padded := bytearray(message + bytes(-len(message) % 4)), 8, number + 1)
+        data += padded
+    return tuple(words for words, _ in messages), bytes(data)
 
 
 def _find_all(data: bytes, part: bytes) -> tuple[int, ...]:

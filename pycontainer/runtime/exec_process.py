@@ -16,7 +16,7 @@ from pycontainer.linux.tty import open_pty, set_window_size
 from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
-from pycontainer.runtime.start import failure, own_pipes
+from pycontainer.runtime.start import check_room, failure, own_pipes
 
 _PTMX, _NULL = os.makedev(5, 2), os.makedev(1, 3)
 
@@ -53,6 +53,7 @@ async def start_exec(
         raise InvalidInput("no command to execute", field="command")
     config = container.image.config if container.image else {}
     action = f"cannot run '{request.command[0]}' in '{container.spec.name}'"
+    check_room(cgroup, action)
     async with contextlib.AsyncExitStack() as undo:
         root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -106,6 +107,7 @@ async def start_exec(
         await birth.ready()
         if cgroup_fd is None:
             cgroup.attach(birth.pid)
+            check_room(cgroup, action, arrived=1)
         report = await birth.release(streams=[], input_fd=-1, tty=request.tty, attached=None)
         if report:
             raise failure(action, table, rows_at, report)

@@ -120,6 +120,15 @@ class Streams:
             self.input_fd = -1
 
 
+def check_room(cgroup: Cgroup, action: str, *, arrived: int = 0) -> None:
+    """Raise StartFailed if a limit on processes leaves no room for one more."""
+    if crowd := cgroup.crowd(arrived=arrived):
+        raise StartFailed(
+            f"{action}: {crowd}", hint="end some of them, or raise the limit: pycontainer set, pycontainer tenant set",
+            step="limits", errno=errno.EAGAIN,
+        )
+
+
 def own_pipes(fds: Sequence[int], uid: int) -> None:
     """Give pipes (by either end) to the program's user, or /dev/stdout could not be opened again inside."""
     for fd in fds:
@@ -149,6 +158,8 @@ async def start(
         undo.callback(host.release_limits, cgroup)
         host.apply_limits(cgroup)
 
+        if spec.tenant:  # its own cgroup is empty, and takes one process
+            check_room(cgroup, action)
         cgroup_fd = cgroup.dirfd()
         at_clone = cgroup_fd is not None
         plan = planner.plan_mounts(
@@ -192,6 +203,8 @@ async def start(
         try:
             if not at_clone:
                 cgroup.attach(birth.pid)
+                if spec.tenant:
+                    check_room(cgroup, action, arrived=1)
             if host.network is not None:
                 _attach_network(container.id, action, host.network, birth, undo)
         except (OSError, StartFailed):

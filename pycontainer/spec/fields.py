@@ -13,7 +13,15 @@ from pycontainer.spec.model import ContainerSpec, Port
 from pycontainer.spec.mounts import LEAST_TMPFS_BYTES, parse_mount, parse_tmpfs, parse_volume
 from pycontainer.spec.ports import parse_ports
 from pycontainer.spec.signals import parse_signal
-from pycontainer.units import parse_bytes, parse_cpus, parse_cpuset, parse_duration_seconds, parse_ops, parse_rate
+from pycontainer.units import (
+    parse_bit_rate,
+    parse_bytes,
+    parse_cpus,
+    parse_cpuset,
+    parse_duration_seconds,
+    parse_ops,
+    parse_rate,
+)
 
 LEAST_MEMORY_BYTES = 1024 * 1024
 CPU_WEIGHT_MAX = 10_000
@@ -158,12 +166,23 @@ FIELDS: tuple[Field, ...] = (
           "linux.resources.blockIO", attribute="io_read_ops_per_second", live=True),
     Field("io_write_ops", values.or_unlimited(parse_ops), "cap on writes per second", "200", "--io-write-ops",
           "linux.resources.blockIO", attribute="io_write_ops_per_second", live=True),
+    Field("net_in", values.or_unlimited(parse_bit_rate), "cap on what it receives from the network, bits per second",
+          "20mbit", "--net-in", "annotations", attribute="net_in_bits", unit="bit rate", live=True),
+    Field("net_out", values.or_unlimited(parse_bit_rate), "cap on what it sends to the network, bits per second",
+          "10mbit", "--net-out", "annotations", attribute="net_out_bits", unit="bit rate", live=True),
+    Field("net_in_min", values.or_unlimited(parse_bit_rate), "receiving rate that other containers of the tenant leave to it",
+          "5mbit", "--net-in-min", "annotations", attribute="net_in_min_bits", unit="bit rate", live=True),
+    Field("net_out_min", values.or_unlimited(parse_bit_rate), "sending rate that other containers of the tenant leave to it",
+          "5mbit", "--net-out-min", "annotations", attribute="net_out_min_bits", unit="bit rate", live=True),
+    Field("net_packets", values.or_unlimited(parse_ops), "packets per second that it may send; more is dropped", "20000",
+          "--net-packets", "annotations", attribute="net_packets_per_second", live=True),
     Field("shm_size", _parse_shm_size, "size of /dev/shm", "64M", "--shm-size", "mounts", attribute="shm_bytes",
           unit="size"),
     Field("ulimits", values.parse_ulimit, "limits of each process: soft:hard, or one number for both, or unlimited",
           "{nofile: 1024:2048}", "--ulimit", "process.rlimits", _PAIRS, separator="="),
     Field("limit", values.parse_label, "limits of controllers that other packages add", "{idle: \"yes\"}", "--limit",
           "annotations", _PAIRS, attribute="limits", separator="=", collect=_last_of_each, live=True),
+    Field("tenant", values.parse_name, "tenant whose pool of resources it shares", "acme", "--tenant", ""),
     Field("best_effort", values.parse_bool, "start also with limits that this host cannot hold, and say so in a warning",
           "true", "--best-effort", ""),
     # network
@@ -201,6 +220,12 @@ FIELDS: tuple[Field, ...] = (
           "--security-opt", "process.noNewPrivileges", _LIST, attribute="no_new_privs", collect=_last),
     Field("sysctls", values.parse_sysctl, "kernel settings of the container's own namespaces",
           "{net.core.somaxconn: 1024}", "--sysctl", "linux.sysctl", _PAIRS, separator="="),
+)
+
+# What a tenant can be given for all of its containers together.
+POOLED: tuple[str, ...] = tuple(
+    field.key for field in FIELDS
+    if field.live and field.key not in ("restart", "net_in_min", "net_out_min", "net_packets")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

@@ -96,9 +96,15 @@ class ContainerSpec:
     io_write_bps: int | None = None
     io_read_ops_per_second: int | None = None
     io_write_ops_per_second: int | None = None
+    net_in_bits: int | None = None  # per second
+    net_out_bits: int | None = None
+    net_in_min_bits: int | None = None  # guaranteed within the tenant
+    net_out_min_bits: int | None = None
+    net_packets_per_second: int | None = None  # that it may send
     shm_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()
     limits: tuple[tuple[str, str], ...] = ()  # (controller that another package adds, what is asked of it)
+    tenant: str = ""  # whose pool of resources it shares
     best_effort: bool = False  # a limit that cannot be held becomes a warning, not a refusal
 
     networks: tuple[str, ...] = ("default",)  # names; "host" or "none" stand alone

@@ -2,17 +2,17 @@
 
     parse_spec    what a user wrote: the keys of spec/fields.py, lenient in form ("200M", 0.5, lists or mappings)
     to_plain      the finished spec as JSON data: the attributes of the model, in their own units; the form of spec.json
-    parse_changes the few settings that can be changed on a container that exists
+    parse_changes the few settings that can be changed on a container that exists; parse_pool, those of a tenant
     from_plain    its exact inverse, trusting nothing: a damaged record is InvalidInput, never a half-right spec
 """
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pycontainer.errors import InvalidInput
-from pycontainer.spec.fields import BY_KEY, Field, Shape
+from pycontainer.spec.fields import BY_KEY, POOLED, Field, Shape
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.problems import Problem, as_error, did_you_mean
 from pycontainer.spec.validate import validate
@@ -38,22 +38,30 @@ def parse_spec(data: object, *, source: str = "", lines: Mapping[str, int] | Non
 
 def parse_changes(data: Mapping[str, object]) -> dict[str, Any]:
     """Return attribute -> value of ContainerSpec for settings to be changed; one InvalidInput tells all that is wrong."""
-    problems: list[Problem] = []
-    changes: dict[str, Any] = {}
-    changeable = ", ".join(key for key, field in BY_KEY.items() if field.live)
-    for key, value in data.items():
-        field = BY_KEY.get(key)
-        if field is None:
-            problems.append(_unknown_key(key))
-        elif not field.live:
-            problems.append(Problem(key, "cannot be changed once the container exists", f"what can be: {changeable}"))
-        else:
-            changes[field.target] = _parse_field(field, value, problems)
+    changeable = [key for key, field in BY_KEY.items() if field.live]
     if not data:
-        problems.append(Problem("", "there is nothing to change", f"what can be changed: {changeable}"))
+        raise as_error([Problem("", "there is nothing to change", f"what can be changed: {', '.join(changeable)}")])
+    return _parse_some(data, changeable, "cannot be changed once the container exists")
+
+
+def parse_pool(data: Mapping[str, object]) -> dict[str, Any]:
+    """Return attribute -> value of ContainerSpec for the limits of a tenant; one InvalidInput tells all that is wrong."""
+    return _parse_some(data, POOLED, "is not a limit that a tenant's containers can share")
+
+
+def _parse_some(data: Mapping[str, object], keys: Sequence[str], refusal: str) -> dict[str, Any]:
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in BY_KEY:
+            problems.append(_unknown_key(key))
+        elif key not in keys:
+            problems.append(Problem(key, refusal, f"what can be: {', '.join(keys)}"))
+        else:
+            values[BY_KEY[key].target] = _parse_field(BY_KEY[key], value, problems)
     if problems:
         raise as_error(problems)
-    return changes
+    return values
 
 
 def check_spec(data: object) -> tuple[ContainerSpec, list[Problem]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pycontainer.spec.model import ContainerSpec, Port
 from pycontainer.spec.ports import format_port
 from pycontainer.spec.problems import Problem
-from pycontainer.units import format_bytes, format_cpus
+from pycontainer.units import format_bit_rate, format_bytes, format_cpus
 
 Check = Callable[[ContainerSpec], Iterator[Problem]]
 ALONE = ("host", "none")
@@ -113,6 +113,25 @@ def check_ports(spec: ContainerSpec) -> Iterator[Problem]:
         earlier.append(port)
 
 
+def check_net_caps(spec: ContainerSpec) -> Iterator[Problem]:
+    """A guarantee lies below the cap; both need a link of the container's own."""
+    keys = ("net_in", "net_out", "net_in_min", "net_out_min")
+    values = (spec.net_in_bits, spec.net_out_bits, spec.net_in_min_bits, spec.net_out_min_bits)
+    asked = [key for key, value in zip(keys, values, strict=True) if value is not None]
+    if spec.net_packets_per_second is not None:
+        asked.append("net_packets")
+    for key in asked:
+        if spec.networks in (("host",), ("none",)):
+            yield Problem(key, f"on network {spec.networks[0]!r} the container has no link of its own", "leave it out")
+    for key, guaranteed, cap in (
+        ("net_in", spec.net_in_min_bits, spec.net_in_bits), ("net_out", spec.net_out_min_bits, spec.net_out_bits)
+    ):
+        if guaranteed is not None and cap is not None and guaranteed > cap:
+            yield Problem(
+                f"{key}_min", f"{format_bit_rate(guaranteed)} is more than the {format_bit_rate(cap)} of {key}"
+            )
+
+
 def check_mounts(spec: ContainerSpec) -> Iterator[Problem]:
     """One mount for each target."""
     for target in _repeated(mount.target for mount in spec.mounts):
@@ -159,11 +178,17 @@ CHECKS: tuple[tuple[Check, tuple[str, ...]], ...] = (  # each with the settings 
     (check_cpu, ("cpus", "cpu_burst")),
     (check_networks, ("networks", "ports", "ip", "ip6")),
     (check_ports, ("ports",)),
+    (check_net_caps, ("networks", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets")),
     (check_mounts, ("volumes", "mounts", "tmpfs", "devices")),
     (check_ulimits, ("ulimits",)),
     (check_capabilities, ("cap_add", "cap_drop")),
     (check_sysctls, ("sysctls", "networks")),
 )
+
+
+def validate_pool(spec: ContainerSpec) -> list[Problem]:
+    """Return what is wrong between the limits of a tenant."""
+    return [problem for check in (check_memory, check_cpu) for problem in check(spec)]
 
 
 def validate(spec: ContainerSpec, *, unread: frozenset[str] = frozenset()) -> list[Problem]:

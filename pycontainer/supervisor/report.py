@@ -19,6 +19,7 @@ def container_info(world: World, container: Container) -> dict[str, object]:
         "name": spec.name,
         "image": spec.image,
         "rootfs": spec.rootfs,
+        "tenant": spec.tenant,
         "command": planner.command_line(spec, config),
         "status": status,
         "created": container.created,

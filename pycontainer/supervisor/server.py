@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.verbs import copy, images, lifecycle, limits, networks, observe, processes
+from pycontainer.supervisor.verbs import copy, images, lifecycle, limits, networks, observe, processes, tenants
 from pycontainer.supervisor.world import World
 
 Verb = Callable[[World, Call], Coroutine[object, object, object]]
@@ -27,7 +27,7 @@ _HEADER = struct.Struct(">I")
 
 def _verbs() -> dict[str, Verb]:
     found: dict[str, Verb] = {}
-    for module in (copy, images, lifecycle, limits, networks, observe, processes):
+    for module in (copy, images, lifecycle, limits, networks, observe, processes, tenants):
         for name, value in vars(module).items():
             if asyncio.iscoroutinefunction(value) and not name.startswith("_") and value.__module__ == module.__name__:
                 found[name] = value

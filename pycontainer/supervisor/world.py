@@ -33,9 +33,11 @@ from pycontainer.security.idranges import IdRanges
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.monitorlink import MonitorLink
+from pycontainer.supervisor.tenants import Tenants
 
 _TRASH = ".removed-"
 EXIT_OURS = 125
+_NETWORK_SWEEP_SECONDS = 2.0
 _RESTART_FIRST_SECONDS, _RESTART_MAX_SECONDS, _RESTART_RESET_SECONDS = 0.1, 60.0, 10.0
 
 
@@ -55,6 +57,7 @@ class World:
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
         self.hierarchy = Hierarchy(detect(), paths.marker)
+        self.tenants = Tenants(paths, self.hierarchy, self.networks)
         self.link = MonitorLink(paths, self._heard_exit, self._lost_monitor, open_files_soft=open_files_soft)
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
@@ -63,6 +66,7 @@ class World:
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
         self._listeners: set[Callable[[dict[str, object]], None]] = set()
         self._restarts: dict[str, asyncio.TimerHandle] = {}
+        self._network_sweep: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.leave = asyncio.Event()
         self.start: Callable[[Container], object] | None = None  # verbs/lifecycle, for restart policies
@@ -115,9 +119,14 @@ class World:
         """Return the ids of images that containers were made from."""
         return {container.image.id for container in self.containers.values() if container.image}
 
+    def cgroup(self, container: Container) -> Cgroup:
+        """Return its cgroup as it is, without looking whether it exists."""
+        return self.hierarchy.open(container.id, container.spec.tenant)
+
     def instance(self, container: Container, cgroup: Cgroup) -> Instance:
         """Return what controllers act on."""
-        return Instance(cgroup, container.disks())
+        network = self.networks.bandwidth(container.id, container.spec.tenant) if container.addresses else None
+        return Instance(cgroup, container.disks(), network)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -145,7 +154,7 @@ class World:
         for directory in (self.paths.state_dir, self.paths.run_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             os.chmod(directory, 0o711 if directory == self.paths.run_dir else 0o700)
-        for directory in (self.paths.containers_dir, self.paths.run_containers_dir):
+        for directory in (self.paths.containers_dir, self.paths.run_containers_dir, self.paths.tenants_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
             if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
@@ -166,21 +175,23 @@ class World:
         for container in list(self.containers.values()):
             if container.is_running():
                 pidfd = pidfd_open(container.pid)
-                self.runs[container.id] = Run(self.hierarchy.open(container.id), container.pid, pidfd, [])
+                self.runs[container.id] = Run(self.cgroup(container), container.pid, pidfd, [])
                 self._exits[container.id] = asyncio.Event()
                 live[container.id] = True
                 if container.id not in children:  # its monitor died: it goes on, and we see its end by the pidfd
                     asyncio.get_running_loop().add_reader(pidfd, self._ended_unwatched, container)
-        for problem in self.networks.reconcile(live):
+        tenants = {container_id: tenant for container_id in live if (tenant := self.containers[container_id].spec.tenant)}
+        for problem in self.networks.reconcile(live, tenants):
             print(problem, file=sys.stderr)
         for container in list(self.containers.values()):
             if container.pid and container.id not in self.runs:  # it ended while nobody looked
                 self._finish(container, exit_code=container.exit_code)
             elif container.restarting:  # we left while it waited for its next start
                 self._after_end(container, lasted_seconds=0)
-        for cgroup_id in self.hierarchy.list():
+        for cgroup_id, tenant in self.hierarchy.containers():
             if cgroup_id not in self.runs and cgroup_id not in self.broken:
-                self._remove_cgroup(self.hierarchy.open(cgroup_id))
+                self._remove_cgroup(self.hierarchy.open(cgroup_id, tenant))
+        self.tenants.adopt()
 
     def add(self, container: Container) -> None:
         self.containers[container.id] = container
@@ -261,13 +272,14 @@ class World:
     def _finish(self, container: Container, *, exit_code: int | None) -> None:
         """The run is over: take down what it had, record how it ended, start again if the policy says so."""
         run = self.runs.pop(container.id, None)
-        cgroup = run.cgroup if run is not None else self.hierarchy.open(container.id)
+        cgroup = run.cgroup if run is not None else self.cgroup(container)
         try:
             container.oom_killed = cgroup.oom_kills() > 0
         except OSError:
             pass
         if container.addresses:
             self.networks.detach(container.id, alive=False)
+            self._sweep_networks_later()
         try:
             registry.release(self.instance(container, cgroup))
         except OSError as error:
@@ -287,6 +299,14 @@ class World:
         if event is not None:
             event.set()
         self._after_end(container, lasted_seconds=lasted_seconds)
+
+    def _sweep_networks_later(self) -> None:
+        if self._network_sweep is None:
+            self._network_sweep = asyncio.get_running_loop().call_later(_NETWORK_SWEEP_SECONDS, self._sweep_networks)
+
+    def _sweep_networks(self) -> None:
+        self._network_sweep = None
+        self.networks.sweep()
 
     def _remove_cgroup(self, cgroup: Cgroup) -> None:
         try:

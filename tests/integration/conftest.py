@@ -49,9 +49,9 @@ def _world(network: HostNetwork, rootfs: str) -> Iterator[World]:
     world = World(network)
     try:
         world.import_image(rootfs, IMAGE)
-        assert world.ok("run", "--rm", "-p", "9999:9", IMAGE, "payload", "out", "warm") == "warm"
+        assert world.ok("run", "--rm", "-p", "9999:9", "--net-out", "1gbit", IMAGE, "payload", "out", "warm") == "warm"
         poll_until(  # the kernel takes namespaces down in its own time, and the link with it
-            lambda: not any(name.startswith(world.paths.interface_prefix) for name in network.inside.links()),
+            lambda: not any(name.startswith(f"{world.paths.interface_prefix}x") for name in network.inside.links()),
             what="the link of the first container is gone",
         )
         yield world

@@ -40,9 +40,9 @@ def hierarchy() -> Iterator[Hierarchy]:
     name = f"pycontainer-t{os.getpid()}"
     hierarchy = Hierarchy(detect(), name)
     yield hierarchy
-    for container_id in hierarchy.list():
-        hierarchy.open(container_id).kill()
-        hierarchy.open(container_id).delete()
+    for container_id, tenant in hierarchy.containers():
+        hierarchy.open(container_id, tenant).kill()
+        hierarchy.open(container_id, tenant).delete()
     assert hierarchy.remove_parent() is True
     assert our_directories(hierarchy.layout, name) == []
 
@@ -123,7 +123,7 @@ def count_forever() -> None:
 
 def test_create_open_list_delete(hierarchy: Hierarchy) -> None:
     cgroup = hierarchy.create("0123456789ab")
-    assert hierarchy.list() == ["0123456789ab"]
+    assert hierarchy.containers() == [("0123456789ab", "")]
     assert all(os.path.isdir(path) for path in cgroup.paths().values())
     assert all(os.path.isdir(path) for _, path in cgroup.mount_sources())
     with pytest.raises(FileExistsError):
@@ -153,7 +153,7 @@ def test_attach_and_nested_pids(hierarchy: Hierarchy, child_of: ChildOf) -> None
     cgroup.kill()
     assert (direct.wait(), nested.wait()) == (-signal.SIGKILL, -signal.SIGKILL)
     cgroup.delete()
-    assert hierarchy.list() == []
+    assert hierarchy.containers() == []
 
 
 def test_attach_of_a_process_that_is_gone(hierarchy: Hierarchy, child_of: ChildOf) -> None:

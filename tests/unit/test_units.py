@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import pycontainer.units as units
 from pycontainer.errors import InvalidInput
-from pycontainer.units import parse_ops, parse_rate
+from pycontainer.units import format_bit_rate, parse_bit_rate, parse_ops, parse_rate
 
 SIZE_HINT = "write a number and a unit (K M G T, powers of 1024), such as 200M or 1.5G"
 
@@ -340,3 +340,29 @@ def test_parse_ops(text: object, count: int) -> None:
 def test_parse_ops_refuses(text: object) -> None:
     with pytest.raises(InvalidInput):
         parse_ops(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("10mbit", 10_000_000), ("10Mbit/s", 10_000_000), ("1.5gbit", 1_500_000_000), ("64kbit", 64_000),
+        ("8000bit", 8_000), ("1MB/s", 8_000_000), ("100gbit", 100 * 10**9),
+    ],
+)
+def test_parse_bit_rate(text: str, bits: int) -> None:
+    assert parse_bit_rate(text) == bits
+    assert parse_bit_rate(format_bit_rate(bits)) == bits
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["10", 10, "10M", "10MB", "10mbits", "1e6bit", "-1mbit", "nan", "", "0mbit", "7999bit", "101gbit", None],
+)
+def test_parse_bit_rate_refuses(text: object) -> None:
+    with pytest.raises(InvalidInput):
+        parse_bit_rate(text)
+
+
+def test_format_bit_rate() -> None:
+    rates = (10_000_000, 1_500_000_000, 64_000, 8_001)
+    assert [format_bit_rate(rate) for rate in rates] == ["10mbit", "1500mbit", "64kbit", "8001bit"]

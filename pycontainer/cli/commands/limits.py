@@ -6,7 +6,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_containers, pass_settings
-from pycontainer.units import format_bytes_short, format_cpus
+from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
 
 if TYPE_CHECKING:
     from pycontainer.client.types import Limit
@@ -18,14 +18,18 @@ _HIGH_PRESSURE_PERCENT = 10
 
 @click.command
 @click.argument("containers", metavar="[CONTAINER...]", nargs=-1, shell_complete=complete_containers)
+@click.option("--tenant", "tenants", metavar="NAME", multiple=True, help="A tenant's containers together. Repeatable.")
 @click.option("-q", "--quiet", is_flag=True, help="Only what is near its limit, has failed, or makes tasks wait.")
 @click.option("-r", "--recent", is_flag=True, help="Count failures since the last look with -r.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @pass_settings
-def command(settings: Settings, containers: tuple[str, ...], quiet: bool, recent: bool, form: str) -> None:
+def command(
+    settings: Settings, containers: tuple[str, ...], tenants: tuple[str, ...], quiet: bool, recent: bool, form: str
+) -> None:
     """Show how near running containers are to their limits.
 
-    FAILED counts allocations refused (memory), periods throttled (cpu) and forks refused (pids). PRESSURE is the share
+    FAILED counts allocations refused (memory), periods throttled (cpu), forks refused (pids) and packets dropped (net).
+    PRESSURE is the share
     of the last ten seconds in which a task waited; it needs cgroup v2.
 
     \b
@@ -33,7 +37,8 @@ def command(settings: Settings, containers: tuple[str, ...], quiet: bool, recent
       pycontainer limits -q
     """
     with settings.client() as host:
-        limits = [limit for limit in host.limits(containers, recent=recent) if not quiet or _is_tight(limit)]
+        found = host.limits(containers, tenants=tenants, recent=recent)
+    limits = [limit for limit in found if not quiet or _is_tight(limit)]
     if form == "json":
         output.show_json(limits)
     else:
@@ -63,4 +68,6 @@ def _amount(value: int | None, unit: str, none: str) -> str:
         return none
     if unit in ("bytes", "bytes/s"):
         return format_bytes_short(value) + unit.removeprefix("bytes")
+    if unit == "bits/s":
+        return format_bit_rate(value)
     return f"{format_cpus(value)} CPUs" if unit == "usec" else f"{value}"

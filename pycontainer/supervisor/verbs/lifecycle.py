@@ -52,6 +52,8 @@ async def create(world: World, call: Call) -> object:
         )
     image = _image_record(world, spec)
     planner.command_line(spec, image.config if image else {})
+    if spec.tenant:
+        world.tenants.find(spec.tenant)
     problems = registry.validate(spec, read_host(world.hierarchy.layout))
     if problems:
         raise InvalidInput("; ".join(problems), field="limits")
@@ -158,7 +160,7 @@ async def start_now(
     host = Host(
         launcher=world.link,
         network=world.networks if networked else None,
-        create_cgroup=lambda: _fresh_cgroup(world, container.id),
+        create_cgroup=lambda: _fresh_cgroup(world, container),
         apply_limits=lambda cgroup: _apply(world, container, cgroup),
         release_limits=lambda cgroup: registry.release(world.instance(container, cgroup)),
         files=_files(world, container),
@@ -174,14 +176,17 @@ async def start_now(
     world.began(container, run)
 
 
-def _fresh_cgroup(world: World, container_id: str) -> Cgroup:
+def _fresh_cgroup(world: World, container: Container) -> Cgroup:
+    tenant = container.spec.tenant
+    if tenant:
+        world.tenants.raise_limits(tenant, container.disks())
     try:
-        return world.hierarchy.create(container_id)
+        return world.hierarchy.create(container.id, tenant)
     except FileExistsError:  # left by a run whose end nobody saw
-        left = world.hierarchy.open(container_id)
+        left = world.cgroup(container)
         left.kill()
         left.delete()
-        return world.hierarchy.create(container_id)
+        return world.hierarchy.create(container.id, tenant)
 
 
 def _apply(world: World, container: Container, cgroup: Cgroup) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.errors import InvalidInput, InvalidState
-from pycontainer.runtime.container import Container
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import parse_changes
 from pycontainer.spec.problems import as_error
@@ -35,7 +34,8 @@ async def set(world: World, call: Call) -> object:
                 hint="leave --transient out, and it holds from the next start on",
             )
         if run is not None:
-            _apply(container, world.instance(container, run.cgroup), spec, force=call.flag("force"))
+            instance, owner = world.instance(container, run.cgroup), f"'{container.spec.name}'"
+            container.warnings = apply_changed(instance, container.spec, spec, owner, force=call.flag("force"))
         if not transient:
             container.spec = spec
             container.save()
@@ -43,34 +43,48 @@ async def set(world: World, call: Call) -> object:
     return container_info(world, container)
 
 
-def _apply(container: Container, instance: Instance, spec: ContainerSpec, *, force: bool) -> None:
-    """Set all caps, or leave them as they were."""
+def apply_changed(instance: Instance, before: ContainerSpec, spec: ContainerSpec, owner: str, *, force: bool) -> list[str]:
+    """Set all caps and return the warnings, or leave them as they were."""
     if not force and (excess := registry.excess(instance, spec)):
         raise InvalidState(
-            f"cannot lower the limits of '{spec.name}': {'; '.join(excess)}",
+            f"cannot lower the limits of {owner}: {'; '.join(excess)}",
             hint="let it use less first, or use --force: the kernel then takes back what it can, and kills for the rest",
         )
     try:
-        container.warnings = registry.apply(instance, spec)
+        return registry.apply(instance, spec)
     except BaseException:
-        registry.apply(instance, container.spec)
+        registry.apply(instance, before)
         raise
 
 
 async def limits(world: World, call: Call) -> object:
-    """Return what running containers hold of each resource; `recent` counts failures since the last such look."""
-    names = call.texts("containers")
-    chosen = [world.find(name) for name in names] or [world.containers[container_id] for container_id in world.runs]
-    recent = call.flag("recent")
+    """Return what running containers, or tenants, hold of each resource.
+
+    `recent` counts failures since the last such look.
+    """
+    names, tenants = call.texts("containers"), call.texts("tenants")
+    running = [world.containers[container_id] for container_id in world.runs]
+    chosen = [world.find(name) for name in names] or ([] if tenants else running)
     rows: list[dict[str, object]] = []
     for container in chosen:
         instance = world.instance(container, world.run_of(container).cgroup)
-        for resource, (unit, reading) in registry.readings(instance).items():
-            count = reading.fail_count
-            if recent:
-                seen = world.seen_failures.get((container.id, resource), 0)
-                world.seen_failures[container.id, resource] = reading.fail_count
-                count = count - seen if count >= seen else count  # a new run counts from 0
-            row = {"id": container.id, "name": container.spec.name, "resource": resource, "unit": unit}
-            rows.append({**row, **reading._asdict(), "fail_count": count})
+        rows += _rows(world, container.id, container.spec.name, instance, recent=call.flag("recent"))
+    for name in tenants:
+        world.tenants.find(name)
+        if world.tenants.is_raised(name):
+            rows += _rows(world, "", name, world.tenants.instance(name), recent=call.flag("recent"))
+    return rows
+
+
+def _rows(world: World, container_id: str, name: str, instance: Instance, *, recent: bool) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for resource, (unit, reading) in registry.readings(instance).items():
+        count = reading.fail_count
+        if recent:
+            key = (container_id or f"tenant:{name}", resource)
+            seen = world.seen_failures.get(key, 0)
+            world.seen_failures[key] = reading.fail_count
+            count = count - seen if count >= seen else count  # a new run counts from 0
+        row = {"id": container_id, "name": name, "resource": resource, "unit": unit}
+        rows.append({**row, **reading._asdict(), "fail_count": count})
     return rows

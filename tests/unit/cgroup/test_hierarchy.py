@@ -36,10 +36,10 @@ def test_a_missing_controller_is_named() -> None:
 
 def test_the_parent_stays_while_containers_are_there(hierarchy: Hierarchy) -> None:
     cgroup = hierarchy.create("0123456789ab")
-    assert hierarchy.list() == ["0123456789ab"]
+    assert hierarchy.containers() == [("0123456789ab", "")]
     assert hierarchy.remove_parent() is False
     cgroup.delete()
-    assert hierarchy.list() == []
+    assert hierarchy.containers() == []
 
 
 def test_create_makes_a_parent_that_vanished(hierarchy: Hierarchy, tmp_path: Path) -> None:

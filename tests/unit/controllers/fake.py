@@ -30,6 +30,7 @@ class FakeCgroup(CgroupV2):
         self.version = version
         self.files = files
         self.change = change or {}
+        self.above = {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000", "cpuset.cpus": "0-1"}
         self.written: list[str] = []
 
     def read(self, controller: str, name: str) -> str:
@@ -41,6 +42,9 @@ class FakeCgroup(CgroupV2):
         self.read(controller, name)
         self.files[name] = self.change.get(name, str.strip)(value)
         self.written.append(f"{name}={value}")
+
+    def read_above(self, controller: str, name: str) -> str:
+        return self.above[name]
 
     def oom_kills(self) -> int:
         return 5

@@ -1,5 +1,7 @@
 """The CPU time controller."""
 
+from pathlib import Path
+
 import pytest
 
 from pycontainer.controllers.cpu import CpuController
@@ -12,8 +14,8 @@ CONTROLLER = CpuController()
 HALF = ContainerSpec(cpu_quota_usec=50_000)
 
 
-def v1(quota: str = "-1", period: str = "100000") -> FakeCgroup:
-    return FakeCgroup(1, {"cpu.cfs_quota_us": quota, "cpu.cfs_period_us": period})
+def v1(quota: str = "-1", period: str = "100000", *, directory: str = "/cgroup/ours/c1") -> FakeCgroup:
+    return FakeCgroup(1, {"cpu.cfs_quota_us": quota, "cpu.cfs_period_us": period}, directory=directory)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,18 @@ def test_v2() -> None:
     assert cgroup.files["cpu.max"] == "50000 100000"
     assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.files["cpu.max"] == "max 100000"
+
+
+def test_v1_gives_no_more_than_the_tenant_has_and_takes_from_children_first(tmp_path: Path) -> None:
+    child = tmp_path / "c1"
+    child.mkdir()
+    (child / "cpu.cfs_quota_us").write_text("30000")
+    (child / "cpu.cfs_period_us").write_text("50000")
+    cgroup = v1(directory=str(tmp_path))
+    cgroup.above["cpu.cfs_quota_us"] = "40000"
+    CONTROLLER.apply(Instance(cgroup), HALF)
+    assert cgroup.files["cpu.cfs_quota_us"] == "40000"
+    assert (child / "cpu.cfs_quota_us").read_text() == "20000"
 
 
 def test_v1() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.controllers.cpuset import CpusetController
-from pycontainer.controllers.protocol import Instance, Reading
+from pycontainer.controllers.protocol import Instance, Reading, parse_cpu_list
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import FakeCgroup, host
@@ -53,8 +53,24 @@ def test_v2_taken_off() -> None:
     assert cgroup.written == []
 
 
-def test_v1_taken_off_is_what_the_parent_has(tmp_path: Path) -> None:
-    (tmp_path / "cpuset.cpus").write_text("0-1\n")
-    cgroup = FakeCgroup(1, {"cpuset.cpus": "1"}, directory=f"{tmp_path}/c1")
+def test_v1_takes_no_more_than_the_tenant_has() -> None:
+    cgroup = FakeCgroup(1, {"cpuset.cpus": "0", "cpuset.effective_cpus": "0"})
+    with pytest.raises(Unsupported, match="to CPUs '0-2': the kernel allows '0,1' only"):
+        CONTROLLER.apply(Instance(cgroup), ContainerSpec(cpuset_cpus="0-2"))
+    assert cgroup.written == []
+
+
+def test_v1_children_make_room_for_a_smaller_tenant(tmp_path: Path) -> None:
+    for name, cpus in (("c1", "0-1"), ("c2", "1"), ("c3", "0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cpuset.cpus").write_text(cpus)
+    cgroup = FakeCgroup(1, {"cpuset.cpus": "0-1", "cpuset.effective_cpus": "1"}, directory=str(tmp_path))
+    CONTROLLER.apply(Instance(cgroup, is_tenant=True), ContainerSpec(cpuset_cpus="1"))
+    for name in ("c1", "c2", "c3"):
+        assert parse_cpu_list((tmp_path / name / "cpuset.cpus").read_text()) == {1}
+
+
+def test_v1_taken_off_is_what_the_parent_has() -> None:
+    cgroup = FakeCgroup(1, {"cpuset.cpus": "1"})
     assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.written == ["cpuset.cpus=0-1"]

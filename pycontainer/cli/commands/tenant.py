@@ -1,0 +1,124 @@
+"""`pycontainer tenant`: pools of resources that containers share."""
+
+from typing import Any
+
+import click
+
+from pycontainer.cli import output
+from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.options import pool_options
+from pycontainer.cli.report import for_each
+from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
+
+
+@click.group
+def command() -> None:
+    """Create, change, list, inspect and remove tenants.
+
+    The containers of a tenant borrow from each other beneath its limits, and together never exceed them.
+    """
+
+
+@command.command
+@click.argument("name")
+@pool_options
+@click.option("--best-effort", is_flag=True, help="Also with limits that this host cannot hold, and warn.")
+@pass_settings
+def create(settings: Settings, /, name: str, **options: Any) -> None:
+    """Create a tenant and print its name.
+
+    \b
+    Example:
+      pycontainer tenant create acme --memory 2G --cpus 2 --net-out 100mbit --pids-limit 2000
+    """
+    with settings.client() as host:
+        click.echo(host.create_tenant(name, **_given(options)).name)
+
+
+@command.command
+@click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
+@pool_options
+@click.option("--transient", is_flag=True, help="Until its last container ends; the record keeps the old limits.")
+@click.option("--force", is_flag=True, help="Also below what is in use: the kernel takes it back, and may kill for it.")
+@pass_settings
+def set(settings: Settings, /, tenants: tuple[str, ...], transient: bool, force: bool, **options: Any) -> None:
+    """Change what the containers of tenants may use together.
+
+    \b
+    Example:
+      pycontainer tenant set acme --memory 4G
+    """
+    with settings.client() as host:
+        for_each(tenants, lambda name: host.tenant(name).set(transient=transient, force=force, **_given(options)))
+
+
+@command.command
+@click.option("-q", "--quiet", is_flag=True, help="Only the names.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@pass_settings
+def ls(settings: Settings, quiet: bool, form: str) -> None:
+    """List the tenants.
+
+    \b
+    Example:
+      pycontainer tenant ls
+    """
+    with settings.client() as host:
+        tenants = host.list_tenants()
+    if quiet:
+        for tenant in tenants:
+            click.echo(tenant["name"])
+    elif form == "json":
+        output.show_json(tenants)
+    else:
+        headers = ("NAME", "MEMORY", "CPUS", "PIDS", "NET IN", "NET OUT", "CONTAINERS", "RUNNING")
+        rows = [
+            (
+                tenant["name"],
+                *_limits(tenant["limits"]),
+                str(len(tenant["containers"])),
+                str(tenant["running"]),
+            )
+            for tenant in tenants
+        ]
+        output.table(headers, rows)
+
+
+@command.command
+@click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
+@pass_settings
+def inspect(settings: Settings, tenants: tuple[str, ...]) -> None:
+    """Show everything there is to know about tenants, as a JSON list.
+
+    \b
+    Example:
+      pycontainer tenant inspect acme
+    """
+    with settings.client() as host:
+        output.show_json([host.tenant(name).info for name in tenants])
+
+
+@command.command
+@click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
+@pass_settings
+def rm(settings: Settings, tenants: tuple[str, ...]) -> None:
+    """Delete tenants that have no containers.
+
+    \b
+    Example:
+      pycontainer tenant rm acme
+    """
+    with settings.client() as host:
+        for_each(tenants, lambda name: host.tenant(name).remove())
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value not in (None, (), False)}
+
+
+def _limits(limits: dict[str, Any]) -> tuple[str, ...]:
+    formats = (
+        ("memory_bytes", format_bytes_short), ("cpu_quota_usec", format_cpus), ("pids_max", str),
+        ("net_in_bits", format_bit_rate), ("net_out_bits", format_bit_rate),
+    )
+    return tuple(show(limits[key]) if key in limits else "unlimited" for key, show in formats)

@@ -1,0 +1,172 @@
+"""Traffic control in messages: encode queueing disciplines, classes and filters, decode what the kernel holds.
+
+A message here is 20 to 200 bytes of plain structures, so `struct` writes it in some microseconds; pyroute2 knows neither
+the blocks of clsact nor a way to fill its messages twice. Handles are 32 bits, MAJOR:MINOR; ours have major 1.
+Source: kernel include/uapi/linux/rtnetlink.h, pkt_sched.h, pkt_cls.h, tc_act/tc_mirred.h; tc-htb(8).
+"""
+
+import socket
+import struct
+from typing import NamedTuple
+
+NEW_QDISC, DEL_QDISC, NEW_CLASS, DEL_CLASS, GET_CLASS, NEW_FILTER = 36, 37, 40, 41, 42, 44
+ACK, CREATE, REPLACE = 0x5, 0x605, 0x505  # as in messages.py
+ECHO = 0x9  # NLM_F_REQUEST | NLM_F_ECHO: a class that is asked for is sent to who asked
+
+ROOT = 0xFFFFFFFF
+HTB = 0x10000  # 1:
+_CLSACT_PARENT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+_BLOCK = 0xFFFFFFFF  # TCM_IFINDEX_MAGIC_BLOCK: the parent is a block's number
+
+_NLMSG = struct.Struct("=IHHII")
+_TCMSG = struct.Struct("=BxHiIII")  # family, (pad,) ifindex, handle, parent, info
+_RATE = struct.Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, bytes per second
+_HTB_OPT = struct.Struct("=12s12sIIIII")  # rate, ceil, buffer, cbuffer, quantum, level, prio
+_ETHERNET = 1  # linklayer: the kernel then computes by itself and wants no table
+_MAX32 = 0xFFFFFFFF
+_TICK_NSEC = 64
+_KIND, _OPTIONS, _STATS2, _INGRESS_BLOCK, _EGRESS_BLOCK = 1, 2, 7, 13, 14  # TCA_*
+_FILTER_INFO = 1 << 16 | socket.htons(0x0003)  # preference 1, ETH_P_ALL
+
+
+class Class(NamedTuple):
+    """A class of HTB as the kernel holds it; rates in bytes per second."""
+
+    minor: int
+    parent: int  # handle
+    rate: int
+    ceiling: int
+    sent_bytes: int
+    dropped_packets: int
+
+
+def htb(ifindex: int, default_minor: int) -> bytes:
+    """Make HTB the root of a device; what no filter knows goes to `default_minor`."""
+    options = _attribute(2, struct.pack("=IIIII", 3, 10, default_minor, 0, 0))  # TCA_HTB_INIT
+    return _message(NEW_QDISC, CREATE, ifindex, HTB, ROOT, 0, _kind("htb") + _attribute(_OPTIONS, options))
+
+
+def htb_class(ifindex: int, minor: int, parent: int, rate: int, ceiling: int, *, replace: bool = False) -> bytes:
+    """Make or change a class: `rate` of its own, `ceiling` with what its parent can lend, in bytes per second.
+
+    A bucket holds 4 ms of its rate, two packets at least. The quantum, what a class sends before its neighbour's turn
+    when both borrow, is 10 ms of its ceiling within what the kernel likes.
+    """
+    fields = _HTB_OPT.pack(
+        _rate(rate), _rate(ceiling), _bucket(rate), _bucket(ceiling), min(60_000, max(1514, ceiling // 100)), 0, 0
+    )
+    options = _attribute(1, fields)  # TCA_HTB_PARMS
+    options += _attribute(6, struct.pack("=Q", rate)) + _attribute(7, struct.pack("=Q", ceiling))  # RATE64, CEIL64
+    flags = REPLACE if replace else CREATE
+    return _message(NEW_CLASS, flags, ifindex, HTB | minor, parent, 0, _kind("htb") + _attribute(_OPTIONS, options))
+
+
+def delete_class(ifindex: int, minor: int) -> bytes:
+    """Remove a class that has no children."""
+    return _message(DEL_CLASS, ACK, ifindex, HTB | minor, 0, 0, b"")
+
+
+def get_class(ifindex: int, minor: int) -> bytes:
+    """Ask for a class; `read_class` reads the answer."""
+    return _message(GET_CLASS, ECHO, ifindex, HTB | minor, 0, 0, b"")
+
+
+def fq_codel(ifindex: int, minor: int) -> bytes:
+    """Let the flows of a class take turns and keep their queues short."""
+    return _message(NEW_QDISC, REPLACE, ifindex, 0, HTB | minor, 0, _kind("fq_codel"))
+
+
+def byte_fifo(ifindex: int, minor: int, limit_bytes: int) -> bytes:
+    """Give a class a queue of so many bytes, for kernels without fq_codel."""
+    options = _attribute(_OPTIONS, struct.pack("=I", limit_bytes))
+    return _message(NEW_QDISC, REPLACE, ifindex, 0, HTB | minor, 0, _kind("bfifo") + options)
+
+
+def classify_by_program(ifindex: int, program_fd: int) -> bytes:
+    """Have an eBPF program say the class of each packet."""
+    options = _attribute(6, struct.pack("=I", program_fd)) + _attribute(7, b"pycontainer\0")  # TCA_BPF_FD, _NAME
+    attributes = _kind("bpf") + _attribute(_OPTIONS, options)
+    return _message(NEW_FILTER, CREATE, ifindex, 0, HTB, _FILTER_INFO, attributes)
+
+
+def classify_by_address(ifindex: int, minor: int, address: bytes, *, offset: int) -> bytes:
+    """Have packets with `address` at `offset` of their network header go to class `minor`.
+
+    The filter has the class's minor as its preference, so that `forget_address` finds it.
+    """
+    words = [address[at : at + 4] for at in range(0, len(address), 4)]
+    keys = b"".join(struct.pack("=I4sii", _MAX32, word, offset + 4 * at, 0) for at, word in enumerate(words))
+    selector = struct.pack("=BBBxHHhhI", 1, 0, len(words), 0, 0, 0, 0, 0) + keys  # 1: TC_U32_TERMINAL
+    options = _attribute(1, struct.pack("=I", HTB | minor)) + _attribute(5, selector)  # TCA_U32_CLASSID, _SEL
+    return _message(
+        NEW_FILTER, CREATE, ifindex, 0, HTB, _address_info(minor, len(address)), _kind("u32") + _attribute(_OPTIONS, options)
+    )
+
+
+def clsact(ifindex: int, ingress_block: int, egress_block: int) -> bytes:
+    """Give a device the filters of two blocks, for what comes in and what goes out."""
+    blocks = _attribute(_INGRESS_BLOCK, struct.pack("=I", ingress_block))
+    blocks += _attribute(_EGRESS_BLOCK, struct.pack("=I", egress_block))
+    return _message(NEW_QDISC, CREATE, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0, _kind("clsact") + blocks)
+
+
+def redirect_all(block: int, to_ifindex: int) -> bytes:
+    """Have every packet that meets a block sent out of another device."""
+    mirred = struct.pack("=IIiiiiI", 0, 0, 4, 0, 0, 1, to_ifindex)  # TC_ACT_STOLEN, TCA_EGRESS_REDIR
+    action = _attribute(1, b"mirred\0") + _attribute(2, _attribute(2, mirred))
+    selector = struct.pack("=BBBxHHhhI", 1, 0, 1, 0, 0, 0, 0, 0) + struct.pack("=IIii", 0, 0, 0, 0)
+    options = _attribute(5, selector) + _attribute(7, _attribute(1, action))  # TCA_U32_SEL, TCA_U32_ACT
+    return _message(NEW_FILTER, CREATE, -1, 0, block, _FILTER_INFO, _kind("u32") + _attribute(_OPTIONS, options))
+
+
+def read_class(reply: bytes) -> Class:
+    """Decode the answer to `get_class`."""
+    _, _, _, handle, parent, _ = struct.unpack_from("=BxHiIII", reply, _NLMSG.size)
+    length = _NLMSG.unpack_from(reply)[0]
+    attributes = _attributes(reply[_NLMSG.size + _TCMSG.size : length])
+    options = _attributes(attributes[_OPTIONS])
+    rate, ceiling = (_RATE.unpack_from(options[1], at)[5] for at in (0, _RATE.size))
+    if 6 in options:  # the kernel sends it only if 32 bits do not hold the rate
+        (rate,) = struct.unpack("=Q", options[6])
+    if 7 in options:
+        (ceiling,) = struct.unpack("=Q", options[7])
+    statistics = _attributes(attributes[_STATS2])
+    (sent_bytes,) = struct.unpack_from("=Q", statistics[1])  # gnet_stats_basic
+    dropped_packets = struct.unpack_from("=IIIII", statistics[3])[2]  # gnet_stats_queue: length, backlog, drops, ...
+    return Class(handle & 0xFFFF, parent, rate, ceiling, sent_bytes, dropped_packets)
+
+
+def _rate(bytes_per_second: int) -> bytes:
+    return _RATE.pack(0, _ETHERNET, 0, 0, 0, min(bytes_per_second, _MAX32))
+
+
+def _bucket(bytes_per_second: int) -> int:
+    """Return the size of a bucket as the time that its rate takes to fill it, in ticks."""
+    size_bytes = max(3028, bytes_per_second // 250)
+    return size_bytes * 10**9 // bytes_per_second // _TICK_NSEC
+
+
+def _address_info(minor: int, address_bytes: int) -> int:
+    return minor << 16 | socket.htons(0x0800 if address_bytes == 4 else 0x86DD)
+
+
+def _message(kind: int, flags: int, ifindex: int, handle: int, parent: int, info: int, attributes: bytes) -> bytes:
+    body = _TCMSG.pack(0, 0, ifindex, handle, parent, info) + attributes
+    return _NLMSG.pack(_NLMSG.size + len(body), kind, flags, 0, 0) + body
+
+
+def _kind(name: str) -> bytes:
+    return _attribute(_KIND, name.encode() + b"\0")
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        found[kind & 0x3FFF] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found

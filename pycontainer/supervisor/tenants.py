@@ -1,0 +1,68 @@
+"""The tenants of a world, and what the kernel holds for them.
+
+A tenant's cgroup and traffic class are there from the first start of one of its containers, and stay until it is removed
+or nothing of the world runs any more. Its containers' limits are applied anew when its own change: cgroup v1 refuses a
+child more than its parent, where v2 lets the parent's limit hold.
+"""
+
+from pycontainer.cgroup.hierarchy import Hierarchy
+from pycontainer.controllers import registry
+from pycontainer.controllers.protocol import Instance
+from pycontainer.errors import NotFound, StartFailed
+from pycontainer.net.manager import NetworkManager
+from pycontainer.paths import HostPaths
+from pycontainer.runtime.tenant import Tenant, load_tenants
+
+
+class Tenants:
+    """All tenants, by name."""
+
+    def __init__(self, paths: HostPaths, hierarchy: Hierarchy, networks: NetworkManager) -> None:
+        self._hierarchy, self._networks = hierarchy, networks
+        self.by_name: dict[str, Tenant] = {tenant.name: tenant for tenant in load_tenants(paths)}
+        self._disks: dict[str, set[str]] = {}  # of each tenant that is raised
+
+    def find(self, name: str) -> Tenant:
+        """Return a tenant by name; NotFound."""
+        tenant = self.by_name.get(name)
+        if tenant is None:
+            raise NotFound(f"no tenant '{name}'", hint="pycontainer tenant ls shows those there are")
+        return tenant
+
+    def is_raised(self, name: str) -> bool:
+        """Say whether the kernel holds the tenant's limits now."""
+        return self._hierarchy.open_tenant(name).exists()
+
+    def instance(self, name: str) -> Instance:
+        """Return what controllers act on."""
+        disks = tuple(sorted(self._disks.get(name, ())))
+        return Instance(self._hierarchy.open_tenant(name), disks, self._networks.tenant_bandwidth(name), is_tenant=True)
+
+    def raise_limits(self, name: str, disks: tuple[str, ...]) -> None:
+        """Have the kernel hold the tenant's limits, before a container that uses `disks` starts."""
+        tenant = self.find(name)
+        known = self._disks.get(name, set())
+        if self.is_raised(name) and known.issuperset(disks):
+            return
+        self._hierarchy.create_tenant(name)
+        self._disks[name] = known | set(disks)
+        try:
+            tenant.warnings = registry.apply(self.instance(name), tenant.spec)
+        except OSError as error:
+            raise StartFailed(
+                f"cannot hold the limits of tenant '{name}': '{error.filename}': {error.strerror or error}",
+                step="limits", errno=error.errno or 0,
+            ) from error
+
+    def drop_limits(self, name: str) -> None:
+        """Take away what the kernel holds; nothing happens if there is nothing."""
+        if self.is_raised(name):
+            registry.release(self.instance(name))
+            self._hierarchy.open_tenant(name).delete()
+        self._disks.pop(name, None)
+
+    def adopt(self) -> None:
+        """Learn after a restart what is raised; the cgroups of tenants that are no more go."""
+        for name in self._hierarchy.tenants():
+            if name not in self.by_name:
+                self._hierarchy.open_tenant(name).delete()

@@ -1,0 +1,106 @@
+"""tenant_create, tenant_list, tenant_inspect, tenant_set, tenant_rm: pools of resources that containers share.
+
+No verb here waits for anything, so none needs a lock against another.
+"""
+
+import dataclasses
+
+from pycontainer.controllers import registry
+from pycontainer.controllers.protocol import read_host
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState
+from pycontainer.runtime.container import Container, now
+from pycontainer.runtime.tenant import NO_LIMITS, Tenant
+from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.names import check_name
+from pycontainer.spec.parse import parse_pool
+from pycontainer.spec.problems import as_error
+from pycontainer.spec.validate import validate_pool
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.verbs.limits import apply_changed
+from pycontainer.supervisor.world import World
+
+
+async def tenant_create(world: World, call: Call) -> object:
+    name = call.text("name")
+    check_name(name, "tenant")
+    if name in world.tenants.by_name:
+        raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
+    spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
+    tenant = Tenant(world.paths, name, spec, created=now())
+    tenant.save()
+    world.tenants.by_name[name] = tenant
+    world.emit("tenant-create", tenant=name)
+    return _info(world, tenant)
+
+
+async def tenant_list(world: World, call: Call) -> object:
+    return [_info(world, tenant) for _, tenant in sorted(world.tenants.by_name.items())]
+
+
+async def tenant_inspect(world: World, call: Call) -> object:
+    return _info(world, world.tenants.find(call.text("tenant")))
+
+
+async def tenant_set(world: World, call: Call) -> object:
+    """Change limits; those of running containers are written again, as v1 lets none exceed its parent's."""
+    tenant = world.tenants.find(call.text("tenant"))
+    changes = parse_pool(call.mapping("spec"))
+    if not changes:
+        raise InvalidInput("there is nothing to change", field="spec")
+    transient = call.flag("transient")
+    spec = _checked(world, dataclasses.replace(tenant.spec, **changes))
+    if world.tenants.is_raised(tenant.name):
+        instance = world.tenants.instance(tenant.name)
+        owner = f"tenant '{tenant.name}'"
+        tenant.warnings = apply_changed(instance, tenant.spec, spec, owner, force=call.flag("force"))
+        for container in _members(world, tenant.name):
+            if run := world.runs.get(container.id):
+                container.warnings = registry.apply(world.instance(container, run.cgroup), container.spec)
+    elif transient:
+        raise InvalidState(
+            f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
+            hint="leave --transient out",
+        )
+    if not transient:
+        tenant.spec = spec
+        tenant.save()
+    world.emit("tenant-update", tenant=tenant.name)
+    return _info(world, tenant)
+
+
+async def tenant_rm(world: World, call: Call) -> object:
+    tenant = world.tenants.find(call.text("tenant"))
+    if members := _members(world, tenant.name):
+        names = ", ".join(repr(member.spec.name) for member in members[:5])
+        raise InvalidState(f"tenant '{tenant.name}' has containers: {names}", hint="delete these first")
+    world.tenants.drop_limits(tenant.name)
+    tenant.delete()
+    world.tenants.by_name.pop(tenant.name, None)
+    world.emit("tenant-remove", tenant=tenant.name)
+    return {}
+
+
+def _checked(world: World, spec: ContainerSpec) -> ContainerSpec:
+    if problems := validate_pool(spec):
+        raise as_error(problems)
+    if refused := registry.validate(spec, read_host(world.hierarchy.layout, for_tenant=True)):
+        raise InvalidInput("; ".join(refused), field="limits")
+    return spec
+
+
+def _members(world: World, name: str) -> list[Container]:
+    return [container for container in world.containers.values() if container.spec.tenant == name]
+
+
+def _info(world: World, tenant: Tenant) -> dict[str, object]:
+    """Return TenantInfo (docs/api.md)."""
+    members = _members(world, tenant.name)
+    given = {
+        field.name: getattr(tenant.spec, field.name) for field in dataclasses.fields(ContainerSpec)
+        if getattr(tenant.spec, field.name) != getattr(NO_LIMITS, field.name)
+    }
+    return {
+        "name": tenant.name, "created": tenant.created, "limits": given, "warnings": tenant.warnings,
+        "containers": {member.id: member.spec.name for member in members},
+        "running": sum(member.id in world.runs for member in members),
+    }
