@@ -15,7 +15,7 @@ PACKAGES="
     libseccomp2 libnftables1 iproute2 ca-certificates
     mmdebstrap busybox-static tar xz-utils zstd curl
 "
-DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck"
+DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck xfsprogs"
 
 extras=""
 case "${1-}" in

@@ -38,6 +38,10 @@ VALUES = (
     ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
     ("io_read_ops", ("--io-read-ops",), "NUMBER", "Cap on reads per second."),
     ("io_write_ops", ("--io-write-ops",), "NUMBER", "Cap on writes per second."),
+    ("disk", ("--disk",), "SIZE", "Cap on what it may write to its own layer, like 10G."),
+    ("disk_soft", ("--disk-soft",), "SIZE", "From here on it may write for a week (project quota), or is watched."),
+    ("disk_inodes", ("--disk-inodes",), "NUMBER", "Cap on files in its own layer."),
+    ("disk_inodes_soft", ("--disk-inodes-soft",), "NUMBER", "The same as --disk-soft, of files."),
     ("net_in", ("--net-in",), "RATE", "Cap on what it receives from the network, like 20mbit."),
     ("net_out", ("--net-out",), "RATE", "Cap on what it sends to the network, like 10mbit."),
     ("net_in_min", ("--net-in-min",), "RATE", "Receiving rate that is guaranteed within the tenant."),
@@ -83,13 +87,17 @@ FLAGS = (
 # Of VALUES and LISTS, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "net_in", "net_out", "net_in_min",
+    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "disk", "disk_soft", "disk_inodes",
+    "disk_inodes_soft", "net_in", "net_out", "net_in_min",
     "net_out_min", "net_packets", "restart", "limit",
 )  # fmt: skip
 
 
 # Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
-POOLED = tuple(key for key in LIVE if key not in ("restart", "net_in_min", "net_out_min", "net_packets"))
+POOLED = tuple(
+    key for key in LIVE
+    if key not in ("restart", "net_in_min", "net_out_min", "net_packets") and not key.startswith("disk")
+)
 
 
 def live_options(command: F) -> F:

@@ -44,6 +44,10 @@ class ContainerFields(TypedDict, total=False):
     io_write: int | str
     io_read_ops: int | str  # per second
     io_write_ops: int | str
+    disk: int | str  # no limit; "10G" in its own layer
+    disk_soft: int | str
+    disk_inodes: int | str
+    disk_inodes_soft: int | str
     net_in: str  # no limit; bits per second, "20mbit"
     net_out: str
     net_in_min: str  # guaranteed within the tenant

@@ -55,12 +55,37 @@ class Bandwidth(Protocol):
     def release(self) -> None: ...
 
 
+class DiskUsage(Protocol):
+    """What a writable layer holds, and the caps in force."""
+
+    @property
+    def used_bytes(self) -> int: ...
+    @property
+    def used_inodes(self) -> int: ...
+    @property
+    def hard_bytes(self) -> int | None: ...
+    @property
+    def hard_inodes(self) -> int | None: ...
+
+
+class Storage(Protocol):
+    """The writable layer of an instance, as disk/storage.py gives it."""
+
+    @property
+    def backend(self) -> str: ...
+    def cap(
+        self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None
+    ) -> None: ...
+    def usage(self) -> DiskUsage: ...
+
+
 class Instance(NamedTuple):
     """What a controller acts on: one container that runs, or a tenant with all of its containers."""
 
     cgroup: Cgroup
     disks: Disks = ()  # those that hold what it uses, as "major:minor"
     network: Bandwidth | None = None  # None: it has none of its own
+    storage: Storage | None = None  # None: it writes into a directory of the host
     is_tenant: bool = False
 
 

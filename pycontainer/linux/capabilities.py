@@ -78,6 +78,11 @@ def read_sets() -> tuple[int, int, int]:
     return e0 | e1 << 32, p0 | p1 << 32, i0 | i1 << 32
 
 
+def has_effective(number: int) -> bool:
+    """Say whether this thread may use a capability now."""
+    return bool(read_sets()[0] >> number & 1)
+
+
 def keep_only(names: frozenset[str]) -> None:
     """Give up every capability of this thread but `names`, for good unless it executes a file; capset(2).
 

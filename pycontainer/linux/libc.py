@@ -100,6 +100,7 @@ _COMMON: dict[str, int] = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
 }
 MACHINE = os.uname().machine
 

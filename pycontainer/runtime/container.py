@@ -12,6 +12,7 @@ import json
 import os
 import time
 
+from pycontainer.disk.storage import Storage, open_storage
 from pycontainer.errors import PycontainerError
 from pycontainer.linux.blockdevices import disks_of
 from pycontainer.linux.files import read_bounded, write_atomically
@@ -91,6 +92,10 @@ class Container:
     @property
     def directory(self) -> str:
         return self.paths.container_dir(self.id)
+
+    def storage(self) -> Storage:
+        """Return its writable layer."""
+        return open_storage(self.directory, self.base)
 
     def disks(self) -> tuple[str, ...]:
         """Return the disks that hold what the container uses, as major:minor."""

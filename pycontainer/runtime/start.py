@@ -47,7 +47,9 @@ class Network(Protocol):
 class Host:
     """What a start needs of the host, handed in."""
 
-    __slots__ = ("apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "release_limits", "volumes")
+    __slots__ = (
+        "apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "open_rootfs", "release_limits", "volumes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,12 +61,13 @@ class Host:
         release_limits: Callable[[Cgroup], None],
         files: planner.Files,
         layers: tuple[str, ...],
+        open_rootfs: Callable[[], int],
         volumes: dict[str, str],
     ) -> None:
-        """`network` is None for containers without one of their own."""
+        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work."""
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
-        self.files, self.layers, self.volumes = files, layers, volumes
+        self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
 
 
 class Run:
@@ -174,7 +177,7 @@ async def start(
         streams = Streams(with_input=spec.stdin_open, tty=spec.tty)
         undo.callback(streams.close)
         with contextlib.ExitStack() as sent:  # descriptors only the message needs
-            fds = _open_trees(plan, sent)
+            fds = _open_trees(plan, sent, f"{container.directory}/rootfs", host.open_rootfs)
             tree_count = len(fds)
             memfd = new_memfd()
             undo.callback(os.close, memfd)
@@ -284,11 +287,13 @@ def _attempts(table: Table) -> list[str]:
     return [row.path for row in table.rows if row.step == "execve"]
 
 
-def _open_trees(plan: planner.Plan, undo: contextlib.ExitStack) -> list[int]:
+def _open_trees(
+    plan: planner.Plan, undo: contextlib.ExitStack, rootfs_dir: str, open_rootfs: Callable[[], int]
+) -> list[int]:
     fds = []
     for tree in plan.trees:
         try:
-            fd = clone_tree(tree.path, recursive=tree.recursive)
+            fd = open_rootfs() if tree.path == rootfs_dir else clone_tree(tree.path, recursive=tree.recursive)
         except FileNotFoundError as error:
             raise InvalidInput(f"mount source '{tree.path}' does not exist", field="volumes") from error
         undo.callback(os.close, fd)

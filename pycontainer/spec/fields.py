@@ -16,6 +16,7 @@ from pycontainer.spec.signals import parse_signal
 from pycontainer.units import (
     parse_bit_rate,
     parse_bytes,
+    parse_count,
     parse_cpus,
     parse_cpuset,
     parse_duration_seconds,
@@ -166,6 +167,14 @@ FIELDS: tuple[Field, ...] = (
           "linux.resources.blockIO", attribute="io_read_ops_per_second", live=True),
     Field("io_write_ops", values.or_unlimited(parse_ops), "cap on writes per second", "200", "--io-write-ops",
           "linux.resources.blockIO", attribute="io_write_ops_per_second", live=True),
+    Field("disk", values.or_unlimited(parse_bytes), "cap on what it may write to its own layer", "10G", "--disk",
+          "annotations", attribute="disk_bytes", unit="size", live=True),
+    Field("disk_soft", values.or_unlimited(parse_bytes), "what it may exceed for a week (project quota), or is watched",
+          "8G", "--disk-soft", "annotations", attribute="disk_soft_bytes", unit="size", live=True),
+    Field("disk_inodes", values.or_unlimited(parse_count), "cap on files in its own layer", "200000", "--disk-inodes",
+          "annotations", attribute="disk_inodes", live=True),
+    Field("disk_inodes_soft", values.or_unlimited(parse_count), "the same as disk_soft, of files", "150000",
+          "--disk-inodes-soft", "annotations", attribute="disk_soft_inodes", live=True),
     Field("net_in", values.or_unlimited(parse_bit_rate), "cap on what it receives from the network, bits per second",
           "20mbit", "--net-in", "annotations", attribute="net_in_bits", unit="bit rate", live=True),
     Field("net_out", values.or_unlimited(parse_bit_rate), "cap on what it sends to the network, bits per second",
@@ -226,6 +235,7 @@ FIELDS: tuple[Field, ...] = (
 POOLED: tuple[str, ...] = tuple(
     field.key for field in FIELDS
     if field.live and field.key not in ("restart", "net_in_min", "net_out_min", "net_packets")
+    and not field.key.startswith("disk")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

@@ -96,6 +96,10 @@ class ContainerSpec:
     io_write_bps: int | None = None
     io_read_ops_per_second: int | None = None
     io_write_ops_per_second: int | None = None
+    disk_bytes: int | None = None  # of its own layer
+    disk_soft_bytes: int | None = None
+    disk_inodes: int | None = None
+    disk_soft_inodes: int | None = None
     net_in_bits: int | None = None  # per second
     net_out_bits: int | None = None
     net_in_min_bits: int | None = None  # guaranteed within the tenant

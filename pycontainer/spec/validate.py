@@ -132,6 +132,19 @@ def check_net_caps(spec: ContainerSpec) -> Iterator[Problem]:
             )
 
 
+def check_disk(spec: ContainerSpec) -> Iterator[Problem]:
+    """A soft limit lies below the cap; a directory of the host has none of ours."""
+    pairs = (
+        ("disk_soft", spec.disk_soft_bytes, spec.disk_bytes, format_bytes),
+        ("disk_inodes_soft", spec.disk_soft_inodes, spec.disk_inodes, str),
+    )
+    for key, soft, hard, text in pairs:
+        if soft is not None and hard is not None and soft > hard:
+            yield Problem(key, f"the soft limit {text(soft)} exceeds the hard limit {text(hard)}")
+    if spec.rootfs_writable and any(value is not None for _, *values, _ in pairs for value in values):
+        yield Problem("disk", "with a writable rootfs the container writes into a directory of the host", "leave :rw out")
+
+
 def check_mounts(spec: ContainerSpec) -> Iterator[Problem]:
     """One mount for each target."""
     for target in _repeated(mount.target for mount in spec.mounts):
@@ -179,6 +192,7 @@ CHECKS: tuple[tuple[Check, tuple[str, ...]], ...] = (  # each with the settings 
     (check_networks, ("networks", "ports", "ip", "ip6")),
     (check_ports, ("ports",)),
     (check_net_caps, ("networks", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets")),
+    (check_disk, ("disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "rootfs_writable")),
     (check_mounts, ("volumes", "mounts", "tmpfs", "devices")),
     (check_ulimits, ("ulimits",)),
     (check_capabilities, ("cap_add", "cap_drop")),

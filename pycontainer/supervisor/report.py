@@ -70,6 +70,7 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "log_path": f"{container.directory}/log",
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
+        "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
         "limits": _limits(world.instance(container, run.cgroup)) if run else {},
     }
 

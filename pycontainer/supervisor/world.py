@@ -125,8 +125,9 @@ class World:
 
     def instance(self, container: Container, cgroup: Cgroup) -> Instance:
         """Return what controllers act on."""
+        storage = None if container.spec.rootfs_writable else container.storage()
         network = self.networks.bandwidth(container.id, container.spec.tenant) if container.addresses else None
-        return Instance(cgroup, container.disks(), network)
+        return Instance(cgroup, container.disks(), network, storage)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -376,6 +377,8 @@ class World:
         self.cancel_restart(container)
         self.networks.detach(container.id, alive=False)
         self.networks.release(container.id)
+        with contextlib.suppress(FileNotFoundError):
+            container.storage().release()
         self.idranges.release(container.base, container.directory)
         container.forget_run()
         trash = f"{self.paths.containers_dir}/{_TRASH}{container.id}"

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import urllib.request
 from functools import lru_cache
 
@@ -85,6 +86,22 @@ def _seccomp() -> str:
     return "" if os.path.exists("/proc/sys/kernel/seccomp/actions_avail") else "the kernel has no seccomp filters"
 
 
+def _project_quota() -> str:
+    """An xfs made in a file, mounted with project quotas in a mount namespace of its own."""
+    if missing := _programs("mkfs.xfs", "mount", "unshare"):
+        return missing
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        script = f"""set -e; truncate -s 320M {directory}/image; mkfs.xfs -q {directory}/image
+        mkdir {directory}/at; mount -o loop,prjquota {directory}/image {directory}/at; umount {directory}/at"""
+        return _works("unshare", "--mount", "sh", "-c", script)
+
+
+def _cap_sys_resource() -> str:
+    with open("/proc/self/status") as file:
+        mask = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff"))
+    return "" if mask >> 24 & 1 else "no CAP_SYS_RESOURCE"
+
+
 def _debian_mirror() -> str:
     """mmdebstrap, and an apt source that answers."""
     if shutil.which("mmdebstrap") is None:
@@ -126,6 +143,9 @@ PROBES = {
     "nft": _nft,
     "seccomp": _seccomp,
     "assembler": _assembler,
+    "mkfs_xfs": lambda: _programs("mkfs.xfs"),
+    "project_quota": _project_quota,
+    "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
 }
 

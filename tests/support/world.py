@@ -32,9 +32,9 @@ class Result(NamedTuple):
 class World:
     """One `--root`; everything that lives in it ends with `close` and `scrub`."""
 
-    def __init__(self, network: HostNetwork) -> None:
+    def __init__(self, network: HostNetwork, directory: str = "/var/tmp") -> None:
         self.network = network
-        self.root = tempfile.mkdtemp(prefix="pct-", dir="/var/tmp")  # overlay wants a real file system beneath
+        self.root = tempfile.mkdtemp(prefix="pct-", dir=directory)  # overlay wants a real file system beneath
         self.paths = HostPaths(self.root)
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": self.root, "LANG": "C.UTF-8", "TERM": "xterm",

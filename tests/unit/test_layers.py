@@ -15,7 +15,7 @@ ROOT = Path(pycontainer.__file__).parent
 
 LAYER0 = {"linux", "errors", "paths", "units"}
 LAYER1 = {"init", "monitor", "spec", "api"}
-LAYER2 = {"cgroup", "net", "store", "security", "controllers"}
+LAYER2 = {"cgroup", "net", "store", "security", "disk", "controllers"}
 
 # package: what it may import of pycontainer, besides itself
 MAY_IMPORT: dict[str, set[str]] = {
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": LAYER0 | {"spec"},
     "store": LAYER0 | {"spec"},
     "security": LAYER0 | {"spec"},
+    "disk": LAYER0 | {"spec"},
     "controllers": LAYER0 | {"spec", "cgroup", "net"},
     # 3: the life of one container; knows no daemon
     "runtime": LAYER0 | LAYER1 | LAYER2,

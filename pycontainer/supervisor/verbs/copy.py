@@ -133,17 +133,21 @@ def _mount_stopped(container: Container) -> int:
     if spec.rootfs_writable:
         return os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     layers = container.image.layers if container.image else [spec.rootfs]
-    rootfs = f"{container.directory}/rootfs"
-    return new_mount(
-        "overlay",
-        [
-            ("source", "pycontainer"),
-            ("lowerdir", ":".join(reversed(layers))),
-            ("upperdir", f"{rootfs}/upper"),
-            ("workdir", f"{rootfs}/work"),
-        ],
-        MOUNT_ATTR_NODEV,
-    )
+    rootfs_fd = container.storage().open_tree()
+    try:
+        rootfs = f"/proc/self/fd/{rootfs_fd}"
+        return new_mount(
+            "overlay",
+            [
+                ("source", "pycontainer"),
+                ("lowerdir", ":".join(reversed(layers))),
+                ("upperdir", f"{rootfs}/upper"),
+                ("workdir", f"{rootfs}/work"),
+            ],
+            MOUNT_ATTR_NODEV,
+        )
+    finally:
+        os.close(rootfs_fd)
 
 
 def _said(lines: bytes) -> dict[str, object]:

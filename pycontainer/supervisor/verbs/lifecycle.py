@@ -165,6 +165,7 @@ async def start_now(
         release_limits=lambda cgroup: registry.release(world.instance(container, cgroup)),
         files=_files(world, container),
         layers=layers,
+        open_rootfs=container.storage().open_tree,
         volumes={m.source: world.volumes.get_or_create(m.source) for m in spec.mounts if m.type == "volume"},
     )
     try:
