@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from pycontainer.cli import aliases
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # One value.
@@ -38,6 +40,7 @@ VALUES = (
     ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
     ("io_read_ops", ("--io-read-ops",), "NUMBER", "Cap on reads per second."),
     ("io_write_ops", ("--io-write-ops",), "NUMBER", "Cap on writes per second."),
+    ("io_weight", ("--io-weight",), "NUMBER", "Share of disk time when it is short, 1 to 10000 (100)."),
     ("disk", ("--disk",), "SIZE", "Cap on what it may write to its own layer, like 10G."),
     ("disk_soft", ("--disk-soft",), "SIZE", "From here on it may write for a week (project quota), or is watched."),
     ("disk_inodes", ("--disk-inodes",), "NUMBER", "Cap on files in its own layer."),
@@ -87,7 +90,7 @@ FLAGS = (
 # Of VALUES and LISTS, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "disk", "disk_soft", "disk_inodes",
+    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight", "disk", "disk_soft", "disk_inodes",
     "disk_inodes_soft", "net_in", "net_out", "net_in_min",
     "net_out_min", "net_packets", "restart", "limit",
 )  # fmt: skip
@@ -119,7 +122,7 @@ def _with_options(command: F, keys: Sequence[str]) -> F:
     ]
     for option in reversed(options):
         command = option(command)
-    return command
+    return aliases.alias_options(command)
 
 
 def container_options(command: F) -> F:
@@ -137,12 +140,18 @@ def container_options(command: F) -> F:
     )
     for option in reversed(options):
         command = option(command)
-    return command
+    return aliases.alias_options(command)
+
+
+def changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that options and aliases ask for; nothing for those left out."""
+    return {**aliases.given(), **{key: value for key, value in given.items() if value not in (None, (), False)}}
 
 
 def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the options, and the words IMAGE [COMMAND...], or [COMMAND...] with `--rootfs`, into the plain spec."""
-    spec: dict[str, Any] = {key: given[key] for key, *_ in VALUES if given[key] is not None}
+    spec: dict[str, Any] = dict(aliases.given())
+    spec.update((key, given[key]) for key, *_ in VALUES if given[key] is not None)
     spec.update((key, list(given[key])) for key, *_ in LISTS if given[key])
     spec.update((key, True) for key, *_ in FLAGS if given[key])
     if "rootfs" in spec:

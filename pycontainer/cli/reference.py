@@ -39,7 +39,7 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
         yield from (line.strip() for line in example.strip().splitlines()[1:])
         yield "```"
         yield ""
-    options = [p for p in command.params if isinstance(p, click.Option)]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     if options:
         yield "| option | meaning |"
         yield "|---|---|"

@@ -44,6 +44,7 @@ class ContainerFields(TypedDict, total=False):
     io_write: int | str
     io_read_ops: int | str  # per second
     io_write_ops: int | str
+    io_weight: int | str  # 100
     disk: int | str  # no limit; "10G" in its own layer
     disk_soft: int | str
     disk_inodes: int | str

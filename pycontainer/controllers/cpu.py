@@ -1,5 +1,7 @@
 """CPU time: at most `cpu_quota_usec` in every `cpu_period_usec`, over all CPUs together, and a weight when it is short."""
 
+import errno
+
 from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, write_file
 from pycontainer.controllers.protocol import Host, Instance, Reading, hold, parse_limit, read_pressure, set_and_compare
 from pycontainer.spec.model import ContainerSpec
@@ -109,10 +111,14 @@ def _within_parent_v1(cgroup: Cgroup, quota: int, period: int) -> int:
 
 def _apply_weight(cgroup: Cgroup, weight: int | None) -> None:
     """v2 counts from 1 to 10000 around 100, v1 has shares around 1024: the same proportion."""
-    if cgroup.version == 2:
-        hold(cgroup, "cpu", "cpu.weight", weight, "100")
-    else:
-        hold(cgroup, "cpu", "cpu.shares", None if weight is None else max(2, weight * 1024 // 100), "1024")
+    try:
+        if cgroup.version == 2:
+            hold(cgroup, "cpu", "cpu.weight", weight, "100")
+        else:
+            hold(cgroup, "cpu", "cpu.shares", None if weight is None else max(2, weight * 1024 // 100), "1024")
+    except OSError as error:
+        if error.errno != errno.EINVAL or weight is not None or cgroup.read("cpu", "cpu.idle") != "1":
+            raise  # an idle group, which another controller may have made of it, has no weight
 
 
 def _apply_burst(cgroup: Cgroup, burst_usec: int | None) -> None:

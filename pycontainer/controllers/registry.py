@@ -27,6 +27,7 @@ _BUILT_IN = {
     "io_write": "pycontainer.controllers.io:IoWriteController",
     "io_read_ops": "pycontainer.controllers.io:IoReadOpsController",
     "io_write_ops": "pycontainer.controllers.io:IoWriteOpsController",
+    "io_weight": "pycontainer.controllers.ioweight:IoWeightController",
     "disk": "pycontainer.controllers.disk:DiskController",
     "disk_inodes": "pycontainer.controllers.disk:DiskInodesController",
     "net_in": "pycontainer.controllers.net:NetInController",

@@ -167,6 +167,8 @@ FIELDS: tuple[Field, ...] = (
           "linux.resources.blockIO", attribute="io_read_ops_per_second", live=True),
     Field("io_write_ops", values.or_unlimited(parse_ops), "cap on writes per second", "200", "--io-write-ops",
           "linux.resources.blockIO", attribute="io_write_ops_per_second", live=True),
+    Field("io_weight", values.between(1, CPU_WEIGHT_MAX), "share of disk time when it is short, against 100 of others",
+          "200", "--io-weight", "linux.resources.blockIO.weight", live=True),
     Field("disk", values.or_unlimited(parse_bytes), "cap on what it may write to its own layer", "10G", "--disk",
           "annotations", attribute="disk_bytes", unit="size", live=True),
     Field("disk_soft", values.or_unlimited(parse_bytes), "what it may exceed for a week (project quota), or is watched",

@@ -96,6 +96,7 @@ class ContainerSpec:
     io_write_bps: int | None = None
     io_read_ops_per_second: int | None = None
     io_write_ops_per_second: int | None = None
+    io_weight: int | None = None  # 1 to 10000, against the weights of others when disks are busy; None: 100
     disk_bytes: int | None = None  # of its own layer
     disk_soft_bytes: int | None = None
     disk_inodes: int | None = None

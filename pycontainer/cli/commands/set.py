@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from pycontainer.cli.context import Settings, containers_argument, pass_settings
-from pycontainer.cli.options import live_options
+from pycontainer.cli.options import changes, live_options
 from pycontainer.cli.report import for_each
 
 
@@ -25,6 +25,6 @@ def command(settings: Settings, /, containers: tuple[str, ...], transient: bool,
       pycontainer set web --memory 300M --cpus 1
       pycontainer set web --pids-limit unlimited --transient
     """
-    changes: dict[str, Any] = {key: value for key, value in options.items() if value not in (None, ())}
+    wanted = changes(options)
     with settings.client() as host:
-        for_each(containers, lambda name: host.container(name).set(transient=transient, force=force, **changes))
+        for_each(containers, lambda name: host.container(name).set(transient=transient, force=force, **wanted))

@@ -6,7 +6,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.options import pool_options
+from pycontainer.cli.options import changes, pool_options
 from pycontainer.cli.report import for_each
 from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
 
@@ -32,7 +32,7 @@ def create(settings: Settings, /, name: str, **options: Any) -> None:
       pycontainer tenant create acme --memory 2G --cpus 2 --net-out 100mbit --pids-limit 2000
     """
     with settings.client() as host:
-        click.echo(host.create_tenant(name, **_given(options)).name)
+        click.echo(host.create_tenant(name, **changes(options)).name)
 
 
 @command.command
@@ -48,8 +48,9 @@ def set(settings: Settings, /, tenants: tuple[str, ...], transient: bool, force:
     Example:
       pycontainer tenant set acme --memory 4G
     """
+    wanted = changes(options)
     with settings.client() as host:
-        for_each(tenants, lambda name: host.tenant(name).set(transient=transient, force=force, **_given(options)))
+        for_each(tenants, lambda name: host.tenant(name).set(transient=transient, force=force, **wanted))
 
 
 @command.command
@@ -110,10 +111,6 @@ def rm(settings: Settings, tenants: tuple[str, ...]) -> None:
     """
     with settings.client() as host:
         for_each(tenants, lambda name: host.tenant(name).remove())
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value not in (None, (), False)}
 
 
 def _limits(limits: dict[str, Any]) -> tuple[str, ...]:

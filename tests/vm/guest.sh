@@ -1,0 +1,55 @@
+#!/bin/sh
+# Inside the machine. `boot` is its first process and makes what a system has; under systemd `run` alone is called.
+. /run/vm/settings
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+
+boot() {
+    mkdir -p /dev/pts /dev/shm /dev/mqueue /run/lock
+    mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+    mount -t tmpfs -o mode=1777,nosuid,nodev shm /dev/shm
+    mount -t mqueue mqueue /dev/mqueue
+    mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
+    mount -t bpf bpf /sys/fs/bpf 2>/dev/null
+    for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
+        [ -e "/dev/${link%%:*}" ] || ln -s "${link#*:}" "/dev/${link%%:*}"
+    done
+    hostname vm
+    ip link set lo up
+}
+
+# A file system that overlayfs and quotas can use, at every place where tests and containers write.
+disk() {
+    for module in loop fuse tun xfs ifb sch_htb cls_bpf cls_u32 act_mirred sch_ingress; do modprobe $module 2>/dev/null; done
+    mkfs.ext4 -q -O quota,project -E quotatype=prjquota,lazy_itable_init=1 /dev/vda
+    mkdir /disk && mount -o prjquota /dev/vda /disk
+    mkdir -m 1777 /disk/tmp && mkdir /disk/lib /disk/checkout /disk/cache
+    (cd "$PROJECT" && tar -c --exclude=.git --exclude=.mypy_cache --exclude=.ruff_cache --exclude=.pytest_cache .) | tar -x -C /disk/checkout
+    mount --bind /disk/tmp /var/tmp
+    mkdir -p /var/lib/pycontainer && mount --bind /disk/lib /var/lib/pycontainer
+    mkdir -p "$PROJECT" && mount --bind /disk/checkout "$PROJECT"
+    cd "$PROJECT" || exit 125
+}
+
+run() {
+    for port in /sys/class/virtio-ports/*; do
+        [ -e "/dev/${port##*/}" ] || mknod "/dev/${port##*/}" c $(tr : ' ' <"$port/dev")
+        case $(cat "$port/name") in vm.output) output=/dev/${port##*/} ;; vm.status) status=/dev/${port##*/} ;; esac
+    done
+    mkfifo /run/vm/output # a plain pipe, because a port can be opened only once
+    cat /run/vm/output >"$output" &
+    reader=$!
+    (
+        disk
+        exec setsid sh -c "$COMMAND"
+    ) >/run/vm/output 2>&1 </dev/null &
+    wait $!
+    code=$?
+    (sleep 2 && kill $reader) 2>/dev/null & # what the command left running must not hold the machine
+    wait $reader
+    echo $code >"$status"
+    sync
+    exec busybox poweroff -f
+}
+
+[ "$1" = boot ] && boot
+run

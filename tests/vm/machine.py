@@ -1,0 +1,96 @@
+"""One machine, thrown away after one command. QEMU emulates the processor: there need not be a /dev/kvm."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.vm import initramfs
+from tests.vm.kernel import Kernel
+
+_HERE = Path(__file__).parent
+_PROJECT = _HERE.parents[1]
+_VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of Debian 12's qemu-system-common
+_QEMU = "qemu-system-x86_64"
+# Several threads crash the guest: its kernel patches code that another of them runs.
+_ACCELERATOR = "tcg,thread=single,tb-size=512"
+_KERNEL_LINE = "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init"
+
+MACHINE_FAILED, TIMED_OUT = 125, 124
+
+
+def why_not() -> str:
+    """Return what is missing to run a machine, or an empty string."""
+    if os.geteuid() != 0:
+        return "virtiofsd needs root"
+    missing = [name for name in (_QEMU, "busybox", "apt-get", "dpkg") if shutil.which(name) is None]
+    missing += [path for path in (_VIRTIOFSD,) if not os.path.exists(path)]
+    return f"no {', '.join(missing)}" if missing else ""
+
+
+def run(kernel: Kernel, command: str, *, timeout_seconds: float, memory: str = "2G", disk: str = "4G") -> tuple[int, str]:
+    """Run a shell command in the checkout, inside; return its exit status and what it wrote to both streams.
+
+    TIMED_OUT when the time is over, MACHINE_FAILED when the machine ended without a word; its console comes with that.
+    """
+    settings = f"PROJECT={shlex.quote(str(_PROJECT))}\nCOMMAND={shlex.quote(command)}\n"
+    with tempfile.TemporaryDirectory(prefix="pycontainer-vm.") as name:
+        directory = Path(name)
+        archive = initramfs.build(kernel, (_HERE / "guest.sh").read_text(), settings)
+        (directory / "initramfs").write_bytes(archive)
+        subprocess.run(["truncate", "-s", disk, str(directory / "disk")], check=True)
+        share = subprocess.Popen(
+            [_VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
+             "-o", "xattr,sandbox=chroot", "--thread-pool-size=0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            _wait_for(directory / "share", share)
+            machine = subprocess.Popen(_qemu_line(kernel, directory, memory), stdin=subprocess.DEVNULL)
+            try:
+                machine.wait(timeout_seconds)
+                late = False
+            except subprocess.TimeoutExpired:
+                late = True
+            finally:
+                machine.kill()
+                machine.wait()
+        finally:
+            share.kill()
+            share.wait()
+        output = _text(directory / "output")
+        status = _text(directory / "status").strip()
+        if status.isdigit():
+            return int(status), output
+        return TIMED_OUT if late else MACHINE_FAILED, output + _text(directory / "console")[-4000:]
+
+
+def _qemu_line(kernel: Kernel, directory: Path, memory: str) -> list[str]:
+    line = [
+        _QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35,memory-backend=mem",
+        "-cpu", "max", "-accel", _ACCELERATOR, "-smp", "2", "-m", memory,
+        "-object", f"memory-backend-memfd,id=mem,size={memory},share=on",
+        "-kernel", str(kernel.image), "-initrd", f"{directory}/initramfs", "-append", _KERNEL_LINE,
+        "-serial", f"file:{directory}/console", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+        "-chardev", f"socket,id=share,path={directory}/share", "-device", "vhost-user-fs-pci,chardev=share,tag=root",
+        "-drive", f"file={directory}/disk,if=none,format=raw,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
+    ]  # fmt: skip
+    for port in ("output", "status"):
+        line += ["-chardev", f"file,id={port},path={directory}/{port}"]
+        line += ["-device", f"virtserialport,chardev={port},name=vm.{port}"]
+    return line
+
+
+def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 10
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{_VIRTIOFSD} does not come up")
+        time.sleep(0.02)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
