@@ -55,10 +55,17 @@ def up(host: Client) -> None:
             container = host.container(site.name)
         except NotFound:
             container = host.create(
-                IMAGE, ["sh", "-c", SERVE],
-                name=site.name, memory=plan.memory, cpus=plan.cpus, pids=plan.pids,
-                ports={site.port: 80}, volumes=[f"{site.name}-pages:/www"], env={"SITE": site.name},
-                restart="on-failure:5", labels=[LABEL, f"plan={site.plan}"],
+                IMAGE,
+                ["sh", "-c", SERVE],
+                name=site.name,
+                memory=plan.memory,
+                cpus=plan.cpus,
+                pids=plan.pids,
+                ports={site.port: 80},
+                volumes=[f"{site.name}-pages:/www"],
+                env={"SITE": site.name},
+                restart="on-failure:5",
+                labels=[LABEL, f"plan={site.plan}"],
             )
         if container.status != "running":
             container.start()

@@ -7,7 +7,10 @@ from tests.support.features import PROBES, why_not
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--must-run", action="append", default=[], metavar="FEATURE[,FEATURE...]",
+        "--must-run",
+        action="append",
+        default=[],
+        metavar="FEATURE[,FEATURE...]",
         help=f"fail, instead of skipping, what needs a feature this host lacks ({', '.join(PROBES)})",
     )
 

@@ -10,6 +10,7 @@ examples/setup.sh --dev
 
 echo "==> ruff"
 .venv/bin/ruff check .
+.venv/bin/ruff format --check .
 echo "==> mypy"
 .venv/bin/mypy --strict --explicit-package-bases pycontainer tests
 

@@ -63,7 +63,10 @@ def is_delegated(directory: str) -> bool:
 
 
 def detect(
-    root: str = "/sys/fs/cgroup", *, self_cgroup: str | None = None, mountinfo: str | None = None,
+    root: str = "/sys/fs/cgroup",
+    *,
+    self_cgroup: str | None = None,
+    mountinfo: str | None = None,
     is_delegated: Callable[[str], bool] = is_delegated,
 ) -> Layout:
     """Return the layout of this host, from the mounts at or below `root`.

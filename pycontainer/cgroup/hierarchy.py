@@ -96,7 +96,6 @@ class Hierarchy:
             return False
         return True
 
-
     def _prepare(self) -> None:
         if not self._is_prepared:
             self._tree.prepare()

@@ -1,12 +1,12 @@
 """The unified hierarchy (kernel Documentation/admin-guide/cgroup-v2.rst).
 
-    BASE/                     root of the machine, or what was delegated to us
-    ├── supervisor/           only if BASE is not the root of the machine: who lived in BASE, so that BASE may
-    │                         enable controllers; under systemd the supervisor alone
-    └── pycontainer/          our parent: controllers enabled, no processes
-        ├── ID/               one container
-        └── tenant-NAME/      one tenant: controllers enabled, no processes
-            └── ID/           one of its containers
+BASE/                     root of the machine, or what was delegated to us
+├── supervisor/           only if BASE is not the root of the machine: who lived in BASE, so that BASE may
+│                         enable controllers; under systemd the supervisor alone
+└── pycontainer/          our parent: controllers enabled, no processes
+    ├── ID/               one container
+    └── tenant-NAME/      one tenant: controllers enabled, no processes
+        └── ID/           one of its containers
 """
 
 import errno

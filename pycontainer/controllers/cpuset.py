@@ -74,7 +74,8 @@ def _make_room_v1(cgroup: Cgroup, wanted: frozenset[int], text: str) -> None:
 def _not_allowed(text: str, allowed: frozenset[int]) -> Unsupported:
     return Unsupported(
         f"cannot confine the container to CPUs {text!r}: the kernel allows {_list(allowed)!r} only",
-        hint="choose among the CPUs that its tenant, and our parent cgroup, may use", feature="cpuset",
+        hint="choose among the CPUs that its tenant, and our parent cgroup, may use",
+        feature="cpuset",
     )
 
 

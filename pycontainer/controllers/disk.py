@@ -33,7 +33,8 @@ class DiskController:
         elif any(value is not None for value in asked):
             raise Unsupported(
                 "cannot hold disk: the container writes into a directory of the host",
-                hint="start it from an image, or from a rootfs without :rw", feature="disk",
+                hint="start it from an image, or from a rootfs without :rw",
+                feature="disk",
             )
         return []
 

@@ -43,7 +43,9 @@ class _IoController:
             if held.get(disk) != wanted:
                 self._set(cgroup, disk, wanted)
         if wish is not None and cgroup.version == 1 and self.name.startswith("io_write"):
-            return [f"{self.name}: cgroup v1 holds direct and synchronous writes; those through the page cache are not held"]
+            return [
+                f"{self.name}: cgroup v1 holds direct and synchronous writes; those through the page cache are not held"
+            ]
         return []
 
     def read(self, instance: Instance) -> Reading:

@@ -30,7 +30,8 @@ class IoWeightController:
                 return []
             raise Unsupported(
                 "cannot set io_weight: this kernel shares disks without weights",
-                hint="use the bfq scheduler, or caps: --io-read, --io-write", feature="io",
+                hint="use the bfq scheduler, or caps: --io-read, --io-write",
+                feature="io",
             )
         controller, name, least, most = found
         wanted = min(most, max(least, _DEFAULT if spec.io_weight is None else spec.io_weight))

@@ -97,5 +97,6 @@ class NetPacketsController:
 def _no_network(name: str) -> Unsupported:
     return Unsupported(
         f"cannot hold {name}: the container has no network of its own",
-        hint="put it on a network, or leave the limit out", feature="net",
+        hint="put it on a network, or leave the limit out",
+        feature="net",
     )

@@ -171,7 +171,8 @@ def hold(cgroup: Cgroup, controller: str, name: str, value: int | None, default:
         if value is None:
             return
         raise Unsupported(
-            f"cannot set {name}: this kernel has no such file", hint=f"leave that {controller} setting out",
+            f"cannot set {name}: this kernel has no such file",
+            hint=f"leave that {controller} setting out",
             feature=controller,
         ) from None
     if held != wanted:

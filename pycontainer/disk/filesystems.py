@@ -41,7 +41,8 @@ def make(path: str, size_bytes: int, inodes: int | None) -> None:
         _run(ext4, "-q", "-F", "-b", str(BLOCK_BYTES), "-m", "0", "-E", _EXT4_OPTIONS, *count, path)
     else:
         raise Unsupported(
-            "cannot cap the disk: there is no project quota here, and no mkfs.ext4", hint="apt-get install e2fsprogs",
+            "cannot cap the disk: there is no project quota here, and no mkfs.ext4",
+            hint="apt-get install e2fsprogs",
             feature="disk",
         )
 
@@ -57,7 +58,8 @@ def grow(kind: str, root_fd: int, size_bytes: int) -> None:
     except PermissionError as error:
         raise Unsupported(
             f"cannot grow an {kind} in use without CAP_SYS_RESOURCE",
-            hint="install xfsprogs before the container is created: images of 300 MiB and more are xfs then", feature="disk",
+            hint="install xfsprogs before the container is created: images of 300 MiB and more are xfs then",
+            feature="disk",
         ) from error
 
 

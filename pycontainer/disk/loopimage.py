@@ -48,12 +48,14 @@ class LoopImage:
         elif caps.hard_bytes is None or caps.hard_inodes != held.hard_inodes:
             raise Unsupported(
                 "cannot take the cap off a disk image, or change its inodes",
-                hint="give it more bytes: inodes come with them", feature="disk",
+                hint="give it more bytes: inodes come with them",
+                feature="disk",
             )
         elif held.hard_bytes is not None and caps.hard_bytes < held.hard_bytes:
             raise Unsupported(
                 f"cannot shrink a disk image from {format_bytes_short(held.hard_bytes)}",
-                hint="the host's file system has no project quota, and a file system in use does not shrink", feature="disk",
+                hint="the host's file system has no project quota, and a file system in use does not shrink",
+                feature="disk",
             )
         elif held.hard_bytes is not None and caps.hard_bytes > held.hard_bytes:
             self._grow(caps.hard_bytes - held.hard_bytes)
@@ -96,7 +98,9 @@ class LoopImage:
                 "the container has written files already, which a disk image cannot take over",
                 hint="cap its disk when it is created, or keep containers on ext4 or xfs mounted with prjquota",
             )
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(self._image), prefix=f"{IMAGE_NAME}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=os.path.dirname(self._image), prefix=f"{IMAGE_NAME}.", delete=False
+        ) as file:
             try:
                 filesystems.make(file.name, caps.hard_bytes, caps.hard_inodes)
                 # The file system's own tables come on top of what was asked, so that this much can be written.

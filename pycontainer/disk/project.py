@@ -30,8 +30,12 @@ class ProjectQuota:
         if caps != Caps() and held == Caps():
             quota.assign(self._rootfs, self._project)
         quota.write(
-            self._rootfs, self._project, soft_bytes=caps.soft_bytes, hard_bytes=caps.hard_bytes,
-            soft_inodes=caps.soft_inodes, hard_inodes=caps.hard_inodes,
+            self._rootfs,
+            self._project,
+            soft_bytes=caps.soft_bytes,
+            hard_bytes=caps.hard_bytes,
+            soft_inodes=caps.soft_inodes,
+            hard_inodes=caps.hard_inodes,
         )
         now = self.usage().caps
         if now != Caps(*[_in_kib(caps.hard_bytes), _in_kib(caps.soft_bytes), caps.hard_inodes, caps.soft_inodes]):
@@ -43,12 +47,19 @@ class ProjectQuota:
     def usage(self) -> Usage:
         found = quota.read(self._rootfs, self._project)
         return Usage(
-            found.used_bytes, found.used_inodes, found.hard_bytes, found.soft_bytes, found.hard_inodes, found.soft_inodes
+            found.used_bytes,
+            found.used_inodes,
+            found.hard_bytes,
+            found.soft_bytes,
+            found.hard_inodes,
+            found.soft_inodes,
         )
 
     def release(self) -> None:
         if self.usage().caps != Caps():
-            quota.write(self._rootfs, self._project, soft_bytes=None, hard_bytes=None, soft_inodes=None, hard_inodes=None)
+            quota.write(
+                self._rootfs, self._project, soft_bytes=None, hard_bytes=None, soft_inodes=None, hard_inodes=None
+            )
 
 
 def _in_kib(size_bytes: int | None) -> int | None:

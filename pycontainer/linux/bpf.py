@@ -9,7 +9,7 @@ _PROG_LOAD = 5
 _PROG_TYPE_SCHED_CLS = 3
 _INSTRUCTION_BYTES = 8
 _LICENSE = b"MIT\0"  # no helper that is for GPL programs alone is called
-_LOAD_ATTRIBUTES = struct.Struct("=IIQQ32x")  # type, instruction count, instructions, license; log, version, flags, name
+_LOAD_ATTRIBUTES = struct.Struct("=IIQQ32x")  # type, instruction count, instructions, license; log, version, flags...
 
 
 def instruction(opcode: int, destination: int, source: int, offset: int, immediate: int) -> bytes:

@@ -34,7 +34,9 @@ def syncfs(fd: int) -> None:
     checked(_syncfs(fd), "syncfs")
 
 
-def write_atomically(path: str, data: bytes, *, mode: int = 0o600, dir_fd: int | None = None, sync: bool = True) -> None:
+def write_atomically(
+    path: str, data: bytes, *, mode: int = 0o600, dir_fd: int | None = None, sync: bool = True
+) -> None:
     """Replace the file `path` so that readers, and a crash, see the old content or the new one, whole.
 
     The new file belongs to us and has `mode`, whatever the umask; `sync=False` saves the wait for the disk where a

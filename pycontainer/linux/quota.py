@@ -69,7 +69,12 @@ def read(directory: str, project: int) -> Quota:
 
 
 def write(
-    directory: str, project: int, *, soft_bytes: int | None, hard_bytes: int | None, soft_inodes: int | None,
+    directory: str,
+    project: int,
+    *,
+    soft_bytes: int | None,
+    hard_bytes: int | None,
+    soft_inodes: int | None,
     hard_inodes: int | None,
 ) -> None:
     """Set the limits of a project; sizes are rounded down to KiB."""

@@ -50,7 +50,9 @@ def send(sock: socket.socket, message: dict[str, object], fds: list[int] | None 
     """Send one message; the caller keeps its descriptors."""
     data = json.dumps(message, separators=(",", ":")).encode()
     if len(data) > MAX_MESSAGE_BYTES or len(fds or ()) > MAX_MESSAGE_FDS:
-        raise OSError(errno.EMSGSIZE, f"{len(data)} bytes and {len(fds or ())} descriptors are more than a message holds")
+        raise OSError(
+            errno.EMSGSIZE, f"{len(data)} bytes and {len(fds or ())} descriptors are more than a message holds"
+        )
     if fds:
         socket.send_fds(sock, [data], fds)
     else:

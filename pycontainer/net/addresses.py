@@ -91,8 +91,12 @@ class Records:
     def load_reservations(self) -> list[Reservation]:
         return [
             Reservation(
-                container_id, data["name"], data["hostname"], [Endpoint(**item) for item in data["endpoints"]],
-                [Port(**item) for item in data["ports"]], [(name, ip) for name, ip in data["add_hosts"]],
+                container_id,
+                data["name"],
+                data["hostname"],
+                [Endpoint(**item) for item in data["endpoints"]],
+                [Port(**item) for item in data["ports"]],
+                [(name, ip) for name, ip in data["add_hosts"]],
                 data.get("packets_per_second"),
             )
             for container_id, data in self._load(self._addresses_dir)
@@ -208,9 +212,7 @@ def parse_subnet(text: str, version: int) -> IPNetwork:
 
 def pick_subnet(taken: Collection[IPNetwork], world: str) -> IPNetwork:
     """Return a private IPv4 subnet that overlaps nothing in `taken`; each world begins its search elsewhere."""
-    candidates = [
-        subnet for pool, length in POOLS for subnet in ipaddress.IPv4Network(pool).subnets(new_prefix=length)
-    ]
+    candidates = [subnet for pool, length in POOLS for subnet in ipaddress.IPv4Network(pool).subnets(new_prefix=length)]
     start = int(world or "0", 16) % len(candidates)
     for subnet in candidates[start:] + candidates[:start]:
         if not any(subnet.overlaps(other) for other in taken if other.version == 4):

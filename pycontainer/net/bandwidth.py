@@ -14,9 +14,15 @@ class Bandwidth:
     __slots__ = ("_links", "_owner", "_parent", "_shaping", "guard", "guarded", "guarded_packets")
 
     def __init__(
-        self, shaping: Shaping, owner: str, *, parent: str = "", links: Sequence[int] = (),
+        self,
+        shaping: Shaping,
+        owner: str,
+        *,
+        parent: str = "",
+        links: Sequence[int] = (),
         guard: Callable[[int | None], None] = lambda packets_per_second: None,
-        guarded: Callable[[], int | None] = lambda: None, guarded_packets: Callable[[], int] = lambda: 0,
+        guarded: Callable[[], int | None] = lambda: None,
+        guarded_packets: Callable[[], int] = lambda: 0,
     ) -> None:
         """`links` are the indexes of those that are up.
 

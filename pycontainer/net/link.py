@@ -61,7 +61,8 @@ NODAD = 2  # IFA_F_NODAD
 LOOPBACK_INDEX = 1
 ETH0_INDEX = 2
 NO_LINK_LOCAL = ("IFLA_AF_SPEC", {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]})
-HAIRPIN = {"attrs": [("IFLA_BRPORT_MODE", 1)]}  # back out of the port it came from: its own published port (br_netfilter)
+# Back out of the port it came from: its own published port (br_netfilter).
+HAIRPIN = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
 LINKS_MAX = 0xBFFF  # of a world; the low half of an index is also a traffic class, and shaping.py needs some more
 
 
@@ -178,7 +179,9 @@ class Links:
     def remove_gateway(self, gateway: str, gateway6: str) -> None:
         """Take a routed network's gateway addresses off lo; nothing happens if they are not there."""
         values: dict[Marker, int | bytes] = {
-            INDEX: LOOPBACK_INDEX, IP: socket.inet_aton(gateway), IP6: packed6(gateway6),
+            INDEX: LOOPBACK_INDEX,
+            IP: socket.inet_aton(gateway),
+            IP6: packed6(gateway6),
         }
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
         self.netlink.send(_gateway_template(DEL_ADDRESS, bool(gateway6), 32, 128), values, ignore=gone)
@@ -193,8 +196,13 @@ class Links:
         while True:
             index = self.next_index()
             values: dict[Marker, int | bytes] = {
-                INDEX: index, INNER_INDEX: inner_index, NAME: wire.name.encode(), INNER_NAME: wire.device.encode(),
-                MAC: wire.mac, NETNS_FD: netns_fd, BRIDGE_INDEX: wire.bridge_index,
+                INDEX: index,
+                INNER_INDEX: inner_index,
+                NAME: wire.name.encode(),
+                INNER_NAME: wire.device.encode(),
+                MAC: wire.mac,
+                NETNS_FD: netns_fd,
+                BRIDGE_INDEX: wire.bridge_index,
             }
             try:
                 self.netlink.send(_pair_template(bool(wire.bridge_index)), values, wire.name)
@@ -247,10 +255,16 @@ def _is_taken(index: int) -> bool:
 
 def _values(wire: Wire, index: int, inner_index: int) -> dict[Marker, int | bytes]:
     return {
-        INDEX: index, INNER_INDEX: inner_index, METRIC: wire.metric, BRIDGE_INDEX: wire.bridge_index,
-        IP: socket.inet_aton(wire.ip), IP6: packed6(wire.ip6),
-        GATEWAY: socket.inet_aton(wire.gateway), GATEWAY6: packed6(wire.gateway6),
-        SUBNET: socket.inet_aton(wire.subnet.partition("/")[0]), SUBNET6: packed6(wire.subnet6.partition("/")[0]),
+        INDEX: index,
+        INNER_INDEX: inner_index,
+        METRIC: wire.metric,
+        BRIDGE_INDEX: wire.bridge_index,
+        IP: socket.inet_aton(wire.ip),
+        IP6: packed6(wire.ip6),
+        GATEWAY: socket.inet_aton(wire.gateway),
+        GATEWAY6: packed6(wire.gateway6),
+        SUBNET: socket.inet_aton(wire.subnet.partition("/")[0]),
+        SUBNET6: packed6(wire.subnet6.partition("/")[0]),
     }
 
 
@@ -271,7 +285,8 @@ def _pair_template(bridged: bool) -> Template:
     inner_mac = ("IFLA_ADDRESS", MAC.mark)
     own = [("IFLA_MASTER", BRIDGE_INDEX.mark)] if bridged else [inner_mac]
     peer = {
-        "index": INNER_INDEX.mark, **flags,
+        "index": INNER_INDEX.mark,
+        **flags,
         "attrs": [("IFLA_IFNAME", INNER_NAME.mark), inner_mac, ("IFLA_NET_NS_FD", NETNS_FD.mark)],
     }
     veth = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]}
@@ -289,13 +304,17 @@ def _host_template(ipv6: bool, bridged: bool) -> Template:
         messages.append(("set up the port", link(NEW_LINK, ACK, {"index": INDEX.mark}, [("IFLA_LINKINFO", port)])))
     else:
         to4 = route(
-            NEW_ROUTE, REPLACE, {"family": socket.AF_INET, "dst_len": 32, "scope": SCOPE_LINK},
+            NEW_ROUTE,
+            REPLACE,
+            {"family": socket.AF_INET, "dst_len": 32, "scope": SCOPE_LINK},
             [("RTA_DST", IP.mark), ("RTA_OIF", INDEX.mark), ("RTA_PREFSRC", GATEWAY.mark)],
         )
         messages.append(("add the IPv4 route to the instance", to4))
     if ipv6 and not bridged:
         to6 = route(
-            NEW_ROUTE, REPLACE, {"family": socket.AF_INET6, "dst_len": 128, "scope": SCOPE_GLOBAL},
+            NEW_ROUTE,
+            REPLACE,
+            {"family": socket.AF_INET6, "dst_len": 128, "scope": SCOPE_GLOBAL},
             [("RTA_DST", IP6.mark), ("RTA_OIF", INDEX.mark), ("RTA_PREFSRC", GATEWAY6.mark)],
         )
         messages.append(("add the IPv6 route to the instance", to6))
@@ -315,7 +334,9 @@ def _inside_template(ipv6: bool, length: int, length6: int, *, bridged: bool = F
     address4 = address(NEW_ADDRESS, REPLACE, own4, [("IFA_LOCAL", IP.mark), ("IFA_ADDRESS", IP.mark)])
     default4 = route(NEW_ROUTE, REPLACE, {**v4, "flags": ONLINK}, [via, oif, metric])
     messages = [
-        ("set lo up", lo_up), ("add the IPv4 address", address4), ("set the instance's end up", up),
+        ("set lo up", lo_up),
+        ("add the IPv4 address", address4),
+        ("set the instance's end up", up),
         ("add the IPv4 default route", default4),
     ]
     if length and not bridged:
@@ -359,5 +380,3 @@ def _gateway_template(kind: int, ipv6: bool, length: int, length6: int) -> Templ
         fields6 = {"family": socket.AF_INET6, "prefixlen": length6, "flags": NODAD, **index}
         messages.append(("set the IPv6 gateway address", address(kind, flags, fields6, [("IFA_ADDRESS", IP6.mark)])))
     return Template(messages)
-
-

@@ -107,8 +107,12 @@ class NetworkManager:
             if (endpoint := reservation.endpoint(name)) is not None
         }
         return {
-            "name": name, "driver": network.driver, "subnet": network.subnet, "subnet6": network.subnet6,
-            "gateway": network.gateway, "containers": containers,
+            "name": name,
+            "driver": network.driver,
+            "subnet": network.subnet,
+            "subnet6": network.subnet6,
+            "gateway": network.gateway,
+            "containers": containers,
         }
 
     def remove(self, name: str) -> None:
@@ -273,9 +277,15 @@ class NetworkManager:
         """Return the limits of a container's links, together; `tenant` is whose limits lie above."""
         reservation = self._reservation(container_id)
         return Bandwidth(
-            self._shaping, container_id, parent=tenant_owner(tenant) if tenant else "", links=reservation.links,
-            guard=lambda packets: self._guard(reservation, packets), guarded=lambda: reservation.packets_per_second,
-            guarded_packets=lambda: sum(map(self._firewall.counted, self._firewall.elements(_guard_owner(reservation)))),
+            self._shaping,
+            container_id,
+            parent=tenant_owner(tenant) if tenant else "",
+            links=reservation.links,
+            guard=lambda packets: self._guard(reservation, packets),
+            guarded=lambda: reservation.packets_per_second,
+            guarded_packets=lambda: sum(
+                map(self._firewall.counted, self._firewall.elements(_guard_owner(reservation)))
+            ),
         )
 
     def tenant_bandwidth(self, tenant: str) -> Bandwidth:
@@ -326,10 +336,12 @@ class NetworkManager:
         problems += self._ports.adopt({r.container_id: (r.name, r.ports, _targets(r)) for r in alive if r.endpoints})
         if links:
             self._links.delete(*links.values())
-        self._shaping.adopt({
-            r.container_id: (tenant_owner(tenants[r.container_id]) if r.container_id in tenants else "", r.links)
-            for r in alive
-        })
+        self._shaping.adopt(
+            {
+                r.container_id: (tenant_owner(tenants[r.container_id]) if r.container_id in tenants else "", r.links)
+                for r in alive
+            }
+        )
         groups |= {_guard_owner(reservation): self._guard_elements(reservation) for reservation in alive}
         if alive:
             self._firewall.adopt(groups)
@@ -395,7 +407,8 @@ class NetworkManager:
     def _know(self, network: Network) -> None:
         self._networks[network.name] = network
         self._pools[network.name] = (
-            Pool(parse_subnet(network.subnet, 4), network.name), Pool(parse_subnet(network.subnet6, 6), network.name)
+            Pool(parse_subnet(network.subnet, 4), network.name),
+            Pool(parse_subnet(network.subnet6, 6), network.name),
         )
 
     def _add_endpoint(self, reservation: Reservation, network: str, ip: str, ip6: str) -> Endpoint:
@@ -459,8 +472,15 @@ class NetworkManager:
         for endpoint in endpoints:
             network = self._networks[endpoint.network]
             wire = link.Wire(
-                self._link_name(endpoint), endpoint.device, endpoint.ip, endpoint.ip6 if has_ipv6 else "",
-                network.gateway, network.gateway6, network.subnet, network.subnet6, bridges.get(network.name, 0),
+                self._link_name(endpoint),
+                endpoint.device,
+                endpoint.ip,
+                endpoint.ip6 if has_ipv6 else "",
+                network.gateway,
+                network.gateway6,
+                network.subnet,
+                network.subnet6,
+                bridges.get(network.name, 0),
             )
             endpoint.index = self._attach_link(reservation.container_id, wire, netns_fd, fresh=fresh)
             self._join(reservation, endpoint)
@@ -516,7 +536,8 @@ class NetworkManager:
             raise Unsupported(
                 f"cannot guard the packet rate on network '{bridged[0]}': "
                 "a bridge passes packets between its members without asking the host",
-                hint="use a routed network, or leave net_packets out", feature="net_packets",
+                hint="use a routed network, or leave net_packets out",
+                feature="net_packets",
             )
         if packets_per_second != reservation.packets_per_second:
             reservation.packets_per_second = packets_per_second
@@ -531,7 +552,9 @@ class NetworkManager:
         if rate is None:
             return []
         limit = f"limit rate over {rate}/second burst {max(5, rate // 10)} packets counter"
-        return [Element("guard", f'"{self._link_name(endpoint)}"', statements=limit) for endpoint in reservation.endpoints]
+        return [
+            Element("guard", f'"{self._link_name(endpoint)}"', statements=limit) for endpoint in reservation.endpoints
+        ]
 
     def _link_name(self, endpoint: Endpoint) -> str:
         return f"{self._prefix}v{endpoint.slot}"
@@ -615,8 +638,11 @@ def _port_elements(ports: Sequence[Port], targets: Targets) -> _Elements:
                 continue
             value = f"{target} . {port.container_port}"
             is_wildcard = host_ip in WILDCARDS
-            found.append(Element(f"pub{family}", key, value) if is_wildcard else
-                         Element(f"at{family}", f"{host_ip} . {key}", value))
+            found.append(
+                Element(f"pub{family}", key, value)
+                if is_wildcard
+                else Element(f"at{family}", f"{host_ip} . {key}", value)
+            )
     return found
 
 

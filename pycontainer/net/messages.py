@@ -56,8 +56,21 @@ IP6 = Marker("fdfa:ce01::5a5a", socket.inet_pton(socket.AF_INET6, "fdfa:ce01::5a
 GATEWAY6 = Marker("fdfa:ce02::5a5a", socket.inet_pton(socket.AF_INET6, "fdfa:ce02::5a5a"))
 SUBNET6 = Marker("fdfa:ce03::5a5a", socket.inet_pton(socket.AF_INET6, "fdfa:ce03::5a5a"))
 MARKERS = (
-    INDEX, INNER_INDEX, NETNS_FD, METRIC, BRIDGE_INDEX, GROUP, NAME, INNER_NAME, MAC,
-    IP, GATEWAY, SUBNET, IP6, GATEWAY6, SUBNET6,
+    INDEX,
+    INNER_INDEX,
+    NETNS_FD,
+    METRIC,
+    BRIDGE_INDEX,
+    GROUP,
+    NAME,
+    INNER_NAME,
+    MAC,
+    IP,
+    GATEWAY,
+    SUBNET,
+    IP6,
+    GATEWAY6,
+    SUBNET6,
 )
 
 

@@ -206,8 +206,14 @@ class ForwarderClient:
             os.chmod(self._path, 0o600)
             control.listen(8)
             self._process = subprocess.Popen(
-                [sys.executable, "-SI", PROGRAM, str(control.fileno())], pass_fds=(control.fileno(),), cwd="/", env={},
-                start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [sys.executable, "-SI", PROGRAM, str(control.fileno())],
+                pass_fds=(control.fileno(),),
+                cwd="/",
+                env={},
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
         self._connect()
 
@@ -228,7 +234,8 @@ def _bind(port: Port, taken: Iterable[tuple[str, Port]]) -> list[socket.socket]:
             raise AlreadyExists(f"{words} is taken by another program of this host", hint=hint) from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise InvalidInput(
-                f"cannot publish {words}: this host has no address {port.host_ip}", field="ports",
+                f"cannot publish {words}: this host has no address {port.host_ip}",
+                field="ports",
                 hint="ip address shows the addresses there are",
             ) from error
         raise

@@ -147,7 +147,9 @@ class Shaping:
         if group is None:
             return Traffic(0, 0)
         members = [other for other in self._groups.values() if other is group or other.parent == owner]
-        dropped = sum(self._read(direction, _minor(index)).dropped_packets for other in members for index in other.links)
+        dropped = sum(
+            self._read(direction, _minor(index)).dropped_packets for other in members for index in other.links
+        )
         return Traffic(self._read(direction, group.minor).sent_bytes, dropped)
 
     def close(self, owner: str) -> None:
@@ -158,7 +160,8 @@ class Shaping:
         minors = [*(_minor(index) for index in group.links), group.minor]
         messages = [
             (f"remove class 1:{minor:x}", tc.delete_class(self._devices[direction], minor))
-            for direction in DIRECTIONS for minor in minors
+            for direction in DIRECTIONS
+            for minor in minors
         ]
         self._links.netlink.run(messages, ignore=(errno.ENOENT, errno.ENODEV))
 
@@ -178,7 +181,9 @@ class Shaping:
         if group is None or index not in group.links:
             return
         group.links.discard(index)
-        messages = [("remove a link's class", tc.delete_class(device, _minor(index))) for device in self._devices.values()]
+        messages = [
+            ("remove a link's class", tc.delete_class(device, _minor(index))) for device in self._devices.values()
+        ]
         self._links.netlink.run(messages, ignore=(errno.ENOENT, errno.ENODEV))
 
     # -- the host
@@ -227,22 +232,28 @@ class Shaping:
                 _make_ifb(netlink, name)
                 device = index_of(name)
                 unlimited = _wire(UNLIMITED_BITS)
-                netlink.run([
-                    ("set the device up", link(SET_LINK, ACK, {"index": device, "flags": UP, "change": UP}, [])),
-                    ("add htb", tc.htb(device, _DEFAULT_MINOR)),
-                    ("add the top class", tc.htb_class(device, _TOP_MINOR, tc.HTB, unlimited, unlimited)),
-                    ("add the default class", tc.htb_class(device, _DEFAULT_MINOR, tc.HTB, *[_wire(100_000)] * 2)),
-                    ("add the classifier", tc.classify_by_program(device, program_fd)),
-                ], name)
+                netlink.run(
+                    [
+                        ("set the device up", link(SET_LINK, ACK, {"index": device, "flags": UP, "change": UP}, [])),
+                        ("add htb", tc.htb(device, _DEFAULT_MINOR)),
+                        ("add the top class", tc.htb_class(device, _TOP_MINOR, tc.HTB, unlimited, unlimited)),
+                        ("add the default class", tc.htb_class(device, _DEFAULT_MINOR, tc.HTB, *[_wire(100_000)] * 2)),
+                        ("add the classifier", tc.classify_by_program(device, program_fd)),
+                    ],
+                    name,
+                )
                 self._devices[direction] = device
             _make_ifb(netlink, partial := f"{self._keeper}~")
             index = index_of(partial)
-            netlink.run([
-                ("add the blocks", tc.clsact(index, *self._blocks)),
-                ("redirect what instances send", tc.redirect_all(self._blocks[0], self._devices[OUT])),
-                ("redirect what they are sent", tc.redirect_all(self._blocks[1], self._devices[IN])),
-                ("rename the device", link(SET_LINK, ACK, {"index": index}, [("IFLA_IFNAME", self._keeper)])),
-            ], self._keeper)
+            netlink.run(
+                [
+                    ("add the blocks", tc.clsact(index, *self._blocks)),
+                    ("redirect what instances send", tc.redirect_all(self._blocks[0], self._devices[OUT])),
+                    ("redirect what they are sent", tc.redirect_all(self._blocks[1], self._devices[IN])),
+                    ("rename the device", link(SET_LINK, ACK, {"index": index}, [("IFLA_IFNAME", self._keeper)])),
+                ],
+                self._keeper,
+            )
         except BaseException:
             self._devices = {}
             self._links.delete(*(i for n in (f"{self._keeper}~", *self._names.values()) if (i := index_of(n))))
@@ -267,10 +278,13 @@ class Shaping:
                 f"cannot shape: asked for a class beneath 1:{parent:x} with {rate} and {ceiling} bytes/s, "
                 f"the kernel holds one beneath {held.parent >> 16:x}:{held.parent & 0xFFFF:x} with "
                 f"{held.rate} and {held.ceiling}",
-                hint="see what else changes traffic control on this host: tc class show", feature="htb",
+                hint="see what else changes traffic control on this host: tc class show",
+                feature="htb",
             )
 
-    def _link_class(self, direction: str, group: _Group, index: int, *, replace: bool = False) -> list[tuple[str, bytes]]:
+    def _link_class(
+        self, direction: str, group: _Group, index: int, *, replace: bool = False
+    ) -> list[tuple[str, bytes]]:
         """Return what makes the class of a link and its queue: the group's class caps it, so it has nearly no rate."""
         device, minor = self._devices[direction], _minor(index)
         ceiling = _wire(group.rates[direction].ceiling or UNLIMITED_BITS)
@@ -309,7 +323,8 @@ class Shaping:
                 raise InvalidInput(
                     f"net_{direction}: {format_bit_rate(total)} would be guaranteed in all, "
                     f"and the tenant may use {format_bit_rate(limit)}",
-                    hint="guarantee less, or give the tenant more", field=f"net_{direction}_min",
+                    hint="guarantee less, or give the tenant more",
+                    field=f"net_{direction}_min",
                 )
 
     def _free_minor(self) -> int:
@@ -319,7 +334,8 @@ class Shaping:
                 return minor
         raise Unsupported(
             f"cannot shape more than {len(taken)} instances and tenants on one host",
-            hint="leave net caps out where the tenant's suffices", feature="htb",
+            hint="leave net caps out where the tenant's suffices",
+            feature="htb",
         )
 
     def _adopt_link(self, owner: str, tenant: str, index: int) -> None:
@@ -382,13 +398,15 @@ def _load_program() -> int:
     except OSError as error:
         raise Unsupported(
             f"cannot load the traffic classifier: {error.strerror}",
-            hint="net caps need a kernel with CONFIG_NET_CLS_BPF, and the right to use bpf(2)", feature="bpf",
+            hint="net caps need a kernel with CONFIG_NET_CLS_BPF, and the right to use bpf(2)",
+            feature="bpf",
         ) from error
 
 
 def _make_ifb(netlink: Netlink, name: str) -> None:
     attributes = [
-        ("IFLA_IFNAME", name), ("IFLA_TXQLEN", 1000),  # the default of 32 packets is too short
+        ("IFLA_IFNAME", name),
+        ("IFLA_TXQLEN", 1000),  # the default of 32 packets is too short
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "ifb")]}),
     ]
     try:

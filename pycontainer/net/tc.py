@@ -99,7 +99,13 @@ def classify_by_address(ifindex: int, minor: int, address: bytes, *, offset: int
     selector = struct.pack("=BBBxHHhhI", 1, 0, len(words), 0, 0, 0, 0, 0) + keys  # 1: TC_U32_TERMINAL
     options = _attribute(1, struct.pack("=I", HTB | minor)) + _attribute(5, selector)  # TCA_U32_CLASSID, _SEL
     return _message(
-        NEW_FILTER, CREATE, ifindex, 0, HTB, _address_info(minor, len(address)), _kind("u32") + _attribute(_OPTIONS, options)
+        NEW_FILTER,
+        CREATE,
+        ifindex,
+        0,
+        HTB,
+        _address_info(minor, len(address)),
+        _kind("u32") + _attribute(_OPTIONS, options),
     )
 
 

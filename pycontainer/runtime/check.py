@@ -15,8 +15,20 @@ from pycontainer.runtime import hostfacts
 
 _NEWER_KERNEL = "install a newer kernel (Debian: linux-image-amd64 from the release or its backports)"
 _CAPABILITIES = (
-    "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETFCAP", "CAP_CHOWN",
-    "CAP_FOWNER", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
+    "CAP_SYS_ADMIN",
+    "CAP_NET_ADMIN",
+    "CAP_SETUID",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETFCAP",
+    "CAP_CHOWN",
+    "CAP_FOWNER",
+    "CAP_DAC_OVERRIDE",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
 )
 _NAMESPACES = (
     ("user", namespaces.CLONE_NEWUSER, "sysctl user.max_user_namespaces=65536, with a kernel that has CONFIG_USER_NS"),
@@ -53,8 +65,15 @@ def run_checks(paths: HostPaths | None = None) -> list[Check]:
     facts = hostfacts.host_facts()
     is_root = os.geteuid() == 0
     directory = _existing(paths or HostPaths())
-    return [*_process(is_root), *_kernel(facts), *_isolation(is_root, directory), *_network(is_root),
-            *_cgroups(facts), *_disk(directory), *_tools()]
+    return [
+        *_process(is_root),
+        *_kernel(facts),
+        *_isolation(is_root, directory),
+        *_network(is_root),
+        *_cgroups(facts),
+        *_disk(directory),
+        *_tools(),
+    ]
 
 
 def is_usable(checks: list[Check]) -> bool:
@@ -67,7 +86,8 @@ def _process(is_root: bool) -> Iterator[Check]:
     effective = read_sets()[0]
     missing = [name for name in _CAPABILITIES if not effective >> NUMBERS[name] & 1]
     yield _check(
-        "capabilities", f"not effective: {', '.join(missing)}" if missing else "",
+        "capabilities",
+        f"not effective: {', '.join(missing)}" if missing else "",
         "start it without dropping capabilities",
     )
 
@@ -75,8 +95,11 @@ def _process(is_root: bool) -> Iterator[Check]:
 def _kernel(facts: hostfacts.HostFacts) -> Iterator[Check]:
     old = facts.kernel < (6, 1)
     yield _check(
-        "kernel", f"{facts.kernel_release} is older than 6.1, the oldest that is tested" if old else "", _NEWER_KERNEL,
-        good=f"{facts.kernel_release} on {facts.machine}", needed=False,
+        "kernel",
+        f"{facts.kernel_release} is older than 6.1, the oldest that is tested" if old else "",
+        _NEWER_KERNEL,
+        good=f"{facts.kernel_release} on {facts.machine}",
+        needed=False,
     )
     for name, why_not, worth in (
         ("clone into cgroup", hostfacts.why_no_clone_into_cgroup, "a child is moved to its cgroup after its birth"),
@@ -96,19 +119,29 @@ def _isolation(is_root: bool, directory: str) -> Iterator[Check]:
     with open(_USER_NAMESPACES_MAX, encoding="ascii") as file:
         limit = int(file.read())
     yield _check(
-        "user namespace limit", "" if limit else f"{_USER_NAMESPACES_MAX} is 0",
-        "sysctl user.max_user_namespaces=65536", good=f"{limit} per user",
+        "user namespace limit",
+        "" if limit else f"{_USER_NAMESPACES_MAX} is 0",
+        "sysctl user.max_user_namespaces=65536",
+        good=f"{limit} per user",
     )
     yield _tried(
-        is_root, "overlay", lambda: hostfacts.why_no_overlay(directory),
-        "modprobe overlay; keep the store on ext4, xfs or btrfs, not on an overlay", good=f"works in {directory}",
+        is_root,
+        "overlay",
+        lambda: hostfacts.why_no_overlay(directory),
+        "modprobe overlay; keep the store on ext4, xfs or btrfs, not on an overlay",
+        good=f"works in {directory}",
     )
     yield _tried(
-        is_root, "idmapped mounts", lambda: hostfacts.why_no_idmapped_mounts(directory),
-        f"keep the store on ext4, xfs or btrfs; {_NEWER_KERNEL}", good=f"works in {directory}",
+        is_root,
+        "idmapped mounts",
+        lambda: hostfacts.why_no_idmapped_mounts(directory),
+        f"keep the store on ext4, xfs or btrfs; {_NEWER_KERNEL}",
+        good=f"works in {directory}",
     )
     yield _tried(
-        is_root, "overlay on idmapped layers", lambda: hostfacts.why_no_overlay(directory, idmapped=True),
+        is_root,
+        "overlay on idmapped layers",
+        lambda: hostfacts.why_no_overlay(directory, idmapped=True),
         f"Linux 5.19 has it; {_NEWER_KERNEL}",
     )
     yield _check("seccomp", hostfacts.why_no_seccomp(), "use a kernel with CONFIG_SECCOMP_FILTER", needed=False)
@@ -118,11 +151,16 @@ def _isolation(is_root: bool, directory: str) -> Iterator[Check]:
 def _network(is_root: bool) -> Iterator[Check]:
     yield _tried(is_root, "veth", lambda: hostfacts.why_no_link("veth"), "modprobe veth, of a kernel with CONFIG_VETH")
     yield _tried(
-        is_root, "bridge", lambda: hostfacts.why_no_link("bridge"),
-        "modprobe bridge; only 'network create --driver bridge' needs it", needed=False,
+        is_root,
+        "bridge",
+        lambda: hostfacts.why_no_link("bridge"),
+        "modprobe bridge; only 'network create --driver bridge' needs it",
+        needed=False,
     )
     yield _tried(
-        is_root, "nftables", hostfacts.why_no_nftables,
+        is_root,
+        "nftables",
+        hostfacts.why_no_nftables,
         "apt install libnftables1; modprobe nf_tables, of a kernel with CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT",
     )
     has_ipv6 = os.path.exists("/proc/net/if_inet6")
@@ -139,7 +177,8 @@ def _cgroups(facts: hostfacts.HostFacts) -> Iterator[Check]:
     required = REQUIRED if layout.is_v2 else (*REQUIRED, "cpuacct", "freezer")
     missing = layout.missing(*required)
     yield _check(
-        "cgroups", f"{layout.version}, without {', '.join(missing)}" if missing else "",
+        "cgroups",
+        f"{layout.version}, without {', '.join(missing)}" if missing else "",
         "boot with cgroup_enable=memory; in a container, have the controllers delegated",
         good=f"{layout.version}: {' '.join(layout.controllers)}",
     )
@@ -164,8 +203,10 @@ def _why_no_swap_limit() -> str:
 
 def _disk(directory: str) -> Iterator[Check]:
     yield _check(
-        "project quota", _why_no_project_quota(directory),
-        "mount the store's file system with 'prjquota' (ext4: tune2fs -O project,quota before)", needed=False,
+        "project quota",
+        _why_no_project_quota(directory),
+        "mount the store's file system with 'prjquota' (ext4: tune2fs -O project,quota before)",
+        needed=False,
     )
 
 
@@ -187,8 +228,11 @@ def _tools() -> Iterator[Check]:
     ):
         path = shutil.which(name)
         yield _check(
-            name, "" if path else f"not installed; it {purpose}", f"apt install {package}",
-            good=path or "", needed=False,
+            name,
+            "" if path else f"not installed; it {purpose}",
+            f"apt install {package}",
+            good=path or "",
+            needed=False,
         )
     yield _criu()
 

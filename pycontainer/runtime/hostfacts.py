@@ -37,7 +37,12 @@ class HostFacts:
     """What a start has to know beforehand. `layout` is None where no cgroups are mounted."""
 
     __slots__ = (
-        "has_clone_into_cgroup", "has_pidfd_exit_info", "has_procfs_pidns", "kernel", "kernel_release", "layout",
+        "has_clone_into_cgroup",
+        "has_pidfd_exit_info",
+        "has_procfs_pidns",
+        "kernel",
+        "kernel_release",
+        "layout",
         "machine",
     )
 

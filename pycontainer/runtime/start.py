@@ -127,8 +127,10 @@ def check_room(cgroup: Cgroup, action: str, *, arrived: int = 0) -> None:
     """Raise StartFailed if a limit on processes leaves no room for one more."""
     if crowd := cgroup.crowd(arrived=arrived):
         raise StartFailed(
-            f"{action}: {crowd}", hint="end some of them, or raise the limit: pycontainer set, pycontainer tenant set",
-            step="limits", errno=errno.EAGAIN,
+            f"{action}: {crowd}",
+            hint="end some of them, or raise the limit: pycontainer set, pycontainer tenant set",
+            step="limits",
+            errno=errno.EAGAIN,
         )
 
 

@@ -33,7 +33,10 @@ class Tenant:
     def save(self) -> None:
         """Write the record, all at once or not at all."""
         record = {
-            "version": RECORD_VERSION, "name": self.name, "created": self.created, "spec": to_plain(self.spec),
+            "version": RECORD_VERSION,
+            "name": self.name,
+            "created": self.created,
+            "spec": to_plain(self.spec),
             "warnings": self.warnings,
         }
         write_atomically(self._path, json.dumps(record, indent=1).encode())
@@ -64,4 +67,6 @@ def _load(paths: HostPaths, path: str) -> Tenant:
         tenant.warnings = [str(warning) for warning in record["warnings"]]
         return tenant
     except (ValueError, KeyError, TypeError, PycontainerError) as error:
-        raise PycontainerError(f"cannot read '{path}': {error}", hint="the file is damaged; repair or delete it") from error
+        raise PycontainerError(
+            f"cannot read '{path}': {error}", hint="the file is damaged; repair or delete it"
+        ) from error

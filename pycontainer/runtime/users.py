@@ -90,5 +90,7 @@ def _given_id(text: str, user: str) -> int:
 def _checked_id(text: str, name: str) -> int:
     number = _number(text)
     if number is None:
-        raise InvalidInput(f"user '{name}' has id '{text[:40]}' in the container's files, not 0 to {MAX_ID}", field="user")
+        raise InvalidInput(
+            f"user '{name}' has id '{text[:40]}' in the container's files, not 0 to {MAX_ID}", field="user"
+        )
     return number

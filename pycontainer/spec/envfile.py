@@ -1,8 +1,8 @@
 """Environment variables from a file or from the caller, as Docker reads them: nothing is quoted, expanded or split.
 
-    # a comment; blank lines are skipped
-    NAME=value                the value is the rest of the line
-    NAME                      the caller's own value, and nothing when it has none
+# a comment; blank lines are skipped
+NAME=value                the value is the rest of the line
+NAME                      the caller's own value, and nothing when it has none
 """
 
 from collections.abc import Mapping

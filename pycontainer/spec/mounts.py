@@ -1,9 +1,9 @@
 """What is mounted inside, in its three spellings, which all become `Mount`.
 
-    volumes   /host/dir:/inside[:ro|rw]     a directory or file of the host
-              name:/inside[:ro|rw]          a volume, made when missing
-    tmpfs     /inside[:size=64m,mode=1777,exec,ro]
-    mounts    type=bind,source=/host/dir,target=/inside,readonly     or a mapping with the same keys
+volumes   /host/dir:/inside[:ro|rw]     a directory or file of the host
+          name:/inside[:ro|rw]          a volume, made when missing
+tmpfs     /inside[:size=64m,mode=1777,exec,ro]
+mounts    type=bind,source=/host/dir,target=/inside,readonly     or a mapping with the same keys
 """
 
 import re

@@ -1,9 +1,9 @@
 """From plain data to ContainerSpec, and between ContainerSpec and its record on disk.
 
-    parse_spec    what a user wrote: the keys of spec/fields.py, lenient in form ("200M", 0.5, lists or mappings)
-    to_plain      the finished spec as JSON data: the attributes of the model, in their own units; the form of spec.json
-    parse_changes the few settings that can be changed on a container that exists; parse_pool, those of a tenant
-    from_plain    its exact inverse, trusting nothing: a damaged record is InvalidInput, never a half-right spec
+parse_spec    what a user wrote: the keys of spec/fields.py, lenient in form ("200M", 0.5, lists or mappings)
+to_plain      the finished spec as JSON data: the attributes of the model, in their own units; the form of spec.json
+parse_changes the few settings that can be changed on a container that exists; parse_pool, those of a tenant
+from_plain    its exact inverse, trusting nothing: a damaged record is InvalidInput, never a half-right spec
 """
 
 import dataclasses
@@ -182,7 +182,8 @@ def _decode(kind: Any, data: object, where: str) -> object:
             raise InvalidInput(f"{where}: unknown field {shown(unknown[0])}", field=where, hint=hint)
         values = {key: _decode(fields[key], value, f"{where}.{key}") for key, value in data.items()}
         if missing := [
-            field.name for field in dataclasses.fields(kind)
+            field.name
+            for field in dataclasses.fields(kind)
             if field.name not in values and field.default is dataclasses.MISSING
         ]:
             raise InvalidInput(f"{where}: field {missing[0]!r} is missing", field=where, hint="the record is damaged")

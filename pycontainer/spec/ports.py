@@ -1,10 +1,10 @@
 """Published ports: `[[hostip:][hostport]:]containerport[/tcp|udp]`, each port a number or a range `first-last`.
 
-    80                     a free port of the host, on all its addresses, to port 80 inside
-    8080:80  8080:80/udp   port 8080 of the host
-    127.0.0.1:8080:80      on one address of the host only; IPv6 in brackets: [::1]:8080:80
-    127.0.0.1::80          a free port on that address
-    8000-8009:80-89        ten ports, one to one
+80                     a free port of the host, on all its addresses, to port 80 inside
+8080:80  8080:80/udp   port 8080 of the host
+127.0.0.1:8080:80      on one address of the host only; IPv6 in brackets: [::1]:8080:80
+127.0.0.1::80          a free port on that address
+8000-8009:80-89        ten ports, one to one
 """
 
 import re

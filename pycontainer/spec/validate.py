@@ -52,8 +52,11 @@ def check_lifetime(spec: ContainerSpec) -> Iterator[Problem]:
 def check_memory(spec: ContainerSpec) -> Iterator[Problem]:
     """Of the memory settings, one that protects or slows lies below one that caps."""
     rising = [
-        ("memory_min", spec.memory_min_bytes), ("memory_low", spec.memory_low_bytes),
-        ("memory_high", spec.memory_high_bytes), ("memory", spec.memory_bytes), ("memory_swap", spec.memory_swap_bytes),
+        ("memory_min", spec.memory_min_bytes),
+        ("memory_low", spec.memory_low_bytes),
+        ("memory_high", spec.memory_high_bytes),
+        ("memory", spec.memory_bytes),
+        ("memory_swap", spec.memory_swap_bytes),
     ]
     given = [(key, size) for key, size in rising if size is not None]
     for (lower, size), (upper, cap) in zip(given, given[1:], strict=False):
@@ -124,7 +127,8 @@ def check_net_caps(spec: ContainerSpec) -> Iterator[Problem]:
         if spec.networks in (("host",), ("none",)):
             yield Problem(key, f"on network {spec.networks[0]!r} the container has no link of its own", "leave it out")
     for key, guaranteed, cap in (
-        ("net_in", spec.net_in_min_bits, spec.net_in_bits), ("net_out", spec.net_out_min_bits, spec.net_out_bits)
+        ("net_in", spec.net_in_min_bits, spec.net_in_bits),
+        ("net_out", spec.net_out_min_bits, spec.net_out_bits),
     ):
         if guaranteed is not None and cap is not None and guaranteed > cap:
             yield Problem(
@@ -142,7 +146,9 @@ def check_disk(spec: ContainerSpec) -> Iterator[Problem]:
         if soft is not None and hard is not None and soft > hard:
             yield Problem(key, f"the soft limit {text(soft)} exceeds the hard limit {text(hard)}")
     if spec.rootfs_writable and any(value is not None for _, *values, _ in pairs for value in values):
-        yield Problem("disk", "with a writable rootfs the container writes into a directory of the host", "leave :rw out")
+        yield Problem(
+            "disk", "with a writable rootfs the container writes into a directory of the host", "leave :rw out"
+        )
 
 
 def check_mounts(spec: ContainerSpec) -> Iterator[Problem]:

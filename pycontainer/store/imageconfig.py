@@ -20,7 +20,8 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     unknown = sorted(str(key) for key in config if key not in _KEYS)
     if unknown:
         raise InvalidInput(
-            f"unknown key {shown(unknown[0])} in the image's config", hint=f"the keys are {', '.join(_KEYS)}",
+            f"unknown key {shown(unknown[0])} in the image's config",
+            hint=f"the keys are {', '.join(_KEYS)}",
             field=unknown[0],
         )
     checked = {key: _checked(key, config.get(key)) for key in _KEYS}

@@ -169,9 +169,7 @@ class ImageStore:
             finally:
                 os.close(lock_fd)
 
-    def _register(
-        self, name: str, layer: str, size_bytes: int, config: dict[str, object], staging: str
-    ) -> ImageInfo:
+    def _register(self, name: str, layer: str, size_bytes: int, config: dict[str, object], staging: str) -> ImageInfo:
         """Make the unpacked layer and the name visible, in this order."""
         described = json.dumps({"layers": [layer], "config": config}, sort_keys=True).encode()
         record: _Record = {
@@ -259,7 +257,9 @@ class ImageStore:
         if len(digits) < _MIN_ID_DIGITS or not matches:
             raise NotFound(f"no image {shown(reference)}", hint=_IMAGE_HINT)
         if len(matches) > 1:
-            raise InvalidInput(f"{shown(reference)} is the beginning of {len(matches)} image ids", hint="give more of it")
+            raise InvalidInput(
+                f"{shown(reference)} is the beginning of {len(matches)} image ids", hint="give more of it"
+            )
         return next(iter(matches.values()))
 
     def _retire_layers(self, kept: Sequence[_Record], in_use: Set[str]) -> Iterator[tuple[str, int]]:
@@ -313,7 +313,9 @@ def _unpack(source_fd: int, target: str, on_progress: Progress | None) -> tuple[
 def _check_new_name(name: str) -> None:
     check_image(name)
     if "@" in name or len(name.replace("/", "%2F")) > _MAX_NAME_BYTES:
-        raise InvalidInput(f"{shown(name)} cannot name a new image", hint="write NAME or NAME:TAG, up to 200 characters")
+        raise InvalidInput(
+            f"{shown(name)} cannot name a new image", hint="write NAME or NAME:TAG, up to 200 characters"
+        )
 
 
 def _is_id(reference: str) -> bool:

@@ -32,7 +32,14 @@ _XATTR_PREFIX = "SCHILY.xattr."
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a fifo is not waited for
 _PARSER_ERRORS = (
-    tarfile.TarError, ValueError, ArithmeticError, LookupError, TypeError, EOFError, zlib.error, lzma.LZMAError,
+    tarfile.TarError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
 )
 _T = TypeVar("_T")
 _HINT = "is it complete, and a tar archive (plain, gzip, bzip2, xz or zstd)?"
@@ -353,7 +360,9 @@ def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str]) -> Iterator
                 left_out.append(f"{_quote(inner)} is a device, fifo or socket")
                 continue
             try:
-                inner_fd = openat2(fd, name, _READ_FLAGS, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | _same_mount(where))
+                inner_fd = openat2(
+                    fd, name, _READ_FLAGS, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | _same_mount(where)
+                )
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise

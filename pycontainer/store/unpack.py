@@ -177,9 +177,7 @@ class Unpacker:
         self, reader: TarReader, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int
     ) -> None:
         if entry.size > self._budgets.max_bytes - self.size_bytes:
-            raise InvalidInput(
-                f"{_quoted(entry)}: the archive unpacks to more than {self._budgets.max_bytes} bytes"
-            )
+            raise InvalidInput(f"{_quoted(entry)}: the archive unpacks to more than {self._budgets.max_bytes} bytes")
         name = parts[-1]
         for attempt in range(_RETRIES):
             try:

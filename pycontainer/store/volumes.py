@@ -1,8 +1,8 @@
 """Named volumes: directories that outlive the containers that mount them.
 
-    volumes/           0700
-    └── NAME/          0700, so that set-user-id files in it are out of reach on the host
-        └── data/      what is mounted; 0755 at first, then as the containers have it
+volumes/           0700
+└── NAME/          0700, so that set-user-id files in it are out of reach on the host
+    └── data/      what is mounted; 0755 at first, then as the containers have it
 """
 
 import os

@@ -109,7 +109,9 @@ class MonitorBirth:
 class MonitorLink:
     """The connection; implements runtime.launcher.Launcher."""
 
-    def __init__(self, paths: HostPaths, on_exit: ExitHandler, on_lost: Callable[[], None], *, open_files_soft: int) -> None:
+    def __init__(
+        self, paths: HostPaths, on_exit: ExitHandler, on_lost: Callable[[], None], *, open_files_soft: int
+    ) -> None:
         self._paths, self._on_exit, self._on_lost = paths, on_exit, on_lost
         self._open_files_soft = open_files_soft
         self._sock: socket.socket | None = None

@@ -51,7 +51,8 @@ class Tenants:
         except OSError as error:
             raise StartFailed(
                 f"cannot hold the limits of tenant '{name}': '{error.filename}': {error.strerror or error}",
-                step="limits", errno=error.errno or 0,
+                step="limits",
+                errno=error.errno or 0,
             ) from error
 
     def drop_limits(self, name: str) -> None:

@@ -93,7 +93,9 @@ def _snapshot(network: HostNetwork, *worlds: World) -> Lines:
 def _check_unchanged(network: HostNetwork, before: Lines, *worlds: World) -> None:
     try:
         poll_until(
-            lambda: _snapshot(network, *worlds) == before, timeout_seconds=10, interval_seconds=0.1,
+            lambda: _snapshot(network, *worlds) == before,
+            timeout_seconds=10,
+            interval_seconds=0.1,
             what="the host is as before",
         )
     except AssertionError:

@@ -28,31 +28,34 @@ def one_clear_line(message: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize(("arguments", "exit_code", "words"), [
-    (("create", "no-such-image", "true"), 3, ["'no-such-image'"]),
-    (("create", "-m", "200Q", IMAGE, "true"), 2, ["'200Q'"]),
-    (("create", "-m", "0", IMAGE, "true"), 2, ["memory", "the size is 0"]),
-    (("create", "-m", "-1", IMAGE, "true"), 2, ["'-1'"]),
-    (("create", "-m", "1_000M", IMAGE, "true"), 2, ["'1_000M'"]),
-    (("create", "-m", "５M", IMAGE, "true"), 2, ["'５M'"]),
-    (("create", "--cpus", "0", IMAGE, "true"), 2, ["'0'"]),
-    (("create", "--cpus", "nan", IMAGE, "true"), 2, ["'nan'"]),
-    (("create", "--cpuset-cpus", "3-1", IMAGE, "true"), 2, ["'3-1'"]),
-    (("create", "--pids-limit", "none", IMAGE, "true"), 2, ["'none'"]),
-    (("create", "-p", "99999:80", IMAGE, "true"), 2, ["'99999:80'"]),
-    (("create", "-v", "relative:../up", IMAGE, "true"), 2, ["'../up'"]),
-    (("create", "--cap-add", "SYS_EVERYTHING", IMAGE, "true"), 2, ["'SYS_EVERYTHING'"]),
-    (("create", "--ulimit", "nofile=many", IMAGE, "true"), 2, ["ulimits", "'many'"]),
-    (("create", "--restart", "sometimes", IMAGE, "true"), 2, ["'sometimes'"]),
-    (("create", "--network", "no-such-net", IMAGE, "true"), 3, ["'no-such-net'"]),
-    (("create", "--rootfs", "/no/such/directory", "true"), 3, ["'/no/such/directory'"]),
-    (("start", "nobody"), 3, ["'nobody'"]),
-    (("stop", "nobody"), 3, ["'nobody'"]),
-    (("logs", "nobody"), 3, ["'nobody'"]),
-    (("image", "rm", "nothing"), 3, ["'nothing'"]),
-    (("image", "import", "/no/such/file", "x"), 3, ["'/no/such/file'"]),
-    (("network", "rm", "nothing"), 3, ["'nothing'"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (("create", "no-such-image", "true"), 3, ["'no-such-image'"]),
+        (("create", "-m", "200Q", IMAGE, "true"), 2, ["'200Q'"]),
+        (("create", "-m", "0", IMAGE, "true"), 2, ["memory", "the size is 0"]),
+        (("create", "-m", "-1", IMAGE, "true"), 2, ["'-1'"]),
+        (("create", "-m", "1_000M", IMAGE, "true"), 2, ["'1_000M'"]),
+        (("create", "-m", "５M", IMAGE, "true"), 2, ["'５M'"]),
+        (("create", "--cpus", "0", IMAGE, "true"), 2, ["'0'"]),
+        (("create", "--cpus", "nan", IMAGE, "true"), 2, ["'nan'"]),
+        (("create", "--cpuset-cpus", "3-1", IMAGE, "true"), 2, ["'3-1'"]),
+        (("create", "--pids-limit", "none", IMAGE, "true"), 2, ["'none'"]),
+        (("create", "-p", "99999:80", IMAGE, "true"), 2, ["'99999:80'"]),
+        (("create", "-v", "relative:../up", IMAGE, "true"), 2, ["'../up'"]),
+        (("create", "--cap-add", "SYS_EVERYTHING", IMAGE, "true"), 2, ["'SYS_EVERYTHING'"]),
+        (("create", "--ulimit", "nofile=many", IMAGE, "true"), 2, ["ulimits", "'many'"]),
+        (("create", "--restart", "sometimes", IMAGE, "true"), 2, ["'sometimes'"]),
+        (("create", "--network", "no-such-net", IMAGE, "true"), 3, ["'no-such-net'"]),
+        (("create", "--rootfs", "/no/such/directory", "true"), 3, ["'/no/such/directory'"]),
+        (("start", "nobody"), 3, ["'nobody'"]),
+        (("stop", "nobody"), 3, ["'nobody'"]),
+        (("logs", "nobody"), 3, ["'nobody'"]),
+        (("image", "rm", "nothing"), 3, ["'nothing'"]),
+        (("image", "import", "/no/such/file", "x"), 3, ["'/no/such/file'"]),
+        (("network", "rm", "nothing"), 3, ["'nothing'"]),
+    ],
+)
 def test_refusals(world: World, arguments: tuple[str, ...], exit_code: int, words: list[str]) -> None:
     """VAL-01, VAL-02, VAL-03"""
     line = one_clear_line(world.refused(exit_code, *arguments))

@@ -167,7 +167,12 @@ def test_target_that_does_not_fit(world: World, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     file, tree, fifo = str(tmp_path / "file"), str(tmp_path / "tree"), str(tmp_path / "fifo")
     refused = [
-        (2, tree, f"{name}:/d/file", f"cannot copy directory '{tree}' onto '/d/file' in the container, which is a file"),
+        (
+            2,
+            tree,
+            f"{name}:/d/file",
+            f"cannot copy directory '{tree}' onto '/d/file' in the container, which is a file",
+        ),
         (3, file, f"{name}:/d/new/", "no directory '/d/new/' in the container"),
         (2, file, f"{name}:/d/fifo", "'/d/fifo' is a device, fifo or socket, which cp does not copy"),
         (2, f"{name}:/d", file, f"cannot copy directory '/d' onto '{file}', which is a file"),
@@ -217,7 +222,8 @@ def test_tar_stream_is_not_shown_on_a_terminal(world: World) -> None:
         with world.popen("cp", f"{name}:/etc", "-", stdout=stdout_fd) as out:
             _, errors = out.communicate()
         assert (out.returncode, errors.decode().splitlines()[0]) == (
-            2, "pycontainer: a tar stream is not for a terminal"
+            2,
+            "pycontainer: a tar stream is not for a terminal",
         )
     finally:
         os.close(terminal_fd)

@@ -17,7 +17,12 @@ from tests.support.world import Result, World
 def run(world: World, argv: list[str], *, timeout_seconds: float = 120, **environment: str) -> Result:
     """Run an example from the checkout, as a person would, in the world and its network."""
     done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, cwd=CHECKOUT, stdin=subprocess.DEVNULL,
+        argv,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
         timeout=timeout_seconds * SLOWNESS,
         env={**os.environ, "PYCONTAINER_ROOT": world.root, **environment},
     )
@@ -28,8 +33,15 @@ def check_quickstart(world: World, result: Result, image: str, page: str) -> Non
     """Check what the quickstart showed, and that the instance is what the script says."""
     assert result.exit_code == 0, result
     program = f"{CHECKOUT}/.venv/bin/pycontainer"
-    for text in (page, "==> pycontainer ps", "==> pycontainer stats", f"{program} enter web", f"{program} stats web",
-                 f"{program} stop web", f"{program} rm -f web"):
+    for text in (
+        page,
+        "==> pycontainer ps",
+        "==> pycontainer stats",
+        f"{program} enter web",
+        f"{program} stats web",
+        f"{program} stop web",
+        f"{program} rm -f web",
+    ):
         assert text in result.stdout, text
     record = world.inspect("web")
     assert (record["status"], record["image"], record["memory_bytes"]) == ("running", image, 200 << 20)
@@ -61,7 +73,7 @@ def test_quickstart_debian(own_world: World, tmp_path: "os.PathLike[str]") -> No
     world = own_world
     world.ok("run", "-d", "--name", "keeps-the-supervisor", IMAGE, "payload", "sleep", "0")
     with open(f"{tmp_path}/curl", "w") as file:
-        file.write(f"#!/bin/sh\nexec {' '.join(world.network.inside.argv('/usr/bin/curl'))} \"$@\"\n")
+        file.write(f'#!/bin/sh\nexec {" ".join(world.network.inside.argv("/usr/bin/curl"))} "$@"\n')
     os.chmod(f"{tmp_path}/curl", 0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     result = run(world, ["examples/quickstart.sh"], PORT="8086", PATH=path, timeout_seconds=900)
@@ -111,7 +123,10 @@ def test_hosting(world: World) -> None:
         assert world.network.inside.http_get_soon(f"http://127.0.0.1:{port}/") == f"<h1>{name}</h1>\n"
     lines = hosting("status").splitlines()
     assert [line.split()[:3] for line in lines[1:]] == [
-        ["apple", "small", "running"], ["berry", "small", "running"], ["cherry", "large", "running"]]
+        ["apple", "small", "running"],
+        ["berry", "small", "running"],
+        ["cherry", "large", "running"],
+    ]
     assert "of 128" in lines[3]
     assert hosting("down").splitlines() == ["apple deleted", "berry deleted", "cherry deleted"]
     assert world.ok("ps", "-aq") == ""

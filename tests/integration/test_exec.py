@@ -37,8 +37,9 @@ def test_megabytes_arrive_whole(world: World, name: str) -> None:
 
 
 def test_options(world: World, name: str) -> None:
-    lines = world.ok("exec", "-u", "1000:1001", "-w", "/tmp", "-e", "EXTRA=2", name,
-                     "payload", "ids", "cwd", "env").split("\n")
+    lines = world.ok(
+        "exec", "-u", "1000:1001", "-w", "/tmp", "-e", "EXTRA=2", name, "payload", "ids", "cwd", "env"
+    ).split("\n")
     expected = {"Uid:\t1000\t1000\t1000\t1000", "Gid:\t1001\t1001\t1001\t1001", "/tmp", "EXTRA=2", "FROM_RUN=1"}
     assert expected <= set(lines)
 

@@ -11,8 +11,9 @@ from tests.support.world import World
 WITHOUT_CODE = "import pycontainer.init.machine; pycontainer.init.machine.CODES.clear(); "
 SUPERVISOR = (
     WITHOUT_CODE + "from pycontainer.supervisor import main, monitorlink; "
-    "monitorlink._BOOT = monitorlink._BOOT.replace('from pycontainer.monitor', " + repr(WITHOUT_CODE) +
-    " + 'from pycontainer.monitor'); main.main()"
+    "monitorlink._BOOT = monitorlink._BOOT.replace('from pycontainer.monitor', "
+    + repr(WITHOUT_CODE)
+    + " + 'from pycontainer.monitor'); main.main()"
 )
 
 
@@ -23,7 +24,10 @@ def test_containers_without_machine_code(own_world: World) -> None:
     argv = world.network.inside.argv(sys.executable, "-c", SUPERVISOR, "--root", world.root)
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as supervisor:
         poll_until(lambda: os.path.exists(world.paths.supervisor_socket), what="it listens")
-        assert world.ok("run", "--rm", "-u", "www", IMAGE, "sh", "-c", "id -u; hostname; echo $$").split()[::2] == ["33", "1"]
+        assert world.ok("run", "--rm", "-u", "www", IMAGE, "sh", "-c", "id -u; hostname; echo $$").split()[::2] == [
+            "33",
+            "1",
+        ]
         assert world.cli("run", "--rm", IMAGE, "no-such-program").exit_code == 127
         world.ok("run", "-d", "--name", "web", "-p", "8092:80", IMAGE, "httpd", "-f", "-p", "80", "-h", "/www")
         assert "Hello" in world.network.inside.http_get_soon("http://127.0.0.1:8092/")

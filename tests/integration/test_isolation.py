@@ -11,8 +11,23 @@ from tests.integration.conftest import IMAGE
 from tests.support.images import copy_rootfs
 from tests.support.world import World, unique_name
 
-DEFAULT_DEVICES = {"console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
-                   "stdout", "tty", "urandom", "zero"}
+DEFAULT_DEVICES = {
+    "console",
+    "fd",
+    "full",
+    "mqueue",
+    "null",
+    "ptmx",
+    "pts",
+    "random",
+    "shm",
+    "stderr",
+    "stdin",
+    "stdout",
+    "tty",
+    "urandom",
+    "zero",
+}
 
 
 def running(world: World, *options: str, command: tuple[str, ...] = ("payload", "sleep", "0")) -> str:
@@ -81,8 +96,14 @@ def test_workdir_through_a_descriptor_is_refused_or_inside(world: World, number:
 
 def test_environment_is_not_the_callers(world: World) -> None:
     """FD-04"""
-    foreign = {"SSH_AUTH_SOCK": "x", "LD_PRELOAD_X": "x", "PYTHONPATH": "/x", "AWS_SECRET": "x", "NOTIFY_SOCKET": "/x",
-               "LISTEN_FDS": "1"}
+    foreign = {
+        "SSH_AUTH_SOCK": "x",
+        "LD_PRELOAD_X": "x",
+        "PYTHONPATH": "/x",
+        "AWS_SECRET": "x",
+        "NOTIFY_SOCKET": "/x",
+        "LISTEN_FDS": "1",
+    }
     result = world.cli("run", "--rm", IMAGE, "payload", "env", environment=foreign)
     names = {line.partition("=")[0] for line in result.stdout.splitlines()}
     assert names <= {"PATH", "HOME", "HOSTNAME", "TERM", "container"}
@@ -94,8 +115,18 @@ def test_capability_sets(world: World) -> None:
     sets = dict(line.split() for line in text.split("\n"))
     assert sets["CapInh:"] == sets["CapAmb:"] == "0" * 16
     assert sets["CapEff:"] == sets["CapPrm:"] == sets["CapBnd:"]
-    forbidden = {"SYS_MODULE": 16, "SYS_RAWIO": 17, "SYS_BOOT": 22, "SYS_TIME": 25, "MAC_ADMIN": 33, "SYSLOG": 34,
-                 "SYS_ADMIN": 21, "BPF": 39, "PERFMON": 38, "SYS_PTRACE": 19}
+    forbidden = {
+        "SYS_MODULE": 16,
+        "SYS_RAWIO": 17,
+        "SYS_BOOT": 22,
+        "SYS_TIME": 25,
+        "MAC_ADMIN": 33,
+        "SYSLOG": 34,
+        "SYS_ADMIN": 21,
+        "BPF": 39,
+        "PERFMON": 38,
+        "SYS_PTRACE": 19,
+    }
     effective = int(sets["CapEff:"], 16)
     assert [name for name, bit in forbidden.items() if effective >> bit & 1] == []
 
@@ -108,14 +139,28 @@ def test_cap_drop_all(world: World) -> None:
 
 def test_no_new_privileges_option(world: World) -> None:
     assert "NoNewPrivs:\t1" in world.ok(
-        "run", "--rm", "--security-opt", "no-new-privileges", IMAGE, "payload", "caps").split("\n")
+        "run", "--rm", "--security-opt", "no-new-privileges", IMAGE, "payload", "caps"
+    ).split("\n")
 
 
-@pytest.mark.parametrize("path", [
-    "/proc/sys/kernel/panic", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/vm/swappiness",
-    "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/sys/power/state",
-    "/sys/kernel/uevent_helper", "/proc/sys/kernel/hostname_", "/proc/kcore", "/proc/timer_list", "/sys/firmware",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/proc/sys/kernel/panic",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/modprobe",
+        "/proc/sys/vm/swappiness",
+        "/proc/sys/fs/file-max",
+        "/proc/sysrq-trigger",
+        "/proc/irq/default_smp_affinity",
+        "/sys/power/state",
+        "/sys/kernel/uevent_helper",
+        "/proc/sys/kernel/hostname_",
+        "/proc/kcore",
+        "/proc/timer_list",
+        "/sys/firmware",
+    ],
+)
 def test_global_files_are_not_writable(world: World, path: str) -> None:
     """PS-01"""
     assert world.ok("run", "--rm", IMAGE, "payload", "write", path) != f"{path}: ok"
@@ -238,4 +283,6 @@ def test_files_of_the_host_are_not_writable_on_its_network(world: World) -> None
     for path in ("/etc/resolv.conf", "/etc/hosts"):
         world.cli("run", "--rm", "--network", "host", IMAGE, "sh", "-c", f"echo '# from inside' >> {path}")
     assert [Path(path).read_text() for path in ("/etc/resolv.conf", "/etc/hosts")] == before
-    assert world.ok("run", "--rm", "--network", "host", IMAGE, "cat", "/etc/resolv.conf") == before[0].removesuffix("\n")
+    assert world.ok("run", "--rm", "--network", "host", IMAGE, "cat", "/etc/resolv.conf") == before[0].removesuffix(
+        "\n"
+    )

@@ -27,6 +27,7 @@ def started(world: World, *options: str, command: tuple[str, ...] = STUBBORN) ->
 
 # -- run
 
+
 def test_run_passes_output_and_exit_code(world: World) -> None:
     result = world.cli("run", "--rm", IMAGE, "payload", "out", "to stdout", "err", "to stderr", "exit", "7")
     assert result == (7, "to stdout\n", "to stderr\n")
@@ -88,8 +89,10 @@ def test_run_from_yaml(world: World) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pct-yaml-") as directory:
         path = f"{directory}/web.yaml"
         with open(path, "w") as file:
-            file.write(f"name: from-yaml\nimage: {IMAGE}\ncommand: [payload, sleep, '0']\n"
-                       "memory: 64M\nenv: {GREETING: hello}\nlabels: {tier: web}\n")
+            file.write(
+                f"name: from-yaml\nimage: {IMAGE}\ncommand: [payload, sleep, '0']\n"
+                "memory: 64M\nenv: {GREETING: hello}\nlabels: {tier: web}\n"
+            )
         world.ok("run", "-d", "-f", path)
         assert "GREETING=hello" in world.ok("exec", "from-yaml", "payload", "env").split("\n")
         assert world.inspect("from-yaml")["memory_bytes"] == 64 << 20
@@ -97,13 +100,17 @@ def test_run_from_yaml(world: World) -> None:
 
 # -- what it is started with
 
-@pytest.mark.parametrize(("options", "verb", "line"), [
-    (("-e", "COLOUR=blue"), "env", "COLOUR=blue"),
-    (("-w", "/tmp"), "cwd", "/tmp"),
-    (("-u", "1000:1000"), "ids", "Uid:\t1000\t1000\t1000\t1000"),
-    (("-u", "1000:1001"), "ids", "Gid:\t1001\t1001\t1001\t1001"),
-    (("--ulimit", "nofile=100:200"), "env", ""),
-])
+
+@pytest.mark.parametrize(
+    ("options", "verb", "line"),
+    [
+        (("-e", "COLOUR=blue"), "env", "COLOUR=blue"),
+        (("-w", "/tmp"), "cwd", "/tmp"),
+        (("-u", "1000:1000"), "ids", "Uid:\t1000\t1000\t1000\t1000"),
+        (("-u", "1000:1001"), "ids", "Gid:\t1001\t1001\t1001\t1001"),
+        (("--ulimit", "nofile=100:200"), "env", ""),
+    ],
+)
 def test_run_options_reach_the_program(world: World, options: tuple[str, ...], verb: str, line: str) -> None:
     assert line in world.ok("run", "--rm", *options, IMAGE, "payload", verb).split("\n") + [""]
 
@@ -119,8 +126,10 @@ def test_ulimit(world: World) -> None:
 
 def test_sysctl(world: World) -> None:
     option = "net.ipv4.ip_unprivileged_port_start=79"
-    assert world.ok("run", "--rm", "--sysctl", option, IMAGE, "cat",
-                    "/proc/sys/net/ipv4/ip_unprivileged_port_start") == "79"
+    assert (
+        world.ok("run", "--rm", "--sysctl", option, IMAGE, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        == "79"
+    )
 
 
 def test_env_file(world: World) -> None:
@@ -154,6 +163,7 @@ def test_read_only_root(world: World) -> None:
 
 # -- life
 
+
 def test_create_start_stop(world: World) -> None:
     name = unique_name()
     world.ok("create", "--name", name, IMAGE, *PATIENT)
@@ -177,8 +187,9 @@ def test_stop_kills_after_the_timeout(world: World) -> None:
 
 
 def test_stop_signal(world: World) -> None:
-    name = started(world, "--stop-signal", "USR1", command=(
-        "sh", "-c", 'trap "exit 3" USR1; echo up; while :; do sleep 0.1; done'))
+    name = started(
+        world, "--stop-signal", "USR1", command=("sh", "-c", 'trap "exit 3" USR1; echo up; while :; do sleep 0.1; done')
+    )
     poll_until(lambda: world.ok("logs", name) == "up")
     world.ok("stop", name)
     assert world.inspect(name)["exit_code"] == 3
@@ -275,8 +286,11 @@ def test_paused_container_is_removed_by_force(world: World) -> None:
 
 def test_restart_policy_on_failure_counts(world: World) -> None:
     name = started(world, "--restart", "on-failure:2", command=("payload", "exit", "4"))
-    poll_until(lambda: world.inspect(name)["restart_count"] == 2 and world.status(name) == "stopped",
-               timeout_seconds=20, what="two restarts, then stopped")
+    poll_until(
+        lambda: world.inspect(name)["restart_count"] == 2 and world.status(name) == "stopped",
+        timeout_seconds=20,
+        what="two restarts, then stopped",
+    )
     assert world.inspect(name)["exit_code"] == 4
 
 
@@ -288,6 +302,7 @@ def test_restart_policy_ends_with_stop(world: World) -> None:
 
 
 # -- seeing
+
 
 def test_ps_shows_running_and_all(world: World) -> None:
     running = started(world)
@@ -304,8 +319,21 @@ def test_ps_json_holds_the_documented_fields(world: World) -> None:
     name = started(world, "-l", "tier=web", "-m", "64M")
     (row,) = json.loads(world.ok("ps", "--format", "json"))
     assert set(row) >= {
-        "id", "name", "image", "command", "status", "created", "started", "exit_code", "pid", "ports", "networks",
-        "labels", "restart_count", "memory_bytes", "warnings",
+        "id",
+        "name",
+        "image",
+        "command",
+        "status",
+        "created",
+        "started",
+        "exit_code",
+        "pid",
+        "ports",
+        "networks",
+        "labels",
+        "restart_count",
+        "memory_bytes",
+        "warnings",
     }
     assert (row["name"], row["image"], row["status"]) == (name, IMAGE, "running")
     assert row["command"] == list(STUBBORN)
@@ -363,14 +391,40 @@ def test_info_version_and_check(world: World) -> None:
 
 def test_every_command_has_help(world: World) -> None:
     listing = world.ok("--help")
-    for command in ("run", "create", "start", "stop", "restart", "kill", "rm", "ps", "exec", "enter", "attach", "logs",
-                    "inspect", "wait", "rename", "stats", "top", "pause", "unpause", "cp", "port", "info", "version",
-                    "image", "network", "check"):
+    for command in (
+        "run",
+        "create",
+        "start",
+        "stop",
+        "restart",
+        "kill",
+        "rm",
+        "ps",
+        "exec",
+        "enter",
+        "attach",
+        "logs",
+        "inspect",
+        "wait",
+        "rename",
+        "stats",
+        "top",
+        "pause",
+        "unpause",
+        "cp",
+        "port",
+        "info",
+        "version",
+        "image",
+        "network",
+        "check",
+    ):
         assert re.search(rf"^\s+{command}\b", listing, re.MULTILINE), f"{command} is not listed"
         assert "Usage:" in world.ok(command, "--help")
 
 
 # -- what hostile images and odd wishes must not do
+
 
 def test_streams_can_be_opened_again_by_the_user(world: World) -> None:
     script = "echo out >/dev/stdout; echo err >/dev/stderr"
@@ -412,7 +466,9 @@ def test_name_that_is_another_ones_id(world: World) -> None:
 
 
 def test_slow_reader_of_a_copy_holds_nobody_up(world: World) -> None:
-    name = started(world, command=("sh", "-c", "dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; exec payload sleep 0"))
+    name = started(
+        world, command=("sh", "-c", "dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; exec payload sleep 0")
+    )
     poll_until(lambda: world.ok("exec", name, "stat", "-c", "%s", "/big") == str(8 << 20))
     with world.popen("cp", f"{name}:/big", "-") as slow:
         assert slow.stdout is not None

@@ -53,8 +53,20 @@ def test_memory_below_the_cap_is_fine(world: World) -> None:
 
 def test_tmpfs_counts_towards_the_memory_cap(world: World) -> None:
     """RES-02, tmpfs"""
-    result = world.cli("run", "--rm", "-m", "32M", "--tmpfs", "/fill:size=200m", IMAGE,
-                       "dd", "if=/dev/zero", "of=/fill/x", "bs=1M", "count=96")
+    result = world.cli(
+        "run",
+        "--rm",
+        "-m",
+        "32M",
+        "--tmpfs",
+        "/fill:size=200m",
+        IMAGE,
+        "dd",
+        "if=/dev/zero",
+        "of=/fill/x",
+        "bs=1M",
+        "count=96",
+    )
     assert result.exit_code != 0
 
 
@@ -118,6 +130,7 @@ def test_default_pids_cap_is_there(world: World) -> None:
 
 # -- changing them while it runs
 
+
 def test_set_changes_the_kernel_and_the_record(world: World) -> None:
     name = idle(world, "-m", "96M", "--pids-limit", "17")
     world.ok("set", name, "--memory", "128M", "--cpus", "0.25", "--pids-limit", "unlimited", "--cpuset-cpus", "1")
@@ -146,7 +159,9 @@ def test_transient_change_is_over_with_the_run(world: World) -> None:
 
 
 def test_cap_below_what_is_in_use_is_refused(world: World) -> None:
-    name = idle(world, "-m", "96M", "--pids-limit", "17", command=("payload", "allocate", "40", "fork", "5", "sleep", "0"))
+    name = idle(
+        world, "-m", "96M", "--pids-limit", "17", command=("payload", "allocate", "40", "fork", "5", "sleep", "0")
+    )
     poll_until(lambda: "forked 5" in world.ok("logs", name))
     message = world.refused(5, "set", name, "-m", "24M", "--pids-limit", "3")
     assert "memory: " in message
@@ -157,13 +172,16 @@ def test_cap_below_what_is_in_use_is_refused(world: World) -> None:
     assert cgroup_files(world, name, "pids.max") == "3"
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ((), "nothing to change"),
-    (("--memory", "200Q"), "'200Q' is not a size"),
-    (("--memory", "200Q", "--cpus", "much"), "'much' is not a number of CPUs"),
-    (("--cpuset-cpus", "99"), "CPU 99 is not online"),
-    (("--restart", "sometimes"), "sometimes"),
-])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "nothing to change"),
+        (("--memory", "200Q"), "'200Q' is not a size"),
+        (("--memory", "200Q", "--cpus", "much"), "'much' is not a number of CPUs"),
+        (("--cpuset-cpus", "99"), "CPU 99 is not online"),
+        (("--restart", "sometimes"), "sometimes"),
+    ],
+)
 def test_set_with_bad_input(world: World, options: tuple[str, ...], words: str) -> None:
     name = idle(world, "-m", "96M")
     assert words in world.refused(2, "set", name, *options)
@@ -191,11 +209,28 @@ def test_limits_tell_what_failed(world: World) -> None:
 
 # -- weights and reservations
 
+
 def test_soft_limits_are_in_the_kernel(world: World) -> None:
-    name = idle(world, "-m", "96M", "--memory-swap", "128M", "--memory-reservation", "48M", "--cpus", "0.5",
-                "--cpu-burst", "0.25", "--cpu-weight", "300")
+    name = idle(
+        world,
+        "-m",
+        "96M",
+        "--memory-swap",
+        "128M",
+        "--memory-reservation",
+        "48M",
+        "--cpus",
+        "0.5",
+        "--cpu-burst",
+        "0.25",
+        "--cpu-weight",
+        "300",
+    )
     assert cgroup_files(world, name, "memory.low", "memory.soft_limit_in_bytes") == str(48 << 20)
-    assert cgroup_files(world, name, "memory.swap.max", "memory.memsw.limit_in_bytes") in (str(32 << 20), str(128 << 20))
+    assert cgroup_files(world, name, "memory.swap.max", "memory.memsw.limit_in_bytes") in (
+        str(32 << 20),
+        str(128 << 20),
+    )
     assert cgroup_files(world, name, "cpu.max.burst", "cpu.cfs_burst_us") == "25000"
     assert cgroup_files(world, name, "cpu.weight", "cpu.shares") in ("300", "3072")
     world.ok("set", name, "--memory-reservation", "unlimited", "--cpu-weight", "50")
@@ -226,6 +261,7 @@ def test_weights_share_a_busy_cpu(world: World) -> None:
 
 
 # -- disks
+
 
 def seconds_to_write(world: World, name: str, mebibytes: int) -> float:
     """Return how long direct writes take inside."""

@@ -131,7 +131,9 @@ def test_two_networks_share_one_cap(world: World, sink: FarEnd) -> None:
     world.ok("run", "-d", "--name", neighbour, "--network", network, "busybox", "sh", "-c",
              "sleep 1000 | nc -l -p 5000 >/dev/null")  # fmt: skip
     ip = world.inspect(neighbour)["networks"][network]["ip"]
-    program = f"for to in '{OUTSIDE_IP} {sink.port}' '{ip} 5000'; do dd if=/dev/zero bs=64k 2>/dev/null | nc $to & done; wait"
+    program = (
+        f"for to in '{OUTSIDE_IP} {sink.port}' '{ip} 5000'; do dd if=/dev/zero bs=64k 2>/dev/null | nc $to & done; wait"
+    )
     world.ok("run", "-d", "--name", name, "--net-out", "10mbit", "--network", "default", "--network", network,
              "busybox", "sh", "-c", program)  # fmt: skip
     before = sink.received_bytes
@@ -149,7 +151,9 @@ def test_packets_beyond_the_guard_are_dropped_and_counted(world: World) -> None:
         receiver.bind((OUTSIDE_IP, 0))
         flood = f"while true; do payload udp-send 0.0.0.0,{OUTSIDE_IP},{receiver.getsockname()[1]}; done"
         world.ok("run", "-d", "--name", name, "--net-packets", "100", "busybox", "sh", "-c", flood)
-        poll_until(lambda: int(str(limit_of(world, name, "net_packets")["fail_count"])) > 100, what="packets are dropped")
+        poll_until(
+            lambda: int(str(limit_of(world, name, "net_packets")["fail_count"])) > 100, what="packets are dropped"
+        )
         receiver.setblocking(False)
         while True:  # what came before
             try:

@@ -52,6 +52,7 @@ def web(world: World) -> Iterator[str]:
 
 # -- the routed default network
 
+
 def test_container_has_an_address_of_each_family(world: World, web: str) -> None:
     given = address(world, web)
     assert ipaddress.ip_address(given["ip"]).is_private
@@ -176,6 +177,7 @@ def test_ip_option(world: World) -> None:
 
 # -- what a container cannot do
 
+
 def test_raw_source_address_of_a_neighbour_does_not_leave(world: World, web: str) -> None:
     """NET-02: what A sends with B's source address is dropped."""
     thief = serving(world, "--cap-add", "NET_ADMIN")
@@ -207,6 +209,7 @@ def test_services_of_the_host_are_closed_to_containers(world: World, web: str) -
 
 
 # -- other networks
+
 
 def test_bridge_network(world: World) -> None:
     world.ok("network", "create", "--driver", "bridge", "segment")

@@ -23,8 +23,13 @@ def host(world: World) -> Iterator[Client]:
 
 def test_the_tour_of_the_readme(world: World, host: Client) -> None:
     web = host.run(
-        IMAGE, ["sh", "-c", "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www"],
-        name="web", memory="200M", cpus=0.5, pids=100, ports={8080: 80},
+        IMAGE,
+        ["sh", "-c", "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www"],
+        name="web",
+        memory="200M",
+        cpus=0.5,
+        pids=100,
+        ports={8080: 80},
     )
     assert web.status == "running"
     assert (web.name, web.ports[0]["host_port"], web.ports[0]["container_port"]) == ("web", 8080, 80)

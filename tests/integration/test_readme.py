@@ -29,7 +29,9 @@ def normal(output: str) -> list[str]:
 def test_tour(own_world: World, busybox_rootfs: str) -> None:
     world = own_world
     environment = {
-        **world.environment, "PYCONTAINER_ROOT": world.root, "COLUMNS": "200",
+        **world.environment,
+        "PYCONTAINER_ROOT": world.root,
+        "COLUMNS": "200",
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
     }
     steps = console_steps()
@@ -37,7 +39,12 @@ def test_tour(own_world: World, busybox_rootfs: str) -> None:
     for command, shown in steps:
         done = subprocess.run(
             world.network.inside.argv("sh", "-c", command.replace("/srv/busybox", busybox_rootfs)),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-            timeout=60, check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            timeout=60,
+            check=False,
         )
         assert normal(done.stdout.replace(busybox_rootfs, "/srv/busybox")) == normal(shown), command

@@ -21,8 +21,13 @@ BUILDERS = ("busybox", "debian", "nginx")
 def build(tool: str, *arguments: object, timeout_seconds: float = 60, **environment: str) -> tuple[int, str]:
     """Run a builder and return its exit code and its standard error; standard output must stay empty."""
     done = subprocess.run(
-        [f"{TOOLS}/{tool}", *map(str, arguments)], capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, timeout=timeout_seconds * SLOWNESS, env={**os.environ, **environment},
+        [f"{TOOLS}/{tool}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout_seconds * SLOWNESS,
+        env={**os.environ, **environment},
     )
     assert done.stdout == ""
     return done.returncode, done.stderr
@@ -47,7 +52,9 @@ def test_busybox_directory(tmp_path: Path) -> None:
     assert os.readlink(root / "bin/sh") == "busybox"
     assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
     assert {path.lstat().st_mtime for path in (root, *root.rglob("*"))} == {0.0}
-    done = subprocess.run(["chroot", root, "/usr/bin/cat", "/www/index.html"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["chroot", root, "/usr/bin/cat", "/www/index.html"], capture_output=True, text=True, check=True
+    )
     assert "<h1>Hello from pycontainer</h1>" in done.stdout
 
 
@@ -63,8 +70,11 @@ def test_busybox_archive(tmp_path: Path, suffix: str) -> None:
         assert (tmp_path / f"box.{suffix}.sha256").read_text() == f"{digests[-1]}  box.{suffix}\n"
         subprocess.run(["sha256sum", "--check", "--strict", "--quiet", f"{out}.sha256"], cwd=tmp_path, check=True)
     assert digests[0] == digests[1]
-    plain = subprocess.run(["tar", "--extract", "--auto-compress", "--file", out, "--to-stdout", "./www/index.html"],
-                           capture_output=True, check=True).stdout
+    plain = subprocess.run(
+        ["tar", "--extract", "--auto-compress", "--file", out, "--to-stdout", "./www/index.html"],
+        capture_output=True,
+        check=True,
+    ).stdout
     assert b"<h1>Hello from pycontainer</h1>" in plain
 
 
@@ -96,12 +106,17 @@ def test_refuses_what_is_there(tmp_path: Path, tool: str) -> None:
     directory.mkdir()
     assert build(tool, full) == (1, f"{prefix}: directory '{full}' is not empty\nhint: name a new directory\n")
     assert build(tool, file) == (
-        1, f"{prefix}: '{file}' is a file\n"
-        "hint: name a new directory, or a file *.tar, *.tar.gz, *.tar.xz or *.tar.zst\n")
+        1,
+        f"{prefix}: '{file}' is a file\nhint: name a new directory, or a file *.tar, *.tar.gz, *.tar.xz or *.tar.zst\n",
+    )
     assert build(tool, directory) == (
-        1, f"{prefix}: '{directory}' is a directory\nhint: name a file, or a directory that does not end in .tar*\n")
+        1,
+        f"{prefix}: '{directory}' is a directory\nhint: name a file, or a directory that does not end in .tar*\n",
+    )
     assert build(tool, tmp_path / "none/out") == (
-        1, f"{prefix}: there is no directory '{tmp_path}/none'\nhint: make it: mkdir -p '{tmp_path}/none'\n")
+        1,
+        f"{prefix}: there is no directory '{tmp_path}/none'\nhint: make it: mkdir -p '{tmp_path}/none'\n",
+    )
     assert names(tmp_path) == ["directory.tar", "file", "full"]
     assert (names(full), names(directory), file.read_text()) == (["mine"], [], "mine")
 
@@ -146,7 +161,9 @@ def test_signal_leaves_nothing(tmp_path: Path, tool: str, slow: str, number: sig
     other = "setsid sleep 600 &" if tool == "debian" else ""  # the debian builder has a pid namespace to end it by
     program(bin_dir / slow, f"trap '' HUP INT TERM\n{other}\ntouch {tmp_path}/at-work\nsleep 600")
     process = subprocess.Popen(
-        [f"{TOOLS}/{tool}", work / "out.tar.zst"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [f"{TOOLS}/{tool}", work / "out.tar.zst"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env={**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}", "TEST_MARK": str(tmp_path)},
     )
     try:
@@ -180,9 +197,11 @@ def test_failure_leaves_nothing(tmp_path: Path) -> None:
     program(bin_dir / "mmdebstrap", 'mkdir -p "$TMPDIR/root/etc"; echo "E: no such package" >&2; exit 25')
     exit_code, text = build("nginx", "--suite=trixie", work / "out", PATH=f"{bin_dir}:{os.environ['PATH']}")
     assert (exit_code, text) == (
-        1, "debian: making Debian trixie (minbase with nginx-light) with mmdebstrap\nE: no such package\n"
+        1,
+        "debian: making Debian trixie (minbase with nginx-light) with mmdebstrap\nE: no such package\n"
         f"debian: mmdebstrap failed (see above); nothing was written to '{work}/out'\n"
-        f"hint: other packages or another mirror? see {TOOLS}/debian --help\n")
+        f"hint: other packages or another mirror? see {TOOLS}/debian --help\n",
+    )
     assert names(work) == []
 
 
@@ -206,26 +225,45 @@ def test_debian_takes_the_hosts_own_sources(tmp_path: Path, form: str) -> None:
         lines += ["# deb http://off.invalid/debian bookworm main", "deb-src http://m.invalid/debian bookworm main"]
         (apt / "sources.list").write_text("\n".join(lines) + "\n")
     else:
-        paragraphs = [f"Types: deb deb-src\nURIs: {url}\nSuites: {suite}\nComponents: {components}\n"
-                      for url, suite, components in sources]
-        paragraphs.append("Enabled: no\nTypes: deb\nURIs: http://off.invalid/debian\nSuites: bookworm\nComponents: main\n")
+        paragraphs = [
+            f"Types: deb deb-src\nURIs: {url}\nSuites: {suite}\nComponents: {components}\n"
+            for url, suite, components in sources
+        ]
+        paragraphs.append(
+            "Enabled: no\nTypes: deb\nURIs: http://off.invalid/debian\nSuites: bookworm\nComponents: main\n"
+        )
         (apt / "sources.list.d/debian.sources").write_text("\n".join(paragraphs))
     (apt / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{apt}/sources.list";\nDir::Etc::sourceparts "{apt}/sources.list.d";\n'
-        f'Dir::State::lists "{apt}/lists";\nAcquire::http::Proxy "http://proxy.invalid:3142";\n')
-    program(bin_dir / "mmdebstrap", f'cp "$TMPDIR/host.list" "$TMPDIR/host.conf" {tmp_path}\n'
-                                    f'printf "%s\\n" "$@" >{tmp_path}/arguments\nexit 1')
-    exit_code, _ = build("debian", "--suite", "bookworm", "--include", "a", "--include", "b,c", tmp_path / "out",
-                         PATH=f"{bin_dir}:{os.environ['PATH']}", APT_CONFIG=str(apt / "apt.conf"))
+        f'Dir::State::lists "{apt}/lists";\nAcquire::http::Proxy "http://proxy.invalid:3142";\n'
+    )
+    program(
+        bin_dir / "mmdebstrap",
+        f'cp "$TMPDIR/host.list" "$TMPDIR/host.conf" {tmp_path}\nprintf "%s\\n" "$@" >{tmp_path}/arguments\nexit 1',
+    )
+    exit_code, _ = build(
+        "debian",
+        "--suite",
+        "bookworm",
+        "--include",
+        "a",
+        "--include",
+        "b,c",
+        tmp_path / "out",
+        PATH=f"{bin_dir}:{os.environ['PATH']}",
+        APT_CONFIG=str(apt / "apt.conf"),
+    )
     assert exit_code == 1
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
     key = f"[signed-by={keyring}] " if os.path.exists(keyring) else ""
-    assert sorted((tmp_path / "host.list").read_text().splitlines()) == sorted([
-        f"deb {key}http://m.invalid/debian/ bookworm main",
-        f"deb {key}http://m.invalid/debian/ bookworm contrib",
-        f"deb {key}http://m.invalid/debian/ bookworm-updates main",
-        f"deb {key}https://s.invalid/debian-security/ bookworm-security main",
-    ])
+    assert sorted((tmp_path / "host.list").read_text().splitlines()) == sorted(
+        [
+            f"deb {key}http://m.invalid/debian/ bookworm main",
+            f"deb {key}http://m.invalid/debian/ bookworm contrib",
+            f"deb {key}http://m.invalid/debian/ bookworm-updates main",
+            f"deb {key}https://s.invalid/debian-security/ bookworm-security main",
+        ]
+    )
     assert 'Acquire::http::Proxy "http://proxy.invalid:3142";\n' in (tmp_path / "host.conf").read_text()
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert "--include=a,b,c" in arguments
@@ -277,6 +315,10 @@ def test_debian_nginx(debian_nginx: Path) -> None:
 def test_shellcheck() -> None:
     scripts = ["rootfs-tools/*", "examples/*.sh", "tests/run.sh", ".ci/run"]
     done = subprocess.run(
-        ["sh", "-c", f"exec shellcheck -x -P SCRIPTDIR:. -- {' '.join(scripts)}"], cwd=os.path.dirname(TOOLS),
-        capture_output=True, text=True, check=False)
+        ["sh", "-c", f"exec shellcheck -x -P SCRIPTDIR:. -- {' '.join(scripts)}"],
+        cwd=os.path.dirname(TOOLS),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "")

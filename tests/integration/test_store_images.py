@@ -84,13 +84,13 @@ def test_import_list_get(store: ImageStore, tmp_path: Path, tree: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "gz", "bz2", "xz", "zst"])
-def test_every_compression_gives_the_same_layer(
-    store: ImageStore, tmp_path: Path, tarball: str, form: str
-) -> None:
+def test_every_compression_gives_the_same_layer(store: ImageStore, tmp_path: Path, tarball: str, form: str) -> None:
     plain = store.import_image(tarball, "plain", {})
     data = Path(tarball).read_bytes()
     packed = {
-        "plain": lambda: data, "gz": lambda: gzip.compress(data), "bz2": lambda: bz2.compress(data),
+        "plain": lambda: data,
+        "gz": lambda: gzip.compress(data),
+        "bz2": lambda: bz2.compress(data),
         "xz": lambda: lzma.compress(data),
         "zst": lambda: subprocess.run(["zstd", "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout,
     }[form]()
@@ -196,7 +196,8 @@ def test_worker_is_confined(tmp_path: Path) -> None:
         )
         poll_until(
             lambda: b"Max core file size        0 " in Path(f"/proc/{worker.pid}/limits").read_bytes(),
-            timeout_seconds=10, what="no core dumps",
+            timeout_seconds=10,
+            what="no core dumps",
         )
         assert "NoNewPrivs:\t1" in Path(f"/proc/{worker.pid}/status").read_text()
     finally:
@@ -214,7 +215,8 @@ def test_killed_import_leaves_nothing_usable(tmp_path: Path, store: ImageStore, 
     staging = images_dir(tmp_path) / "staging"
     poll_until(
         lambda: staging.is_dir() and any(path.name.startswith("f1") for path in staging.glob("*/fs/d*/f1*")),
-        timeout_seconds=30, what="the import is at work",
+        timeout_seconds=30,
+        what="the import is at work",
     )
     worker.send_signal(signal.SIGKILL)
     assert worker.wait(timeout=10) == -signal.SIGKILL

@@ -40,7 +40,11 @@ def archive(*entries: E) -> bytes:
     for entry in entries:
         info = tarfile.TarInfo(entry.name)
         info.type, info.linkname, info.mode, info.uid, info.gid = (
-            entry.kind, entry.target, entry.mode, entry.uid, entry.gid
+            entry.kind,
+            entry.target,
+            entry.mode,
+            entry.uid,
+            entry.gid,
         )
         info.pax_headers = dict(entry.pax)
         data = entry.data if entry.kind == REG else b""
@@ -79,9 +83,17 @@ def picture(directory: Path) -> list[tuple[object, ...]]:
             content = path.read_bytes()
         lines.append(
             (
-                str(path.relative_to(directory)), details.st_mode, details.st_uid, details.st_gid,
-                0 if stat.S_ISDIR(details.st_mode) and path == directory else details.st_mtime_ns, details.st_nlink, content,
-                {name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)},
+                str(path.relative_to(directory)),
+                details.st_mode,
+                details.st_uid,
+                details.st_gid,
+                0 if stat.S_ISDIR(details.st_mode) and path == directory else details.st_mtime_ns,
+                details.st_nlink,
+                content,
+                {
+                    name: os.getxattr(path, name, follow_symlinks=False)
+                    for name in os.listxattr(path, follow_symlinks=False)
+                },
             )
         )
     return lines
@@ -111,10 +123,12 @@ BREAK_OUTS: dict[str, tuple[list[E], str | dict[str, bytes]]] = {
     "through an absolute link": ([E("l", SYM, "%"), E("l/canary")], "'l/canary': it lies beyond a link"),
     "through a relative link": ([E("l", SYM, "../outside"), E("l/canary")], "'l/canary': it lies beyond a link"),
     "through a long relative link": (
-        [E("l", SYM, "../../../../../../../../%"), E("l/canary")], "'l/canary': it lies beyond a link"
+        [E("l", SYM, "../../../../../../../../%"), E("l/canary")],
+        "'l/canary': it lies beyond a link",
     ),
     "through a chain": (
-        [E("a", SYM, "b"), E("b", SYM, "c"), E("c", SYM, "%"), E("a/canary")], "'a/canary': it lies beyond a link"
+        [E("a", SYM, "b"), E("b", SYM, "c"), E("c", SYM, "%"), E("a/canary")],
+        "'a/canary': it lies beyond a link",
     ),
     "through nested links": (
         [E("d", DIR), E("d/up", SYM, ".."), E("d/up2", SYM, "up/.."), E("d/up2/outside/canary")],
@@ -131,15 +145,20 @@ BREAK_OUTS: dict[str, tuple[list[E], str | dict[str, bytes]]] = {
     "file named like the root": ([E("./")], "would replace the root"),
     "link in place of an empty parent": ([E("d", DIR), E("d", SYM, "%"), E("d/canary")], "'d/canary': it lies beyond"),
     "link in place of a full parent": (
-        [E("d", DIR), E("d/x"), E("d", SYM, "%"), E("d/canary")], "'d': a directory with files is in its place"
+        [E("d", DIR), E("d/x"), E("d", SYM, "%"), E("d/canary")],
+        "'d': a directory with files is in its place",
     ),
     "parent replaced behind our back": (
-        [E("d", DIR, mode=0o777), E("e", DIR), E("d", SYM, "%"), E("e/x")], {"e/x": b"evil"}
+        [E("d", DIR, mode=0o777), E("e", DIR), E("d", SYM, "%"), E("e/x")],
+        {"e/x": b"evil"},
     ),
     "file as a parent": ([E("f"), E("f/x")], "'f/x': something above it is no directory"),
     "hard link to outside": ([E("h", LNK, "%/canary")], "'h' is a hard link to"),
     "hard link up and out": ([E("h", LNK, "../outside/canary")], "'h': '..' would leave"),
-    "hard link through a link": ([E("l", SYM, "../outside"), E("h", LNK, "l/canary")], "'h' is a hard link to 'l/canary'"),
+    "hard link through a link": (
+        [E("l", SYM, "../outside"), E("h", LNK, "l/canary")],
+        "'h' is a hard link to 'l/canary'",
+    ),
     "hard link to a link": ([E("l", SYM, "%/canary"), E("h", LNK, "l"), E("h")], "'h' is a hard link to 'l'"),
     "hard link to a directory": ([E("d", DIR), E("h", LNK, "d")], "'h' is a hard link to 'd'"),
     "hard link to a later entry": ([E("h", LNK, "f"), E("f")], "'h' is a hard link to 'f'"),
@@ -148,7 +167,8 @@ BREAK_OUTS: dict[str, tuple[list[E], str | dict[str, bytes]]] = {
     "hard link to itself": ([E("f"), E("f", LNK, "f")], {"f": b"evil"}),
     "hard link twice": ([E("f"), E("h", LNK, "f"), E("h", LNK, "./f")], {"f": b"evil", "h": b"evil"}),
     "hard link through a link inside": (
-        [E("d", DIR), E("d/f"), E("l", SYM, "d"), E("h", LNK, "l/f")], {"h": b"evil", "d/f": b"evil"}
+        [E("d", DIR), E("d/f"), E("l", SYM, "d"), E("h", LNK, "l/f")],
+        {"h": b"evil", "d/f": b"evil"},
     ),
     "NUL in a name": ([E("x", pax={"path": "a\0b"})], "NUL"),
     "NUL in a target": ([E("x", SYM, "y", pax={"linkpath": "a\0b"})], "NUL"),
@@ -210,8 +230,12 @@ def test_xattr_policy(tmp_path: Path) -> None:
     v3 = struct.pack("<6I", 0x03000001, 0x400, 0, 0, 0, 0)
     foreign = struct.pack("<6I", 0x03000001, 0x400, 0, 0, 0, 1000)
     names = {
-        "user.mine": "kept", "user.overlay.opaque": "y", "trusted.overlay.opaque": "y", "security.selinux": "label",
-        "security.evil": "x", "system.posix_acl_access": "x",
+        "user.mine": "kept",
+        "user.overlay.opaque": "y",
+        "trusted.overlay.opaque": "y",
+        "security.selinux": "label",
+        "security.evil": "x",
+        "system.posix_acl_access": "x",
     }
 
     def pax(capability: bytes) -> dict[str, str]:
@@ -221,7 +245,9 @@ def test_xattr_policy(tmp_path: Path) -> None:
     unpack(tmp_path, archive(E("v2", pax=pax(v2)), E("v3", pax=pax(v3)), E("foreign", pax=pax(foreign))))
     root = tmp_path / "root"
     assert {name: sorted(os.listxattr(root / name)) for name in ("v2", "v3", "foreign")} == {
-        "v2": ["security.capability", "user.mine"], "v3": ["security.capability", "user.mine"], "foreign": ["user.mine"]
+        "v2": ["security.capability", "user.mine"],
+        "v3": ["security.capability", "user.mine"],
+        "foreign": ["user.mine"],
     }
     assert os.getxattr(root / "v2", "security.capability") == v2
     assert os.getxattr(root / "v3", "security.capability") == v2

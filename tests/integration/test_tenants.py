@@ -48,9 +48,7 @@ def test_memory_is_capped_together_and_a_neighbour_outside_lives(world: World) -
     neighbour = unique_name()
     world.ok("run", "-d", "--name", neighbour, "busybox", "payload", "allocate", "64", "sleep", "0")
     tenant = create_tenant(world, "--memory", "80M")
-    members = [
-        run(world, tenant, "payload", "allocate", "50", "sleep", "0", options=("-m", "64M")) for _ in range(2)
-    ]
+    members = [run(world, tenant, "payload", "allocate", "50", "sleep", "0", options=("-m", "64M")) for _ in range(2)]
     poll_until(lambda: [world.status(name) for name in members].count("running") == 1, what="one of them is killed")
     held = limits_of(world, tenant)["memory"]["held"]
     assert isinstance(held, int)
@@ -67,8 +65,9 @@ def test_cpu_time_is_shared(world: World) -> None:
     with world.client() as client:
         before = {name: client.container(name).stats() for name in members}
         poll_until(
-            lambda: client.container(members[0]).stats()["monotonic_seconds"]
-            >= before[members[0]]["monotonic_seconds"] + 4,
+            lambda: (
+                client.container(members[0]).stats()["monotonic_seconds"] >= before[members[0]]["monotonic_seconds"] + 4
+            ),
             what="four seconds pass",
         )
         after = {name: client.container(name).stats() for name in members}
@@ -91,7 +90,10 @@ def test_records(world: World) -> None:
     assert row.split()[1:] == ["2GiB", "2", "2000", "unlimited", "100mbit", "1", "1"]
     (info,) = json.loads(world.ok("tenant", "inspect", tenant))
     assert info["limits"] == {
-        "memory_bytes": 2 << 30, "cpu_quota_usec": 200_000, "pids_max": 2000, "net_out_bits": 100_000_000,
+        "memory_bytes": 2 << 30,
+        "cpu_quota_usec": 200_000,
+        "pids_max": 2000,
+        "net_out_bits": 100_000_000,
     }
     assert list(info["containers"].values()) == [member]
     assert world.inspect(member)["tenant"] == tenant

@@ -13,7 +13,13 @@ from tests.support.world import World
 
 def must(*argv: str, **environment: str) -> str:
     done = subprocess.run(
-        argv, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+        argv,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, done
@@ -33,7 +39,9 @@ def test_wheel_runs_a_container(own_world: World, tmp_path: Path) -> None:
 
     program = f"{tmp_path}/venv/bin/pycontainer"
     own_world.ok("service", "stop")  # the next command starts the wheel's
-    run = own_world.network.inside.argv(program, "--root", own_world.root, "run", "--rm", IMAGE, "echo", "from the wheel")
+    run = own_world.network.inside.argv(
+        program, "--root", own_world.root, "run", "--rm", IMAGE, "echo", "from the wheel"
+    )
     assert must(*run) == "from the wheel\n"
     with open(f"/proc/{own_world.supervisor_pid()}/cmdline") as file:
         assert file.read().startswith(f"{tmp_path}/venv/bin/python")

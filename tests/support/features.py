@@ -108,7 +108,9 @@ def _debian_mirror() -> str:
         return "no mmdebstrap"
     sources = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.split("\n")
     for line in sources:
         site, _, release = line.partition(" ")

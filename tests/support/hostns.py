@@ -67,8 +67,12 @@ class NetworkNamespace:
     def run(self, *command: str) -> str:
         """Run `command` in here and return its output; AssertionError with its stderr if it fails."""
         done = subprocess.run(
-            self.argv(*command), capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            timeout=30 * SLOWNESS, check=False,
+            self.argv(*command),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=30 * SLOWNESS,
+            check=False,
         )
         assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}: {done.stderr}"
         return done.stdout

@@ -46,8 +46,14 @@ def difference(before: Lines, after: Lines) -> str:
 def check_dev_null() -> None:
     """Fail if /dev/null is not what it must be: a mistake with it ruins the machine for everybody."""
     status = os.stat("/dev/null")
-    found = (stat.S_ISCHR(status.st_mode), os.major(status.st_rdev), os.minor(status.st_rdev),
-             stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    found = (
+        stat.S_ISCHR(status.st_mode),
+        os.major(status.st_rdev),
+        os.minor(status.st_rdev),
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+    )
     assert found == (True, 1, 3, 0o666, 0, 0), f"/dev/null was changed: {found}"
 
 

@@ -38,7 +38,7 @@ class Terminal:
         while True:
             match = expression.search(self.seen)
             if match:
-                self.seen = self.seen[match.end():]
+                self.seen = self.seen[match.end() :]
                 return match
             if not self._read(deadline - time.monotonic()):
                 raise AssertionError(f"no {pattern!r} on the terminal; it shows {self.seen!r}")

@@ -37,7 +37,10 @@ class World:
         self.root = tempfile.mkdtemp(prefix="pct-", dir=directory)  # overlay wants a real file system beneath
         self.paths = HostPaths(self.root)
         self.environment = {
-            "PATH": os.environ["PATH"], "HOME": self.root, "LANG": "C.UTF-8", "TERM": "xterm",
+            "PATH": os.environ["PATH"],
+            "HOME": self.root,
+            "LANG": "C.UTF-8",
+            "TERM": "xterm",
         }
 
     # -- commands
@@ -47,13 +50,23 @@ class World:
         return self.network.inside.argv(PROGRAM, "--root", self.root, *arguments)
 
     def cli(
-        self, *arguments: str, stdin: str | None = None, timeout_seconds: float = 60,
-        environment: dict[str, str] | None = None, cwd: str | None = None,
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        timeout_seconds: float = 60,
+        environment: dict[str, str] | None = None,
+        cwd: str | None = None,
     ) -> Result:
         """Run `pycontainer ARGUMENTS` to its end."""
         done = subprocess.run(
-            self.argv(*arguments), capture_output=True, text=True, errors="surrogateescape", check=False, cwd=cwd,
-            env={**self.environment, **(environment or {})}, timeout=timeout_seconds * SLOWNESS,
+            self.argv(*arguments),
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+            cwd=cwd,
+            env={**self.environment, **(environment or {})},
+            timeout=timeout_seconds * SLOWNESS,
             **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
         )
         assert "Traceback (most recent call last)" not in done.stderr, f"{arguments}: traceback:\n{done.stderr}"
@@ -96,8 +109,10 @@ class World:
 
     def wait_for_status(self, container: str, status: str, *, timeout_seconds: float = 10) -> None:
         poll_until(
-            lambda: self.status(container) == status, timeout_seconds=timeout_seconds,
-            what=f"{container} is {status}", interval_seconds=0.1,
+            lambda: self.status(container) == status,
+            timeout_seconds=timeout_seconds,
+            what=f"{container} is {status}",
+            interval_seconds=0.1,
         )
 
     def supervisor_pid(self) -> int:

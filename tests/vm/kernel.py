@@ -55,7 +55,9 @@ def _download(series: str, cache: Path) -> Path:
         raise RuntimeError(f"apt knows no kernel {series}: run apt-get update")
     with tempfile.TemporaryDirectory(dir=cache) as directory:
         subprocess.run(
-            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", found[-1]], cwd=directory, check=True,
+            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", found[-1]],
+            cwd=directory,
+            check=True,
             stdout=subprocess.DEVNULL,
         )
         tree = Path(directory) / "tree"

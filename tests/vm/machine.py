@@ -17,7 +17,9 @@ _VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of Debian 12's qemu-system-common
 _QEMU = "qemu-system-x86_64"
 # Several threads crash the guest: its kernel patches code that another of them runs.
 _ACCELERATOR = "tcg,thread=single,tb-size=512"
-_KERNEL_LINE = "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init"
+_KERNEL_LINE = (
+    "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init"
+)
 
 MACHINE_FAILED, TIMED_OUT = 125, 124
 
@@ -31,7 +33,9 @@ def why_not() -> str:
     return f"no {', '.join(missing)}" if missing else ""
 
 
-def run(kernel: Kernel, command: str, *, timeout_seconds: float, memory: str = "2G", disk: str = "4G") -> tuple[int, str]:
+def run(
+    kernel: Kernel, command: str, *, timeout_seconds: float, memory: str = "2G", disk: str = "4G"
+) -> tuple[int, str]:
     """Run a shell command in the checkout, inside; return its exit status and what it wrote to both streams.
 
     TIMED_OUT when the time is over, MACHINE_FAILED when the machine ended without a word; its console comes with that.

@@ -115,7 +115,10 @@ def rm(settings: Settings, tenants: tuple[str, ...]) -> None:
 
 def _limits(limits: dict[str, Any]) -> tuple[str, ...]:
     formats = (
-        ("memory_bytes", format_bytes_short), ("cpu_quota_usec", format_cpus), ("pids_max", str),
-        ("net_in_bits", format_bit_rate), ("net_out_bits", format_bit_rate),
+        ("memory_bytes", format_bytes_short),
+        ("cpu_quota_usec", format_cpus),
+        ("pids_max", str),
+        ("net_in_bits", format_bit_rate),
+        ("net_out_bits", format_bit_rate),
     )
     return tuple(show(limits[key]) if key in limits else "unlimited" for key, show in formats)

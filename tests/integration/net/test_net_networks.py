@@ -28,6 +28,7 @@ def hosts(site: Site, container_id: str) -> list[str]:
 
 # -- bridge
 
+
 @KINDS
 def test_bridge_network(site: Site, kind: int) -> None:
     create(site, "segment", "bridge", "10.77.0.0/24")
@@ -88,6 +89,7 @@ def test_removing_a_network_takes_its_bridge_and_files(site: Site) -> None:
 
 # -- several networks
 
+
 def test_connect_and_disconnect_a_running_instance(site: Site) -> None:
     create(site, "second")
     one, two = site.instance("one", Port(8080, HTTP)), site.instance("two", networks=("second",))
@@ -133,6 +135,7 @@ def test_connect_what_is_connected_or_unknown(site: Site) -> None:
 
 
 # -- ports
+
 
 @pytest.mark.parametrize(("protocol", "kind"), [("tcp", SOCK_STREAM), ("udp", SOCK_DGRAM)])
 @pytest.mark.parametrize("host_ip", ["0.0.0.0", "127.0.0.1", INSIDE_IP, "::1"])
@@ -187,6 +190,7 @@ def test_port_is_reserved_against_other_programs_while_published(site: Site) -> 
 
 
 # -- a supervisor that died
+
 
 def test_everything_goes_on_after_a_restart_of_the_supervisor(site: Site) -> None:
     create(site, "segment", "bridge")
@@ -262,7 +266,9 @@ def test_forwarder_without_work_and_supervisor_ends(site: Site) -> None:
     site.do(lambda: site.manager.close(remove=False))
 
     assert not is_forwarder_gone(site)
-    poll_until(lambda: is_forwarder_gone(site), timeout_seconds=15, interval_seconds=0.2, what="the forwarder has ended")
+    poll_until(
+        lambda: is_forwarder_gone(site), timeout_seconds=15, interval_seconds=0.2, what="the forwarder has ended"
+    )
     site.restart_manager()
     site.instance("again", Port(8080, HTTP))
     assert ask(site.inside, "127.0.0.1", 8080)
@@ -305,6 +311,7 @@ def test_links_of_others_stay(site: Site) -> None:
 
 
 # -- addresses
+
 
 def test_reservation_survives_and_is_given_back(site: Site) -> None:
     manager = site.manager

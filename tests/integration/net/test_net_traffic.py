@@ -61,8 +61,11 @@ def test_port_on_one_address(site: Site) -> None:
     assert ask(site.inside, "192.0.2.77", 8080)
     assert ask(site.inside, "127.0.0.1", 8081)
     for namespace, ip, port in (
-        (site.outside, INSIDE_IP, 8080), (site.inside, "127.0.0.1", 8080), (site.outside, INSIDE_IP, 8081),
-        (site.inside, INSIDE_IP, 8081), (site.inside, "::1", 8081),
+        (site.outside, INSIDE_IP, 8080),
+        (site.inside, "127.0.0.1", 8080),
+        (site.outside, INSIDE_IP, 8081),
+        (site.inside, INSIDE_IP, 8081),
+        (site.inside, "::1", 8081),
     ):
         with pytest.raises(ConnectionRefusedError):
             ask(namespace, ip, port)
@@ -148,9 +151,10 @@ def _send_frame(instance: Instance, ether_type: int, packet: bytes) -> None:
 
 def test_forged_sources_go_nowhere(site: Site) -> None:
     thief, victim = site.instance("thief"), site.instance("victim")
-    with site.outside.make_socket(socket.AF_INET, SOCK_DGRAM) as outside4, site.outside.make_socket(
-        socket.AF_INET6, SOCK_DGRAM
-    ) as outside6:
+    with (
+        site.outside.make_socket(socket.AF_INET, SOCK_DGRAM) as outside4,
+        site.outside.make_socket(socket.AF_INET6, SOCK_DGRAM) as outside6,
+    ):
         outside4.bind((OUTSIDE_IP, 9000))
         outside6.bind((OUTSIDE_IP6, 9000))
         for forged in (victim.ip, INSIDE_IP, "198.51.100.7", "0.0.0.0", "127.0.0.1"):

@@ -92,7 +92,9 @@ def test_v2_delegated_subtree(mount: Path, own: str, delegated: str, is_used: bo
     (service / "supervisor").mkdir(parents=True)
     (service / "cgroup.controllers").write_text("cpu memory pids\n")
     layout = detect(
-        str(mount), mountinfo=v2_mountinfo(mount), self_cgroup=f"3:x:/y\n0::/system.slice/{own}\n",
+        str(mount),
+        mountinfo=v2_mountinfo(mount),
+        self_cgroup=f"3:x:/y\n0::/system.slice/{own}\n",
         is_delegated=lambda directory: directory == f"{mount}/system.slice/{delegated}",
     )
     assert not layout.must_vacate

@@ -77,7 +77,17 @@ def test_the_client_alone() -> None:
     }
     assert {name for name in loaded if name.startswith("pycontainer.client.")} == {
         f"pycontainer.client.{name}"
-        for name in ("client", "connection", "container", "fields", "images", "networks", "result", "tenants", "waiting")
+        for name in (
+            "client",
+            "connection",
+            "container",
+            "fields",
+            "images",
+            "networks",
+            "result",
+            "tenants",
+            "waiting",
+        )
     }
 
 

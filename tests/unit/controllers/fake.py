@@ -22,8 +22,13 @@ class FakeCgroup(CgroupV2):
     """`files` are the files the kernel offers; `change` says what it makes of a value written, or raises."""
 
     def __init__(
-        self, version: int, files: dict[str, str], *, change: dict[str, Callable[[str], str]] | None = None,
-        directory: str = "/cgroup/ours/c1", without: str = "",
+        self,
+        version: int,
+        files: dict[str, str],
+        *,
+        change: dict[str, Callable[[str], str]] | None = None,
+        directory: str = "/cgroup/ours/c1",
+        without: str = "",
     ) -> None:
         names = {*V1_CONTROLLERS, *V2_CONTROLLERS} - {without}
         super().__init__("c1", dict.fromkeys(names, directory))

@@ -92,9 +92,13 @@ def test_read_and_account() -> None:
     assert CONTROLLER.account(Instance(old)) == {"cpu_usec": 70, "cpu_throttled_usec": 900}
 
 
-@pytest.mark.parametrize(("version", "name", "value", "default"), [
-    (2, "cpu.weight", "200", "100"), (1, "cpu.shares", "2048", "1024"),
-])
+@pytest.mark.parametrize(
+    ("version", "name", "value", "default"),
+    [
+        (2, "cpu.weight", "200", "100"),
+        (1, "cpu.shares", "2048", "1024"),
+    ],
+)
 def test_weight_comes_and_goes(version: int, name: str, value: str, default: str) -> None:
     cgroup = v1() if version == 1 else FakeCgroup(2, {"cpu.max": "max 100000"})
     cgroup.files[name] = default
@@ -118,5 +122,6 @@ def test_burst_never_exceeds_the_quota(version: int) -> None:
 def test_burst_on_a_kernel_without_it() -> None:
     with pytest.raises(Unsupported, match=r"cannot set cpu.max.burst: this kernel has no such file"):
         CONTROLLER.apply(
-            Instance(FakeCgroup(2, {"cpu.max": "max 100000"})), ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=1000)
+            Instance(FakeCgroup(2, {"cpu.max": "max 100000"})),
+            ContainerSpec(cpu_quota_usec=50_000, cpu_burst_usec=1000),
         )

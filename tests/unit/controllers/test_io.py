@@ -33,7 +33,10 @@ def v2() -> FakeCgroup:
     def change(value: str) -> str:
         disk, pair = value.split()
         key, _, number = pair.partition("=")
-        held = {line.split()[0]: dict(p.split("=") for p in line.split()[1:]) for line in cgroup.files["io.max"].splitlines()}
+        held = {
+            line.split()[0]: dict(p.split("=") for p in line.split()[1:])
+            for line in cgroup.files["io.max"].splitlines()
+        }
         held.setdefault(disk, dict.fromkeys(("rbps", "wbps", "riops", "wiops"), "max"))[key] = number
         lines = [(d, keys) for d, keys in held.items() if set(keys.values()) != {"max"}]
         return "\n".join(f"{d} {' '.join(f'{k}={n}' for k, n in keys.items())}" for d, keys in lines)
@@ -47,8 +50,10 @@ def test_v2() -> None:
     spec = ContainerSpec(io_write_bps=1000, io_write_ops_per_second=20)
     instance = Instance(cgroup, DISKS)
     assert WRITE.apply(instance, spec) == WRITE_OPS.apply(instance, spec) == READ.apply(instance, spec) == []
-    assert cgroup.files["io.max"].splitlines() == [f"{disk} rbps=max wbps=1000 riops=max wiops=20" for disk in sorted(
-        DISKS, key=lambda disk: cgroup.files["io.max"].index(disk))]
+    assert cgroup.files["io.max"].splitlines() == [
+        f"{disk} rbps=max wbps=1000 riops=max wiops=20"
+        for disk in sorted(DISKS, key=lambda disk: cgroup.files["io.max"].index(disk))
+    ]
     assert WRITE.read(Instance(cgroup)) == Reading(None, None, 1000, 0)
     assert READ.read(Instance(cgroup)) == Reading(None, None, None, 0)
     WRITE.apply(Instance(cgroup, DISKS[:1]), ContainerSpec(io_write_bps=2000))

@@ -105,9 +105,13 @@ def test_a_kernel_that_holds_more_is_refused() -> None:
 def test_read_and_account() -> None:
     files = {"memory.current": "5", "memory.max": "max", "memory.events": "low 0\nmax 3\noom_kill 1"}
     assert CONTROLLER.read(Instance(FakeCgroup(2, files))) == Reading(5, None, None, 3)
-    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"memory.peak": "9", "memory.max": "10"}))) == Reading(5, 9, 10, 3)
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"memory.peak": "9", "memory.max": "10"}))) == Reading(
+        5, 9, 10, 3
+    )
     v1_files = {
-        "memory.usage_in_bytes": "5", "memory.max_usage_in_bytes": "9", "memory.limit_in_bytes": V1_NONE,
+        "memory.usage_in_bytes": "5",
+        "memory.max_usage_in_bytes": "9",
+        "memory.limit_in_bytes": V1_NONE,
         "memory.failcnt": "3",
     }
     assert CONTROLLER.read(Instance(FakeCgroup(1, v1_files))) == Reading(5, 9, None, 5)  # no less than were killed
@@ -124,9 +128,13 @@ def test_working_set_is_what_docker_shows() -> None:
 
 
 def test_excess_leaves_out_what_the_kernel_can_drop() -> None:
-    cgroup = FakeCgroup(2, {"memory.current": str(40 * MB), "memory.stat": f"anon {30 * MB}\ninactive_file {10 * MB}\n"})
+    cgroup = FakeCgroup(
+        2, {"memory.current": str(40 * MB), "memory.stat": f"anon {30 * MB}\ninactive_file {10 * MB}\n"}
+    )
     instance = Instance(cgroup)
-    assert CONTROLLER.excess(instance, ContainerSpec(memory_bytes=20 * MB)) == "memory: 30MiB are in use, more than 20MiB"
+    assert (
+        CONTROLLER.excess(instance, ContainerSpec(memory_bytes=20 * MB)) == "memory: 30MiB are in use, more than 20MiB"
+    )
     assert CONTROLLER.excess(instance, ContainerSpec(memory_bytes=30 * MB)) == ""
     assert CONTROLLER.excess(instance, ContainerSpec()) == ""
 
@@ -136,7 +144,10 @@ def test_v2_soft_limits_come_and_go() -> None:
     asked = ContainerSpec(memory_high_bytes=3 * MB + 1, memory_low_bytes=2 * MB, memory_min_bytes=MB)
     CONTROLLER.apply(Instance(cgroup), asked)
     assert cgroup.files == {
-        "memory.max": "max", "memory.high": str(3 * MB), "memory.low": str(2 * MB), "memory.min": str(MB)
+        "memory.max": "max",
+        "memory.high": str(3 * MB),
+        "memory.low": str(2 * MB),
+        "memory.min": str(MB),
     }
     CONTROLLER.apply(Instance(cgroup), ContainerSpec())
     assert cgroup.files == {"memory.max": "max", "memory.high": "max", "memory.low": "0", "memory.min": "0"}
@@ -153,7 +164,8 @@ def test_v1_has_a_reservation_alone() -> None:
     assert cgroup.files["memory.soft_limit_in_bytes"] == V1_NONE
     asked = ContainerSpec(memory_high_bytes=MB, memory_low_bytes=MB, memory_min_bytes=MB)
     assert CONTROLLER.validate(asked, host("v1")) == [
-        "memory_high: cgroup v1 has no such limit", "memory_min: cgroup v1 has no such limit"
+        "memory_high: cgroup v1 has no such limit",
+        "memory_min: cgroup v1 has no such limit",
     ]
     assert CONTROLLER.validate(asked, host()) == []
 

@@ -43,11 +43,16 @@ def test_apply(version: int) -> None:
 def test_read() -> None:
     files = {"pids.current": "3", "pids.max": "max", "pids.events": "max 2"}
     assert CONTROLLER.read(Instance(FakeCgroup(2, files))) == Reading(3, None, None, 2)
-    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"pids.peak": "8", "pids.max": "10"}))) == Reading(3, 8, 10, 2)
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"pids.peak": "8", "pids.max": "10"}))) == Reading(
+        3, 8, 10, 2
+    )
 
 
 def test_excess() -> None:
     instance = Instance(FakeCgroup(2, {"pids.current": "30"}))
-    assert CONTROLLER.excess(instance, ContainerSpec(pids_max=10)) == "pids: 30 processes and threads are there, more than 10"
+    assert (
+        CONTROLLER.excess(instance, ContainerSpec(pids_max=10))
+        == "pids: 30 processes and threads are there, more than 10"
+    )
     assert CONTROLLER.excess(instance, ContainerSpec(pids_max=30)) == ""
     assert CONTROLLER.excess(instance, ContainerSpec(pids_max=None)) == ""

@@ -43,7 +43,10 @@ def test_the_built_in_ones_are_there_and_all_validate() -> None:
     assert registry.controllers() is registry.controllers()
     spec = ContainerSpec(memory_bytes=1, cpu_quota_usec=1, cpuset_cpus="9", pids_max=0)
     assert [problem.partition(":")[0] for problem in registry.validate(spec, host())] == [
-        "memory", "cpus", "cpuset_cpus", "pids",
+        "memory",
+        "cpus",
+        "cpuset_cpus",
+        "pids",
     ]
 
 
@@ -81,7 +84,8 @@ def test_best_effort_turns_a_refusal_into_a_warning_and_goes_on(monkeypatch: pyt
     with pytest.raises(OSError, match="write '7'"):
         registry.apply(instance, ContainerSpec())
     assert registry.apply(instance, ContainerSpec(best_effort=True)) == [
-        "pids is not limited as asked: write '7': invalid argument", "swap is not capped",
+        "pids is not limited as asked: write '7': invalid argument",
+        "swap is not capped",
     ]
     with pytest.raises(OSError, match="busy"):
         registry.release(instance)

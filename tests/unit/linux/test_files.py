@@ -39,7 +39,11 @@ def root_fd(tmp_path: Path) -> Iterator[int]:
     (root / "canary").write_text("inside")
     (root / "usr/lib/file").write_text("library")
     for name, target in {
-        "lib": "usr/lib", "absolute": "/canary", "up": "../../../canary", "loop": "loop", "dangling": "nowhere",
+        "lib": "usr/lib",
+        "absolute": "/canary",
+        "up": "../../../canary",
+        "loop": "loop",
+        "dangling": "nowhere",
         "chain": "lib/../lib/file",
     }.items():
         (root / name).symlink_to(target)
@@ -58,8 +62,14 @@ def content(fd: int) -> bytes:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("canary", b"inside"), ("/canary", b"inside"), ("../canary", b"inside"), ("absolute", b"inside"),
-        ("up", b"inside"), ("lib/file", b"library"), ("chain", b"library"), ("usr/../../../canary", b"inside"),
+        ("canary", b"inside"),
+        ("/canary", b"inside"),
+        ("../canary", b"inside"),
+        ("absolute", b"inside"),
+        ("up", b"inside"),
+        ("lib/file", b"library"),
+        ("chain", b"library"),
+        ("usr/../../../canary", b"inside"),
     ],
 )
 def test_in_root_stays_inside(root_fd: int, path: str, expected: bytes) -> None:
@@ -69,9 +79,13 @@ def test_in_root_stays_inside(root_fd: int, path: str, expected: bytes) -> None:
 @pytest.mark.parametrize(
     ("path", "flags", "code"),
     [
-        ("loop", os.O_RDONLY, errno.ELOOP), ("dangling", os.O_RDONLY, errno.ENOENT), ("gone/x", os.O_RDONLY, errno.ENOENT),
-        ("canary/x", os.O_RDONLY, errno.ENOTDIR), ("canary/", os.O_RDONLY, errno.ENOTDIR),
-        ("canary", os.O_PATH | os.O_DIRECTORY, errno.ENOTDIR), ("lib", os.O_RDONLY | os.O_NOFOLLOW, errno.ELOOP),
+        ("loop", os.O_RDONLY, errno.ELOOP),
+        ("dangling", os.O_RDONLY, errno.ENOENT),
+        ("gone/x", os.O_RDONLY, errno.ENOENT),
+        ("canary/x", os.O_RDONLY, errno.ENOTDIR),
+        ("canary/", os.O_RDONLY, errno.ENOTDIR),
+        ("canary", os.O_PATH | os.O_DIRECTORY, errno.ENOTDIR),
+        ("lib", os.O_RDONLY | os.O_NOFOLLOW, errno.ELOOP),
         ("", os.O_RDONLY, errno.ENOENT),
     ],
 )

@@ -88,10 +88,15 @@ def test_a_rotation_that_fails_loses_nothing(containers: Path, monkeypatch: pyte
         log.write(b"stdout", b"line %d\n" % number)
     monkeypatch.undo()
     log.write(b"stdout", b"line 5\n")
-    kept = [text for name in ("log.2", "log.1", "log") if (containers / "c1" / name).exists()
-            for _, _, text in lines(containers / "c1" / name)]
+    kept = [
+        text
+        for name in ("log.2", "log.1", "log")
+        if (containers / "c1" / name).exists()
+        for _, _, text in lines(containers / "c1" / name)
+    ]
     assert sorted(kept) == [b"line %d" % number for number in range(6)]
     assert log.dropped_bytes == 0
+
 
 def test_what_a_full_disk_loses_is_counted(containers: Path) -> None:
     log = open_log(containers)

@@ -103,8 +103,17 @@ def test_no_address_is_given_twice(steps: list[int | None]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "version"),
-    [("10.77.0.1/24", 4), ("10.77.0.0/31", 4), ("fd00::/64", 4), ("10.77.0.0/24", 6), ("x", 4), ("127.0.0.0/8", 4),
-     ("224.0.0.0/8", 4), ("fe80::/64", 6), ("fd00::/127", 6)],
+    [
+        ("10.77.0.1/24", 4),
+        ("10.77.0.0/31", 4),
+        ("fd00::/64", 4),
+        ("10.77.0.0/24", 6),
+        ("x", 4),
+        ("127.0.0.0/8", 4),
+        ("224.0.0.0/8", 4),
+        ("fe80::/64", 6),
+        ("fd00::/127", 6),
+    ],
 )
 def test_bad_subnet(text: str, version: int) -> None:
     with pytest.raises(InvalidInput) as caught:

@@ -73,7 +73,7 @@ def test_refused_change_ends_in_the_whole_table(firewall: Firewall, nft: FakeNft
 def test_second_wish_of_an_owner_replaces_the_first(firewall: Firewall, nft: FakeNft) -> None:
     firewall.add({"a": [OWN]})
     firewall.add({"a": [PORT]})
-    assert "own4 { \"pc-v1\"" not in nft.commands[-1]
+    assert 'own4 { "pc-v1"' not in nft.commands[-1]
     assert "add element inet pycontainer pub4 { tcp . 8080 : 10.0.0.2 . 80 }" in nft.commands[-1]
 
 

@@ -10,8 +10,15 @@ from pycontainer.net.shaping import UNLIMITED_BITS, _bits, _wire
 
 def test_a_message_is_as_long_as_it_says_and_attributes_are_aligned() -> None:
     for message in (
-        tc.htb(7, 0xFFFF), tc.htb_class(7, 5, tc.HTB | 9, 1000, 2000), tc.clsact(7, 32, 33), tc.redirect_all(32, 9),
-        tc.classify_by_program(7, 3), tc.byte_fifo(7, 5, 1000), tc.fq_codel(7, 5), tc.delete_class(7, 5), tc.get_class(7, 5),
+        tc.htb(7, 0xFFFF),
+        tc.htb_class(7, 5, tc.HTB | 9, 1000, 2000),
+        tc.clsact(7, 32, 33),
+        tc.redirect_all(32, 9),
+        tc.classify_by_program(7, 3),
+        tc.byte_fifo(7, 5, 1000),
+        tc.fq_codel(7, 5),
+        tc.delete_class(7, 5),
+        tc.get_class(7, 5),
     ):
         assert struct.unpack_from("=I", message)[0] == len(message)
         assert len(message) % 4 == 0

@@ -102,10 +102,16 @@ def test_ids_that_somebody_lives_with_are_not_given_back(claims: str, tmp_path: 
     assert ranges.lookup(str(tmp_path / "deleted")) == 0
 
 
-@pytest.mark.parametrize(("file", "line"), [
-    ("subuid", f"alice:{FIRST + 10}:65536"), ("subgid", f"alice:{FIRST - 5}:6"), ("passwd", f"bob:x:{FIRST}:100::/:/bin/sh"),
-    ("passwd", f"bob:x:100:{FIRST + COUNT - 1}::/:/bin/sh"), ("group", f"bob:x:{FIRST + 1}:"),
-])
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("subuid", f"alice:{FIRST + 10}:65536"),
+        ("subgid", f"alice:{FIRST - 5}:6"),
+        ("passwd", f"bob:x:{FIRST}:100::/:/bin/sh"),
+        ("passwd", f"bob:x:100:{FIRST + COUNT - 1}::/:/bin/sh"),
+        ("group", f"bob:x:{FIRST + 1}:"),
+    ],
+)
 def test_ids_of_the_host_are_left_alone(claims: str, tmp_path: Path, file: str, line: str) -> None:
     ranges = make(claims, tmp_path)
     (tmp_path / file).write_text(f"# of the host\n{line}\n\nbroken\n")

@@ -38,7 +38,11 @@ def test_what_goes_together(settings: dict[str, object]) -> None:
     [
         ({"rootfs": "/r"}, "rootfs", "image and rootfs exclude each other"),
         ({"memory_swap_bytes": 1 << 20}, "memory_swap", "it needs a cap on memory"),
-        ({"memory_bytes": 3 << 20, "memory_swap_bytes": 2 << 20}, "memory", "3MiB is more than the 2MiB of memory_swap"),
+        (
+            {"memory_bytes": 3 << 20, "memory_swap_bytes": 2 << 20},
+            "memory",
+            "3MiB is more than the 2MiB of memory_swap",
+        ),
         ({"memory_bytes": 1 << 20, "memory_min_bytes": 2 << 20}, "memory_min", "2MiB is more than the 1MiB of memory"),
         ({"cpu_burst_usec": 1000}, "cpu_burst", "without a cap there is nothing to save up"),
         ({"cpu_quota_usec": 1000, "cpu_burst_usec": 2000}, "cpu_burst", "0.02 is more than the 0.01 of cpus"),

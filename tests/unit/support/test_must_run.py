@@ -20,9 +20,24 @@ def run_pytest(directory: Path, *arguments: str) -> tuple[int, str]:
         "import pytest\n@pytest.mark.requires('magic')\ndef test_it() -> None: raise AssertionError\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider",
-         "-c", str(CHECKOUT / "pyproject.toml"), str(directory / "test_it.py"), *arguments],
-        capture_output=True, text=True, check=False, cwd=CHECKOUT,
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "tests.conftest",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            str(CHECKOUT / "pyproject.toml"),
+            str(directory / "test_it.py"),
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CHECKOUT,
     )
     return done.returncode, done.stdout + done.stderr
 
