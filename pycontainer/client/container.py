@@ -90,13 +90,14 @@ class Container:
 
     # ── its life ──
 
-    def start(self, *, remove_on_failure: bool = False) -> None:
-        """Start it, detached; returns when its command runs. Raises StartFailed, InvalidState if it runs already.
+    def start(self, *, remove_on_failure: bool = False) -> "ContainerInfo":
+        """Start it, detached, and return what `ps` shows of it once its command runs.
 
-        With `remove_on_failure` one that cannot be started is deleted: what `run` does.
+        Raises StartFailed, InvalidState if it runs already. With `remove_on_failure` one that cannot be started is deleted:
+        what `run` does.
         """
         with _Starting(self, remove_on_failure):
-            self._request("start", attach=False)
+            return self._request("start", attach=False)  # type: ignore[no-any-return]
 
     def stop(self, timeout_seconds: float | None = None) -> None:
         """Send its stop signal, kill it after the timeout (its own, 10 by default); one that is stopped stays so."""

@@ -77,8 +77,8 @@ def _check_terminal(spec: dict[str, Any]) -> None:
 
 def _run_detached(host: "Client", spec: dict[str, Any]) -> None:
     container = host.create_from(spec)
-    container.start(remove_on_failure=True)
-    for warning in container.info["warnings"]:
+    started = container.start(remove_on_failure=True)  # what it says now: with --rm the container may be gone already
+    for warning in started["warnings"]:
         click.echo(f"pycontainer: warning: {warning}", err=True)
     click.echo(container.id)
 

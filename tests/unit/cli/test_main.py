@@ -130,8 +130,7 @@ def test_run_reports_our_faults_as_125() -> None:
 def test_run_detached_prints_the_id_and_warnings() -> None:
     verbs = {
         "create": lambda exchange: container_info(status="created"),
-        "start": lambda exchange: container_info(),
-        "list": lambda exchange: [container_info(warnings=["no swap limit"])],
+        "start": lambda exchange: container_info(warnings=["no swap limit"]),
     }
     with FakeSupervisor(verbs) as fake:  # type: ignore[arg-type]
         assert pycontainer("run", "-d", "busybox", root=fake.root) == (
