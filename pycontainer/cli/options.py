@@ -81,6 +81,7 @@ FLAGS = (
     ("stdin_open", ("-i", "--interactive"), "Keep standard input open."),
     ("init", ("--init",), "Run a tiny init as process 1, which reaps orphans."),
     ("read_only", ("--read-only",), "Make the root file system read-only."),
+    ("oom_group", ("--oom-group",), "When one process is killed for want of memory, kill all (cgroup v2)."),
     ("best_effort", ("--best-effort",), "Start also with limits that this host cannot hold, and warn."),
     ("privileged", ("--privileged",), "Loosen the isolation; for trusted software only."),
     ("auto_remove", ("--rm",), "Delete the container when it has ended."),
@@ -98,7 +99,8 @@ LIVE = (
 
 # Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
 POOLED = tuple(
-    key for key in LIVE
+    key
+    for key in LIVE
     if key not in ("restart", "net_in_min", "net_out_min", "net_packets") and not key.startswith("disk")
 )
 
@@ -114,7 +116,9 @@ def pool_options(command: F) -> F:
 
 
 def _with_options(command: F, keys: Sequence[str]) -> F:
-    options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES if key in keys]
+    options = [
+        click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES if key in keys
+    ]
     options += [
         click.option(*flags, key, metavar=metavar, multiple=True, help=f"{help} Repeatable.")
         for key, flags, metavar, help in LISTS

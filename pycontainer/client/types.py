@@ -35,6 +35,7 @@ class ContainerFields(TypedDict, total=False):
     memory_high: int | str
     memory_low: int | str
     memory_min: int | str
+    oom_group: bool  # False: one process is killed for want of memory, not all
     cpus: float | str  # no limit; 0.5 is half of one CPU
     cpu_burst: float | str
     cpu_weight: int | str  # 100

@@ -26,6 +26,8 @@ class MemoryController:
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         asked = [key for key, _, value in _soft_limits(spec) if value is not None]
+        if spec.oom_group:
+            asked.append("oom_group")
         if spec.memory_bytes is None and not asked:
             return []
         if "memory" not in host.layout.controllers:
@@ -68,8 +70,13 @@ class MemoryController:
                 peak = int(cgroup.read("memory", "memory.peak"))
             except FileNotFoundError:  # before 5.19
                 peak = None
-            return Reading(int(cgroup.read("memory", "memory.current")), peak, self._limit(cgroup), events["max"],
-                           read_pressure(cgroup, "memory"))
+            return Reading(
+                int(cgroup.read("memory", "memory.current")),
+                peak,
+                self._limit(cgroup),
+                events["max"],
+                read_pressure(cgroup, "memory"),
+            )
         return Reading(
             int(cgroup.read("memory", "memory.usage_in_bytes")),
             int(cgroup.read("memory", "memory.max_usage_in_bytes")),
@@ -114,6 +121,7 @@ def _apply_soft(cgroup: Cgroup, spec: ContainerSpec) -> None:
     if cgroup.version == 1:
         hold(cgroup, "memory", "memory.soft_limit_in_bytes", _in_pages(spec.memory_low_bytes), str(_V1_NO_LIMIT_BYTES))
         return
+    hold(cgroup, "memory", "memory.oom.group", 1 if spec.oom_group else None, "0")
     for _, name, value in _soft_limits(spec):
         hold(cgroup, "memory", name, _in_pages(value), "max" if name == "memory.high" else "0")
 

@@ -360,6 +360,25 @@ class ReadOnly(Step):
             stage.attach(mount_fd, target_fd)
 
 
+class View(Step):
+    """(fd, path): a prepared file over one of the kernel's, read-only. Runs right after Kernel, as Mask does."""
+
+    title = "view"
+    target = 1
+
+    def execute(self, stage: Stage) -> None:
+        index, path = self.arguments
+        mount_fd = stage.fds[int(str(index))]
+        mounts.mount_setattr(
+            mount_fd, set_flags=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
+        )
+        target_fd = open_in_root(stage.root_fd, str(path), os.O_PATH)
+        try:
+            mounts.move_mount(mount_fd, target_fd)
+        finally:
+            os.close(target_fd)
+
+
 class RootReadOnly(Step):
     """(): the root itself read-only; what is mounted on it keeps its own mode."""
 
@@ -371,7 +390,22 @@ class RootReadOnly(Step):
 
 STEPS: dict[str, type[Step]] = {
     step.__name__: step
-    for step in (Tree, Overlay, Root, Dev, Device, Devpts, Tmpfs, Kernel, Cgroup, Bind, Mask, ReadOnly, RootReadOnly)
+    for step in (
+        Tree,
+        Overlay,
+        Root,
+        Dev,
+        Device,
+        Devpts,
+        Tmpfs,
+        Kernel,
+        Cgroup,
+        Bind,
+        Mask,
+        View,
+        ReadOnly,
+        RootReadOnly,
+    )
 }
 
 

@@ -7,6 +7,7 @@ The order of both lists is the design; each line below says what must come befor
 
 import os.path
 import signal
+from collections.abc import Sequence
 
 from pycontainer.errors import InvalidInput
 from pycontainer.init import child
@@ -82,10 +83,11 @@ class Plan:
 class Files:
     """Host files that stand in for some of the container's: absolute paths, empty when not wanted."""
 
-    __slots__ = ("hostname", "hosts", "resolv_conf")
+    __slots__ = ("hostname", "hosts", "resolv_conf", "view")
 
-    def __init__(self, *, hosts: str, resolv_conf: str, hostname: str) -> None:
-        self.hosts, self.resolv_conf, self.hostname = hosts, resolv_conf, hostname
+    def __init__(self, *, hosts: str, resolv_conf: str, hostname: str, view: Sequence[tuple[str, str]] = ()) -> None:
+        """`view` are (path below /proc or /sys, file that stands in for it)."""
+        self.hosts, self.resolv_conf, self.hostname, self.view = hosts, resolv_conf, hostname, view
 
 
 def plan_mounts(
@@ -127,6 +129,8 @@ def plan_mounts(
     plan.step("Devpts")
     plan.step("Tmpfs", "/dev/shm", spec.shm_bytes, "1777", False)
     plan.step("Kernel")
+    for inside, path in files.view:
+        plan.step("View", plan.tree(path), inside)
     if not spec.privileged:  # while nothing but our own procfs and sysfs lies there
         plan.step("ReadOnly", *READ_ONLY_PATHS)
         plan.step("Mask", *MASKED_PATHS)

@@ -86,6 +86,7 @@ class ContainerSpec:
     memory_high_bytes: int | None = None  # from here on slowed down and reclaimed from, never killed
     memory_low_bytes: int | None = None  # reclaimed from last
     memory_min_bytes: int | None = None  # never reclaimed from
+    oom_group: bool = False  # one process killed for want of memory means all of them
     cpu_quota_usec: int | None = None  # per cpu_period_usec; --cpus 0.5 is 50000 of 100000
     cpu_period_usec: int = 100_000
     cpu_burst_usec: int | None = None  # unused quota that may be saved up

@@ -2,7 +2,7 @@
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance
-from pycontainer.runtime import planner
+from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container
 from pycontainer.spec.parse import to_plain
 from pycontainer.supervisor.world import World
@@ -71,6 +71,7 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
         "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
+        "view": "generated" if run and view.is_generated(f"{container.directory}/etc") else "host",
         "limits": _limits(world.instance(container, run.cgroup)) if run else {},
     }
 

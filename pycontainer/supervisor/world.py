@@ -21,6 +21,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
 from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.controllers import registry
+from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.files import remove_tree
@@ -29,10 +30,12 @@ from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, load, now
 from pycontainer.runtime.start import Run
+from pycontainer.runtime.view import Effective, effective, rewrite
 from pycontainer.security.idranges import IdRanges
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.monitorlink import MonitorLink
+from pycontainer.supervisor.oomwatch import Kill, OomWatch
 from pycontainer.supervisor.tenants import Tenants
 
 _TRASH = ".removed-"
@@ -67,6 +70,8 @@ class World:
         self._listeners: set[Callable[[dict[str, object]], None]] = set()
         self._restarts: dict[str, asyncio.TimerHandle] = {}
         self._network_sweep: asyncio.TimerHandle | None = None
+        self._oom_told: set[str] = set()  # containers of whose present run a kill was told with its victim
+        self._oom_watch: OomWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.leave = asyncio.Event()
         self.start: Callable[[Container], object] | None = None  # verbs/lifecycle, for restart policies
@@ -123,6 +128,17 @@ class World:
         """Return its cgroup as it is, without looking whether it exists."""
         return self.hierarchy.open(container.id, container.spec.tenant)
 
+    def effective_limits(self, container: Container) -> Effective:
+        """Return what the container can have at most, its tenant's limits included."""
+        tenant = container.spec.tenant
+        return effective(container.spec, self.tenants.find(tenant).spec if tenant else None)
+
+    def refresh_view(self, container: Container, cgroup: Cgroup) -> None:
+        """Let a running container see limits that changed."""
+        used_bytes = working_set_bytes(cgroup)
+        if not rewrite(f"{container.directory}/etc", self.effective_limits(container), used_bytes):
+            container.warnings = [*container.warnings, "free and the like show the new limits from the next start on"]
+
     def instance(self, container: Container, cgroup: Cgroup) -> Instance:
         """Return what controllers act on."""
         storage = None if container.spec.rootfs_writable else container.storage()
@@ -152,6 +168,7 @@ class World:
 
     async def recover(self) -> None:
         """Read every record, adopt what runs, finish what ended meanwhile, remove what nobody owns."""
+        self._oom_watch = OomWatch(self._heard_kill)
         for directory in (self.paths.state_dir, self.paths.run_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             os.chmod(directory, 0o711 if directory == self.paths.run_dir else 0o700)
@@ -181,7 +198,9 @@ class World:
                 live[container.id] = True
                 if container.id not in children:  # its monitor died: it goes on, and we see its end by the pidfd
                     asyncio.get_running_loop().add_reader(pidfd, self._ended_unwatched, container)
-        tenants = {container_id: tenant for container_id in live if (tenant := self.containers[container_id].spec.tenant)}
+        tenants = {
+            container_id: tenant for container_id in live if (tenant := self.containers[container_id].spec.tenant)
+        }
         for problem in self.networks.reconcile(live, tenants):
             print(problem, file=sys.stderr)
         for container in list(self.containers.values()):
@@ -251,6 +270,20 @@ class World:
         else:
             self._early_exits[child_id] = message
 
+    def _heard_kill(self, kill: Kill) -> None:
+        """Tell of a process that the kernel killed for want of memory, whose limit it was, and how large it was."""
+        container = self.containers.get(kill.cgroup.rpartition("/")[2])
+        if container is None or f"/{self.paths.marker}/" not in kill.cgroup:
+            return
+        limit_of = "host"
+        if kill.limited_by == kill.cgroup:
+            limit_of = "container"
+        elif container.spec.tenant and kill.limited_by == os.path.dirname(kill.cgroup):
+            limit_of = "tenant"
+        self._oom_told.add(container.id)
+        victim = {"pid": kill.pid, "command": kill.command, "rss_bytes": kill.rss_bytes}
+        self.emit("oom", container, victim=victim, limit_of=limit_of)
+
     def _lost_monitor(self) -> None:
         """The monitor died: its children go on, we watch them by pidfd until they end."""
         loop = asyncio.get_running_loop()
@@ -293,8 +326,9 @@ class World:
             container.finished = now()
         lasted_seconds = container.finished - (container.started or container.finished)
         container.forget_run()
-        if container.oom_killed:
+        if container.oom_killed and container.id not in self._oom_told:
             self.emit("oom", container)
+        self._oom_told.discard(container.id)
         self.emit("die", container, exit_code=exit_code)
         event = self._exits.pop(container.id, None)
         if event is not None:
@@ -398,6 +432,8 @@ class World:
     def close(self) -> None:
         """Leave; with nothing running, nothing of ours stays on the host."""
         nothing_runs = not self.runs
+        if self._oom_watch is not None:
+            self._oom_watch.close()
         self.networks.close(remove=nothing_runs)
         self.link.close()
         if nothing_runs:

@@ -1,52 +1,10 @@
-"""Caps on what a container writes: driven into with real writes, on whatever backend the file system calls for."""
-
-import contextlib
-import json
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
+"""Caps on what a container writes, driven into with real writes: disk images, where there is no project quota."""
 
 import pytest
 
 from tests.integration.conftest import IMAGE
-from tests.support.hostns import HostNetwork
+from tests.support.disk import MIB, fill, free_inside, limit_of, run
 from tests.support.world import World, unique_name
-
-MIB = 1 << 20
-
-
-def fill(world: World, name: str, path: str = "/big") -> tuple[int, str]:
-    """Write until the disk is full; return how many bytes came to be there, and the words of the refusal."""
-    result = world.cli("exec", name, "dd", "if=/dev/zero", f"of={path}", "bs=64k")
-    assert result.exit_code == 1, result
-    return int(world.ok("exec", name, "stat", "-c", "%s", path)), result.stderr
-
-
-def size_inside(world: World, name: str) -> int:
-    """Return what `df` inside says the root file system can hold, bytes."""
-    return _df(world, name, -5)
-
-
-def free_inside(world: World, name: str) -> int:
-    """Return what `df` inside says can still be written, bytes."""
-    return _df(world, name, -3)
-
-
-def _df(world: World, name: str, column: int) -> int:
-    return int(world.ok("exec", name, "df", "-k", "/").splitlines()[-1].split()[column]) * 1024
-
-
-def run(world: World, *options: str) -> str:
-    name = unique_name()
-    world.ok("run", "-d", "--name", name, *options, IMAGE, "sleep", "1000")
-    return name
-
-
-def limit_of(world: World, name: str, resource: str) -> dict[str, object]:
-    rows = json.loads(world.ok("limits", name, "--format", "json"))
-    return next(row for row in rows if row["resource"] == resource)
 
 
 def test_image_is_full_at_the_cap_and_a_neighbour_writes_on(world: World) -> None:
@@ -129,59 +87,3 @@ def test_bad_input(world: World, exit_code: int, options: tuple[str, ...], words
     assert result.exit_code in (exit_code, 125)
     assert words in result.stderr
     assert world.cli("inspect", name).exit_code == 3
-
-
-@pytest.fixture(scope="module")
-def quota_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
-    """A world on a file system with project quotas, made in a file and mounted where nobody else looks."""
-    directory = tempfile.mkdtemp(prefix="pct-quota-", dir="/var/tmp")
-    kind = "xfs" if shutil.which("mkfs.xfs", path="/usr/sbin:/sbin") else "ext4"
-    make = ["mkfs.xfs", "-q"] if kind == "xfs" else ["mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"]
-    with contextlib.ExitStack() as undo:
-        undo.callback(shutil.rmtree, directory)
-        image, mounted = f"{directory}/image", f"{directory}/mounted"
-        os.mkdir(mounted)
-        with open(image, "wb") as file:
-            file.truncate(1 << 30)
-        subprocess.run([*make, image], check=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
-        subprocess.run(["mount", "-o", "loop,prjquota", image, mounted], check=True)
-        undo.callback(subprocess.run, ["umount", mounted], check=True)
-        world = World(host_network, mounted)
-        undo.callback(world.scrub)
-        world.import_image(busybox_rootfs, IMAGE)
-        yield world
-        world.close()
-
-
-@pytest.mark.requires("project_quota")
-class TestProjectQuota:
-    def test_cap_grow_shrink_and_df(self, quota_world: World) -> None:
-        name, neighbour = run(quota_world, "--disk", "32M"), run(quota_world)
-        assert quota_world.inspect(name)["disk"]["backend"] == "project quota"
-        assert size_inside(quota_world, name) == 32 * MIB
-        written, words = fill(quota_world, name)
-        assert "No space left on device" in words or "quota exceeded" in words
-        assert written == pytest.approx(32 * MIB, rel=0.05)
-        quota_world.ok("exec", neighbour, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=64")
-        quota_world.ok("set", name, "--disk", "64M")
-        assert size_inside(quota_world, name) == 64 * MIB
-        assert "are written, more than 16MiB" in quota_world.refused(5, "set", name, "--disk", "16M")
-        quota_world.ok("exec", name, "rm", "/big")
-        quota_world.ok("set", name, "--disk", "16M")
-        assert size_inside(quota_world, name) == 16 * MIB
-        quota_world.ok("rm", "-f", name, neighbour)
-
-    def test_cap_on_a_container_that_has_written(self, quota_world: World) -> None:
-        name = run(quota_world)
-        quota_world.ok("exec", name, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=20")
-        quota_world.ok("set", name, "--disk", "32M")
-        written, _ = fill(quota_world, name)
-        assert written == pytest.approx(12 * MIB, rel=0.06)
-        quota_world.ok("rm", "-f", name)
-
-    def test_inodes_and_soft_limits(self, quota_world: World) -> None:
-        name = run(quota_world, "--disk-inodes", "100", "--disk", "64M", "--disk-soft", "32M")
-        script = "i=0; while touch /f$i 2>/dev/null; do i=$((i+1)); done; echo $i"
-        assert int(quota_world.ok("exec", name, "sh", "-c", script)) == pytest.approx(100, abs=12)
-        assert limit_of(quota_world, name, "disk_inodes")["limit"] == 100
-        quota_world.ok("rm", "-f", name)

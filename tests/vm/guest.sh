@@ -17,11 +17,11 @@ boot() {
     ip link set lo up
 }
 
-# A file system that overlayfs and quotas can use, at every place where tests and containers write.
+# A file system that overlayfs can use, at every place where tests and containers write.
 disk() {
     for module in loop fuse tun xfs ifb sch_htb cls_bpf cls_u32 act_mirred sch_ingress; do modprobe $module 2>/dev/null; done
-    mkfs.ext4 -q -O quota,project -E quotatype=prjquota,lazy_itable_init=1 /dev/vda
-    mkdir /disk && mount -o prjquota /dev/vda /disk
+    mkfs.ext4 -q -E lazy_itable_init=1 /dev/vda
+    mkdir /disk && mount /dev/vda /disk
     mkdir -m 1777 /disk/tmp && mkdir /disk/lib /disk/checkout /disk/cache
     (cd "$PROJECT" && tar -c --exclude=.git --exclude=.mypy_cache --exclude=.ruff_cache --exclude=.pytest_cache .) | tar -x -C /disk/checkout
     mount --bind /disk/tmp /var/tmp

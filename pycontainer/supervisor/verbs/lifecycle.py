@@ -11,7 +11,7 @@ from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
 from pycontainer.linux.files import read_bounded, remove_tree, write_atomically
-from pycontainer.runtime import planner
+from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container, ImageRecord, now
 from pycontainer.runtime.start import Host
 from pycontainer.runtime.start import start as start_container
@@ -212,8 +212,11 @@ def _files(world: World, container: Container) -> planner.Files:
         hosts = "/etc/hosts"  # read-only inside
         if not container.spec.dns:
             with contextlib.suppress(FileNotFoundError):
-                write_atomically(f"{etc}/resolv.conf", read_bounded("/etc/resolv.conf", 1 << 20), mode=0o644, sync=False)
-    return planner.Files(hosts=hosts, hostname=f"{etc}/hostname", resolv_conf=f"{etc}/resolv.conf")
+                write_atomically(
+                    f"{etc}/resolv.conf", read_bounded("/etc/resolv.conf", 1 << 20), mode=0o644, sync=False
+                )
+    seen = view.write(etc, world.effective_limits(container))
+    return planner.Files(hosts=hosts, hostname=f"{etc}/hostname", resolv_conf=f"{etc}/resolv.conf", view=seen)
 
 
 async def stop(world: World, call: Call) -> object:

@@ -36,14 +36,20 @@ async def set(world: World, call: Call) -> object:
         if run is not None:
             instance, owner = world.instance(container, run.cgroup), f"'{container.spec.name}'"
             container.warnings = apply_changed(instance, container.spec, spec, owner, force=call.flag("force"))
-        if not transient:
-            container.spec = spec
+        saved, container.spec = container.spec, spec
+        if run is not None:
+            world.refresh_view(container, run.cgroup)
+        if transient:
+            container.spec = saved
+        else:
             container.save()
         world.emit("update", container)
     return container_info(world, container)
 
 
-def apply_changed(instance: Instance, before: ContainerSpec, spec: ContainerSpec, owner: str, *, force: bool) -> list[str]:
+def apply_changed(
+    instance: Instance, before: ContainerSpec, spec: ContainerSpec, owner: str, *, force: bool
+) -> list[str]:
     """Set all caps and return the warnings, or leave them as they were."""
     if not force and (excess := registry.excess(instance, spec)):
         raise InvalidState(

@@ -53,9 +53,12 @@ async def tenant_set(world: World, call: Call) -> object:
         instance = world.tenants.instance(tenant.name)
         owner = f"tenant '{tenant.name}'"
         tenant.warnings = apply_changed(instance, tenant.spec, spec, owner, force=call.flag("force"))
+        saved, tenant.spec = tenant.spec, spec
         for container in _members(world, tenant.name):
             if run := world.runs.get(container.id):
                 container.warnings = registry.apply(world.instance(container, run.cgroup), container.spec)
+                world.refresh_view(container, run.cgroup)
+        tenant.spec = saved
     elif transient:
         raise InvalidState(
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
@@ -96,11 +99,15 @@ def _info(world: World, tenant: Tenant) -> dict[str, object]:
     """Return TenantInfo (docs/api.md)."""
     members = _members(world, tenant.name)
     given = {
-        field.name: getattr(tenant.spec, field.name) for field in dataclasses.fields(ContainerSpec)
+        field.name: getattr(tenant.spec, field.name)
+        for field in dataclasses.fields(ContainerSpec)
         if getattr(tenant.spec, field.name) != getattr(NO_LIMITS, field.name)
     }
     return {
-        "name": tenant.name, "created": tenant.created, "limits": given, "warnings": tenant.warnings,
+        "name": tenant.name,
+        "created": tenant.created,
+        "limits": given,
+        "warnings": tenant.warnings,
         "containers": {member.id: member.spec.name for member in members},
         "running": sum(member.id in world.runs for member in members),
     }

@@ -37,6 +37,7 @@ FULL = {
     "memory_high": "180M",
     "memory_low": "100M",
     "memory_min": "unlimited",
+    "oom_group": True,
     "cpus": 0.5,
     "cpu_burst": 0.25,
     "cpu_weight": 200,
@@ -101,6 +102,7 @@ FULL_SPEC = ContainerSpec(
     memory_high_bytes=188_743_680,
     memory_low_bytes=104_857_600,
     memory_min_bytes=None,
+    oom_group=True,
     cpu_quota_usec=50_000,
     cpu_burst_usec=25_000,
     cpu_weight=200,
@@ -391,6 +393,7 @@ def test_importing_is_cheap() -> None:
 
 
 # -- changes
+
 
 def test_changes_become_attributes() -> None:
     changes = parse_changes({"memory": "300M", "cpus": "50%", "pids": "unlimited", "cpuset_cpus": "unlimited"})

@@ -1,0 +1,29 @@
+"""Two lines of the kernel's log make one kill; what tasks call themselves does not confuse them."""
+
+import pytest
+
+from pycontainer.supervisor.oomwatch import Kill, KillReader
+
+SUMMARY = (
+    "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=905814704094,mems_allowed=0,"
+    "oom_memcg=/pycontainer/tenant-acme,task_memcg=/pycontainer/tenant-acme/905814704094,task={name},pid=14867,uid=268828672"
+)
+KILLED = (
+    "Memory cgroup out of memory: Killed process 14867 ({name}) total-vm:3292kB, anon-rss:1024kB, file-rss:1584kB, "
+    "shmem-rss:8kB, UID:268828672 pgtables:40kB oom_score_adj:0"
+)
+
+
+@pytest.mark.parametrize("name", ["dd", "a b", "x,pid=1,uid=0", "(evil)"])
+def test_a_kill(name: str) -> None:
+    reader = KillReader()
+    assert reader.feed("dd invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0") is None
+    assert reader.feed(SUMMARY.format(name=name)) is None
+    expected = Kill("/pycontainer/tenant-acme/905814704094", "/pycontainer/tenant-acme", name, 14867, 2616 * 1024)
+    assert reader.feed(KILLED.format(name=name)) == expected
+
+
+def test_a_kill_without_a_summary_is_not_ours() -> None:
+    reader = KillReader()
+    assert reader.feed(KILLED.format(name="dd")) is None
+    assert reader.feed("oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task=dd,pid=1,uid=0") is None
