@@ -18,7 +18,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "top": "top", "port": "port", "inspect": "inspect",
               "events": "events"},
     "Host": {"image": "image", "network": "network", "tenant": "tenant", "info": "info", "check": "check",
-             "version": "version", "service": "service", "completion": "completion"},
+             "selftest": "selftest",             "version": "version", "service": "service", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
 ALIASES = {"list": "ps", "ls": "ps", "delete": "rm", "update": "set"}

@@ -35,7 +35,7 @@ VALUES = (
     ("cpu_burst", ("--cpu-burst",), "NUMBER", "Unused CPU time that may be saved up, in CPUs."),
     ("cpu_weight", ("--cpu-weight",), "NUMBER", "Share of CPU time when it is short, 1 to 10000 (100)."),
     ("cpuset_cpus", ("--cpuset-cpus",), "LIST", "CPUs it may run on, like 0-1,3."),
-    ("pids", ("--pids-limit",), "NUMBER", "Cap on processes and threads (2048)."),
+    ("pids", ("--pids-limit", "--pids"), "NUMBER", "Cap on processes and threads (2048)."),
     ("io_read", ("--io-read",), "RATE", "Cap on reading from disks, like 20M/s."),
     ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
     ("io_read_ops", ("--io-read-ops",), "NUMBER", "Cap on reads per second."),

@@ -322,7 +322,7 @@ FIELDS: tuple[Field, ...] = (
         values.or_unlimited(values.between(1, PIDS_MAX)),
         "cap on processes and threads",
         "100",
-        "--pids-limit",
+        "--pids-limit, --pids",
         "linux.resources.pids.limit",
         attribute="pids_max",
         live=True,
