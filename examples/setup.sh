@@ -15,7 +15,8 @@ PACKAGES="
     libseccomp2 libnftables1 iproute2 ca-certificates
     mmdebstrap busybox-static tar xz-utils zstd curl
 "
-DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck xfsprogs"
+DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck xfsprogs
+    qemu-system-x86 qemu-system-common kmod"
 
 extras=""
 case "${1-}" in

@@ -43,10 +43,10 @@ def host_network() -> Iterator[HostNetwork]:
     network.close()
 
 
-def _world(network: HostNetwork, rootfs: str) -> Iterator[World]:
-    """Make a world in which everything that is made once, on first use, has been made."""
+def make_world(network: HostNetwork, rootfs: str, directory: str = "/var/tmp") -> Iterator[World]:
+    """Make a world, beneath `directory`, in which everything that is made once, on first use, has been made."""
     before = _snapshot(network)
-    world = World(network)
+    world = World(network, directory)
     try:
         world.import_image(rootfs, IMAGE)
         assert world.ok("run", "--rm", "-p", "9999:9", "--net-out", "1gbit", IMAGE, "payload", "out", "warm") == "warm"
@@ -64,13 +64,13 @@ def _world(network: HostNetwork, rootfs: str) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
     """A world with image `busybox`, shared by the tests of a module; each leaves it as it was."""
-    yield from _world(host_network, busybox_rootfs)
+    yield from make_world(host_network, busybox_rootfs)
 
 
 @pytest.fixture
 def own_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
     """A world with image `busybox` for one test, which may break it."""
-    yield from _world(host_network, busybox_rootfs)
+    yield from make_world(host_network, busybox_rootfs)
 
 
 @pytest.fixture(autouse=True)

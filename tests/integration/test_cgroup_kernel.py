@@ -26,6 +26,8 @@ from pycontainer.linux.libc import syscall
 from pycontainer.spec.model import ContainerSpec
 from tests.support.poll import poll_until
 
+pytestmark = pytest.mark.vm
+
 MB = 1024 * 1024
 CPUS = sorted(os.sched_getaffinity(0))
 

@@ -6,6 +6,8 @@ from tests.integration.conftest import IMAGE
 from tests.support.disk import MIB, fill, free_inside, limit_of, run
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.vm
+
 
 def test_image_is_full_at_the_cap_and_a_neighbour_writes_on(world: World) -> None:
     name, neighbour = run(world, "--disk", "64M"), run(world, "--disk", "64M")

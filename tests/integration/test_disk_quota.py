@@ -9,14 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.conftest import IMAGE
+from tests.integration.conftest import make_world
 from tests.support.disk import MIB, fill, limit_of, run, size_inside
 from tests.support.hostns import HostNetwork
 from tests.support.world import World
 
+pytestmark = pytest.mark.vm
+
 
 @pytest.fixture(scope="module")
-def quota_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
+def world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
     """A world on a file system with project quotas, made in a file and mounted where nobody else looks."""
     directory = tempfile.mkdtemp(prefix="pct-quota-", dir="/var/tmp")
     kind = "xfs" if shutil.which("mkfs.xfs", path="/usr/sbin:/sbin") else "ext4"
@@ -32,45 +34,41 @@ def quota_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[Worl
         subprocess.run([*make, image], check=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
         subprocess.run(["mount", "-o", "loop,prjquota", image, mounted], check=True)
         undo.callback(subprocess.run, ["umount", mounted], check=True)
-        world = World(host_network, mounted)
-        undo.callback(world.scrub)
-        world.import_image(busybox_rootfs, IMAGE)
-        yield world
-        world.close()
+        yield from make_world(host_network, busybox_rootfs, mounted)
 
 
 @pytest.mark.requires("project_quota")
-def test_cap_grow_shrink_and_df(quota_world: World) -> None:
-    name, neighbour = run(quota_world, "--disk", "32M"), run(quota_world)
-    assert quota_world.inspect(name)["disk"]["backend"] == "project quota"
-    assert size_inside(quota_world, name) == 32 * MIB
-    written, words = fill(quota_world, name)
+def test_cap_grow_shrink_and_df(world: World) -> None:
+    name, neighbour = run(world, "--disk", "32M"), run(world)
+    assert world.inspect(name)["disk"]["backend"] == "project quota"
+    assert size_inside(world, name) == 32 * MIB
+    written, words = fill(world, name)
     assert "No space left on device" in words or "quota exceeded" in words
     assert written == pytest.approx(32 * MIB, rel=0.05)
-    quota_world.ok("exec", neighbour, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=64")
-    quota_world.ok("set", name, "--disk", "64M")
-    assert size_inside(quota_world, name) == 64 * MIB
-    assert "are written, more than 16MiB" in quota_world.refused(5, "set", name, "--disk", "16M")
-    quota_world.ok("exec", name, "rm", "/big")
-    quota_world.ok("set", name, "--disk", "16M")
-    assert size_inside(quota_world, name) == 16 * MIB
-    quota_world.ok("rm", "-f", name, neighbour)
+    world.ok("exec", neighbour, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=64")
+    world.ok("set", name, "--disk", "64M")
+    assert size_inside(world, name) == 64 * MIB
+    assert "are written, more than 16MiB" in world.refused(5, "set", name, "--disk", "16M")
+    world.ok("exec", name, "rm", "/big")
+    world.ok("set", name, "--disk", "16M")
+    assert size_inside(world, name) == 16 * MIB
+    world.ok("rm", "-f", name, neighbour)
 
 
 @pytest.mark.requires("project_quota")
-def test_cap_on_a_container_that_has_written(quota_world: World) -> None:
-    name = run(quota_world)
-    quota_world.ok("exec", name, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=20")
-    quota_world.ok("set", name, "--disk", "32M")
-    written, _ = fill(quota_world, name)
+def test_cap_on_a_container_that_has_written(world: World) -> None:
+    name = run(world)
+    world.ok("exec", name, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=20")
+    world.ok("set", name, "--disk", "32M")
+    written, _ = fill(world, name)
     assert written == pytest.approx(12 * MIB, rel=0.06)
-    quota_world.ok("rm", "-f", name)
+    world.ok("rm", "-f", name)
 
 
 @pytest.mark.requires("project_quota")
-def test_inodes_and_soft_limits(quota_world: World) -> None:
-    name = run(quota_world, "--disk-inodes", "100", "--disk", "64M", "--disk-soft", "32M")
+def test_inodes_and_soft_limits(world: World) -> None:
+    name = run(world, "--disk-inodes", "100", "--disk", "64M", "--disk-soft", "32M")
     script = "i=0; while touch /f$i 2>/dev/null; do i=$((i+1)); done; echo $i"
-    assert int(quota_world.ok("exec", name, "sh", "-c", script)) == pytest.approx(100, abs=12)
-    assert limit_of(quota_world, name, "disk_inodes")["limit"] == 100
-    quota_world.ok("rm", "-f", name)
+    assert int(world.ok("exec", name, "sh", "-c", script)) == pytest.approx(100, abs=12)
+    assert limit_of(world, name, "disk_inodes")["limit"] == 100
+    world.ok("rm", "-f", name)

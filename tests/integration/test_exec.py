@@ -10,6 +10,8 @@ from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.vm
+
 
 @pytest.fixture
 def name(world: World) -> Iterator[str]:

@@ -11,6 +11,8 @@ from tests.integration.conftest import IMAGE
 from tests.support.images import copy_rootfs
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.vm
+
 DEFAULT_DEVICES = {
     "console",
     "fd",

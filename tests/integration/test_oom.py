@@ -11,6 +11,8 @@ from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.vm
+
 
 class Listener:
     """Collects the events of a world."""

@@ -7,6 +7,8 @@ import pytest
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.vm
+
 
 def create_tenant(world: World, *options: str) -> str:
     name = unique_name("acme")

@@ -2,8 +2,12 @@
 
 import os
 
+import pytest
+
 from tests.integration.conftest import IMAGE
 from tests.support.world import World, unique_name
+
+pytestmark = pytest.mark.vm
 
 KIB_PER_MIB = 1024
 

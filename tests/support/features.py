@@ -12,6 +12,8 @@ import tempfile
 import urllib.request
 from functools import lru_cache
 
+QEMU = "qemu-system-x86_64"
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of Debian 12's qemu-system-common
 V1_CONTROLLERS = ("memory", "cpu", "cpuset", "pids", "freezer")
 
 
@@ -43,6 +45,15 @@ def _cgroup_v2() -> str:
     except FileNotFoundError:
         return "/sys/fs/cgroup is not a cgroup2 mount"
     return f"v2 lacks {', '.join(sorted(missing))}" if missing else ""
+
+
+def _hugetlb() -> str:
+    """A controller for huge pages that we use: with v1 beside it, the v2 tree is left alone."""
+    if not _cgroup_v2():
+        with open("/sys/fs/cgroup/cgroup.controllers") as file:
+            return "" if "hugetlb" in file.read().split() else "v2 lacks hugetlb"
+    options = ",".join(_mounted_types().get("cgroup", [])).split(",")
+    return "" if "hugetlb" in options else "no v1 hierarchy with hugetlb"
 
 
 def _overlay() -> str:
@@ -134,10 +145,18 @@ def _assembler() -> str:
     return _programs("as", "objcopy", "nm", "aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy", "qemu-aarch64-static")
 
 
+def _vm() -> str:
+    """What boots a stock kernel, which apt brings (tests/vm)."""
+    if not os.path.exists(VIRTIOFSD):
+        return f"no {VIRTIOFSD}"
+    return _programs(QEMU, "busybox", "depmod", "apt-get", "dpkg")
+
+
 PROBES = {
     "root": _root,
     "cgroup_v1": _cgroup_v1,
     "cgroup_v2": _cgroup_v2,
+    "hugetlb": _hugetlb,
     "overlay": _overlay,
     "idmapped_mounts": _idmapped_mounts,
     "user_namespaces": _user_namespaces,
@@ -149,6 +168,7 @@ PROBES = {
     "project_quota": _project_quota,
     "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
+    "vm": _vm,
 }
 
 

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 
+from tests.support.features import why_not
 from tests.vm import kernel, machine
 
 
@@ -13,7 +14,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=1200, metavar="SECONDS")
     parser.add_argument("command", nargs="+", help="one word goes to sh -c, several are a command with its arguments")
     arguments = parser.parse_args()
-    if reason := machine.why_not():
+    if reason := why_not("vm"):
         parser.error(reason)
     words = arguments.command
     command = words[0] if len(words) == 1 else shlex.join(words)

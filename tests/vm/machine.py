@@ -1,20 +1,17 @@
 """One machine, thrown away after one command. QEMU emulates the processor: there need not be a /dev/kvm."""
 
-import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+from tests.support.features import QEMU, VIRTIOFSD
 from tests.vm import initramfs
 from tests.vm.kernel import Kernel
 
 _HERE = Path(__file__).parent
 _PROJECT = _HERE.parents[1]
-_VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of Debian 12's qemu-system-common
-_QEMU = "qemu-system-x86_64"
 # Several threads crash the guest: its kernel patches code that another of them runs.
 _ACCELERATOR = "tcg,thread=single,tb-size=512"
 _KERNEL_LINE = (
@@ -22,15 +19,6 @@ _KERNEL_LINE = (
 )
 
 MACHINE_FAILED, TIMED_OUT = 125, 124
-
-
-def why_not() -> str:
-    """Return what is missing to run a machine, or an empty string."""
-    if os.geteuid() != 0:
-        return "virtiofsd needs root"
-    missing = [name for name in (_QEMU, "busybox", "apt-get", "dpkg") if shutil.which(name) is None]
-    missing += [path for path in (_VIRTIOFSD,) if not os.path.exists(path)]
-    return f"no {', '.join(missing)}" if missing else ""
 
 
 def run(
@@ -47,7 +35,7 @@ def run(
         (directory / "initramfs").write_bytes(archive)
         subprocess.run(["truncate", "-s", disk, str(directory / "disk")], check=True)
         share = subprocess.Popen(
-            [_VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
+            [VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
              "-o", "xattr,sandbox=chroot", "--thread-pool-size=0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -74,7 +62,7 @@ def run(
 
 def _qemu_line(kernel: Kernel, directory: Path, memory: str) -> list[str]:
     line = [
-        _QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35,memory-backend=mem",
+        QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35,memory-backend=mem",
         "-cpu", "max", "-accel", _ACCELERATOR, "-smp", "2", "-m", memory,
         "-object", f"memory-backend-memfd,id=mem,size={memory},share=on",
         "-kernel", str(kernel.image), "-initrd", f"{directory}/initramfs", "-append", _KERNEL_LINE,
@@ -92,7 +80,7 @@ def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 10
     while not path.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{_VIRTIOFSD} does not come up")
+            raise RuntimeError(f"{VIRTIOFSD} does not come up")
         time.sleep(0.02)
 
 
