@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 # What we use. On v1 directories are made and processes attached in this order, and removed in reverse: the freezer
 # comes first, because kill() looks there, so that it also finds a process whose attach was cut short.
-V1_CONTROLLERS = ("freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "blkio")
-V2_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
+V1_CONTROLLERS = ("freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "blkio", "hugetlb")
+V2_CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
 
 LEAF = "supervisor"
 

@@ -1,6 +1,6 @@
 """The legacy hierarchies (kernel Documentation/admin-guide/cgroup-v1/), also on hybrid hosts.
 
-    MOUNT/pycontainer/ID/     in each of freezer, pids, memory, cpu, cpuacct, cpuset, blkio (some may be one mount)
+    MOUNT/pycontainer/ID/     in each of freezer, pids, memory, cpu, cpuacct, cpuset, blkio, hugetlb (some may be one mount)
 
 The v2 tree of a hybrid host stays unused: without controllers it would cost a directory and an attach for nothing
 that the freezer does not give.

@@ -35,6 +35,7 @@ VALUES = (
     ("cpu_burst", ("--cpu-burst",), "NUMBER", "Unused CPU time that may be saved up, in CPUs."),
     ("cpu_weight", ("--cpu-weight",), "NUMBER", "Share of CPU time when it is short, 1 to 10000 (100)."),
     ("cpuset_cpus", ("--cpuset-cpus",), "LIST", "CPUs it may run on, like 0-1,3."),
+    ("cpuset_mems", ("--cpuset-mems",), "LIST", "Memory nodes (NUMA) it may take memory from, like 0."),
     ("pids", ("--pids-limit", "--pids"), "NUMBER", "Cap on processes and threads (2048)."),
     ("io_read", ("--io-read",), "RATE", "Cap on reading from disks, like 20M/s."),
     ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
@@ -60,6 +61,7 @@ LISTS = (
     ("env", ("-e", "--env"), "NAME=VALUE", "Environment variable; NAME alone takes yours."),
     ("labels", ("-l", "--label"), "KEY=VALUE", "Label, for filters and for people."),
     ("ulimits", ("--ulimit",), "NAME=SOFT:HARD", "Limit of each process, like nofile=1024:2048."),
+    ("hugetlb", ("--hugetlb",), "PAGE=SIZE", "Cap on memory in huge pages of one size, like 2M=64M."),
     ("limit", ("--limit",), "NAME=VALUE", "Limit of a controller that another package adds."),
     ("networks", ("--network",), "NAME", "Network to join, or host, or none."),
     ("ports", ("-p", "--publish"), "[IP:]HOST:PORT[/udp]", "Publish a port on the host, like 8080:80."),
@@ -91,9 +93,9 @@ FLAGS = (
 # Of VALUES and LISTS, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "pids", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight", "disk", "disk_soft", "disk_inodes",
-    "disk_inodes_soft", "net_in", "net_out", "net_in_min",
-    "net_out_min", "net_packets", "restart", "limit",
+    "cpuset_mems", "pids", "hugetlb", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight", "disk",
+    "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
+    "restart", "limit",
 )  # fmt: skip
 
 

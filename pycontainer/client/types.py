@@ -40,7 +40,9 @@ class ContainerFields(TypedDict, total=False):
     cpu_burst: float | str
     cpu_weight: int | str  # 100
     cpuset_cpus: str  # all; "0-1,3"
+    cpuset_mems: str  # all memory nodes; "0"
     pids: int | str  # 2048 processes
+    hugetlb: Mapping[str, str] | Sequence[str]  # no limit; {"2M": "64M"} for each size of huge pages
     io_read: int | str  # no limit; bytes per second, or "20M/s"
     io_write: int | str
     io_read_ops: int | str  # per second
@@ -151,11 +153,24 @@ class Changes(TypedDict, total=False):
     cpu_burst: float | str
     cpu_weight: int | str
     cpuset_cpus: str
+    cpuset_mems: str
     pids: int | str
+    hugetlb: Mapping[str, str] | Sequence[str]
     io_read: int | str
     io_write: int | str
     io_read_ops: int | str
     io_write_ops: int | str
+    io_weight: int | str
+    disk: int | str
+    disk_soft: int | str
+    disk_inodes: int | str
+    disk_inodes_soft: int | str
+    net_in: str
+    net_out: str
+    net_in_min: str
+    net_out_min: str
+    net_packets: int | str
+    limit: Mapping[str, str] | Sequence[str]
     restart: str
 
 

@@ -1,57 +1,60 @@
-"""Which CPUs the container may run on."""
+"""Which CPUs the container may run on, and which memory nodes it may take memory from."""
 
 from pycontainer.cgroup.base import Cgroup, read_file, write_file
 from pycontainer.controllers.protocol import Host, Instance, Reading, parse_cpu_list, set_and_compare
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
-_EFFECTIVE_FILES = {1: "cpuset.effective_cpus", 2: "cpuset.cpus.effective"}
 
+class _SubsetController:
+    """One file of the cpuset controller, the same in both versions: a list of numbers of what the host has."""
 
-class CpusetController:
-    """cpuset.cpus in both versions. The unit is CPUs."""
-
-    name, unit = "cpuset", "cpus"
+    name = ""
+    unit = ""
+    field = ""
+    what = ""  # one of them, for people
+    file = ""
+    effective_files: dict[int, str] = {}  # version -> file
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
-        if not spec.cpuset_cpus:
+        text = self._wish(spec)
+        if not text:
             return []
         if "cpuset" not in host.layout.controllers:
-            return ["cpuset_cpus: this host has no cpuset controller"]
+            return [f"{self.field}: this host has no cpuset controller"]
         try:
-            wanted = parse_cpu_list(spec.cpuset_cpus)
+            wanted = parse_cpu_list(text)
         except ValueError as error:
-            return [f"cpuset_cpus: {error}"]
-        if absent := sorted(wanted - host.cpus):
+            return [f"{self.field}: {error}"]
+        present = self._present(host)
+        if absent := sorted(wanted - present):
             return [
-                f"cpuset_cpus: CPU {', '.join(map(str, absent))} is not online here; "
-                f"there are {', '.join(map(str, sorted(host.cpus)))}"
+                f"{self.field}: {self.what} {', '.join(map(str, absent))} is not online here; "
+                f"there are {', '.join(map(str, sorted(present)))}"
             ]
         return []
 
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:
-        return ""  # the kernel moves what runs elsewhere
+        return ""  # the kernel moves what runs, or lies, elsewhere
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        cgroup = instance.cgroup
-        if not spec.cpuset_cpus:
-            _follow_parent(cgroup)
+        cgroup, text = instance.cgroup, self._wish(spec)
+        if not text:
+            self._follow_parent(cgroup)
             return []
-        wanted = parse_cpu_list(spec.cpuset_cpus)
+        wanted = parse_cpu_list(text)
         if cgroup.version == 1:
-            _make_room_v1(cgroup, wanted, spec.cpuset_cpus)
-        set_and_compare(
-            cgroup, "cpuset", "cpuset.cpus", spec.cpuset_cpus, same=lambda found: parse_cpu_list(found) == wanted
-        )
-        if (effective := _effective(cgroup)) != wanted:
-            raise _not_allowed(spec.cpuset_cpus, effective)
+            self._make_room_v1(cgroup, wanted, text)
+        set_and_compare(cgroup, "cpuset", self.file, text, same=lambda found: parse_cpu_list(found) == wanted)
+        if (effective := self._effective(cgroup)) != wanted:
+            raise self._not_allowed(text, effective)
         return []
 
     def read(self, instance: Instance) -> Reading:
-        """`held` is how many CPUs it may use now, `limit` how many were set; None if it follows the parent."""
+        """`held` is how many it may use now, `limit` how many were set; None if it follows the parent."""
         cgroup = instance.cgroup
-        own = parse_cpu_list(cgroup.read("cpuset", "cpuset.cpus"))
-        return Reading(len(_effective(cgroup)), None, len(own) or None, 0)
+        own = parse_cpu_list(cgroup.read("cpuset", self.file))
+        return Reading(len(self._effective(cgroup)), None, len(own) or None, 0)
 
     def account(self, instance: Instance) -> dict[str, int]:
         return {}
@@ -59,40 +62,70 @@ class CpusetController:
     def release(self, instance: Instance) -> None:
         pass
 
+    def _wish(self, spec: ContainerSpec) -> str:
+        text: str = getattr(spec, self.field)
+        return text
 
-def _make_room_v1(cgroup: Cgroup, wanted: frozenset[int], text: str) -> None:
-    """Have the children of a tenant give up what it is to lose: v1 refuses a parent less (EBUSY), a child more (EACCES)."""
-    allowed = parse_cpu_list(cgroup.read_above("cpuset", "cpuset.cpus"))
-    if not wanted <= allowed:
-        raise _not_allowed(text, allowed)
-    for child in cgroup.beneath("cpuset"):
-        held = parse_cpu_list(read_file(f"{child}/cpuset.cpus"))
-        if not held <= wanted:
-            write_file(f"{child}/cpuset.cpus", _list(held & wanted or wanted))
+    def _present(self, host: Host) -> frozenset[int]:
+        raise NotImplementedError
+
+    def _make_room_v1(self, cgroup: Cgroup, wanted: frozenset[int], text: str) -> None:
+        """Have the children of a tenant give up what it is to lose: v1 refuses a parent less (EBUSY), a child more."""
+        allowed = parse_cpu_list(cgroup.read_above("cpuset", self.file))
+        if not wanted <= allowed:
+            raise self._not_allowed(text, allowed)
+        for child in cgroup.beneath("cpuset"):
+            held = parse_cpu_list(read_file(f"{child}/{self.file}"))
+            if not held <= wanted:
+                write_file(f"{child}/{self.file}", _list(held & wanted or wanted))
+
+    def _not_allowed(self, text: str, allowed: frozenset[int]) -> Unsupported:
+        return Unsupported(
+            f"cannot confine the container to {self.what}s {text!r}: the kernel allows {_list(allowed)!r} only",
+            hint="choose among those that its tenant, and our parent cgroup, may use",
+            feature="cpuset",
+        )
+
+    def _follow_parent(self, cgroup: Cgroup) -> None:
+        """Allow what the parent has: nothing of its own on v2, a copy on v1, where an empty set admits no process."""
+        if cgroup.version == 2:
+            if cgroup.read("cpuset", self.file):
+                set_and_compare(cgroup, "cpuset", self.file, "\n", same=lambda found: found == "")
+            return
+        inherited = cgroup.read_above("cpuset", self.file)
+        if cgroup.read("cpuset", self.file) != inherited:
+            set_and_compare(cgroup, "cpuset", self.file, inherited)
+
+    def _effective(self, cgroup: Cgroup) -> frozenset[int]:
+        return parse_cpu_list(cgroup.read("cpuset", self.effective_files[cgroup.version]))
 
 
-def _not_allowed(text: str, allowed: frozenset[int]) -> Unsupported:
-    return Unsupported(
-        f"cannot confine the container to CPUs {text!r}: the kernel allows {_list(allowed)!r} only",
-        hint="choose among the CPUs that its tenant, and our parent cgroup, may use",
-        feature="cpuset",
-    )
+class CpusetController(_SubsetController):
+    """cpuset.cpus. The unit is CPUs."""
+
+    name, unit, field, what = "cpuset", "cpus", "cpuset_cpus", "CPU"
+    file = "cpuset.cpus"
+    effective_files = {1: "cpuset.effective_cpus", 2: "cpuset.cpus.effective"}
+
+    def _present(self, host: Host) -> frozenset[int]:
+        return host.cpus
 
 
-def _list(cpus: frozenset[int]) -> str:
-    return ",".join(map(str, sorted(cpus)))
+class MemoryNodesController(_SubsetController):
+    """cpuset.mems. The unit is NUMA nodes; what lies on another node already is moved."""
+
+    name, unit, field, what = "cpuset_mems", "nodes", "cpuset_mems", "memory node"
+    file = "cpuset.mems"
+    effective_files = {1: "cpuset.effective_mems", 2: "cpuset.mems.effective"}
+
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        if instance.cgroup.version == 1 and spec.cpuset_mems:  # v2 always does
+            set_and_compare(instance.cgroup, "cpuset", "cpuset.memory_migrate", "1")
+        return super().apply(instance, spec)
+
+    def _present(self, host: Host) -> frozenset[int]:
+        return host.memory_nodes
 
 
-def _follow_parent(cgroup: Cgroup) -> None:
-    """Allow what the parent has: nothing of its own on v2, a copy on v1, where an empty set admits no process."""
-    if cgroup.version == 2:
-        if cgroup.read("cpuset", "cpuset.cpus"):
-            set_and_compare(cgroup, "cpuset", "cpuset.cpus", "\n", same=lambda found: found == "")
-        return
-    inherited = cgroup.read_above("cpuset", "cpuset.cpus")
-    if cgroup.read("cpuset", "cpuset.cpus") != inherited:
-        set_and_compare(cgroup, "cpuset", "cpuset.cpus", inherited)
-
-
-def _effective(cgroup: Cgroup) -> frozenset[int]:
-    return parse_cpu_list(cgroup.read("cpuset", _EFFECTIVE_FILES[cgroup.version]))
+def _list(numbers: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))

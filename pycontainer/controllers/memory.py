@@ -37,6 +37,11 @@ class MemoryController:
             problems.append(
                 f"memory: {spec.memory_bytes} bytes are too few to start anything; ask for {MINIMUM_BYTES} or more"
             )
+        if spec.memory_bytes is not None and host.memory_bytes is not None and spec.memory_bytes > host.memory_bytes:
+            problems.append(
+                f"memory: {format_bytes(spec.memory_bytes)} asked, but this host has "
+                f"{format_bytes_short(host.memory_bytes)}"
+            )
         if not host.layout.is_v2:
             problems += [f"{key}: cgroup v1 has no such limit" for key in asked if key != "memory_low"]
         return problems

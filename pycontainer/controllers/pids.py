@@ -19,6 +19,8 @@ class PidsController:
             return ["pids: this host has no pids controller"]
         if spec.pids_max < 1:
             return [f"pids: {spec.pids_max} leaves no process to start; ask for 1 or more"]
+        if spec.init and spec.pids_max < 2:
+            return [f"pids: {spec.pids_max} asked, but the start itself needs 2: the init and the command"]
         if spec.pids_max > MAXIMUM:
             return [f"pids: {spec.pids_max} is more than a kernel can have; ask for {MAXIMUM} or less, or for no limit"]
         return []

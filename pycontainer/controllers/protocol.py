@@ -3,11 +3,12 @@
 A controller is found through the entry-point group `pycontainer.controllers` (see `registry.py`), ours as anybody's.
 """
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from pycontainer.cgroup.base import Cgroup
+from pycontainer.cgroup.base import Cgroup, read_file
 from pycontainer.cgroup.detect import Layout
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
@@ -32,6 +33,9 @@ class Host(NamedTuple):
     cpus: frozenset[int]  # online
     page_bytes: int
     for_tenant: bool = False  # the wishes are a tenant's, for all of its containers together
+    memory_nodes: frozenset[int] = frozenset({0})  # online
+    memory_bytes: int | None = None  # of RAM; None: not known
+    huge_page_bytes: frozenset[int] = frozenset()  # the sizes there are
 
 
 class Traffic(Protocol):
@@ -120,9 +124,30 @@ class Controller(Protocol):
 
 def read_host(layout: Layout, *, for_tenant: bool = False) -> Host:
     """Return the facts of this machine."""
-    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
-        cpus = parse_cpu_list(file.read())
-    return Host(layout, cpus, os.sysconf("SC_PAGE_SIZE"), for_tenant)
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    try:
+        nodes = parse_cpu_list(read_file("/sys/devices/system/node/online"))
+    except FileNotFoundError:  # a kernel without NUMA has one
+        nodes = frozenset({0})
+    return Host(
+        layout,
+        parse_cpu_list(read_file("/sys/devices/system/cpu/online")),
+        page_bytes,
+        for_tenant,
+        nodes,
+        os.sysconf("SC_PHYS_PAGES") * page_bytes,
+        huge_page_bytes(),
+    )
+
+
+@functools.cache
+def huge_page_bytes() -> frozenset[int]:
+    """Return the sizes of huge pages that this kernel has."""
+    try:
+        names = os.listdir("/sys/kernel/mm/hugepages")  # hugepages-2048kB
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(int(name.removeprefix("hugepages-").removesuffix("kB")) << 10 for name in names)
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:

@@ -10,8 +10,9 @@ import shutil
 import struct
 import subprocess
 
-from pycontainer.errors import Unsupported
+from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.linux.capabilities import has_effective
+from pycontainer.units import format_bytes, format_bytes_short
 
 BLOCK_BYTES = 4096
 _XFS_LEAST_BYTES = 300 << 20
@@ -20,6 +21,18 @@ _EXT4_OPTIONS = "nodiscard,lazy_itable_init=1,lazy_journal_init=1"
 _EXT4_RESIZE, _XFS_GROW = 0x40086610, 0x4010586E  # EXT4_IOC_RESIZE_FS, XFS_IOC_FSGROWFSDATA
 _XFS_INODES_PERCENT = 25  # of what it is made with below 1 TiB; growing has to repeat it
 _CAP_SYS_RESOURCE = 24
+
+
+def check_fits(directory: str, size_bytes: int) -> None:
+    """Refuse a cap that is more than the whole file system beneath `directory`: it would promise what is not there."""
+    found = os.statvfs(directory)
+    total_bytes = found.f_blocks * found.f_frsize
+    if size_bytes > total_bytes:
+        raise InvalidInput(
+            f"disk: {format_bytes(size_bytes)} asked, but the file system of '{directory}' has "
+            f"{format_bytes_short(total_bytes)}",
+            field="disk",
+        )
 
 
 def kind_of(image: str) -> str:

@@ -43,6 +43,8 @@ class LoopImage:
         held = self._caps()
         if held == caps:
             return
+        if hard_bytes is not None:
+            filesystems.check_fits(self._rootfs, hard_bytes)
         if not self.backend:
             self._create(caps)
         elif caps.hard_bytes is None or caps.hard_inodes != held.hard_inodes:

@@ -1,5 +1,6 @@
 """A container's writable layer as a project of the file system that it lies on."""
 
+from pycontainer.disk import filesystems
 from pycontainer.disk.storage import Caps, Usage
 from pycontainer.errors import Unsupported
 from pycontainer.linux import quota
@@ -27,6 +28,8 @@ class ProjectQuota:
         held = self.usage().caps
         if held == caps:
             return
+        if hard_bytes is not None:
+            filesystems.check_fits(self._rootfs, hard_bytes)
         if caps != Caps() and held == Caps():
             quota.assign(self._rootfs, self._project)
         quota.write(

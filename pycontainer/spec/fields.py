@@ -71,7 +71,7 @@ class Field:
         return getattr(_DEFAULTS, self.target)
 
 
-def _last_of_each(pairs: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def _last_of_each(pairs: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
     """Keep the last value of each key, where the key stood first: a later -e overrides an --env-file."""
     return tuple(dict(pairs).items())
 
@@ -318,6 +318,16 @@ FIELDS: tuple[Field, ...] = (
         live=True,
     ),
     Field(
+        "cpuset_mems",
+        values.or_unlimited(parse_cpuset, unlimited=""),
+        "memory nodes (NUMA) it may take memory from",
+        "0",
+        "--cpuset-mems",
+        "linux.resources.cpu.mems",
+        unit="node list",
+        live=True,
+    ),
+    Field(
         "pids",
         values.or_unlimited(values.between(1, PIDS_MAX)),
         "cap on processes and threads",
@@ -325,6 +335,18 @@ FIELDS: tuple[Field, ...] = (
         "--pids-limit, --pids",
         "linux.resources.pids.limit",
         attribute="pids_max",
+        live=True,
+    ),
+    Field(
+        "hugetlb",
+        values.parse_hugetlb,
+        "cap on memory in huge pages, for each size of page",
+        '{2M: "64M"}',
+        "--hugetlb",
+        "linux.resources.hugepageLimits",
+        _PAIRS,
+        separator="=",
+        collect=_last_of_each,
         live=True,
     ),
     Field(

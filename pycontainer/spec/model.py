@@ -92,7 +92,9 @@ class ContainerSpec:
     cpu_burst_usec: int | None = None  # unused quota that may be saved up
     cpu_weight: int | None = None  # 1 to 10000, against the weights of others when CPUs are short; None: 100
     cpuset_cpus: str = ""  # canonical list format, "0-1,3"
+    cpuset_mems: str = ""  # memory nodes, in the same format
     pids_max: int | None = 2048
+    hugetlb: tuple[tuple[int, int], ...] = ()  # (bytes of a page, bytes in pages of this size)
     io_read_bps: int | None = None  # bytes per second, for each disk
     io_write_bps: int | None = None
     io_read_ops_per_second: int | None = None

@@ -12,7 +12,7 @@ from pycontainer.errors import InvalidInput
 from pycontainer.spec.model import Device, RestartPolicy, Ulimit
 from pycontainer.spec.names import check_image, check_name
 from pycontainer.spec.problems import did_you_mean
-from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_count, shown
+from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_count, shown
 
 CAPABILITIES = (  # <linux/capability.h>, as in linux/capabilities.py, which this layer may not import; a test compares
     "CAP_CHOWN",
@@ -244,6 +244,17 @@ def parse_label(value: object) -> tuple[str, str]:
     if not key or any(character.isspace() or ord(character) < 32 for character in key):
         raise InvalidInput(f"{shown(value)} has no proper key", hint="write key=value")
     return key, content
+
+
+def parse_hugetlb(value: object) -> tuple[int, int]:
+    """Return (bytes of a page, bytes in pages of this size) of `2M=64M`."""
+    size, separator, limit = parse_word(value).partition("=")
+    if not separator:
+        raise InvalidInput(f"{shown(value)} has no limit", hint="write PAGE=SIZE, such as 2M=64M")
+    page_bytes = parse_bytes(size)
+    if page_bytes & (page_bytes - 1) or page_bytes < 1024:
+        raise InvalidInput(f"{shown(size)} is not the size of a page", hint="write a power of two, such as 2M or 1G")
+    return page_bytes, parse_bytes(limit, minimum=0)
 
 
 def parse_sysctl(value: object) -> tuple[str, str]:

@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
+
+pytestmark = pytest.mark.vm
 
 
 def cgroup_files(world: World, name: str, *candidates: str) -> str:
@@ -296,3 +300,52 @@ def test_reads_and_operations_are_held(world: World) -> None:
 def test_v1_says_that_buffered_writes_are_not_held(world: World) -> None:
     name = idle(world, "--io-write", "8M/s")
     assert "page cache" in world.inspect(name)["warnings"][0]
+
+
+@pytest.fixture
+def huge_pages() -> Iterator[None]:
+    """Eight huge pages of 2 MiB for everybody on this machine."""
+    path = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+    with open(path) as file:
+        before = file.read()
+    with open(path, "w") as file:
+        file.write("8")
+    yield
+    with open(path, "w") as file:
+        file.write(before)
+
+
+@pytest.mark.requires("hugetlb")
+def test_huge_pages(world: World, huge_pages: None) -> None:
+    held = idle(world, "--hugetlb", "2M=4M", command=("payload", "huge", "2", "sleep", "0"))
+    poll_until(lambda: world.inspect(held)["limits"]["hugetlb"]["held"] == 4 << 20, what="both pages are touched")
+    beyond = world.cli("run", "--rm", "--hugetlb", "2M=4M", IMAGE, "payload", "huge", "3")
+    assert beyond.exit_code == 128 + signal.SIGBUS
+    assert world.ok("run", "--rm", "--hugetlb", "2M=6M", IMAGE, "payload", "huge", "3") == "huge: 3"  # a neighbour
+    assert "hugetlb" in world.refused(4, "set", held, "--hugetlb", "2M=2M")
+    world.ok("set", held, "--hugetlb", "2M=8M")
+    assert world.inspect(held)["limits"]["hugetlb"]["limit"] == 8 << 20
+
+
+def test_huge_pages_that_are_not_there(world: World) -> None:
+    assert "hugetlb" in world.refused(125, "run", "--hugetlb", "512K=1M", IMAGE, "true")
+
+
+def test_memory_nodes(world: World) -> None:
+    name = idle(world, "--cpuset-mems", "0")
+    assert cgroup_files(world, name, "cpuset.mems") == "0"
+    assert "memory node 1000 is not online here" in world.refused(125, "run", "--cpuset-mems", "1000", IMAGE, "true")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--memory", "1024T"), "memory: 1PiB asked, but this host has"),
+        (("--disk", "1024T"), "disk: 1PiB asked, but the file system of"),
+        (("--cpus", "8000"), "cpus: 8000 asked, but this host has"),
+        (("--init", "--pids", "1"), "pids: 1 asked, but the start itself needs 2: the init and the command"),
+    ],
+)
+def test_more_than_there_is_and_less_than_a_start_needs(world: World, options: tuple[str, ...], reason: str) -> None:
+    assert reason in world.refused(125, "run", *options, IMAGE, "true")
+    assert world.ok("ps", "-aq", "--filter", "status=created") == ""

@@ -8,6 +8,7 @@
  *     out TEXT       TEXT to stdout                 err TEXT       TEXT to stderr
  *     open PATH      open for reading, say how it went             write PATH     the same for writing
  *     allocate N     touch N MiB and keep them      fork N         start N sleeping children, say how many it got
+ *     huge N         touch N huge pages of 2 MiB and keep them
  *     flood N        N KiB of 'x' without newline   spin N         use the processor for N seconds
  *     signal N       send itself signal N           ignore N       ignore signal N
  *     sleep N        sleep N seconds (0: for ever)  exit N         end with N
@@ -94,6 +95,19 @@ static void allocate(long mebibytes) {
         memset(block, 0x5a, 1 << 20);
     }
     printf("allocated %ld\n", done);
+}
+
+static void touch_huge_pages(long count) {
+    size_t page = 2 << 20;
+    char *block = mmap(NULL, count * page, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
+    if (block == MAP_FAILED) {
+        refused("huge");
+        return;
+    }
+    for (long i = 0; i < count; i++)
+        block[i * page] = 1; /* SIGBUS where the cgroup has no room */
+    printf("huge: %ld\n", count);
 }
 
 static void fork_children(long wanted) {
@@ -208,6 +222,8 @@ int main(int argc, char **argv) {
                 try_open(argument, argument, O_WRONLY);
             else if (!strcmp(verb, "allocate"))
                 allocate(number);
+            else if (!strcmp(verb, "huge"))
+                touch_huge_pages(atol(argument));
             else if (!strcmp(verb, "fork"))
                 fork_children(number);
             else if (!strcmp(verb, "flood"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer.controllers.cpuset import CpusetController
+from pycontainer.controllers.cpuset import CpusetController, MemoryNodesController
 from pycontainer.controllers.protocol import Instance, Reading, parse_cpu_list
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
@@ -74,3 +74,17 @@ def test_v1_taken_off_is_what_the_parent_has() -> None:
     cgroup = FakeCgroup(1, {"cpuset.cpus": "1"})
     assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
     assert cgroup.written == ["cpuset.cpus=0-1"]
+
+
+def test_memory_nodes() -> None:
+    controller = MemoryNodesController()
+    assert controller.validate(ContainerSpec(cpuset_mems="0"), host()) == []
+    assert controller.validate(ContainerSpec(cpuset_mems="0-1"), host()) == [
+        "cpuset_mems: memory node 1 is not online here; there are 0"
+    ]
+    cgroup = FakeCgroup(2, {"cpuset.mems": "", "cpuset.mems.effective": "0"})
+    assert controller.apply(Instance(cgroup), ContainerSpec(cpuset_mems="0")) == []
+    assert controller.read(Instance(cgroup)) == Reading(1, None, 1, 0)
+    cgroup.files["cpuset.mems.effective"] = ""
+    with pytest.raises(Unsupported, match="cannot confine the container to memory nodes '0'"):
+        controller.apply(Instance(cgroup), ContainerSpec(cpuset_mems="0"))

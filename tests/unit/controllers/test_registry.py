@@ -39,7 +39,7 @@ def test_one_that_cannot_be_loaded(target: str) -> None:
 
 
 def test_the_built_in_ones_are_there_and_all_validate() -> None:
-    assert [controller.name for controller in registry.controllers()][:4] == ["memory", "cpu", "cpuset", "pids"]
+    assert [controller.name for controller in registry.controllers()][:4] == ["memory", "cpu", "cpuset", "cpuset_mems"]
     assert registry.controllers() is registry.controllers()
     spec = ContainerSpec(memory_bytes=1, cpu_quota_usec=1, cpuset_cpus="9", pids_max=0)
     assert [problem.partition(":")[0] for problem in registry.validate(spec, host())] == [
