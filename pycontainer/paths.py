@@ -61,6 +61,10 @@ class HostPaths:
         """What the host's ends of our links begin with: `pc-`, or `px1a2b-` in another world (at most 7 bytes)."""
         return f"px{self.world}-" if self.world else "pc-"
 
+    def tenant_pool(self, name: str) -> str:
+        """Return the directory of what the containers of a tenant write, if that is capped."""
+        return f"{self.tenants_dir}/{name}.pool"
+
     def container_dir(self, container_id: str) -> str:
         return f"{self.containers_dir}/{container_id}"
 

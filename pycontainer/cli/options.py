@@ -100,11 +100,7 @@ LIVE = (
 
 
 # Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
-POOLED = tuple(
-    key
-    for key in LIVE
-    if key not in ("restart", "net_in_min", "net_out_min", "net_packets") and not key.startswith("disk")
-)
+POOLED = tuple(key for key in LIVE if key not in ("restart", "net_in_min", "net_out_min", "net_packets"))
 
 
 def live_options(command: F) -> F:

@@ -1,6 +1,7 @@
 """How much a container may write to its own layer: bytes, and inodes, a controller for each.
 
-Both are caps of the file system beneath (disk/storage.py), so cgroups play no part. Volumes are not counted: they outlive
+Both are caps of the file system beneath (disk/storage.py), so cgroups play no part. A tenant's are those of the pool that
+its containers' layers lie in. Volumes are not counted: they outlive
 the container.
 """
 
@@ -21,10 +22,10 @@ class DiskController:
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         if instance.storage is None or spec.disk_bytes is None:
             return ""
-        used = instance.storage.usage().used_bytes
-        if used <= spec.disk_bytes:
+        usage = instance.storage.usage()
+        if usage is None or usage.used_bytes <= spec.disk_bytes:
             return ""
-        return f"disk: {format_bytes_short(used)} are written, more than {format_bytes(spec.disk_bytes)}"
+        return f"disk: {format_bytes_short(usage.used_bytes)} are written, more than {format_bytes(spec.disk_bytes)}"
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         asked = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
@@ -40,10 +41,8 @@ class DiskController:
 
     def read(self, instance: Instance) -> Reading | None:
         """`fail_count` is 0: file systems do not count what they refuse."""
-        if instance.storage is None or not instance.storage.backend:
-            return None
-        usage = instance.storage.usage()
-        return Reading(usage.used_bytes, None, usage.hard_bytes, 0)
+        usage = instance.storage.usage() if instance.storage is not None else None
+        return None if usage is None else Reading(usage.used_bytes, None, usage.hard_bytes, 0)
 
     def account(self, instance: Instance) -> dict[str, int]:
         return {}
@@ -63,17 +62,17 @@ class DiskInodesController:
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         if instance.storage is None or spec.disk_inodes is None:
             return ""
-        used = instance.storage.usage().used_inodes
-        return "" if used <= spec.disk_inodes else f"disk_inodes: {used} files are there, more than {spec.disk_inodes}"
+        usage = instance.storage.usage()
+        if usage is None or usage.used_inodes <= spec.disk_inodes:
+            return ""
+        return f"disk_inodes: {usage.used_inodes} files are there, more than {spec.disk_inodes}"
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         return []  # done with the bytes
 
     def read(self, instance: Instance) -> Reading | None:
-        if instance.storage is None or not instance.storage.backend:
-            return None
-        usage = instance.storage.usage()
-        return Reading(usage.used_inodes, None, usage.hard_inodes, 0)
+        usage = instance.storage.usage() if instance.storage is not None else None
+        return None if usage is None else Reading(usage.used_inodes, None, usage.hard_inodes, 0)
 
     def account(self, instance: Instance) -> dict[str, int]:
         return {}

@@ -73,14 +73,12 @@ class DiskUsage(Protocol):
 
 
 class Storage(Protocol):
-    """The writable layer of an instance, as disk/storage.py gives it."""
+    """The writable layer of a container, as disk/storage.py gives it, or the pool of a tenant."""
 
-    @property
-    def backend(self) -> str: ...
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None
     ) -> None: ...
-    def usage(self) -> DiskUsage: ...
+    def usage(self) -> DiskUsage | None: ...
 
 
 class Instance(NamedTuple):

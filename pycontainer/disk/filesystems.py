@@ -23,13 +23,13 @@ _XFS_INODES_PERCENT = 25  # of what it is made with below 1 TiB; growing has to 
 _CAP_SYS_RESOURCE = 24
 
 
-def check_fits(directory: str, size_bytes: int) -> None:
-    """Refuse a cap that is more than the whole file system beneath `directory`: it would promise what is not there."""
+def check_fits(directory: str, size_bytes: int, beneath: str = "") -> None:
+    """Refuse a cap that is more than the whole file system of `directory`: it would promise what is not there."""
     found = os.statvfs(directory)
     total_bytes = found.f_blocks * found.f_frsize
     if size_bytes > total_bytes:
         raise InvalidInput(
-            f"disk: {format_bytes(size_bytes)} asked, but the file system of '{directory}' has "
+            f"disk: {format_bytes(size_bytes)} asked, but {beneath or 'the file system of ' + repr(directory)} has "
             f"{format_bytes_short(total_bytes)}",
             field="disk",
         )

@@ -1,7 +1,9 @@
 """A container's writable layer as a project of the file system that it lies on."""
 
+import os
+
 from pycontainer.disk import filesystems
-from pycontainer.disk.storage import Caps, Usage
+from pycontainer.disk.storage import Caps, Usage, make_directories
 from pycontainer.errors import Unsupported
 from pycontainer.linux import quota
 from pycontainer.linux.mounts import clone_tree
@@ -19,13 +21,16 @@ class ProjectQuota:
 
     @property
     def backend(self) -> str:
-        return "project quota" if self.usage().caps != Caps() else ""
+        return "project quota" if self.usage() else ""
+
+    def prepare(self) -> None:
+        make_directories(os.path.dirname(self._rootfs))
 
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None
     ) -> None:
         caps = Caps(hard_bytes, soft_bytes, hard_inodes, soft_inodes)
-        held = self.usage().caps
+        held = self._usage().caps
         if held == caps:
             return
         if hard_bytes is not None:
@@ -40,14 +45,24 @@ class ProjectQuota:
             soft_inodes=caps.soft_inodes,
             hard_inodes=caps.hard_inodes,
         )
-        now = self.usage().caps
+        now = self._usage().caps
         if now != Caps(*[_in_kib(caps.hard_bytes), _in_kib(caps.soft_bytes), caps.hard_inodes, caps.soft_inodes]):
             raise Unsupported(f"cannot cap the disk: asked for {caps}, the kernel holds {now}", feature="disk")
 
     def open_tree(self) -> int:
         return clone_tree(self._rootfs)
 
-    def usage(self) -> Usage:
+    def usage(self) -> Usage | None:
+        usage = self._usage()
+        return None if usage.caps == Caps() else usage
+
+    def release(self) -> None:
+        if self._usage().caps != Caps():
+            quota.write(
+                self._rootfs, self._project, soft_bytes=None, hard_bytes=None, soft_inodes=None, hard_inodes=None
+            )
+
+    def _usage(self) -> Usage:
         found = quota.read(self._rootfs, self._project)
         return Usage(
             found.used_bytes,
@@ -57,12 +72,6 @@ class ProjectQuota:
             found.hard_inodes,
             found.soft_inodes,
         )
-
-    def release(self) -> None:
-        if self.usage().caps != Caps():
-            quota.write(
-                self._rootfs, self._project, soft_bytes=None, hard_bytes=None, soft_inodes=None, hard_inodes=None
-            )
 
 
 def _in_kib(size_bytes: int | None) -> int | None:

@@ -1,16 +1,18 @@
-"""The writable layer of one container, and what caps it. Which way is the file system's choice:
+"""The writable layer of one container, and what caps it. Which way is the file system's choice, and the tenant's:
 
     project quota     ext4 or xfs mounted with prjquota: the layer is a project; grows and shrinks at once
-    loop image        anywhere else: an ext4 in a sparse file, which grows while it is mounted
+    loop image        anywhere else: a file system in a sparse file, which grows while it is mounted
+    tenant's pool     an image that all containers of a tenant share; one with a cap of its own has its image in there
 
-`df` inside is true with both: they make the file system beneath the overlay answer for the cap.
-A container without a cap, and without an image, has the plain directory and pays nothing.
+`df` inside is true with all of them: they make the file system beneath the overlay answer for the cap.
+A container without a cap, and of a tenant without one, has the plain directory and pays nothing.
 """
 
 import os
 from typing import NamedTuple, Protocol
 
 from pycontainer.linux import quota
+from pycontainer.linux.files import remove_tree
 
 
 class Caps(NamedTuple):
@@ -44,6 +46,9 @@ class Storage(Protocol):
     def backend(self) -> str:
         """What caps it, for people; empty where nothing does."""
 
+    def prepare(self) -> None:
+        """Make the layer of a new container."""
+
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None
     ) -> None:
@@ -52,18 +57,41 @@ class Storage(Protocol):
     def open_tree(self) -> int:
         """Return a detached mount of the directory that holds `upper` and `work`."""
 
-    def usage(self) -> Usage:
-        """Look at the layer now."""
+    def usage(self) -> Usage | None:
+        """Look at the layer now; None where nobody counts, because nothing caps it."""
 
     def release(self) -> None:
-        """Forget what is held outside of the container's directory; called before that is removed."""
+        """Forget what the kernel holds; called before the container's range of ids is given to another."""
 
 
 def open_storage(container_dir: str, id_base: int) -> Storage:
     """Return the storage of the container whose files lie in `container_dir` and whose ids begin at `id_base`."""
-    from pycontainer.disk.loopimage import IMAGE_NAME, LoopImage
+    from pycontainer.disk.loopimage import LoopImage
+    from pycontainer.disk.pool import PooledLayer, pool_of
     from pycontainer.disk.project import ProjectQuota
 
-    if not os.path.exists(f"{container_dir}/{IMAGE_NAME}") and quota.is_enforced(container_dir):
+    if pool := pool_of(container_dir):
+        return PooledLayer(container_dir, *pool)
+    if quota.is_enforced(container_dir) and not LoopImage(container_dir).backend:
         return ProjectQuota(container_dir, id_base)
     return LoopImage(container_dir)
+
+
+def make_directories(container_dir: str) -> None:
+    """Make `rootfs/upper` (what the container's root looks like, 0755) and `rootfs/work`, which is overlayfs's own.
+
+    The modes hold whatever the umask is.
+    """
+    for name, mode in (("rootfs", 0o700), ("rootfs/upper", 0o755), ("rootfs/work", 0o700)):
+        directory = f"{container_dir}/{name}"
+        os.mkdir(directory, mode)
+        os.chmod(directory, mode)
+
+
+def erase(container_dir: str) -> None:
+    """Delete a container's directory, and its layer where that lies elsewhere; may take long, and may be repeated."""
+    from pycontainer.disk.pool import PooledLayer, pool_of
+
+    if pool := pool_of(container_dir):
+        PooledLayer(container_dir, *pool).erase()
+    remove_tree(container_dir)

@@ -672,9 +672,7 @@ FIELDS: tuple[Field, ...] = (
 POOLED: tuple[str, ...] = tuple(
     field.key
     for field in FIELDS
-    if field.live
-    and field.key not in ("restart", "net_in_min", "net_out_min", "net_packets")
-    and not field.key.startswith("disk")
+    if field.live and field.key not in ("restart", "net_in_min", "net_out_min", "net_packets")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

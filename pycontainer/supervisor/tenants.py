@@ -8,6 +8,7 @@ child more than its parent, where v2 lets the parent's limit hold.
 from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance
+from pycontainer.disk.pool import Pool
 from pycontainer.errors import NotFound, StartFailed
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
@@ -18,7 +19,7 @@ class Tenants:
     """All tenants, by name."""
 
     def __init__(self, paths: HostPaths, hierarchy: Hierarchy, networks: NetworkManager) -> None:
-        self._hierarchy, self._networks = hierarchy, networks
+        self._paths, self._hierarchy, self._networks = paths, hierarchy, networks
         self.by_name: dict[str, Tenant] = {tenant.name: tenant for tenant in load_tenants(paths)}
         self._disks: dict[str, set[str]] = {}  # of each tenant that is raised
 
@@ -36,7 +37,12 @@ class Tenants:
     def instance(self, name: str) -> Instance:
         """Return what controllers act on."""
         disks = tuple(sorted(self._disks.get(name, ())))
-        return Instance(self._hierarchy.open_tenant(name), disks, self._networks.tenant_bandwidth(name), is_tenant=True)
+        network = self._networks.tenant_bandwidth(name)
+        return Instance(self._hierarchy.open_tenant(name), disks, network, self.pool(name), is_tenant=True)
+
+    def pool(self, name: str) -> Pool:
+        """Return what holds the layers of the tenant's containers, if their sum is capped."""
+        return Pool(self._paths.tenant_pool(name))
 
     def raise_limits(self, name: str, disks: tuple[str, ...]) -> None:
         """Have the kernel hold the tenant's limits, before a container that uses `disks` starts."""

@@ -23,8 +23,8 @@ from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
+from pycontainer.disk.storage import erase
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
-from pycontainer.linux.files import remove_tree
 from pycontainer.linux.process import pidfd_open
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
@@ -176,7 +176,7 @@ class World:
             os.makedirs(directory, mode=0o700, exist_ok=True)
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
             if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
-                self.spawn(asyncio.to_thread(remove_tree, f"{self.paths.containers_dir}/{container_id}"))
+                self.spawn(asyncio.to_thread(erase, f"{self.paths.containers_dir}/{container_id}"))
                 continue
             if not os.path.exists(f"{self.paths.container_dir(container_id)}/spec.json"):
                 self._discard_half_made(container_id)
@@ -224,7 +224,7 @@ class World:
         if base is not None:
             self.idranges.release(base, directory)
         self.networks.release(container_id)
-        remove_tree(directory)
+        erase(directory)
 
     # -- running and ending ------------------------------------------------------------------------------------------
 
@@ -424,7 +424,7 @@ class World:
         self.locks.pop(container.id, None)
         self.seen_failures = {key: count for key, count in self.seen_failures.items() if key[0] != container.id}
         self.emit("remove", container)
-        await asyncio.shield(asyncio.to_thread(remove_tree, trash))  # a tenant may have made millions of files
+        await asyncio.shield(asyncio.to_thread(erase, trash))  # a tenant may have made millions of files
 
     def is_idle(self) -> bool:
         return not self.runs and not self._restarts and not self._tasks

@@ -127,11 +127,15 @@ class World:
     # -- the end
 
     def clear(self) -> None:
-        """Remove every container and volume, so that one test's failure is not the next one's."""
+        """Remove every container, tenant and volume, so that one test's failure is not the next one's."""
         if os.path.isdir(self.paths.containers_dir) and os.listdir(self.paths.containers_dir):
             ids = self.cli("ps", "-aq").stdout.split()
             if ids:
                 self.cli("rm", "-f", *ids)
+        if os.path.isdir(self.paths.tenants_dir) and os.listdir(self.paths.tenants_dir):
+            tenants = self.cli("tenant", "ls", "-q").stdout.split()
+            if tenants:
+                self.cli("tenant", "rm", *tenants)
         shutil.rmtree(self.paths.volumes_dir, ignore_errors=True)
 
     def close(self) -> None:

@@ -9,11 +9,9 @@ import contextlib
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, from_wire
-from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, MS_PRIVATE, MS_REC, mount, move_mount, new_mount
-from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
+from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, in_private_mounts, move_mount, new_mount
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
@@ -134,20 +132,17 @@ def _mount_stopped(container: Container) -> int:
     spec = container.spec
     if spec.rootfs_writable:
         return os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(_mount_overlay, container).result()
+    return in_private_mounts(lambda: _mount_overlay(container))
 
 
 def _mount_overlay(container: Container) -> int:
-    """Return a detached mount of a stopped container's overlay; run in a thread of its own, which ends with it.
+    """Return a detached mount of a stopped container's overlay.
 
     Before Linux 6.18 an overlay takes no layer from a mount that is not attached to the caller's namespace. So the layer is
-    attached in a namespace nobody else sees, and which goes with the thread; the overlay keeps a hold of it.
+    attached, where nobody else sees it; the overlay keeps a hold of it.
     """
     layers = container.image.layers if container.image else [container.spec.rootfs]
     rootfs = f"{container.directory}/rootfs"
-    unshare(CLONE_NEWNS)
-    mount("none", "/", flags=MS_REC | MS_PRIVATE)
     tree_fd = container.storage().open_tree()
     place_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

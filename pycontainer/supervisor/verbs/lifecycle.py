@@ -9,8 +9,9 @@ import signal
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
+from pycontainer.disk.storage import erase
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
-from pycontainer.linux.files import read_bounded, remove_tree, write_atomically
+from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container, ImageRecord, now
 from pycontainer.runtime.start import Host
@@ -18,7 +19,6 @@ from pycontainer.runtime.start import start as start_container
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_spec
-from pycontainer.store import rootfs
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World, signal_number
@@ -63,7 +63,9 @@ async def create(world: World, call: Call) -> object:
     try:
         base = world.idranges.allocate(directory)
         container = Container(world.paths, container_id, spec, image, base=base, created=now())
-        rootfs.prepare(directory)
+        if spec.tenant and (pool := world.tenants.pool(spec.tenant)).exists():
+            pool.admit(directory)
+        container.storage().prepare()
         for mount in spec.mounts:
             if mount.type == "volume":
                 world.volumes.get_or_create(mount.source)
@@ -96,7 +98,7 @@ def _discard(world: World, container_id: str, directory: str) -> None:
     if base is not None:
         world.idranges.release(base, directory)
     world.networks.release(container_id)
-    remove_tree(directory)
+    erase(directory)
 
 
 def _image_record(world: World, spec: ContainerSpec) -> ImageRecord | None:

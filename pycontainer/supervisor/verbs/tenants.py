@@ -27,6 +27,7 @@ async def tenant_create(world: World, call: Call) -> object:
         raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
     spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
     tenant = Tenant(world.paths, name, spec, created=now())
+    _cap_pool(world, name, spec)
     tenant.save()
     world.tenants.by_name[name] = tenant
     world.emit("tenant-create", tenant=name)
@@ -49,6 +50,7 @@ async def tenant_set(world: World, call: Call) -> object:
         raise InvalidInput("there is nothing to change", field="spec")
     transient = call.flag("transient")
     spec = _checked(world, dataclasses.replace(tenant.spec, **changes))
+    _cap_pool(world, tenant.name, spec)
     if world.tenants.is_raised(tenant.name):
         instance = world.tenants.instance(tenant.name)
         owner = f"tenant '{tenant.name}'"
@@ -77,6 +79,7 @@ async def tenant_rm(world: World, call: Call) -> object:
         names = ", ".join(repr(member.spec.name) for member in members[:5])
         raise InvalidState(f"tenant '{tenant.name}' has containers: {names}", hint="delete these first")
     world.tenants.drop_limits(tenant.name)
+    world.tenants.pool(tenant.name).erase()
     tenant.delete()
     world.tenants.by_name.pop(tenant.name, None)
     world.emit("tenant-remove", tenant=tenant.name)
@@ -89,6 +92,18 @@ def _checked(world: World, spec: ContainerSpec) -> ContainerSpec:
     if refused := registry.validate(spec, read_host(world.hierarchy.layout, for_tenant=True)):
         raise InvalidInput("; ".join(refused), field="limits")
     return spec
+
+
+def _cap_pool(world: World, name: str, spec: ContainerSpec) -> None:
+    """Make the pool that the layers of the tenant's containers are to lie in, or let it grow."""
+    pool = world.tenants.pool(name)
+    asked = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
+    if not pool.exists() and asked != (None,) * 4 and _members(world, name):
+        raise InvalidState(
+            f"tenant '{name}' has containers whose layers lie elsewhere: a disk cap would not count them",
+            hint="give the tenant its disk before its first container",
+        )
+    pool.cap(*asked)
 
 
 def _members(world: World, name: str) -> list[Container]:

@@ -8,7 +8,6 @@ import pytest
 
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.paths import HostPaths
-from pycontainer.store.rootfs import prepare
 from pycontainer.store.volumes import Volumes
 
 
@@ -33,13 +32,3 @@ def test_refuses_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
         Volumes(HostPaths(str(tmp_path))).get_or_create(name)
     assert os.listdir(tmp_path) == []
-
-
-def test_prepare_sets_modes_whatever_the_umask(tmp_path: Path) -> None:
-    old = os.umask(0o077)
-    try:
-        prepare(str(tmp_path))
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE(os.stat(tmp_path / "rootfs/upper").st_mode) == 0o755
-    assert sorted(os.listdir(tmp_path / "rootfs")) == ["upper", "work"]
