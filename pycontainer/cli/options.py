@@ -95,12 +95,12 @@ LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
     "cpuset_mems", "pids", "hugetlb", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight", "disk",
     "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
-    "restart", "limit",
+    "restart", "ulimits", "limit",
 )  # fmt: skip
 
 
 # Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
-POOLED = tuple(key for key in LIVE if key not in ("restart", "net_in_min", "net_out_min", "net_packets"))
+POOLED = tuple(key for key in LIVE if key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets"))
 
 
 def live_options(command: F) -> F:

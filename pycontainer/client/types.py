@@ -170,6 +170,7 @@ class Changes(TypedDict, total=False):
     net_in_min: str
     net_out_min: str
     net_packets: int | str
+    ulimits: Sequence[str]
     limit: Mapping[str, str] | Sequence[str]
     restart: str
 

@@ -34,7 +34,9 @@ class ProjectQuota:
         if held == caps:
             return
         if hard_bytes is not None:
-            filesystems.check_fits(self._rootfs, hard_bytes)
+            filesystems.check_fits(
+                os.path.dirname(self._rootfs), hard_bytes
+            )  # not of the project, whose size it would tell
         if caps != Caps() and held == Caps():
             quota.assign(self._rootfs, self._project)
         quota.write(

@@ -515,6 +515,7 @@ FIELDS: tuple[Field, ...] = (
         "process.rlimits",
         _PAIRS,
         separator="=",
+        live=True,
     ),
     Field(
         "limit",
@@ -672,7 +673,7 @@ FIELDS: tuple[Field, ...] = (
 POOLED: tuple[str, ...] = tuple(
     field.key
     for field in FIELDS
-    if field.live and field.key not in ("restart", "net_in_min", "net_out_min", "net_packets")
+    if field.live and field.key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -322,7 +323,7 @@ def test_huge_pages(world: World, huge_pages: None) -> None:
     beyond = world.cli("run", "--rm", "--hugetlb", "2M=4M", IMAGE, "payload", "huge", "3")
     assert beyond.exit_code == 128 + signal.SIGBUS
     assert world.ok("run", "--rm", "--hugetlb", "2M=6M", IMAGE, "payload", "huge", "3") == "huge: 3"  # a neighbour
-    assert "hugetlb" in world.refused(4, "set", held, "--hugetlb", "2M=2M")
+    assert "hugetlb" in world.refused(5, "set", held, "--hugetlb", "2M=2M")
     world.ok("set", held, "--hugetlb", "2M=8M")
     assert world.inspect(held)["limits"]["hugetlb"]["limit"] == 8 << 20
 
@@ -349,3 +350,18 @@ def test_memory_nodes(world: World) -> None:
 def test_more_than_there_is_and_less_than_a_start_needs(world: World, options: tuple[str, ...], reason: str) -> None:
     assert reason in world.refused(125, "run", *options, IMAGE, "true")
     assert world.ok("ps", "-aq", "--filter", "status=created") == ""
+
+
+def test_ulimits_change_for_all_that_runs(world: World) -> None:
+    name = idle(
+        world, "--ulimit", "nofile=100:200", "--ulimit", "core=0", command=("payload", "fork", "3", "sleep", "0")
+    )
+    poll_until(lambda: len(world.ok("top", name).splitlines()) == 5, what="the children are there")
+    world.ok("set", name, "--ulimit", "nofile=50:150")
+    pids = [int(line.split()[0]) for line in world.ok("top", name).splitlines()[1:]]
+    assert {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids} == {(50, 150)}
+    assert world.ok("exec", name, "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -c") == "50\n150\n0"
+    assert world.inspect(name)["spec"]["ulimits"] == [
+        {"name": "nofile", "soft": 50, "hard": 150},
+        {"name": "core", "soft": 0, "hard": 0},
+    ]

@@ -20,8 +20,11 @@ async def set(world: World, call: Call) -> object:
     changes = parse_changes(call.mapping("spec"))
     transient = call.flag("transient")
     async with world.lock(container):
-        if "limits" in changes:  # each of them is a setting of its own
-            changes["limits"] = tuple((dict(container.spec.limits) | dict(changes["limits"])).items())
+        for key in {"limits", "hugetlb"} & changes.keys():  # each of them is a setting of its own
+            changes[key] = tuple((dict(getattr(container.spec, key)) | dict(changes[key])).items())
+        if "ulimits" in changes:
+            named = {ulimit.name: ulimit for ulimit in (*container.spec.ulimits, *changes["ulimits"])}
+            changes["ulimits"] = tuple(named.values())
         spec = dataclasses.replace(container.spec, **changes)
         if problems := validate(spec):
             raise as_error(problems)
