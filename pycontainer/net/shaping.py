@@ -10,7 +10,8 @@
 A class may use its `rate` always, and up to its `ceiling` what its parent has to spare: instances borrow from each other
 beneath their tenant, and together never exceed it, whatever they were promised. A link's class has the low half of its
 ifindex as minor, which an eBPF program of four instructions makes of each packet (mirred leaves the ifindex in it); no
-filter and no source address tells instances apart, so nobody gets into another's class.
+filter and no source address tells instances apart, so nobody gets into another's class. Where bpf(2) is shut, a link has
+filters of its own instead, which write its class into each packet's priority: HTB reads that first.
 
 The clsact of every link names the same two blocks of filters, which send all to the ifbs. A block lives as long as a
 device is in it: the third ifb, which is never up, stays there, and is made last: where it is, everything is.
@@ -19,9 +20,10 @@ Only groups with a cap, or with a tenant that has one, are redirected at all. Af
 class a link has and what lies above it. Source: tc-htb(8), kernel net/sched/sch_htb.c, act_mirred.c.
 """
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pycontainer.errors import InvalidInput, Unsupported
@@ -91,6 +93,7 @@ class Shaping:
         self._groups: dict[str, _Group] = {}
         self._devices: dict[str, int] = {}
         self._has_fq_codel = True
+        self._has_bpf = True
 
     # -- groups
 
@@ -173,7 +176,13 @@ class Shaping:
         if group is None or index in group.links:
             return
         self._add_classes(group, index)
-        self._links.netlink.run([("redirect the link", tc.clsact(index, *self._blocks))], ignore=(errno.EEXIST,))
+        redirected = [("redirect the link", tc.clsact(index, *self._blocks))]
+        if not self._has_bpf:
+            redirected = [("give the link filters", tc.own_clsact(index))] + [
+                ("redirect the link", tc.redirect_link(index, device, _minor(index), ingress=direction == OUT))
+                for direction, device in self._devices.items()
+            ]
+        self._links.netlink.run(redirected, ignore=(errno.EEXIST,))
 
     def leave(self, owner: str, index: int) -> None:
         """The link is gone, or about to go; nothing happens if it is in no group."""
@@ -195,7 +204,8 @@ class Shaping:
         """
         if not index_of(self._keeper):
             return
-        self._devices = {direction: index_of(name) for direction, name in self._names.items()}
+        with self._program():  # to know whether links are redirected by the blocks
+            self._devices = {direction: index_of(name) for direction, name in self._names.items()}
         known: set[int] = set()
         for owner, (tenant, indexes) in live.items():
             for index in indexes:
@@ -218,14 +228,31 @@ class Shaping:
     def _prepare(self) -> None:
         if self._devices:
             return
-        if not index_of(self._keeper):
-            self._make()
+        with self._program() as program_fd:
+            if not index_of(self._keeper):
+                self._make(program_fd)
         self._devices = {direction: index_of(name) for direction, name in self._names.items()}
 
-    def _make(self) -> None:
+    @contextlib.contextmanager
+    def _program(self) -> Iterator[int]:
+        """Give a descriptor of the classifier; -1 where programs are not for us, and links have filters of their own."""
+        try:
+            program_fd = load_classifier(_CLASSIFIER)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
+                raise
+            self._has_bpf = False
+            yield -1
+            return
+        self._has_bpf = True
+        try:
+            yield program_fd
+        finally:
+            os.close(program_fd)
+
+    def _make(self, program_fd: int) -> None:
         """Make the three ifbs and all that hangs on them; what a crash left half made goes first."""
         self.remove()
-        program_fd = _load_program()
         try:
             netlink = self._links.netlink
             for direction, name in self._names.items():
@@ -238,10 +265,11 @@ class Shaping:
                         ("add htb", tc.htb(device, _DEFAULT_MINOR)),
                         ("add the top class", tc.htb_class(device, _TOP_MINOR, tc.HTB, unlimited, unlimited)),
                         ("add the default class", tc.htb_class(device, _DEFAULT_MINOR, tc.HTB, *[_wire(100_000)] * 2)),
-                        ("add the classifier", tc.classify_by_program(device, program_fd)),
                     ],
                     name,
                 )
+                if self._has_bpf:
+                    netlink.run([("add the classifier", tc.classify_by_program(device, program_fd))], name)
                 self._devices[direction] = device
             _make_ifb(netlink, partial := f"{self._keeper}~")
             index = index_of(partial)
@@ -258,8 +286,6 @@ class Shaping:
             self._devices = {}
             self._links.delete(*(i for n in (f"{self._keeper}~", *self._names.values()) if (i := index_of(n))))
             raise
-        finally:
-            os.close(program_fd)
 
     def _write(self, direction: str, group: _Group, *, replace: bool = False) -> None:
         """Write the class of a group, read it back and compare."""
@@ -390,17 +416,6 @@ def _bits(wire_bytes_per_second: int, absent: int) -> int | None:
 
 def _minor(index: int) -> int:
     return index & 0xFFFF
-
-
-def _load_program() -> int:
-    try:
-        return load_classifier(_CLASSIFIER)
-    except OSError as error:
-        raise Unsupported(
-            f"cannot load the traffic classifier: {error.strerror}",
-            hint="net caps need a kernel with CONFIG_NET_CLS_BPF, and the right to use bpf(2)",
-            feature="bpf",
-        ) from error
 
 
 def _make_ifb(netlink: Netlink, name: str) -> None:

@@ -16,6 +16,7 @@ ECHO = 0x9  # NLM_F_REQUEST | NLM_F_ECHO: a class that is asked for is sent to w
 ROOT = 0xFFFFFFFF
 HTB = 0x10000  # 1:
 _CLSACT_PARENT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+_CLSACT_INGRESS, _CLSACT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _BLOCK = 0xFFFFFFFF  # TCM_IFINDEX_MAGIC_BLOCK: the parent is a block's number
 
 _NLMSG = struct.Struct("=IHHII")
@@ -89,26 +90,6 @@ def classify_by_program(ifindex: int, program_fd: int) -> bytes:
     return _message(NEW_FILTER, CREATE, ifindex, 0, HTB, _FILTER_INFO, attributes)
 
 
-def classify_by_address(ifindex: int, minor: int, address: bytes, *, offset: int) -> bytes:
-    """Have packets with `address` at `offset` of their network header go to class `minor`.
-
-    The filter has the class's minor as its preference, so that `forget_address` finds it.
-    """
-    words = [address[at : at + 4] for at in range(0, len(address), 4)]
-    keys = b"".join(struct.pack("=I4sii", _MAX32, word, offset + 4 * at, 0) for at, word in enumerate(words))
-    selector = struct.pack("=BBBxHHhhI", 1, 0, len(words), 0, 0, 0, 0, 0) + keys  # 1: TC_U32_TERMINAL
-    options = _attribute(1, struct.pack("=I", HTB | minor)) + _attribute(5, selector)  # TCA_U32_CLASSID, _SEL
-    return _message(
-        NEW_FILTER,
-        CREATE,
-        ifindex,
-        0,
-        HTB,
-        _address_info(minor, len(address)),
-        _kind("u32") + _attribute(_OPTIONS, options),
-    )
-
-
 def clsact(ifindex: int, ingress_block: int, egress_block: int) -> bytes:
     """Give a device the filters of two blocks, for what comes in and what goes out."""
     blocks = _attribute(_INGRESS_BLOCK, struct.pack("=I", ingress_block))
@@ -116,13 +97,40 @@ def clsact(ifindex: int, ingress_block: int, egress_block: int) -> bytes:
     return _message(NEW_QDISC, CREATE, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0, _kind("clsact") + blocks)
 
 
+def own_clsact(ifindex: int) -> bytes:
+    """Let a device have filters of its own."""
+    return _message(NEW_QDISC, CREATE, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0, _kind("clsact"))
+
+
 def redirect_all(block: int, to_ifindex: int) -> bytes:
     """Have every packet that meets a block sent out of another device."""
-    mirred = struct.pack("=IIiiiiI", 0, 0, 4, 0, 0, 1, to_ifindex)  # TC_ACT_STOLEN, TCA_EGRESS_REDIR
-    action = _attribute(1, b"mirred\0") + _attribute(2, _attribute(2, mirred))
+    return _message(NEW_FILTER, CREATE, -1, 0, block, _FILTER_INFO, _on_all([_mirred(to_ifindex)]))
+
+
+def redirect_link(ifindex: int, to_ifindex: int, minor: int, *, ingress: bool) -> bytes:
+    """Have what comes in at a device, or goes out, sent out of another one with the priority that is HTB's class 1:minor."""
+    parent = _CLSACT_INGRESS if ingress else _CLSACT_EGRESS
+    return _message(
+        NEW_FILTER, CREATE, ifindex, 0, parent, _FILTER_INFO, _on_all([_skbedit(minor), _mirred(to_ifindex)])
+    )
+
+
+def _on_all(actions: list[bytes]) -> bytes:
+    """Return a filter that does the actions, in their order, with every packet."""
     selector = struct.pack("=BBBxHHhhI", 1, 0, 1, 0, 0, 0, 0, 0) + struct.pack("=IIii", 0, 0, 0, 0)
-    options = _attribute(5, selector) + _attribute(7, _attribute(1, action))  # TCA_U32_SEL, TCA_U32_ACT
-    return _message(NEW_FILTER, CREATE, -1, 0, block, _FILTER_INFO, _kind("u32") + _attribute(_OPTIONS, options))
+    numbered = b"".join(_attribute(number, action) for number, action in enumerate(actions, 1))
+    return _kind("u32") + _attribute(_OPTIONS, _attribute(5, selector) + _attribute(7, numbered))  # TCA_U32_SEL, _ACT
+
+
+def _mirred(to_ifindex: int) -> bytes:
+    parameters = struct.pack("=IIiiiiI", 0, 0, 4, 0, 0, 1, to_ifindex)  # TC_ACT_STOLEN, TCA_EGRESS_REDIR
+    return _attribute(1, b"mirred\0") + _attribute(2, _attribute(2, parameters))
+
+
+def _skbedit(minor: int) -> bytes:
+    parameters = struct.pack("=IIiii", 0, 0, 3, 0, 0)  # TC_ACT_PIPE: the next action follows
+    priority = _attribute(3, struct.pack("=I", HTB | minor))  # TCA_SKBEDIT_PRIORITY
+    return _attribute(1, b"skbedit\0") + _attribute(2, _attribute(2, parameters) + priority)
 
 
 def read_class(reply: bytes) -> Class:

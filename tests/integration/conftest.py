@@ -54,6 +54,7 @@ def make_world(network: HostNetwork, rootfs: str, directory: str = "/var/tmp") -
             lambda: not any(name.startswith(f"{world.paths.interface_prefix}x") for name in network.inside.links()),
             what="the link of the first container is gone",
         )
+        poll_until(lambda: not os.listdir(world.paths.containers_dir), what="the first container's files are gone")
         yield world
         world.close()
         _check_unchanged(network, before)

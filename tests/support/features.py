@@ -85,6 +85,13 @@ def _veth() -> str:
     return _works("unshare", "--net", "ip", "link", "add", "t0", "type", "veth", "peer", "name", "t1")
 
 
+def _skbedit() -> str:
+    """A traffic control action that not every kernel has; net/shaping.py needs it where bpf(2) is shut."""
+    script = """ip link add v0 type veth peer name v1; tc qdisc add dev v0 clsact
+    tc filter add dev v0 ingress u32 match u32 0 0 action skbedit priority 1:5"""
+    return _works("unshare", "--net", "sh", "-e", "-c", script)
+
+
 def _nft() -> str:
     if ctypes.util.find_library("nftables") is None:
         return "no libnftables"
@@ -162,6 +169,7 @@ PROBES = {
     "user_namespaces": _user_namespaces,
     "veth": _veth,
     "nft": _nft,
+    "skbedit": _skbedit,
     "seccomp": _seccomp,
     "assembler": _assembler,
     "mkfs_xfs": lambda: _programs("mkfs.xfs"),
