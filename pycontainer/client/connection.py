@@ -24,6 +24,7 @@ _LOG_LINES_SHOWN = 5
 # Run by our child: its own child is neither a session leader nor ours to reap, as a daemon should be.
 _DETACH = "import os, sys\nif os.fork(): os._exit(0)\nos.execv(sys.argv[1], sys.argv[1:])"
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+_PASSED_ON = ("PYCONTAINER_LXCFS",)
 
 
 class ConnectionLost(SupervisorUnavailable):
@@ -242,7 +243,7 @@ def _start_supervisor(paths: HostPaths) -> None:
                 stderr=log_fd,
                 pass_fds=(ready_write_fd,),
                 cwd="/",
-                env=_ENVIRONMENT,
+                env=_ENVIRONMENT | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
                 start_new_session=True,
                 check=True,
             )

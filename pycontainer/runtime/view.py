@@ -4,12 +4,14 @@ Kernel files below /proc show the host to everybody. Containers with a cap on me
 read-only and locked like the masks, so that `free` and those who size their caches and pools by these files see what they
 can have. What is effective is the least of the container's and its tenant's limits.
 
-The files are written at a start and when a limit changes: what is free in them is as of then. `nproc` asks the scheduler
-(sched_getaffinity), so a CPU set shows there, a quota does not.
+Where lxcfs is (supervisor/lxcfs.py) its files are mounted, which tell what is free at each read, and the uptime and load of
+the container. Otherwise ours are, written at a start and when a limit changes: what is free in them is as of then. `nproc`
+asks the scheduler (sched_getaffinity), so a CPU set shows there, a quota does not.
 """
 
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pycontainer.spec.model import ContainerSpec
@@ -18,6 +20,7 @@ _FIELD = re.compile(r"([A-Za-z_()0-9]+):\s+([0-9]+)( kB)?")
 # Files of ours have the names of these, in the container's directory.
 _MEMINFO, _CPUINFO, _ONLINE = "/proc/meminfo", "/proc/cpuinfo", "/sys/devices/system/cpu/online"
 _OURS = (_MEMINFO, _CPUINFO, _ONLINE)
+_LXCFS = "/lxcfs"  # an empty one tells that the present run looks through lxcfs
 
 
 class Effective(NamedTuple):
@@ -40,18 +43,29 @@ def effective(own: ContainerSpec, tenant: ContainerSpec | None) -> Effective:
     return Effective(memory, swap, min(counts, default=None))
 
 
-def write(directory: str, limits: Effective) -> list[tuple[str, str]]:
-    """Write the files of a container that starts; return (path inside, path on the host) of those to be mounted."""
-    for path in _OURS:
+def write(
+    directory: str, limits: Effective, lxcfs: Callable[[], list[tuple[str, str]]] = list
+) -> list[tuple[str, str]]:
+    """Return (path inside, path on the host) of what is to be mounted in a container that starts; write what is ours.
+
+    `lxcfs` returns the files that it offers, and is asked only if there is a limit to tell of.
+    """
+    for path in (*_OURS, _LXCFS):
         try:
             os.unlink(_path(directory, path))  # what is there is what is mounted
         except FileNotFoundError:
             pass
-    return [(inside, _write(_path(directory, inside), text)) for inside, text in _texts(limits, 0).items()]
+    texts = _texts(limits, 0)
+    if texts and (offered := lxcfs()):
+        _write(_path(directory, _LXCFS), "")
+        return offered
+    return [(inside, _write(_path(directory, inside), text)) for inside, text in texts.items()]
 
 
 def rewrite(directory: str, limits: Effective, used_bytes: int) -> bool:
-    """Write the files of a running container again, in place; say whether all that its limits call for are mounted."""
+    """Let a running container see limits that changed; say whether it can, with what is mounted in it."""
+    if kind(directory) == "lxcfs":
+        return True
     texts = _texts(limits, used_bytes)
     mounted = [inside for inside in _OURS if os.path.exists(_path(directory, inside))]
     for inside in mounted:  # where a cap was taken off, the host's own text is the truth
@@ -59,9 +73,11 @@ def rewrite(directory: str, limits: Effective, used_bytes: int) -> bool:
     return set(texts) <= set(mounted)
 
 
-def is_generated(directory: str) -> bool:
-    """Say whether the present run has any of our files mounted."""
-    return any(os.path.exists(_path(directory, inside)) for inside in _OURS)
+def kind(directory: str) -> str:
+    """Return what the present run has mounted: "lxcfs", "generated" or, nothing, "host"."""
+    if os.path.exists(_path(directory, _LXCFS)):
+        return "lxcfs"
+    return "generated" if any(os.path.exists(_path(directory, inside)) for inside in _OURS) else "host"
 
 
 def meminfo(host: str, limit_bytes: int, swap_bytes: int, used_bytes: int) -> str:

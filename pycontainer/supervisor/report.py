@@ -71,7 +71,7 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
         "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
-        "view": "generated" if run and view.is_generated(f"{container.directory}/etc") else "host",
+        "view": view.kind(f"{container.directory}/etc") if run else "host",
         "limits": _limits(world.instance(container, run.cgroup)) if run else {},
     }
 

@@ -34,6 +34,7 @@ from pycontainer.runtime.view import Effective, effective, rewrite
 from pycontainer.security.idranges import IdRanges
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
+from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
 from pycontainer.supervisor.tenants import Tenants
@@ -62,6 +63,7 @@ class World:
         self.hierarchy = Hierarchy(detect(), paths.marker)
         self.tenants = Tenants(paths, self.hierarchy, self.networks)
         self.link = MonitorLink(paths, self._heard_exit, self._lost_monitor, open_files_soft=open_files_soft)
+        self.lxcfs = Lxcfs(paths)
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
         self._exits: dict[str, asyncio.Event] = {}
@@ -437,6 +439,7 @@ class World:
         self.networks.close(remove=nothing_runs)
         self.link.close()
         if nothing_runs:
+            self.lxcfs.stop()
             self.hierarchy.remove_parent()
 
 

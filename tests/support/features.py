@@ -98,6 +98,15 @@ def _nft() -> str:
     return _works("unshare", "--net", "nft", "add", "table", "inet", "probe")
 
 
+def _lxcfs() -> str:
+    """The program, and a kernel with FUSE for it."""
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return f"/dev/fuse: {error.strerror}"
+    return _programs("lxcfs")
+
+
 def _seccomp() -> str:
     if ctypes.util.find_library("seccomp") is None:
         return "no libseccomp"
@@ -171,6 +180,7 @@ PROBES = {
     "nft": _nft,
     "skbedit": _skbedit,
     "seccomp": _seccomp,
+    "lxcfs": _lxcfs,
     "assembler": _assembler,
     "mkfs_xfs": lambda: _programs("mkfs.xfs"),
     "project_quota": _project_quota,

@@ -217,7 +217,7 @@ def _files(world: World, container: Container) -> planner.Files:
                 write_atomically(
                     f"{etc}/resolv.conf", read_bounded("/etc/resolv.conf", 1 << 20), mode=0o644, sync=False
                 )
-    seen = view.write(etc, world.effective_limits(container))
+    seen = view.write(etc, world.effective_limits(container), world.lxcfs.files)
     return planner.Files(hosts=hosts, hostname=f"{etc}/hostname", resolv_conf=f"{etc}/resolv.conf", view=seen)
 
 

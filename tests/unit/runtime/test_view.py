@@ -66,7 +66,18 @@ def test_files_are_rewritten_in_place_and_made_anew_at_a_start(tmp_path: Path) -
     assert (tmp_path / "meminfo").stat().st_ino == inode
     assert view.rewrite(directory, Effective(None, 0, None), 0) is True
     assert int((tmp_path / "meminfo").read_text().split()[1]) > 32768  # the host's
-    assert view.is_generated(directory)
+    assert view.kind(directory) == "generated"
     assert view.write(directory, Effective(None, 0, None)) == []
-    assert not view.is_generated(directory)
+    assert view.kind(directory) == "host"
     assert view.rewrite(directory, Effective(64 * MIB, 0, None), 0) is False  # nothing is mounted that could show it
+
+
+def test_lxcfs_is_asked_only_where_there_is_a_limit(tmp_path: Path) -> None:
+    directory = str(tmp_path)
+    offered = [("/proc/meminfo", "/var/lib/lxcfs/proc/meminfo")]
+    assert view.write(directory, Effective(None, 0, None), lambda: offered) == []
+    assert view.write(directory, Effective(64 * MIB, 0, None), lambda: offered) == offered
+    assert view.kind(directory) == "lxcfs"
+    assert view.rewrite(directory, Effective(32 * MIB, 0, None), 0) is True
+    assert view.write(directory, Effective(64 * MIB, 0, None), list) == [("/proc/meminfo", f"{directory}/meminfo")]
+    assert view.kind(directory) == "generated"
