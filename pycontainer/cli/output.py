@@ -61,7 +61,12 @@ def ago(epoch_seconds: float | None) -> str:
 
 
 def status(info: Any) -> str:
-    """Return a container's status as `ps` words it: "Up 3 minutes", "Exited (0) 2 hours ago"."""
+    """Return a container's status as `ps` words it: "Up 3 minutes", "Exited (0) 2 hours ago", "Up 1 hour, 1 warning"."""
+    count = len(info["warnings"])
+    return _state(info) + (f", {count} warning{'s' if count > 1 else ''}" if count else "")
+
+
+def _state(info: Any) -> str:
     state = info["status"]
     if state in ("running", "paused"):
         up = f"Up {duration(max(0.0, time.time() - (info['started'] or time.time())))}"

@@ -365,3 +365,15 @@ def test_ulimits_change_for_all_that_runs(world: World) -> None:
         {"name": "nofile", "soft": 50, "hard": 150},
         {"name": "core", "soft": 0, "hard": 0},
     ]
+
+
+def test_best_effort_starts_and_ps_and_inspect_tell(world: World) -> None:
+    asked = ("--disk-inodes", "100", IMAGE, "payload", "sleep", "0")  # alone, a disk image cannot
+    assert "cannot cap inodes alone" in world.refused(125, "run", "-d", *asked)
+    started = world.cli("run", "-d", "--name", "best", "--best-effort", *asked)
+    words = "disk is not limited as asked: cannot cap inodes alone with a disk image"
+    assert started.exit_code == 0
+    assert f"pycontainer: warning: {words}" in started.stderr
+    assert world.inspect("best")["warnings"] == [words]
+    (line,) = [line for line in world.ok("ps").splitlines() if "best" in line]
+    assert ", 1 warning" in line

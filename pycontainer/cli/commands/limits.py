@@ -29,8 +29,7 @@ def command(
     """Show how near running containers are to their limits.
 
     FAILED counts allocations refused (memory), periods throttled (cpu), forks refused (pids) and packets dropped (net).
-    PRESSURE is the share
-    of the last ten seconds in which a task waited; it needs cgroup v2.
+    PRESSURE is the share of the last ten seconds in which a task waited; it needs cgroup v2.
 
     \b
     Example:
