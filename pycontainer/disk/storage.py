@@ -1,17 +1,18 @@
 """The writable layer of one container, and what caps it. Which way is the file system's choice, and the tenant's:
 
     project quota     ext4 or xfs mounted with prjquota: the layer is a project; grows and shrinks at once
+    subvolume         btrfs with quotas enabled: the layer is a subvolume; `df` inside does not know its quota group
     loop image        anywhere else: a file system in a sparse file, which grows while it is mounted
     tenant's pool     an image that all containers of a tenant share; one with a cap of its own has its image in there
 
-`df` inside is true with all of them: they make the file system beneath the overlay answer for the cap.
+`df` inside is true with all others: they make the file system beneath the overlay answer for the cap.
 A container without a cap, and of a tenant without one, has the plain directory and pays nothing.
 """
 
 import os
 from typing import NamedTuple, Protocol
 
-from pycontainer.linux import quota
+from pycontainer.linux import btrfs, quota
 from pycontainer.linux.files import remove_tree
 
 
@@ -69,23 +70,39 @@ def open_storage(container_dir: str, id_base: int) -> Storage:
     from pycontainer.disk.loopimage import LoopImage
     from pycontainer.disk.pool import PooledLayer, pool_of
     from pycontainer.disk.project import ProjectQuota
+    from pycontainer.disk.subvolume import Subvolume
 
     if pool := pool_of(container_dir):
         return PooledLayer(container_dir, *pool)
-    if quota.is_enforced(container_dir) and not LoopImage(container_dir).backend:
-        return ProjectQuota(container_dir, id_base)
+    if not LoopImage(container_dir).backend:
+        if quota.is_enforced(container_dir):
+            return ProjectQuota(container_dir, id_base)
+        if _is_subvolume(container_dir):
+            return Subvolume(container_dir)
     return LoopImage(container_dir)
 
 
+def _is_subvolume(container_dir: str) -> bool:
+    """Say whether the layer is one, or, before it is made, is to be one."""
+    rootfs = f"{container_dir}/rootfs"
+    return btrfs.has_quotas(container_dir) and (btrfs.is_subvolume(rootfs) or not os.path.exists(rootfs))
+
+
 def make_directories(container_dir: str) -> None:
-    """Make `rootfs/upper` (what the container's root looks like, 0755) and `rootfs/work`, which is overlayfs's own.
+    """Make `rootfs` in a container's directory, and its layer in there."""
+    os.mkdir(f"{container_dir}/rootfs", 0o700)
+    make_layer(f"{container_dir}/rootfs")
+
+
+def make_layer(rootfs: str) -> None:
+    """Make `upper` (what the container's root looks like, 0755) and `work`, which is overlayfs's own.
 
     The modes hold whatever the umask is.
     """
-    for name, mode in (("rootfs", 0o700), ("rootfs/upper", 0o755), ("rootfs/work", 0o700)):
-        directory = f"{container_dir}/{name}"
-        os.mkdir(directory, mode)
-        os.chmod(directory, mode)
+    os.chmod(rootfs, 0o700)
+    for name, mode in (("upper", 0o755), ("work", 0o700)):
+        os.mkdir(f"{rootfs}/{name}", mode)
+        os.chmod(f"{rootfs}/{name}", mode)
 
 
 def erase(container_dir: str) -> None:
@@ -94,4 +111,6 @@ def erase(container_dir: str) -> None:
 
     if pool := pool_of(container_dir):
         PooledLayer(container_dir, *pool).erase()
+    if btrfs.is_subvolume(f"{container_dir}/rootfs"):
+        btrfs.delete_subvolume(f"{container_dir}/rootfs")
     remove_tree(container_dir)

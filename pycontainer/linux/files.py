@@ -184,9 +184,22 @@ def _components(data: bytes, path: StrPath, resolve: int) -> list[bytes]:
 
 def _is_procfs(fd: int) -> bool:
     """Tell whether a link lies on a procfs, whose links may be magic."""
+    return _filesystem_type(fd) == _PROC_SUPER_MAGIC
+
+
+def filesystem_type(directory: StrPath) -> int:
+    """Return the magic number of the file system that a directory lies on. statfs(2)"""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _filesystem_type(fd)
+    finally:
+        os.close(fd)
+
+
+def _filesystem_type(fd: int) -> int:
     buffer = ctypes.create_string_buffer(256)
     checked(_fstatfs(fd, buffer), "fstatfs")
-    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], "little") == _PROC_SUPER_MAGIC
+    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], "little")
 
 
 def _mount_id(fd: int) -> int:

@@ -123,6 +123,17 @@ def _project_quota() -> str:
         return _works("unshare", "--mount", "sh", "-c", script)
 
 
+def _btrfs() -> str:
+    """A btrfs in a file, with quotas."""
+    if missing := _programs("mkfs.btrfs", "btrfs", "mount", "unshare"):
+        return missing
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        script = f"""set -e; truncate -s 200M {directory}/image; mkfs.btrfs -q {directory}/image
+        mkdir {directory}/at; mount -o loop {directory}/image {directory}/at; btrfs quota enable {directory}/at
+        umount {directory}/at"""
+        return _works("unshare", "--mount", "sh", "-c", script)
+
+
 def _cap_sys_resource() -> str:
     with open("/proc/self/status") as file:
         mask = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff"))
@@ -184,6 +195,7 @@ PROBES = {
     "assembler": _assembler,
     "mkfs_xfs": lambda: _programs("mkfs.xfs"),
     "project_quota": _project_quota,
+    "btrfs": _btrfs,
     "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
     "vm": _vm,
