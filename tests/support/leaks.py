@@ -89,7 +89,7 @@ def _id_ranges() -> list[str]:
     for entry in os.scandir(directory):
         if entry.is_symlink():
             found.append(f"id range: {entry.name} of {os.readlink(entry.path)}")
-        elif entry.is_file() and entry.name != "lock":
+        elif entry.is_file() and entry.name != ".lock":
             with open(entry.path, "rb") as file:
                 found.append(f"id range: {entry.name} {file.read(200)!r}")
     return found
