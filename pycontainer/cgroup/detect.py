@@ -19,7 +19,7 @@ from collections.abc import Callable
 # What we use. On v1 directories are made and processes attached in this order, and removed in reverse: the freezer
 # comes first, because kill() looks there, so that it also finds a process whose attach was cut short.
 V1_CONTROLLERS = ("freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "blkio", "hugetlb")
-V2_CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
+V2_CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma")
 
 LEAF = "supervisor"
 

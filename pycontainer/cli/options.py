@@ -62,6 +62,7 @@ LISTS = (
     ("labels", ("-l", "--label"), "KEY=VALUE", "Label, for filters and for people."),
     ("ulimits", ("--ulimit",), "NAME=SOFT:HARD", "Limit of each process, like nofile=1024:2048."),
     ("hugetlb", ("--hugetlb",), "PAGE=SIZE", "Cap on memory in huge pages of one size, like 2M=64M."),
+    ("cgroup_conf", ("--cgroup-conf",), "FILE=VALUE", "Any other limit of cgroup v2, like misc.max='sev 10'."),
     ("limit", ("--limit",), "NAME=VALUE", "Limit of a controller that another package adds."),
     ("networks", ("--network",), "NAME", "Network to join, or host, or none."),
     ("ports", ("-p", "--publish"), "[IP:]HOST:PORT[/udp]", "Publish a port on the host, like 8080:80."),
@@ -93,8 +94,8 @@ FLAGS = (
 # Of VALUES and LISTS, what `set` can change; spec/fields.py marks the same keys as live.
 LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
-    "cpuset_mems", "pids", "hugetlb", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight", "disk",
-    "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
+    "cpuset_mems", "pids", "hugetlb", "cgroup_conf", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight",
+    "disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
     "restart", "ulimits", "limit",
 )  # fmt: skip
 

@@ -43,6 +43,7 @@ class ContainerFields(TypedDict, total=False):
     cpuset_mems: str  # all memory nodes; "0"
     pids: int | str  # 2048 processes
     hugetlb: Mapping[str, str] | Sequence[str]  # no limit; {"2M": "64M"} for each size of huge pages
+    cgroup_conf: Mapping[str, str] | Sequence[str]  # {"memory.swap.high": "67108864"}, files of cgroup v2
     io_read: int | str  # no limit; bytes per second, or "20M/s"
     io_write: int | str
     io_read_ops: int | str  # per second
@@ -156,6 +157,7 @@ class Changes(TypedDict, total=False):
     cpuset_mems: str
     pids: int | str
     hugetlb: Mapping[str, str] | Sequence[str]
+    cgroup_conf: Mapping[str, str] | Sequence[str]
     io_read: int | str
     io_write: int | str
     io_read_ops: int | str
@@ -187,6 +189,7 @@ class Limit(TypedDict):
     limit: int | None
     fail_count: int
     pressure: float | None  # percent of the last 10 seconds in which a task waited for it; cgroup v2 alone
+    soft_limit: int | None  # of disk, disk_inodes, and memory (memory_high)
 
 
 class Process(TypedDict):

@@ -42,7 +42,9 @@ class DiskController:
     def read(self, instance: Instance) -> Reading | None:
         """`fail_count` is 0: file systems do not count what they refuse."""
         usage = instance.storage.usage() if instance.storage is not None else None
-        return None if usage is None else Reading(usage.used_bytes, None, usage.hard_bytes, 0)
+        if usage is None:
+            return None
+        return Reading(usage.used_bytes, None, usage.hard_bytes, 0, soft_limit=usage.soft_bytes)
 
     def account(self, instance: Instance) -> dict[str, int]:
         return {}
@@ -72,7 +74,9 @@ class DiskInodesController:
 
     def read(self, instance: Instance) -> Reading | None:
         usage = instance.storage.usage() if instance.storage is not None else None
-        return None if usage is None else Reading(usage.used_inodes, None, usage.hard_inodes, 0)
+        if usage is None:
+            return None
+        return Reading(usage.used_inodes, None, usage.hard_inodes, 0, soft_limit=usage.soft_inodes)
 
     def account(self, instance: Instance) -> dict[str, int]:
         return {}

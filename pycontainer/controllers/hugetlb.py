@@ -1,7 +1,7 @@
 """How much memory the container may have in huge pages, for each size of them."""
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Instance, Reading, huge_page_bytes, parse_limit
+from pycontainer.controllers.protocol import Host, Instance, Lacking, Reading, huge_page_bytes, parse_limit
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.units import format_bytes
@@ -20,10 +20,10 @@ class HugetlbController:
         if not spec.hugetlb:
             return []
         if "hugetlb" not in host.layout.controllers:
-            return ["hugetlb: this host has no hugetlb controller"]
+            return [Lacking("hugetlb: this host has no hugetlb controller")]
         present = ", ".join(map(format_bytes, sorted(host.huge_page_bytes))) or "none"
         return [
-            f"hugetlb: there are no huge pages of {format_bytes(page_bytes)} here; there are {present}"
+            Lacking(f"hugetlb: there are no huge pages of {format_bytes(page_bytes)} here; there are {present}")
             for page_bytes, _ in spec.hugetlb
             if page_bytes not in host.huge_page_bytes
         ] + [
@@ -47,7 +47,7 @@ class HugetlbController:
                 "cannot hold hugetlb: this host has no hugetlb controller", hint="leave it out", feature="hugetlb"
             )
         if cgroup.has("hugetlb"):
-            for page_bytes in {*wishes, *_limits(cgroup)}:
+            for page_bytes in {*wishes, *_limits(cgroup)} & huge_page_bytes():
                 value = str(wishes.get(page_bytes, "max" if cgroup.version == 2 else "-1"))
                 cgroup.write("hugetlb", _file(cgroup, page_bytes, _LIMIT), value)
             if (limits := _limits(cgroup)) != wishes:

@@ -5,7 +5,7 @@ writer of direct and synchronous writes alone, so what goes through the page cac
 """
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.controllers.protocol import Host, Instance, Reading, read_pressure
+from pycontainer.controllers.protocol import Host, Instance, Lacking, Reading, read_pressure
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -20,7 +20,7 @@ class _IoController:
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         if self._wish(spec) is not None and not {"io", "blkio"} & set(host.layout.controllers):
-            return [f"{self.name}: this host has no io controller"]
+            return [Lacking(f"{self.name}: this host has no io controller")]
         if self._wish(spec) is not None and host.for_tenant and not host.layout.is_v2:
             return [f"{self.name}: cgroup v1 cannot hold a tenant's containers together; set it on each of them"]
         return []
@@ -31,6 +31,10 @@ class _IoController:
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         cgroup = instance.cgroup
         wish = self._wish(spec)
+        if wish is not None and not (cgroup.has("io") or cgroup.has("blkio")):
+            raise Unsupported(
+                f"cannot hold {self.name}: this host has no io controller", hint="leave it out", feature="io"
+            )
         if wish is not None and not instance.disks:
             raise Unsupported(
                 f"cannot hold {self.name}: no disk lies beneath what the container uses",

@@ -1,7 +1,7 @@
 """Shares of disk time when disks are busy: they hold nobody back while nobody else wants the disk."""
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.controllers.protocol import Host, Instance, Reading, set_and_compare
+from pycontainer.controllers.protocol import Host, Instance, Lacking, Reading, set_and_compare
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -16,7 +16,7 @@ class IoWeightController:
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
         if spec.io_weight is not None and not {"io", "blkio"} & set(host.layout.controllers):
-            return ["io_weight: this host has no io controller"]
+            return [Lacking("io_weight: this host has no io controller")]
         return []
 
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:

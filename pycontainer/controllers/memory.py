@@ -7,7 +7,17 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
-from pycontainer.controllers.protocol import Host, Instance, Reading, hold, parse_limit, read_pressure, set_and_compare
+from pycontainer.controllers.protocol import (
+    Host,
+    Instance,
+    Lacking,
+    Reading,
+    hold,
+    parse_limit,
+    read_pressure,
+    set_and_compare,
+)
+from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.units import format_bytes, format_bytes_short
 
@@ -25,14 +35,12 @@ class MemoryController:
     name, unit = "memory", "bytes"
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
-        asked = [key for key, _, value in _soft_limits(spec) if value is not None]
-        if spec.oom_group:
-            asked.append("oom_group")
-        if spec.memory_bytes is None and not asked:
+        asked = _asked_of_v2(spec)
+        if (spec.memory_bytes, spec.memory_low_bytes) == (None, None) and not asked:
             return []
         if "memory" not in host.layout.controllers:
             return ["memory: this host has no memory controller; boot it with cgroup_enable=memory"]
-        problems = []
+        problems: list[str] = []
         if spec.memory_bytes is not None and spec.memory_bytes < MINIMUM_BYTES:
             problems.append(
                 f"memory: {spec.memory_bytes} bytes are too few to start anything; ask for {MINIMUM_BYTES} or more"
@@ -43,7 +51,7 @@ class MemoryController:
                 f"{format_bytes_short(host.memory_bytes)}"
             )
         if not host.layout.is_v2:
-            problems += [f"{key}: cgroup v1 has no such limit" for key in asked if key != "memory_low"]
+            problems += [Lacking(f"{key}: cgroup v1 has no such limit") for key in asked]
         return problems
 
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:
@@ -53,8 +61,11 @@ class MemoryController:
         return f"memory: {format_bytes_short(used)} are in use, more than {format_bytes(spec.memory_bytes)}"
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        cgroup = instance.cgroup
-        _apply_soft(cgroup, spec)
+        warnings = self._apply_cap(instance.cgroup, spec)
+        _apply_soft(instance.cgroup, spec)
+        return warnings
+
+    def _apply_cap(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
         limit_bytes = spec.memory_bytes
         if limit_bytes is None and self._limit(cgroup) is None:
             return []
@@ -81,6 +92,7 @@ class MemoryController:
                 self._limit(cgroup),
                 events["max"],
                 read_pressure(cgroup, "memory"),
+                parse_limit(cgroup.read("memory", "memory.high")),
             )
         return Reading(
             int(cgroup.read("memory", "memory.usage_in_bytes")),
@@ -122,9 +134,21 @@ def _soft_limits(spec: ContainerSpec) -> list[tuple[str, str, int | None]]:
     ]
 
 
+def _asked_of_v2(spec: ContainerSpec) -> list[str]:
+    """Return the settings asked that v1 has nothing like."""
+    asked = [key for key, _, value in _soft_limits(spec) if value is not None and key != "memory_low"]
+    return [*asked, "oom_group"] if spec.oom_group else asked
+
+
 def _apply_soft(cgroup: Cgroup, spec: ContainerSpec) -> None:
     if cgroup.version == 1:
         hold(cgroup, "memory", "memory.soft_limit_in_bytes", _in_pages(spec.memory_low_bytes), str(_V1_NO_LIMIT_BYTES))
+        if asked := _asked_of_v2(spec):
+            raise Unsupported(
+                f"cannot hold {', '.join(asked)}: cgroup v1 has no such limit",
+                hint="leave it out",
+                feature="memory",
+            )
         return
     hold(cgroup, "memory", "memory.oom.group", 1 if spec.oom_group else None, "0")
     for _, name, value in _soft_limits(spec):

@@ -24,6 +24,13 @@ class Reading(NamedTuple):
     limit: int | None  # None: no limit
     fail_count: int  # how often the limit said no
     pressure: float | None = None  # percent of the last 10 s in which some task waited for it; PSI, v2 alone
+    soft_limit: int | None = None  # from which on it is slowed, or has a time of grace, or people are to know
+
+
+class Lacking(str):
+    """A problem that is not the wish's but the host's, which has nothing to hold it with; best effort goes on."""
+
+    __slots__ = ()
 
 
 class Host(NamedTuple):
@@ -69,7 +76,11 @@ class DiskUsage(Protocol):
     @property
     def hard_bytes(self) -> int | None: ...
     @property
+    def soft_bytes(self) -> int | None: ...
+    @property
     def hard_inodes(self) -> int | None: ...
+    @property
+    def soft_inodes(self) -> int | None: ...
 
 
 class Storage(Protocol):
@@ -98,7 +109,11 @@ class Controller(Protocol):
     unit: str  # of its readings: bytes, usec (per 100 ms), cpus, tasks, bytes/s, operations/s
 
     def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
-        """Return what is wrong with the spec's wishes on this host, one sentence each; nothing is touched."""
+        """Return what is wrong with the spec's wishes on this host, one sentence each; nothing is touched.
+
+        A sentence that is Lacking does not keep a spec with `best_effort` from starting: `apply` then raises
+        Unsupported, after it has set all that the host can hold.
+        """
 
     def excess(self, instance: Instance, spec: ContainerSpec) -> str:
         """Say what is in use now beyond what the spec asks and cannot be taken back gently; empty if nothing is."""

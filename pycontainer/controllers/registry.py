@@ -12,7 +12,7 @@ installed metadata must not lose its limits; an entry point of the same name tak
 import functools
 import importlib
 
-from pycontainer.controllers.protocol import Controller, Host, Instance, Reading
+from pycontainer.controllers.protocol import Controller, Host, Instance, Lacking, Reading
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -35,6 +35,7 @@ _BUILT_IN = {
     "net_in": "pycontainer.controllers.net:NetInController",
     "net_out": "pycontainer.controllers.net:NetOutController",
     "net_packets": "pycontainer.controllers.net:NetPacketsController",
+    "cgroup_conf": "pycontainer.controllers.others:OthersController",
     "ulimits": "pycontainer.controllers.rlimits:RlimitsController",
 }
 
@@ -55,11 +56,15 @@ def load(declared: dict[str, str]) -> tuple[Controller, ...]:
 
 
 def validate(spec: ContainerSpec, host: Host) -> list[str]:
-    """Return the problems that all controllers find, and the limits that no controller knows."""
+    """Return the problems that all controllers find, and the limits that no controller knows.
+
+    What the host lacks is none with `best_effort`: `apply` warns of it.
+    """
     added = [controller.name for controller in controllers() if controller.name not in _BUILT_IN]
     known = f"there is {', '.join(added)}" if added else "no package with more controllers is installed"
     unknown = [f"limit {name}: no controller has this name; {known}" for name, _ in spec.limits if name not in added]
-    return unknown + [problem for controller in controllers() for problem in controller.validate(spec, host)]
+    problems = [problem for controller in controllers() for problem in controller.validate(spec, host)]
+    return unknown + [text for text in problems if not (spec.best_effort and isinstance(text, Lacking))]
 
 
 def excess(instance: Instance, spec: ContainerSpec) -> list[str]:

@@ -101,9 +101,13 @@ class DiskImage:
 
     def _create(self, caps: Caps) -> None:
         if caps.hard_bytes is None:
-            if caps.hard_inodes is None:
-                return  # soft limits alone need no file system
-            raise Unsupported("cannot cap inodes alone with a disk image", hint="give --disk as well", feature="disk")
+            if caps.hard_inodes is not None:
+                asked = "cap inodes alone"
+            elif (caps.soft_bytes, caps.soft_inodes) != (None, None):
+                asked = "watch soft limits alone"
+            else:
+                return
+            raise Unsupported(f"cannot {asked} with a disk image", hint="give --disk as well", feature="disk")
         if caps.hard_bytes < _LEAST_BYTES:
             raise Unsupported(
                 f"a disk image has {format_bytes_short(_LEAST_BYTES)} at least", hint="ask for more", feature="disk"

@@ -350,6 +350,18 @@ FIELDS: tuple[Field, ...] = (
         live=True,
     ),
     Field(
+        "cgroup_conf",
+        values.parse_cgroup_conf,
+        "any other limit of cgroup v2: the kernel's file, and the value as it prints it",
+        '{misc.max: "sev 10"}',
+        "--cgroup-conf",
+        "linux.resources.unified",
+        _PAIRS,
+        separator="=",
+        collect=_last_of_each,
+        live=True,
+    ),
+    Field(
         "io_read",
         values.or_unlimited(parse_rate),
         "cap on reading from disks",

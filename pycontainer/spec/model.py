@@ -94,6 +94,7 @@ class ContainerSpec:
     cpuset_cpus: str = ""  # canonical list format, "0-1,3"
     cpuset_mems: str = ""  # memory nodes, in the same format
     pids_max: int | None = 2048
+    cgroup_conf: tuple[tuple[str, str], ...] = ()  # (file of cgroup v2, what to write)
     hugetlb: tuple[tuple[int, int], ...] = ()  # (bytes of a page, bytes in pages of this size)
     io_read_bps: int | None = None  # bytes per second, for each disk
     io_write_bps: int | None = None

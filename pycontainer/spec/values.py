@@ -83,6 +83,7 @@ _DNS_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*\.?", re.ASCII)
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", re.ASCII)
 _SYSCTL = re.compile(r"[a-z0-9_]+(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
+_CGROUP_FILE = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
 _ACCESS = re.compile(r"r?w?m?", re.ASCII)
 
 
@@ -255,6 +256,18 @@ def parse_hugetlb(value: object) -> tuple[int, int]:
     if page_bytes & (page_bytes - 1) or page_bytes < 1024:
         raise InvalidInput(f"{shown(size)} is not the size of a page", hint="write a power of two, such as 2M or 1G")
     return page_bytes, parse_bytes(limit, minimum=0)
+
+
+def parse_cgroup_conf(value: object) -> tuple[str, str]:
+    """Return `file=value` of a cgroup v2 file, such as memory.swap.high=67108864."""
+    file, separator, content = parse_text(value).partition("=")
+    if not separator or not content.strip():
+        raise InvalidInput(f"{shown(value)} has no value", hint="write FILE=VALUE, such as misc.max=sev 10")
+    if not _CGROUP_FILE.fullmatch(file):
+        raise InvalidInput(f"{shown(file)} is not a cgroup file", hint="write CONTROLLER.NAME, such as rdma.max")
+    if len(content) > 256 or not content.isascii() or not content.isprintable():
+        raise InvalidInput(f"{shown(file)}: {shown(content)} is not one line of ASCII text")
+    return file, content
 
 
 def parse_sysctl(value: object) -> tuple[str, str]:

@@ -1,5 +1,7 @@
 """Caps on what a container writes, driven into with real writes: disk images, where there is no project quota."""
 
+import json
+
 import pytest
 
 from tests.integration.conftest import IMAGE
@@ -68,6 +70,20 @@ def test_image_does_not_shrink_and_is_not_made_over_files(world: World) -> None:
     assert "has written files already, which a disk image cannot take over" in words
 
 
+def test_limits_tell_what_is_over_its_soft_limit(world: World) -> None:
+    name = run(world, "--disk", "64M", "--disk-soft", "8M")
+
+    def tight() -> list[str]:
+        return [row["resource"] for row in json.loads(world.ok("limits", "-q", "--format", "json", name))]
+
+    assert limit_of(world, name, "disk")["soft_limit"] == 8 * MIB
+    assert "disk" not in tight()
+    world.ok("exec", name, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=12")
+    assert "disk" in tight()
+    world.ok("set", name, "--disk-soft", "32M")
+    assert "disk" not in tight()
+
+
 def test_inodes_of_an_image(world: World) -> None:
     name = run(world, "--disk", "64M", "--disk-inodes", "200")
     script = "i=0; while touch /f$i 2>/dev/null; do i=$((i+1)); done; echo $i"
@@ -81,6 +97,7 @@ def test_inodes_of_an_image(world: World) -> None:
         (2, ("--disk", "10GB"), "'10GB' is ambiguous"),
         (2, ("--disk", "-1"), "disk: '-1' is not a size"),
         (125, ("--disk", "1M"), "a disk image has 16MiB at least"),
+        (125, ("--disk-soft", "32M"), "cannot watch soft limits alone with a disk image"),
     ],
 )
 def test_bad_input(world: World, exit_code: int, options: tuple[str, ...], words: str) -> None:

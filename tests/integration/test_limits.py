@@ -249,20 +249,51 @@ def test_limits_that_v1_does_not_have_are_refused(world: World) -> None:
     assert "memory_high: cgroup v1 has no such limit; memory_min: cgroup v1 has no such limit" in message
 
 
+def cpu_usec_in(world: World, *names: str, seconds: float) -> dict[str, int]:
+    """Return how much CPU time each of the containers uses while we wait."""
+
+    def used() -> dict[str, int]:
+        samples = json.loads(world.ok("stats", "--no-stream", "--format", "json", *names))
+        return {sample["name"]: sample["cpu_usec"] for sample in samples}
+
+    before = used()
+    time.sleep(seconds)
+    after = used()
+    return {name: after[name] - before[name] for name in names}
+
+
 def test_weights_share_a_busy_cpu(world: World) -> None:
     """Two on one CPU, 300 against 100: three quarters and one quarter."""
     heavy = idle(world, "--cpuset-cpus", "0", "--cpu-weight", "300", command=("payload", "spin", "60"))
     light = idle(world, "--cpuset-cpus", "0", "--cpu-weight", "100", command=("payload", "spin", "60"))
+    used = cpu_usec_in(world, heavy, light, seconds=4)
+    assert 2.4 < used[heavy] / used[light] < 3.6
 
-    def used() -> dict[str, int]:
-        samples = json.loads(world.ok("stats", "--no-stream", "--format", "json", heavy, light))
-        return {sample["name"]: sample["cpu_usec"] for sample in samples}
 
-    before = used()
-    time.sleep(4)
-    after = used()
-    share = (after[heavy] - before[heavy]) / (after[light] - before[light])
-    assert 2.4 < share < 3.6
+@pytest.mark.requires("cgroup_v2")
+def test_any_file_of_v2_can_be_asked_for(world: World) -> None:
+    """cpu.idle has no setting of its own: such a group gets what nobody else wants."""
+    last = idle(
+        world, "--cpuset-cpus", "0", "--cgroup-conf", "cpu.idle=1", "--cgroup-conf", "memory.swap.high=67108864",
+        command=("payload", "spin", "60"),
+    )  # fmt: skip
+    assert cgroup_files(world, last, "cpu.idle") == "1"
+    assert cgroup_files(world, last, "memory.swap.high") == str(64 << 20)
+    first = idle(world, "--cpuset-cpus", "0", command=("payload", "spin", "60"))
+    used = cpu_usec_in(world, first, last, seconds=4)
+    assert used[last] < 0.05 * used[first]
+    world.ok("set", last, "--cgroup-conf", "cpu.idle=0")
+    assert cgroup_files(world, last, "cpu.idle") == "0"
+    assert world.inspect(last)["spec"]["cgroup_conf"] == [["cpu.idle", "0"], ["memory.swap.high", str(64 << 20)]]
+    refused = world.refused(6, "set", last, "--cgroup-conf", "memory.swap.high=5000")
+    assert "cannot set memory.swap.high to '5000': the kernel holds '4096'" in refused
+    assert cgroup_files(world, last, "memory.swap.high") == str(64 << 20)
+
+
+@pytest.mark.requires("cgroup_v1")
+def test_files_of_v2_are_refused_on_v1(world: World) -> None:
+    message = world.refused(125, "run", "--rm", "--cgroup-conf", "cpu.idle=1", IMAGE, "true")
+    assert "this host has cgroup hybrid; the files named are those of v2" in message
 
 
 # -- disks
@@ -378,3 +409,23 @@ def test_best_effort_starts_and_ps_and_inspect_tell(world: World) -> None:
     assert world.inspect("best")["warnings"] == [words]
     (line,) = [line for line in world.ok("ps").splitlines() if "best" in line]
     assert ", 1 warning" in line
+
+
+def test_best_effort_holds_the_rest(world: World) -> None:
+    asked = ("--hugetlb", "512K=1M", "--memory", "64M", IMAGE, "payload", "sleep", "0")  # no page is of this size
+    assert "hugetlb: " in world.refused(125, "run", "-d", *asked)
+    world.ok("run", "-d", "--name", "rest", "--best-effort", *asked)
+    info = world.inspect("rest")
+    assert info["limits"]["memory"]["limit"] == 64 << 20
+    (warning,) = info["warnings"]
+    assert warning.startswith("hugetlb is not limited as asked: ")
+
+
+@pytest.mark.requires("cgroup_v1")
+def test_best_effort_on_v1_leaves_out_what_v2_alone_has(world: World) -> None:
+    asked = ("--memory", "64M", "--memory-high", "32M", IMAGE, "payload", "sleep", "0")
+    assert "memory_high: cgroup v1 has no such limit" in world.refused(125, "run", "-d", *asked)
+    world.ok("run", "-d", "--name", "old", "--best-effort", *asked)
+    info = world.inspect("old")
+    assert info["limits"]["memory"]["limit"] == 64 << 20
+    assert info["warnings"] == ["memory is not limited as asked: cannot hold memory_high: cgroup v1 has no such limit"]

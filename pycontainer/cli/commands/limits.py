@@ -45,9 +45,10 @@ def command(
 
 
 def _is_tight(limit: "Limit") -> bool:
-    held, cap = limit["held"], limit["limit"]
+    held, cap, soft = limit["held"], limit["limit"], limit["soft_limit"]
     near = held is not None and cap is not None and limit["unit"] != "cpus" and held >= cap * _NEAR
-    return near or limit["fail_count"] > 0 or (limit["pressure"] or 0) >= _HIGH_PRESSURE_PERCENT
+    over = held is not None and soft is not None and held >= soft
+    return near or over or limit["fail_count"] > 0 or (limit["pressure"] or 0) >= _HIGH_PRESSURE_PERCENT
 
 
 def _row(limit: "Limit") -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def v2_mountinfo(mount: Path) -> str:
 def test_v2_at_the_root_of_the_machine(mount: Path) -> None:
     layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/user.slice\n")
     assert (layout.version, layout.is_v2, layout.must_vacate) == ("v2", True, False)
-    assert layout.controllers == dict.fromkeys(("cpu", "cpuset", "hugetlb", "io", "memory", "pids"), str(mount))
+    assert layout.controllers == dict.fromkeys(("cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"), str(mount))
 
 
 def test_v2_in_a_cgroup_namespace_must_vacate(mount: Path) -> None:

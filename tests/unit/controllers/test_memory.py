@@ -103,11 +103,15 @@ def test_a_kernel_that_holds_more_is_refused() -> None:
 
 
 def test_read_and_account() -> None:
-    files = {"memory.current": "5", "memory.max": "max", "memory.events": "low 0\nmax 3\noom_kill 1"}
+    files = {
+        "memory.current": "5",
+        "memory.max": "max",
+        "memory.high": "max",
+        "memory.events": "low 0\nmax 3\noom_kill 1",
+    }
     assert CONTROLLER.read(Instance(FakeCgroup(2, files))) == Reading(5, None, None, 3)
-    assert CONTROLLER.read(Instance(FakeCgroup(2, files | {"memory.peak": "9", "memory.max": "10"}))) == Reading(
-        5, 9, 10, 3
-    )
+    files |= {"memory.peak": "9", "memory.max": "10", "memory.high": "8"}
+    assert CONTROLLER.read(Instance(FakeCgroup(2, files))) == Reading(5, 9, 10, 3, soft_limit=8)
     v1_files = {
         "memory.usage_in_bytes": "5",
         "memory.max_usage_in_bytes": "9",

@@ -11,6 +11,7 @@ def test_v2() -> None:
             "cpu.stat": "usage_usec 123\nuser_usec 100\n",
             "memory.current": "1000",
             "memory.max": "5000",
+            "memory.high": "max",
             "memory.events": "max 0",
             "memory.stat": "inactive_file 300",
             "pids.current": "4",
