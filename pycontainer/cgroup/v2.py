@@ -1,8 +1,8 @@
 """The unified hierarchy (kernel Documentation/admin-guide/cgroup-v2.rst).
 
-BASE/                     root of the machine, or what was delegated to us
+BASE/                     root of the machine, or the scope that systemd handed over to us
 ├── supervisor/           only if BASE is not the root of the machine: who lived in BASE, so that BASE may
-│                         enable controllers; under systemd the supervisor alone
+│                         enable controllers; in a scope the monitor alone
 └── pycontainer/          our parent: controllers enabled, no processes
     ├── ID/               one container
     └── tenant-NAME/      one tenant: controllers enabled, no processes
@@ -15,7 +15,8 @@ import select
 import time
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
-from pycontainer.cgroup.detect import LEAF, Layout
+from pycontainer.cgroup.detect import Layout
+from pycontainer.cgroup.scope import LEAF
 
 
 class CgroupV2(Cgroup):
@@ -77,12 +78,21 @@ class TreeV2:
         self._base = next(iter(layout.controllers.values()))
         self._parent = f"{self._base}/{parent_name}"
         self._must_vacate = layout.must_vacate
+        self._mount = layout.mount or self._base
 
     def prepare(self) -> None:
-        """Make the parent directory with the controllers enabled down to it; may be repeated."""
+        """Make the parent directory with the controllers enabled down to it; may be repeated.
+
+        A scope has to be there. systemd enables the controllers that it knows on the way to it, which are not all.
+        """
         if self._must_vacate:
             vacate(self._base)
-        enable(self._base, self._controllers)
+        way = self._base.removeprefix(self._mount).strip("/").split("/")
+        directory = self._mount
+        enable(directory, self._controllers)
+        for name in filter(None, way):
+            directory = f"{directory}/{name}"
+            enable(directory, self._controllers)
         os.makedirs(self._parent, exist_ok=True)
         enable(self._parent, self._controllers)
 

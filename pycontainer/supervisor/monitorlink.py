@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from pycontainer.cgroup.scope import Scope
 from pycontainer.errors import InvalidInput, PycontainerError, StartFailed
 from pycontainer.monitor import channel
 from pycontainer.monitor.logfile import DEFAULT_FILES, DEFAULT_MAX_BYTES
@@ -110,10 +111,17 @@ class MonitorLink:
     """The connection; implements runtime.launcher.Launcher."""
 
     def __init__(
-        self, paths: HostPaths, on_exit: ExitHandler, on_lost: Callable[[], None], *, open_files_soft: int
+        self,
+        paths: HostPaths,
+        on_exit: ExitHandler,
+        on_lost: Callable[[], None],
+        *,
+        open_files_soft: int,
+        scope: Scope | None,
     ) -> None:
+        """`scope` is where the monitor lives, if systemd keeps one for us."""
         self._paths, self._on_exit, self._on_lost = paths, on_exit, on_lost
-        self._open_files_soft = open_files_soft
+        self._open_files_soft, self._scope = open_files_soft, scope
         self._sock: socket.socket | None = None
         self._births: dict[str, MonitorBirth] = {}
         self._children: asyncio.Future[list[dict[str, object]]] | None = None
@@ -236,7 +244,10 @@ class MonitorLink:
             f"{self._paths.run_dir}/monitor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        scope = self._scope
+        joins = scope is not None and scope.is_alive()  # containers are there whose monitor died
         arguments = [
+            *(scope.command() if scope is not None and not joins else ()),
             sys.executable,
             "-SI",
             "-c",
@@ -250,8 +261,8 @@ class MonitorLink:
             "3",
         ]
         try:
-            os.posix_spawn(
-                sys.executable,
+            pid = os.posix_spawnp(
+                arguments[0],
                 arguments,
                 {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
                 setsid=True,
@@ -262,6 +273,8 @@ class MonitorLink:
                     (os.POSIX_SPAWN_DUP2, write_fd, 3),
                 ],
             )
+            if scope is not None and joins:
+                scope.join(pid)
         finally:
             os.close(write_fd)
             os.close(log_fd)

@@ -60,9 +60,15 @@ class World:
         self.volumes = Volumes(paths)
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
-        self.hierarchy = Hierarchy(detect(), paths.marker)
+        self.hierarchy = Hierarchy(detect(name=paths.marker), paths.marker)
         self.tenants = Tenants(paths, self.hierarchy, self.networks)
-        self.link = MonitorLink(paths, self._heard_exit, self._lost_monitor, open_files_soft=open_files_soft)
+        self.link = MonitorLink(
+            paths,
+            self._heard_exit,
+            self._lost_monitor,
+            open_files_soft=open_files_soft,
+            scope=self.hierarchy.layout.scope,
+        )
         self.lxcfs = Lxcfs(paths)
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`

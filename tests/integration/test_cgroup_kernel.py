@@ -391,18 +391,6 @@ def make_container_and_tell(layout: Layout) -> int:
 
 
 @pytest.mark.requires("cgroup_v2")
-def test_a_delegated_subtree_is_used(service: str, child_of: ChildOf) -> None:
-    """As under systemd with Delegate=yes and DelegateSubgroup=supervisor: containers are made beside the leaf."""
-    os.setxattr(service, "trusted.delegate", b"1")
-    os.mkdir(f"{service}/supervisor")
-    child = child_of(lambda: make_container_and_tell(detect()))
-    write_file(f"{service}/supervisor/cgroup.procs", str(child.pid))
-    child.go()
-    assert child.output() == f"{service}/ours/c1 /{os.path.basename(service)}/supervisor"
-    assert child.wait() == 0
-
-
-@pytest.mark.requires("cgroup_v2")
 def test_a_base_with_processes_is_vacated(service: str, child_of: ChildOf) -> None:
     """As in a container whose cgroup namespace begins at a directory that holds all its processes."""
     layout = Layout("v2", dict.fromkeys(detect().controllers, service), must_vacate=True)

@@ -14,6 +14,8 @@ from tests.support.images import copy_rootfs
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.vm
+
 PATIENT = ("sh", "-c", 'trap "exit 9" TERM; echo up; while :; do sleep 0.1; done')  # ends by itself when asked to
 STUBBORN = ("payload", "sleep", "0")  # as pid 1 it never sees a SIGTERM it has no handler for
 
@@ -312,7 +314,7 @@ def test_ps_shows_running_and_all(world: World) -> None:
     assert stopped not in world.ok("ps")
     assert stopped in world.ok("ps", "-a")
     assert len(world.ok("ps", "-aq").split()) == 2
-    assert world.ok("list", "-a") == world.ok("ps", "-a")
+    assert world.ok("list", "-aq") == world.ok("ps", "-aq")
 
 
 def test_ps_json_holds_the_documented_fields(world: World) -> None:

@@ -47,6 +47,10 @@ def _cgroup_v2() -> str:
     return f"v2 lacks {', '.join(sorted(missing))}" if missing else ""
 
 
+def _systemd() -> str:
+    return "" if os.path.isdir("/run/systemd/system") else "systemd is not the first process"
+
+
 def _hugetlb() -> str:
     """A controller for huge pages that we use: with v1 beside it, the v2 tree is left alone."""
     if not _cgroup_v2():
@@ -183,6 +187,7 @@ PROBES = {
     "root": _root,
     "cgroup_v1": _cgroup_v1,
     "cgroup_v2": _cgroup_v2,
+    "systemd": _systemd,
     "hugetlb": _hugetlb,
     "overlay": _overlay,
     "idmapped_mounts": _idmapped_mounts,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Inside the machine. `boot` is its first process and makes what a system has; under systemd `run` alone is called.
+# Inside the machine. `boot` is its first process. It makes what a system has and runs the command; or it hands over to
+# systemd, which makes that itself and calls `run`.
 . /run/vm/settings
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 
@@ -13,8 +14,28 @@ boot() {
     for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
         [ -e "/dev/${link%%:*}" ] || ln -s "${link#*:}" "/dev/${link%%:*}"
     done
-    hostname vm
-    ip link set lo up
+}
+
+# As little of systemd as a host has at least: nothing that is enabled on this system is started.
+systemd() {
+    units=/run/systemd/system
+    mkdir -p $units
+    for unit in systemd-firstboot.service systemd-journal-flush.service; do ln -s /dev/null $units/$unit; done
+    cat >$units/vm.target <<-EOF
+	[Unit]
+	Requires=basic.target vm.service
+	After=basic.target
+	AllowIsolate=yes
+	EOF
+    cat >$units/vm.service <<-EOF
+	[Unit]
+	After=basic.target
+	[Service]
+	Type=oneshot
+	TimeoutStartSec=infinity
+	ExecStart=/bin/sh /run/vm/guest.sh run
+	EOF
+    exec /lib/systemd/systemd --unit=vm.target
 }
 
 # A file system that overlayfs can use, at every place where tests and containers write.
@@ -39,6 +60,8 @@ run() {
     cat /run/vm/output >"$output" &
     reader=$!
     (
+        hostname vm
+        ip link set lo up
         disk
         exec setsid sh -c "$COMMAND"
     ) >/run/vm/output 2>&1 </dev/null &
@@ -51,5 +74,8 @@ run() {
     exec busybox poweroff -f
 }
 
-[ "$1" = boot ] && boot
+if [ "$1" = boot ]; then
+    [ -n "$SYSTEMD" ] && systemd
+    boot
+fi
 run

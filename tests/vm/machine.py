@@ -15,20 +15,29 @@ _PROJECT = _HERE.parents[1]
 # Several threads crash the guest: its kernel patches code that another of them runs.
 _ACCELERATOR = "tcg,thread=single,tb-size=512"
 _KERNEL_LINE = (
-    "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init"
+    "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init "
+    "systemd.show_status=0"
 )
 
 MACHINE_FAILED, TIMED_OUT = 125, 124
 
 
 def run(
-    kernel: Kernel, command: str, *, timeout_seconds: float, memory: str = "2G", disk: str = "4G"
+    kernel: Kernel,
+    command: str,
+    *,
+    timeout_seconds: float,
+    systemd: bool = False,
+    memory: str = "2G",
+    disk: str = "4G",
 ) -> tuple[int, str]:
     """Run a shell command in the checkout, inside; return its exit status and what it wrote to both streams.
 
+    `systemd`: as a service, with systemd as the first process; else there is nothing but the command.
     TIMED_OUT when the time is over, MACHINE_FAILED when the machine ended without a word; its console comes with that.
     """
     settings = f"PROJECT={shlex.quote(str(_PROJECT))}\nCOMMAND={shlex.quote(command)}\n"
+    settings += f"SYSTEMD={'yes' if systemd else ''}\n"
     with tempfile.TemporaryDirectory(prefix="pycontainer-vm.") as name:
         directory = Path(name)
         archive = initramfs.build(kernel, (_HERE / "guest.sh").read_text(), settings)

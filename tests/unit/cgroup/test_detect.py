@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.cgroup.detect import detect
+from pycontainer.cgroup.scope import Scope
 
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -20,7 +21,7 @@ HYBRID = """\
 
 
 def test_hybrid_with_a_combined_mount() -> None:
-    layout = detect(mountinfo=HYBRID, self_cgroup="")
+    layout = detect(mountinfo=HYBRID)
     assert layout.version == "hybrid"
     assert not layout.is_v2
     assert layout.controllers == {
@@ -36,12 +37,12 @@ def test_hybrid_with_a_combined_mount() -> None:
 
 def test_v1_alone() -> None:
     without_v2 = "\n".join(line for line in HYBRID.splitlines() if "cgroup2" not in line)
-    assert detect(mountinfo=without_v2, self_cgroup="").version == "v1"
+    assert detect(mountinfo=without_v2).version == "v1"
 
 
 def test_an_escaped_mount_point() -> None:
     mountinfo = r"32 31 0:29 / /odd\040place/pids rw - cgroup cgroup rw,pids"
-    layout = detect("/odd place", mountinfo=mountinfo, self_cgroup="")
+    layout = detect("/odd place", mountinfo=mountinfo)
     assert layout.controllers == {"pids": "/odd place/pids"}
 
 
@@ -60,49 +61,28 @@ def v2_mountinfo(mount: Path) -> str:
 
 
 def test_v2_at_the_root_of_the_machine(mount: Path) -> None:
-    layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/user.slice\n")
+    layout = detect(str(mount), mountinfo=v2_mountinfo(mount))
     assert (layout.version, layout.is_v2, layout.must_vacate) == ("v2", True, False)
     assert layout.controllers == dict.fromkeys(("cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"), str(mount))
 
 
 def test_v2_in_a_cgroup_namespace_must_vacate(mount: Path) -> None:
     (mount / "cgroup.type").write_text("domain\n")
-    layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/\n")
+    layout = detect(str(mount), mountinfo=v2_mountinfo(mount))
     assert layout.must_vacate
     assert layout.controllers["memory"] == str(mount)
 
 
-def test_v2_with_a_cgroup_outside_the_mount(mount: Path) -> None:
-    layout = detect(str(mount), mountinfo=v2_mountinfo(mount), self_cgroup="0::/../sibling\n")
-    assert layout.controllers["cpu"] == str(mount)
-
-
-@pytest.mark.parametrize(
-    ("own", "delegated", "is_used"),
-    [
-        ("pycontainer.service/supervisor", "pycontainer.service", True),
-        ("pycontainer.service/supervisor", "other.service", False),
-        ("pycontainer.service", "pycontainer.service", False),  # no subgroup: the service could not be restarted
-        ("pycontainer.service/other", "pycontainer.service", False),
-        ("pycontainer.service/supervisor/deeper", "pycontainer.service", False),
-    ],
-)
-def test_v2_delegated_subtree(mount: Path, own: str, delegated: str, is_used: bool) -> None:
-    service = mount / "system.slice" / "pycontainer.service"
-    (service / "supervisor").mkdir(parents=True)
-    (service / "cgroup.controllers").write_text("cpu memory pids\n")
-    layout = detect(
-        str(mount),
-        mountinfo=v2_mountinfo(mount),
-        self_cgroup=f"3:x:/y\n0::/system.slice/{own}\n",
-        is_delegated=lambda directory: directory == f"{mount}/system.slice/{delegated}",
-    )
-    assert not layout.must_vacate
-    assert layout.controllers["memory"] == str(service if is_used else mount)
-    assert ("io" in layout.controllers) is not is_used
+def test_v2_in_the_scope_of_systemd(mount: Path) -> None:
+    """It comes with the monitor, so it need not be there yet; what the machine offers is offered there."""
+    scope = Scope("ours.scope", f"{mount}/system.slice/ours.scope")
+    layout = detect(str(mount), name="ours", mountinfo=v2_mountinfo(mount), scope_of=lambda *_: scope)
+    assert (layout.must_vacate, layout.scope, layout.mount) == (True, scope, str(mount))
+    assert set(layout.controllers.values()) == {scope.directory}
+    assert {"io", "hugetlb"} <= set(layout.controllers)
 
 
 def test_no_cgroup_at_all() -> None:
     with pytest.raises(FileNotFoundError, match="no cgroup file system is mounted") as caught:
-        detect(mountinfo="23 1 8:1 / / rw - ext4 /dev/vda rw\n", self_cgroup="")
+        detect(mountinfo="23 1 8:1 / / rw - ext4 /dev/vda rw\n")
     assert caught.value.filename == "/sys/fs/cgroup"

@@ -1,0 +1,113 @@
+"""Where systemd owns the cgroups: containers live in a scope that it handed over, and its service may come and go."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pycontainer.supervisor
+from tests.support.poll import poll_until
+from tests.support.world import PROGRAM, World, unique_name
+
+pytestmark = [pytest.mark.systemd, pytest.mark.requires("systemd", "cgroup_v2")]
+
+UNITS = Path(pycontainer.supervisor.__path__[0], "units")
+RUNTIME_UNITS = Path("/run/systemd/system")
+_CGROUPS = "/sys/fs/cgroup"
+
+
+def systemctl(*arguments: str) -> str:
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"systemctl {arguments}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def property_of(unit: str, name: str) -> str:
+    return systemctl("show", "--property", name, "--value", unit)
+
+
+def scope_of(world: World) -> str:
+    return f"{world.paths.marker}.scope"
+
+
+def cgroup_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::")
+
+
+def monitor_pid(world: World) -> int:
+    (pid,) = Path(f"{_CGROUPS}/system.slice/{scope_of(world)}/supervisor/cgroup.procs").read_text().split()
+    return int(pid)
+
+
+def test_containers_live_in_a_delegated_scope(world: World) -> None:
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, "-m", "50M", "--hugetlb", "2M=4M", "busybox", "sleep", "1000")
+    container = world.inspect(name)
+    scope = scope_of(world)
+    inside = f"/system.slice/{scope}/{world.paths.marker}/{container['id']}"
+    assert cgroup_of(container["pid"]) == inside
+    assert (property_of(scope, "Delegate"), property_of(scope, "ActiveState")) == ("yes", "active")
+    assert property_of(scope, "ControlGroup") == f"/system.slice/{scope}"
+    limits = {each: Path(f"{_CGROUPS}{inside}/{each}").read_text() for each in ("memory.max", "hugetlb.2MB.max")}
+    assert limits == {"memory.max": f"{50 << 20}\n", "hugetlb.2MB.max": f"{4 << 20}\n"}
+    systemctl("daemon-reload")
+    assert {each: Path(f"{_CGROUPS}{inside}/{each}").read_text() for each in limits} == limits
+    world.ok("rm", "-f", name)
+
+
+def test_a_new_monitor_joins_what_the_old_one_left(own_world: World) -> None:
+    """The scope stays with the last process in it; systemd would refuse a second one of its name."""
+    first, second = unique_name(), unique_name()
+    own_world.ok("run", "-d", "--name", first, "busybox", "sleep", "1000")
+    before = monitor_pid(own_world)
+    os.kill(before, signal.SIGKILL)
+    own_world.ok("run", "-d", "--name", second, "busybox", "sleep", "1000")
+    assert monitor_pid(own_world) != before
+    assert [own_world.status(name) for name in (first, second)] == ["running", "running"]
+    own_world.ok("rm", "-f", first, second)
+    own_world.ok("service", "stop")
+    poll_until(
+        lambda: not os.path.exists(f"{_CGROUPS}/system.slice/{scope_of(own_world)}"),
+        what="the scope goes with its last process",
+    )
+
+
+@pytest.fixture
+def service(own_world: World) -> Iterator[str]:
+    """Our units, for `own_world`; systemd listens on its socket."""
+    name = own_world.paths.marker
+    own_world.ok("service", "stop")
+    for kind in ("socket", "service"):
+        text = (UNITS / f"pycontainer.{kind}").read_text()
+        text = text.replace("/usr/bin/python3 -I", f"{Path(PROGRAM).with_name('python')} -I")
+        text = text.replace("supervisor.main", f"supervisor.main --root {own_world.root}")
+        text = text.replace("/run/pycontainer/supervisor.sock", own_world.paths.supervisor_socket)
+        (RUNTIME_UNITS / f"{name}.{kind}").write_text(text.replace("pycontainer.socket", f"{name}.socket"))
+    systemctl("daemon-reload")
+    systemctl("start", f"{name}.socket")
+    yield f"{name}.service"
+    with contextlib.suppress(AssertionError):
+        own_world.ok("rm", "-f", *own_world.ok("ps", "-aq").split())
+    systemctl("stop", f"{name}.socket", f"{name}.service")
+    for kind in ("socket", "service"):
+        (RUNTIME_UNITS / f"{name}.{kind}").unlink()
+    systemctl("daemon-reload")
+
+
+def test_the_service_restarts_while_containers_run(own_world: World, service: str) -> None:
+    """A service with containers beneath its own directory could not be started again: 219/CGROUP."""
+    name = unique_name()
+    own_world.ok("run", "-d", "--name", name, "busybox", "sleep", "1000")
+    assert cgroup_of(int(property_of(service, "MainPID"))) == f"/system.slice/{service}"
+    before = own_world.inspect(name)
+    supervisor = property_of(service, "MainPID")
+    systemctl("restart", service)
+    after = own_world.inspect(name)
+    assert (after["status"], after["pid"], after["started"]) == ("running", before["pid"], before["started"])
+    assert property_of(service, "MainPID") not in (supervisor, "0")
+    own_world.ok("exec", name, "true")
+    own_world.ok("rm", "-f", name)
