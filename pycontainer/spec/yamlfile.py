@@ -166,7 +166,7 @@ class _Reader:
 
     def _open(self, value: Any, line: int) -> None:
         if len(self._stack) >= MAX_DEPTH:
-            raise self._refusal(line, f"more than {MAX_DEPTH} levels deep", "no setting is nested that deep")
+            raise self._too_deep(line)
         if self._stack and self._expects_key():
             raise self._refusal(line, "a list or mapping stands where a key is wanted", "write key: value")
         path = self._stack[-1].child_path() if self._stack else ""
@@ -202,9 +202,15 @@ class _Reader:
     def _refusal(self, line: int, message: str, hint: str) -> InvalidInput:
         return as_error([Problem("", message, hint, line=line)], source=self.source)
 
+    def _too_deep(self, line: int) -> InvalidInput:
+        return self._refusal(line, f"more than {MAX_DEPTH} levels deep", "no setting is nested that deep")
+
     def _syntax_error(self, error: yaml.YAMLError, text: str) -> InvalidInput:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
+        what = getattr(error, "problem", None) or error
+        if "nesting depth" in str(what):  # newer libyaml looks ahead to a limit of its own first
+            return self._too_deep(line)
         lines = text.split("\n")
         for number in range(min(line, len(lines)), 0, -1):  # the parser may notice a tab some lines late
             content = lines[number - 1]
@@ -212,9 +218,7 @@ class _Reader:
                 return self._refusal(number, "a tab stands in the indentation", "indent with spaces")
             if number < line and content.strip():
                 break
-        return self._refusal(
-            line, f"not YAML: {getattr(error, 'problem', None) or error}", "check the indentation, colons and quotes"
-        )
+        return self._refusal(line, f"not YAML: {what}", "check the indentation, colons and quotes")
 
 
 def _resolve(text: str) -> object:
