@@ -7,7 +7,7 @@
     │   └── log            log log.1 log.2              ├── forwarder.sock    published ports on loopback
     ├── networks/          NAME.json, addresses         ├── stage/            mount point, inside the monitor
     ├── tenants/           NAME.json                    └── containers/ID.json   runtime state
-    └── volumes/NAME/
+    └── volumes/NAME/                                  seccomp/           compiled filters, by content
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -41,6 +41,7 @@ class HostPaths:
         self.forwarder_socket = f"{self.run_dir}/forwarder.sock"
         self.stage_dir = f"{self.run_dir}/stage"
         self.run_containers_dir = f"{self.run_dir}/containers"
+        self.seccomp_dir = f"{self.run_dir}/seccomp"
 
     @property
     def world(self) -> str:

@@ -36,7 +36,7 @@ VALUES = (
     ("cpu_weight", ("--cpu-weight",), "NUMBER", "Share of CPU time when it is short, 1 to 10000 (100)."),
     ("cpuset_cpus", ("--cpuset-cpus",), "LIST", "CPUs it may run on, like 0-1,3."),
     ("cpuset_mems", ("--cpuset-mems",), "LIST", "Memory nodes (NUMA) it may take memory from, like 0."),
-    ("pids", ("--pids-limit", "--pids"), "NUMBER", "Cap on processes and threads (2048)."),
+    ("pids", ("--pids-limit", "--pids"), "NUMBER", "Cap on processes and threads (2048; system: 4096)."),
     ("io_read", ("--io-read",), "RATE", "Cap on reading from disks, like 20M/s."),
     ("io_write", ("--io-write",), "RATE", "Cap on writing to disks, like 10M/s."),
     ("io_read_ops", ("--io-read-ops",), "NUMBER", "Cap on reads per second."),
@@ -53,6 +53,7 @@ VALUES = (
     ("net_packets", ("--net-packets",), "NUMBER", "Packets per second that it may send; more is dropped."),
     ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
     ("tenant", ("--tenant",), "NAME", "Tenant whose pool of resources it shares."),
+    ("profile", ("--profile",), "NAME", "What it may do: app (one service) or system (with its own init)."),
     ("ip", ("--ip",), "ADDRESS", "IPv4 address on its network."),
     ("ip6", ("--ip6",), "ADDRESS", "IPv6 address on its network."),
 )
@@ -75,7 +76,7 @@ LISTS = (
     ("devices", ("--device",), "HOST[:INSIDE][:rwm]", "Device node of the host."),
     ("cap_add", ("--cap-add",), "NAME", "Capability to add, like NET_ADMIN."),
     ("cap_drop", ("--cap-drop",), "NAME", "Capability to take away, or ALL."),
-    ("security_opt", ("--security-opt",), "OPTION", "no-new-privileges."),
+    ("security_opt", ("--security-opt",), "OPTION", "no-new-privileges[=false], seccomp=FILE, seccomp=unconfined."),
     ("sysctls", ("--sysctl",), "KEY=VALUE", "Kernel setting of the container's own namespaces."),
 )
 # Yes or no.
@@ -169,10 +170,22 @@ def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]
         spec["command"] = list(words)
     if "entrypoint" in spec:
         spec["entrypoint"] = [spec["entrypoint"]] if spec["entrypoint"] else []
+    if "security_opt" in spec:
+        spec["security_opt"] = [_with_profile(option) for option in spec["security_opt"]]
     env = environment(given["env_files"], given["env"])
     if env:
         spec["env"] = env
     return spec
+
+
+def _with_profile(option: str) -> str:
+    """Return a security option with the seccomp profile itself in place of the name of its file."""
+    name, separator, value = option.partition("=")
+    if name != "seccomp" or not separator or value in ("builtin", "default", "unconfined", "") or value.startswith("{"):
+        return option
+    from pycontainer.spec.textfile import read_text_file
+
+    return f"{name}={read_text_file(value)}"
 
 
 def environment(files: Sequence[str], options: Sequence[str]) -> list[str]:

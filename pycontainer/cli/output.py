@@ -66,6 +66,11 @@ def status(info: Any) -> str:
     return _state(info) + (f", {count} warning{'s' if count > 1 else ''}" if count else "")
 
 
+def profile(info: Any) -> str:
+    """Return a container's profile, marked if its options loosen it: "app !"."""
+    return f"{info['profile']} !" if info["loosened"] else str(info["profile"])
+
+
 def _state(info: Any) -> str:
     state = info["status"]
     if state in ("running", "paused"):

@@ -41,7 +41,7 @@ class ContainerFields(TypedDict, total=False):
     cpu_weight: int | str  # 100
     cpuset_cpus: str  # all; "0-1,3"
     cpuset_mems: str  # all memory nodes; "0"
-    pids: int | str  # 2048 processes
+    pids: int | str  # 2048 processes, in profile system 4096
     hugetlb: Mapping[str, str] | Sequence[str]  # no limit; {"2M": "64M"} for each size of huge pages
     cgroup_conf: Mapping[str, str] | Sequence[str]  # {"memory.swap.high": "67108864"}, files of cgroup v2
     io_read: int | str  # no limit; bytes per second, or "20M/s"
@@ -78,7 +78,8 @@ class ContainerFields(TypedDict, total=False):
     cap_add: Sequence[str]
     cap_drop: Sequence[str]
     privileged: bool  # False
-    security_opt: Sequence[str]  # ["no-new-privileges"]
+    profile: str  # "app", or "system" for an instance with its own init
+    security_opt: Sequence[str]  # ["no-new-privileges=false", "seccomp=unconfined"]
     sysctls: Mapping[str, str] | Sequence[str]
 
 
@@ -122,6 +123,8 @@ class ContainerInfo(TypedDict):
     tty: bool
     stdin_open: bool
     memory_bytes: int | None
+    profile: str  # "app" or "system"
+    loosened: list[str]  # what takes more walls down than its profile: ["--cap-add NET_ADMIN"]
     warnings: list[str]
 
 

@@ -5,7 +5,7 @@ A container's first process                       A process that joins (exec)
     lock     unshare the mounts: they lock            join     non-dumpable, then all namespaces, root inside
     pivot    own root, old root gone                  ─
     identity hostname                                 ─
-    finish   workdir made, rlimits, bounding set, ids, capabilities, no_new_privs, descriptors, cwd, execve
+    finish   workdir made, rlimits, bounding set, ids, capabilities, no_new_privs, descriptors, cwd, seccomp, execve
 
 `bridge` rows run in the forked copy of the monitor, all others in the sealed program. Descriptors are renumbered by the
 bridge: 0-2 the standard streams, REPORT_FD for failures, JOIN_FD the pidfd of the container that `join` enters.
@@ -13,7 +13,7 @@ bridge: 0-2 the standard streams, REPORT_FD for failures, JOIN_FD the pidfd of t
 
 import struct
 
-from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Argument, Table
+from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Argument, Counted, Table
 from pycontainer.linux.capabilities import NAMES, pack_sets
 from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import (
@@ -54,6 +54,8 @@ _F_SETFD, _FD_CLOEXEC = 2, 1
 _TIOCSCTTY = 0x540E
 _O_RDWR, _O_NOCTTY = 2, 0o400
 _ALL_ONES = 0xFFFFFFFF
+_SECCOMP_SET_MODE_FILTER = 1
+_SOCK_FILTER_BYTES = 8
 
 
 class Finish:
@@ -71,6 +73,7 @@ class Finish:
         "no_new_privs",
         "reaper",
         "rlimits",
+        "seccomp",
         "tty",
         "uid",
         "umask",
@@ -90,16 +93,24 @@ class Finish:
         capabilities: int,
         no_new_privs: bool,
         rlimits: list[tuple[int, int, int]],
+        seccomp: tuple[int, bytes] | None = None,
         tty: bool = False,
         console: str = "",
         reaper: bool = False,
         make_workdir: bool = False,
         umask: int = 0o022,
     ) -> None:
-        """`executables` are the paths to try in order; `rlimits` (resource, soft, hard); `console` a path to open inside."""
+        """`executables` are the paths to try in order; `rlimits` (resource, soft, hard); `seccomp` (flags, compiled
+        filter); `console` a path to open inside."""
         self.argv, self.executables, self.environment, self.workdir = argv, executables, environment, workdir
         self.uid, self.gid, self.groups, self.capabilities = uid, gid, groups, capabilities
-        self.no_new_privs, self.rlimits, self.tty, self.console = no_new_privs, rlimits, tty, console
+        self.no_new_privs, self.rlimits, self.seccomp, self.tty, self.console = (
+            no_new_privs,
+            rlimits,
+            seccomp,
+            tty,
+            console,
+        )
         self.reaper, self.make_workdir, self.umask = reaper, make_workdir, umask
 
 
@@ -209,6 +220,8 @@ def finish(table: Table, f: Finish) -> None:
         _call(table, "console", "dup3", 0, 2, 0)
         if f.uid:
             _call(table, "console", "fchown", 0, f.uid, -1)
+    if f.seccomp and not f.no_new_privs:
+        _seccomp(table, f.seccomp)  # needs CAP_SYS_ADMIN of our user namespace, which goes with the ids
     groups = struct.pack(f"<{len(f.groups)}I", *f.groups)
     _call(table, "user", "setgroups", len(f.groups), groups)
     _call(table, "user", "setresgid", f.gid, f.gid, f.gid)
@@ -229,6 +242,8 @@ def finish(table: Table, f: Finish) -> None:
     _call(table, "descriptors", "close_range", REPORT_FD + 1, _ALL_ONES, 0)
     _call(table, "descriptors", "fcntl", REPORT_FD, _F_SETFD, _FD_CLOEXEC)
     _call(table, "workdir", "chdir", workdir, path=f.workdir)
+    if f.seccomp and f.no_new_privs:
+        _seccomp(table, f.seccomp)  # as late as can be: what we do ourselves need not be allowed
     argv, environment = f.argv, f.environment
     for position, executable in enumerate(f.executables):
         last = position == len(f.executables) - 1
@@ -239,3 +254,10 @@ def finish(table: Table, f: Finish) -> None:
             table.call_keeping(
                 "execve", syscall_number("execve"), executable, argv, environment, mode=MODE_SEARCH, path=path
             )
+
+
+def _seccomp(table: Table, loaded: tuple[int, bytes]) -> None:
+    """Load a filter of system calls. seccomp(2)"""
+    flags, program = loaded
+    count = len(program) // _SOCK_FILTER_BYTES
+    _call(table, "seccomp", "seccomp", _SECCOMP_SET_MODE_FILTER, flags, Counted(count, program))

@@ -360,6 +360,19 @@ class ReadOnly(Step):
             stage.attach(mount_fd, target_fd)
 
 
+class Writable(Step):
+    """(paths): parts of what ReadOnly covered, writable again, as far as the kernel lets root of the namespace write."""
+
+    title = "writable paths"
+
+    def execute(self, stage: Stage) -> None:
+        for path in self.arguments:
+            target_fd = open_in_root(stage.root_fd, str(path), os.O_PATH)
+            mount_fd = mounts.clone_tree("", dirfd=target_fd)
+            mounts.mount_setattr(mount_fd, clear_flags=MOUNT_ATTR_RDONLY)
+            stage.attach(mount_fd, target_fd)
+
+
 class View(Step):
     """(fd, path): a prepared file over one of the kernel's, read-only. Runs right after Kernel, as Mask does."""
 
@@ -404,6 +417,7 @@ STEPS: dict[str, type[Step]] = {
         Mask,
         View,
         ReadOnly,
+        Writable,
         RootReadOnly,
     )
 }

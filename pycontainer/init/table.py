@@ -30,7 +30,16 @@ class Slot:
         self.index = index
 
 
-Argument = int | bytes | Slot | list[bytes]
+class Counted:
+    """A structure of a count and a pointer to what is counted, as struct sock_fprog."""
+
+    __slots__ = ("count", "data")
+
+    def __init__(self, count: int, data: bytes) -> None:
+        self.count, self.data = count, data
+
+
+Argument = int | bytes | Slot | Counted | list[bytes]
 
 
 class Row:
@@ -66,7 +75,8 @@ class Table:
     def call(
         self, step: str, number: int, *arguments: Argument, mode: int = MODE_CHECK, expected: int = 0, path: str = ""
     ) -> None:
-        """Append a call. `bytes` become a pointer to themselves and a NUL, a list of bytes an argv, a Slot its value."""
+        """Append a call. `bytes` become a pointer to themselves and a NUL, a list of bytes an argv, a Slot its value,
+        Counted a pointer to its count and a pointer to its data."""
         self.rows.append(Row(step, number, arguments, mode, expected, None, path))
 
     def call_keeping(
@@ -108,6 +118,8 @@ class Table:
                 return 0
             if isinstance(value, bytes):
                 return put(value)
+            if isinstance(value, Counted):
+                return put(struct.pack("<QQ", value.count, put(value.data)))
             if id(value) not in lists:
                 pointers = [put(text) for text in value]
                 lists[id(value)] = put(struct.pack(f"<{len(pointers) + 1}Q", *pointers, 0))

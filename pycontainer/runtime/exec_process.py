@@ -17,6 +17,7 @@ from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
 from pycontainer.runtime.start import check_room, failure, own_pipes
+from pycontainer.security.profile import Rights
 
 _PTMX, _NULL = os.makedev(5, 2), os.makedev(1, 3)
 
@@ -24,7 +25,7 @@ _PTMX, _NULL = os.makedev(5, 2), os.makedev(1, 3)
 class ExecRequest:
     """What `exec` was asked for; `stdio_fds` are pipes the caller made, empty with a terminal."""
 
-    __slots__ = ("command", "env", "privileged", "stdio_fds", "tty", "user", "window", "workdir")
+    __slots__ = ("command", "env", "privileged", "rights", "seccomp", "stdio_fds", "tty", "user", "window", "workdir")
 
     def __init__(
         self,
@@ -35,10 +36,13 @@ class ExecRequest:
         user: str,
         tty: bool,
         privileged: bool,
+        rights: Rights,
+        seccomp: tuple[int, bytes] | None,
         stdio_fds: list[int],
         window: tuple[int, int] | None,
     ) -> None:
         self.command, self.env, self.workdir, self.user = command, env, workdir, user
+        self.rights, self.seccomp = rights, seccomp
         self.tty, self.privileged, self.stdio_fds, self.window = tty, privileged, stdio_fds, window
 
 
@@ -74,6 +78,8 @@ async def start_exec(
                 env=request.env,
                 workdir=request.workdir,
                 user=user,
+                rights=request.rights,
+                seccomp=request.seccomp,
                 tty=request.tty,
                 privileged=request.privileged,
                 name=container.spec.name,

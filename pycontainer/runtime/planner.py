@@ -13,6 +13,7 @@ from pycontainer.errors import InvalidInput
 from pycontainer.init import child
 from pycontainer.init.child import REPORT_FD, Finish
 from pycontainer.init.table import Table
+from pycontainer.linux.capabilities import NAMES, mask
 from pycontainer.linux.namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -22,7 +23,7 @@ from pycontainer.linux.namespaces import (
     CLONE_NEWUTS,
 )
 from pycontainer.runtime.users import User
-from pycontainer.security.profile import MASKED_PATHS, READ_ONLY_PATHS, capability_mask
+from pycontainer.security.profile import Rights
 from pycontainer.spec.model import ContainerSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,6 +46,11 @@ _RLIMITS = {
     "rttime": 15,
 }
 _INFINITY = (1 << 64) - 1
+_INIT, _INITS = "/sbin/init", ("init", "systemd")
+_SHUT_DOWN = (
+    signal.SIGRTMIN + 3
+)  # to systemd: halt; it would take SIGTERM for the wish to start itself again. systemd(1)
+_SYSTEM_TMPFS = (("/run", (64 << 20, "755", False)), ("/run/lock", (5 << 20, "1777", False)))
 
 
 class Tree:
@@ -97,6 +103,7 @@ def plan_mounts(
     layers: tuple[str, ...],
     volumes: dict[str, str],
     files: Files,
+    rights: Rights,
     cgroup_dirs: list[tuple[str, str]],
     cgroup_at_clone: bool,
 ) -> Plan:
@@ -131,11 +138,20 @@ def plan_mounts(
     plan.step("Kernel")
     for inside, path in files.view:
         plan.step("View", plan.tree(path), inside)
-    if not spec.privileged:  # while nothing but our own procfs and sysfs lies there
-        plan.step("ReadOnly", *READ_ONLY_PATHS)
-        plan.step("Mask", *MASKED_PATHS)
+    if rights.read_only_paths:  # while nothing but our own procfs and sysfs lies there
+        plan.step("ReadOnly", *rights.read_only_paths)
+    if rights.writable_paths:
+        plan.step("Writable", *rights.writable_paths)
+    if rights.masked_paths:
+        plan.step("Mask", *rights.masked_paths)
     if cgroup_dirs:
         plan.step("Cgroup", *[[plan.tree(path), name] for name, path in cgroup_dirs])
+
+    taken = {mount.target for mount in spec.mounts}
+    if spec.profile == "system":
+        for target, options in _SYSTEM_TMPFS:
+            if target not in taken:
+                plan.step("Tmpfs", target, *options)
 
     # The user's mounts, parents before children.
     for target, path in (("/etc/resolv.conf", files.resolv_conf), ("/etc/hostname", files.hostname)):
@@ -165,11 +181,13 @@ def plan_init(
     *,
     name: str,
     user: User,
+    rights: Rights,
+    seccomp: tuple[int, bytes] | None,
     console: str,
     cgroup_at_clone: bool,
     container_id: str,
 ) -> Table:
-    """Return the child's half of a start."""
+    """Return the child's half of a start; `seccomp` is the compiled filter of `rights`."""
     table = Table(REPORT_FD)
     child.lock_and_pivot(table, f"{container_id}/root", cgroup_namespace=not cgroup_at_clone)
     child.identity(table, spec.hostname or name, spec.domainname)
@@ -185,9 +203,10 @@ def plan_init(
             uid=user.uid,
             gid=user.gid,
             groups=user.groups,
-            capabilities=capability_mask(add=spec.cap_add, drop=spec.cap_drop, privileged=spec.privileged),
-            no_new_privs=spec.no_new_privs,
+            capabilities=rights.capability_mask,
+            no_new_privs=rights.no_new_privs,
             rlimits=rlimits(spec),
+            seccomp=seccomp,
             tty=spec.tty,
             console=console,
             reaper=spec.init,
@@ -205,11 +224,16 @@ def plan_exec(
     env: list[str],
     workdir: str,
     user: User,
+    rights: Rights,
+    seccomp: tuple[int, bytes] | None,
     tty: bool,
     privileged: bool,
     name: str,
 ) -> Table:
-    """Return the child's half of a process that joins a running container; it can never do more than the container."""
+    """Return the child's half of a process that joins a running container, with what the container may do.
+
+    `privileged` adds all capabilities of its user namespace, and takes no other wall down.
+    """
     table = Table(REPORT_FD)
     child.join(table)
     environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=tty, extra=env)
@@ -223,11 +247,10 @@ def plan_exec(
             uid=user.uid,
             gid=user.gid,
             groups=user.groups,
-            capabilities=capability_mask(
-                add=spec.cap_add, drop=spec.cap_drop, privileged=spec.privileged or privileged
-            ),
-            no_new_privs=spec.no_new_privs,
+            capabilities=mask(frozenset(NAMES)) if privileged else rights.capability_mask,
+            no_new_privs=rights.no_new_privs,
             rlimits=rlimits(spec),
+            seccomp=seccomp,
             tty=tty,
         ),
     )
@@ -235,11 +258,16 @@ def plan_exec(
 
 
 def command_line(spec: ContainerSpec, config: dict[str, object]) -> list[str]:
-    """Join entrypoint and command as Docker does: an own entrypoint drops the image's command."""
+    """Join entrypoint and command as Docker does: an own entrypoint drops the image's command.
+
+    An instance of profile system for which nobody names a program boots.
+    """
     if spec.entrypoint is not None:
         argv = [*spec.entrypoint, *spec.command]
     else:
         argv = [*_list(config, "entrypoint"), *(spec.command or _list(config, "cmd"))]
+    if not argv and spec.profile == "system":
+        argv = [_INIT]
     if not argv or not argv[0]:
         raise InvalidInput(
             "no command: neither the image nor the call names a program to run",
@@ -263,6 +291,8 @@ def build_environment(
     Nothing of the caller's or the supervisor's own environment gets in.
     """
     values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": user.home}
+    if spec.profile == "system":
+        values["container"] = "pycontainer"  # by this an init knows where it is; systemd's CONTAINER_INTERFACE
     if tty:
         values["TERM"] = "xterm"
     for entry in _list(config, "env"):
@@ -276,8 +306,11 @@ def build_environment(
 
 
 def stop_signal_number(spec: ContainerSpec, config: dict[str, object]) -> int:
-    """Return the signal `stop` sends: the container's, the image's, or SIGTERM."""
-    name = spec.stop_signal or _text(config, "stop_signal") or "SIGTERM"
+    """Return the signal `stop` sends: the container's, the image's, or SIGTERM; an init that boots a system takes another."""
+    name = spec.stop_signal or _text(config, "stop_signal")
+    if not name:
+        boots = spec.profile == "system" and os.path.basename(command_line(spec, config)[0]) in _INITS
+        return _SHUT_DOWN if boots else signal.SIGTERM
     if name.isdigit():
         return int(name)
     return int(signal.Signals["SIG" + name.upper().removeprefix("SIG")])

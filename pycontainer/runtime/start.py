@@ -33,6 +33,7 @@ from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.launcher import Birth, Launcher
 from pycontainer.runtime.sysctls import write_sysctls
+from pycontainer.security.profile import Rights
 
 STDOUT, STDERR = 1, 2  # the kinds of a stream, as in api/messages.py
 
@@ -48,7 +49,8 @@ class Host:
     """What a start needs of the host, handed in."""
 
     __slots__ = (
-        "apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "open_rootfs", "release_limits", "volumes",
+        "apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "open_rootfs", "release_limits", "rights",
+        "seccomp", "volumes",
     )  # fmt: skip
 
     def __init__(
@@ -62,12 +64,15 @@ class Host:
         files: planner.Files,
         layers: tuple[str, ...],
         open_rootfs: Callable[[], int],
+        rights: Rights,
+        seccomp: tuple[int, bytes] | None,
         volumes: dict[str, str],
     ) -> None:
         """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work."""
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
+        self.rights, self.seccomp = rights, seccomp
 
 
 class Run:
@@ -173,6 +178,7 @@ async def start(
             layers=host.layers,
             volumes=host.volumes,
             files=host.files,
+            rights=host.rights,
             cgroup_dirs=cgroup.mount_sources(),
             cgroup_at_clone=at_clone,
         )
@@ -233,6 +239,8 @@ async def start(
             config,
             name=spec.name,
             user=user,
+            rights=host.rights,
+            seccomp=host.seccomp,
             console=console,
             cgroup_at_clone=at_clone,
             container_id=container.id,

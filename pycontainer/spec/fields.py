@@ -84,10 +84,6 @@ def _flat(items: list[tuple[Port, ...]]) -> tuple[Port, ...]:
     return tuple(port for ports in items for port in ports)
 
 
-def _last(items: list[bool]) -> bool:
-    return items[-1] if items else False
-
-
 def _parse_memory(value: object) -> int:
     return parse_bytes(value, minimum=LEAST_MEMORY_BYTES)
 
@@ -330,7 +326,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "pids",
         values.or_unlimited(values.between(1, PIDS_MAX)),
-        "cap on processes and threads",
+        "cap on processes and threads; in profile system 4096 when left out",
         "100",
         "--pids-limit, --pids",
         "linux.resources.pids.limit",
@@ -659,15 +655,22 @@ FIELDS: tuple[Field, ...] = (
         "",
     ),
     Field(
+        "profile",
+        values.parse_profile,
+        "what the container may do: app, one service; system, an instance with its own init",
+        "system",
+        "--profile",
+        "",
+    ),
+    Field(
         "security_opt",
         values.parse_security_option,
-        "no-new-privileges[=true|false]",
-        "[no-new-privileges]",
+        "no-new-privileges[=true|false]; seccomp=default, =unconfined, or a profile in JSON",
+        "[seccomp=unconfined]",
         "--security-opt",
         "process.noNewPrivileges",
         _LIST,
-        attribute="no_new_privs",
-        collect=_last,
+        collect=_last_of_each,
     ),
     Field(
         "sysctls",

@@ -6,6 +6,8 @@ YAML files, the Python API and the socket speak) and back; nothing else builds t
 
 from dataclasses import dataclass
 
+SYSTEM_PIDS_MAX = 4096  # default of pids_max in profile system, where an init and its services need more
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -130,5 +132,6 @@ class ContainerSpec:
     cap_add: tuple[str, ...] = ()  # canonical, "CAP_NET_ADMIN"; "ALL"
     cap_drop: tuple[str, ...] = ()
     privileged: bool = False
-    no_new_privs: bool = False
+    profile: str = "app"  # app | system
+    security_opt: tuple[tuple[str, str], ...] = ()  # (no-new-privileges | seccomp, true | unconfined | its text)
     sysctls: tuple[tuple[str, str], ...] = ()

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pycontainer.errors import InvalidInput
 from pycontainer.spec.fields import BY_KEY, POOLED, Field, Shape
-from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.model import SYSTEM_PIDS_MAX, ContainerSpec
 from pycontainer.spec.problems import Problem, as_error, did_you_mean
 from pycontainer.spec.validate import validate
 from pycontainer.spec.values import parse_text
@@ -86,6 +86,8 @@ def check_spec(data: object) -> tuple[ContainerSpec, list[Problem]]:
                 attributes[field.target] += parsed  # volumes, mounts and tmpfs all make mounts
             else:
                 attributes[field.target] = parsed
+    if attributes.get("profile") == "system":
+        attributes.setdefault("pids_max", SYSTEM_PIDS_MAX)
     spec = ContainerSpec(**attributes)
     return spec, problems + validate(spec, unread=frozenset(unread))
 

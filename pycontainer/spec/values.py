@@ -14,6 +14,8 @@ from pycontainer.spec.names import check_image, check_name
 from pycontainer.spec.problems import did_you_mean
 from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_count, shown
 
+PROFILES = ("app", "system")
+_SECURITY_OPTIONS = ("no-new-privileges", "seccomp")
 CAPABILITIES = (  # <linux/capability.h>, as in linux/capabilities.py, which this layer may not import; a test compares
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -314,15 +316,30 @@ def parse_capability(value: object) -> str:
     return name
 
 
-def parse_security_option(value: object) -> bool:
-    """Return whether `no-new-privileges[=true|false]` is on; no other security option exists yet."""
-    text = parse_word(value)
-    name, separator, content = text.partition("=")
-    if ":" in name and not separator:  # the old spelling, no-new-privileges:true
-        name, separator, content = text.partition(":")
-    if name != "no-new-privileges":
-        raise InvalidInput(f"security option {shown(text)} is not supported", hint="supported: no-new-privileges")
-    return parse_bool(content) if separator else True
+def parse_profile(value: object) -> str:
+    """Return the name of a profile."""
+    return parse_choice(value, PROFILES, "profile")
+
+
+def parse_security_option(value: object) -> tuple[str, str]:
+    """Return (name, value) of `no-new-privileges[=true|false]` or `seccomp=default|unconfined|JSON`.
+
+    The older spelling with a colon is taken too. What a seccomp profile says is looked at when the container is made.
+    """
+    text = parse_text(value)
+    name = re.match("[a-z-]*", text)[0]  # type: ignore[index]
+    content = text[len(name) + 1 :]
+    if text[len(name) : len(name) + 1] not in ("", "=", ":") or name not in _SECURITY_OPTIONS:
+        supported = ", ".join(_SECURITY_OPTIONS)
+        raise InvalidInput(f"security option {shown(text)} is not supported", hint=f"supported: {supported}")
+    if name == "no-new-privileges":
+        return name, "true" if text == name or parse_bool(content) else "false"
+    if content in ("builtin", "default"):
+        return name, "default"
+    if content != "unconfined" and not content.lstrip().startswith("{"):
+        hint = "write default, unconfined, or the profile itself; on the command line, the path of its file"
+        raise InvalidInput(f"{shown(content)} is not a seccomp profile", hint=hint)
+    return name, content.strip()
 
 
 def parse_restart(value: object) -> RestartPolicy:

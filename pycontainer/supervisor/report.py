@@ -4,6 +4,7 @@ from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance
 from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container
+from pycontainer.security.profile import loosened
 from pycontainer.spec.parse import to_plain
 from pycontainer.supervisor.world import World
 
@@ -45,6 +46,8 @@ def container_info(world: World, container: Container) -> dict[str, object]:
         "tty": spec.tty,
         "stdin_open": spec.stdin_open,
         "memory_bytes": spec.memory_bytes,
+        "profile": spec.profile,
+        "loosened": loosened(spec),
         "warnings": container.warnings,
     }
 
@@ -70,9 +73,26 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "log_path": f"{container.directory}/log",
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
+        "security": _security(world, container),
         "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
         "view": view.kind(f"{container.directory}/etc") if run else "host",
         "limits": _limits(world.instance(container, run.cgroup)) if run else {},
+    }
+
+
+def _security(world: World, container: Container) -> dict[str, object]:
+    """Return what the container may do, after its profile and its options."""
+    rights = world.rights_of(container)
+    asked = dict(container.spec.security_opt).get("seccomp", "default")
+    seccomp = "unconfined" if rights.seccomp is None else "own profile" if asked.startswith("{") else "default"
+    return {
+        "profile": container.spec.profile,
+        "loosened": loosened(container.spec),
+        "capabilities": sorted(rights.capabilities),
+        "no_new_privileges": rights.no_new_privs,
+        "seccomp": seccomp,
+        "masked_paths": list(rights.masked_paths),
+        "read_only_paths": list(rights.read_only_paths),
     }
 
 

@@ -29,9 +29,13 @@ from pycontainer.linux.process import pidfd_open
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, load, now
+from pycontainer.runtime.hostfacts import kernel_version
 from pycontainer.runtime.start import Run
 from pycontainer.runtime.view import Effective, effective, rewrite
 from pycontainer.security.idranges import IdRanges
+from pycontainer.security.profile import Rights, rights
+from pycontainer.security.seccomp_compile import loadable
+from pycontainer.spec.model import ContainerSpec
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.lxcfs import Lxcfs
@@ -70,6 +74,7 @@ class World:
             scope=self.hierarchy.layout.scope,
         )
         self.lxcfs = Lxcfs(paths)
+        self._kernel = kernel_version(os.uname().release)
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
         self._exits: dict[str, asyncio.Event] = {}
@@ -146,6 +151,17 @@ class World:
         used_bytes = working_set_bytes(cgroup)
         if not rewrite(f"{container.directory}/etc", self.effective_limits(container), used_bytes):
             container.warnings = [*container.warnings, "free and the like show the new limits from the next start on"]
+
+    def rights(self, spec: ContainerSpec) -> Rights:
+        """Return what a container of `spec` may do; InvalidInput for a seccomp profile that is none."""
+        return rights(spec, self._kernel)
+
+    def rights_of(self, container: Container) -> Rights:
+        return self.rights(container.spec)
+
+    def filter_of(self, given: Rights) -> tuple[int, bytes] | None:
+        """Return the compiled filter of system calls, with its flags."""
+        return loadable(given.seccomp, self.paths.seccomp_dir)
 
     def instance(self, container: Container, cgroup: Cgroup) -> Instance:
         """Return what controllers act on."""

@@ -273,10 +273,10 @@ def test_setuid_programs_gain_only_root_of_the_container(world: World, busybox_r
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pct-suid-") as directory:
         rootfs = copy_rootfs(busybox_rootfs, f"{directory}/rootfs")
         os.chmod(f"{rootfs}/bin/payload", 0o4755)
-        shown = world.ok("run", "--rm", "-u", "1000", "--rootfs", rootfs, "payload", "ids").split("\n")
+        command = ("-u", "1000", "--rootfs", rootfs, "payload", "ids")
+        shown = world.ok("run", "--rm", "--profile", "system", *command).split("\n")
         assert shown[0] == "Uid:\t1000\t0\t0\t0"
-        options = ("-u", "1000", "--security-opt", "no-new-privileges")
-        shown = world.ok("run", "--rm", *options, "--rootfs", rootfs, "payload", "ids").split("\n")
+        shown = world.ok("run", "--rm", *command).split("\n")
         assert shown[0] == "Uid:\t1000\t1000\t1000\t1000"
 
 

@@ -27,6 +27,8 @@ _COMMAND_WIDTH = 28
 def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...], form: str, no_trunc: bool) -> None:
     """List the running containers.
 
+    An exclamation mark after the profile: options take more walls down than it does; 'inspect' says which.
+
     \b
     Example:
       pycontainer ps -a --filter label=tier=web
@@ -40,7 +42,7 @@ def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...]
     elif form == "json":
         output.show_json(infos)
     else:
-        headers = ("CONTAINER ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PORTS", "IP")
+        headers = ("CONTAINER ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PROFILE", "PORTS", "IP")
         rows = [
             (
                 info["id"],
@@ -48,6 +50,7 @@ def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...]
                 info["image"] or info["rootfs"],
                 _shortened(info["command"], no_trunc),
                 output.status(info),
+                output.profile(info),
                 output.ports(info),
                 output.addresses(info),
             )

@@ -57,6 +57,7 @@ async def create(world: World, call: Call) -> object:
     problems = registry.validate(spec, read_host(world.hierarchy.layout))
     if problems:
         raise InvalidInput("; ".join(problems), field="limits")
+    world.filter_of(world.rights(spec))  # a seccomp profile that is none is refused now
     container_id = os.urandom(6).hex()
     directory = world.paths.container_dir(container_id)
     os.mkdir(directory, 0o700)
@@ -157,6 +158,7 @@ async def start_now(
         os.unlink(f"{container.directory}/exit.json")
     except FileNotFoundError:
         pass
+    rights = world.rights_of(container)
     await world.link.connect(start=True)
     layers = tuple(container.image.layers) if container.image else (spec.rootfs,)
     host = Host(
@@ -168,6 +170,8 @@ async def start_now(
         files=_files(world, container),
         layers=layers,
         open_rootfs=container.storage().open_tree,
+        rights=rights,
+        seccomp=world.filter_of(rights),
         volumes={m.source: world.volumes.get_or_create(m.source) for m in spec.mounts if m.type == "volume"},
     )
     try:

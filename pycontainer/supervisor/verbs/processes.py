@@ -22,6 +22,7 @@ async def exec(world: World, call: Call) -> object:
         raise InvalidState(
             f"container '{container.spec.name}' is paused", hint=f"pycontainer unpause {container.spec.name}"
         )
+    rights = world.rights_of(container)
     stdio_fds = call.take_fds()
     exec_id = f"{container.id}-{os.urandom(4).hex()}"
     exited = world.expect_exec_exit(exec_id)
@@ -39,6 +40,8 @@ async def exec(world: World, call: Call) -> object:
                     user=call.text("user"),
                     tty=call.flag("tty"),
                     privileged=call.flag("privileged"),
+                    rights=rights,
+                    seccomp=world.filter_of(rights),
                     stdio_fds=stdio_fds,
                     window=call.window(),
                 ),

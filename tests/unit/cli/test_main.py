@@ -91,6 +91,7 @@ def test_ps() -> None:
                 oom_killed=True,
                 command=["a" * 30],
                 networks={},
+                loosened=["--cap-add NET_ADMIN"],
             ),  # fmt: skip
         ]
 
@@ -99,8 +100,9 @@ def test_ps() -> None:
         assert (code, err) == (0, "")
         assert fake.requests == [("list", {"all": True, "filters": {"label": ["a=b", "c"]}})]
         lines = out.split("\n")
-        assert lines[0].split() == ["CONTAINER", "ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PORTS", "IP"]
-        assert "8080->80/tcp   10.88.0.2, fd00::2" in lines[1]
+        assert lines[0].split() == ["CONTAINER", "ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PROFILE", "PORTS", "IP"]
+        assert "   app       8080->80/tcp   10.88.0.2, fd00::2" in lines[1]
+        assert "   app !" in lines[2]
         assert (
             "bad\\x1b[2J" in lines[2]
             and "Exited (137, out of memory)" in lines[2]

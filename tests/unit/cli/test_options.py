@@ -58,8 +58,8 @@ def test_everything_asked() -> None:
         -m 200M --cpus 0.5 --cpuset-cpus 0-1 --pids-limit 100 --shm-size 1M --ulimit nofile=1:2 --network default
         --ip 10.88.0.9 --ip6 fd00::9 -p 8080:80 -p 53:53/udp --dns 9.9.9.9 --dns-search a.b --add-host db:10.0.0.7
         -v /a:/b:ro --mount type=tmpfs,target=/m --tmpfs /t --read-only --device /dev/fuse --cap-add NET_ADMIN
-        --cap-drop ALL --privileged --security-opt no-new-privileges --sysctl net.core.somaxconn=9 -e A=1 -e MINE
-        -l tier=web -w /srv -u www-data --entrypoint /bin/sh image -c true -m
+        --cap-drop ALL --privileged --profile system --security-opt no-new-privileges --sysctl net.core.somaxconn=9
+        -e A=1 -e MINE -l tier=web -w /srv -u www-data --entrypoint /bin/sh image -c true -m
     """
     spec = parsed(*options.split())
     assert spec == {
@@ -69,7 +69,7 @@ def test_everything_asked() -> None:
         "shm_size": "1M", "ulimits": ["nofile=1:2"], "networks": ["default"], "ip": "10.88.0.9", "ip6": "fd00::9",
         "ports": ["8080:80", "53:53/udp"], "dns": ["9.9.9.9"], "dns_search": ["a.b"], "add_hosts": ["db:10.0.0.7"],
         "volumes": ["/a:/b:ro"], "mounts": ["type=tmpfs,target=/m"], "tmpfs": ["/t"], "read_only": True,
-        "devices": ["/dev/fuse"], "cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"], "privileged": True,
+        "devices": ["/dev/fuse"], "cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"], "privileged": True, "profile": "system",
         "security_opt": ["no-new-privileges"], "sysctls": ["net.core.somaxconn=9"], "env": ["A=1", "MINE=own"],
         "labels": ["tier=web"], "workdir": "/srv", "user": "www-data",
     }  # fmt: skip

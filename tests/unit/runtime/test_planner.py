@@ -9,9 +9,12 @@ from pycontainer.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NE
 from pycontainer.runtime import planner
 from pycontainer.runtime.planner import Files, Plan
 from pycontainer.runtime.users import User
+from pycontainer.security.profile import rights
 from pycontainer.spec.model import ContainerSpec, Mount, Ulimit
 
 ROOT = User(0, 0, [], "/root", "root")
+KERNEL = (6, 12)
+FILTER = (0, bytes(8))
 FILES = Files(hosts="/n/hosts", resolv_conf="/c/resolv.conf", hostname="/c/hostname")
 
 
@@ -22,6 +25,7 @@ def plan(spec: ContainerSpec, *, at_clone: bool = True) -> Plan:
         layers=("/i/base", "/i/top"),
         volumes={"data": "/v/data"},
         files=FILES,
+        rights=rights(spec, KERNEL),
         cgroup_dirs=[("", "/cg/ID")],
         cgroup_at_clone=at_clone,
     )
@@ -110,7 +114,15 @@ def test_privileged_has_no_masks() -> None:
 
 def init_table(spec: ContainerSpec, config: dict[str, object] | None = None, user: User = ROOT) -> list[str]:
     table = planner.plan_init(
-        spec, config or {}, name="web", user=user, console="", cgroup_at_clone=True, container_id="abc"
+        spec,
+        config or {},
+        name="web",
+        user=user,
+        rights=rights(spec, KERNEL),
+        seccomp=FILTER,
+        console="",
+        cgroup_at_clone=True,
+        container_id="abc",
     )
     assert table.report_fd == REPORT_FD
     return [row.step for row in table.rows]
@@ -119,7 +131,7 @@ def init_table(spec: ContainerSpec, config: dict[str, object] | None = None, use
 def test_order_of_the_childs_half() -> None:
     """Locked before pivoted; bounding set before ids, ids before capabilities; descriptors closed before the workdir is
     resolved as the user (FD-03); execve last."""
-    steps = init_table(ContainerSpec(command=("/bin/true",), no_new_privs=True))
+    steps = init_table(ContainerSpec(command=("/bin/true",)))
     order = [
         "mount namespace",
         "root clone",
@@ -131,18 +143,42 @@ def test_order_of_the_childs_half() -> None:
         "session",
         "signals",
         "descriptors",
+        "seccomp",
         "execve",
     ]
     places = [steps.index(name) for name in order]
     assert places == sorted(places)
-    last = [name for name in steps if name in ("user", "capabilities", "descriptors", "workdir", "execve")]
-    assert last[-4:] == ["descriptors", "descriptors", "workdir", "execve"]
+    last = [name for name in steps if name in ("user", "capabilities", "descriptors", "workdir", "seccomp", "execve")]
+    assert last[-5:] == ["descriptors", "descriptors", "workdir", "seccomp", "execve"]
     assert steps.index("user") < len(steps) - 1 - steps[::-1].index("capabilities"), "capset comes after the ids"
+
+
+def test_a_system_loads_its_filter_while_it_may() -> None:
+    """Without no_new_privs, loading needs CAP_SYS_ADMIN of the user namespace, which goes with the ids. seccomp(2)"""
+    steps = init_table(ContainerSpec(command=("/sbin/init",), profile="system"), user=User(5, 5, [], "/", "u"))
+    assert "no_new_privs" not in steps
+    assert steps.index("seccomp") < steps.index("user")
+
+
+def test_a_system_may_set_its_own_network_up() -> None:
+    steps = plan(ContainerSpec(profile="system")).steps
+    assert steps[steps.index(["Writable", "/proc/sys/net"]) - 1][0] == "ReadOnly"
+    assert not [step for step in plan(ContainerSpec()).steps if step[0] == "Writable"]
 
 
 def test_joining_is_non_dumpable_first() -> None:
     table = planner.plan_exec(
-        ContainerSpec(), {}, command=["ls"], env=[], workdir="", user=ROOT, tty=False, privileged=False, name="web"
+        ContainerSpec(),
+        {},
+        command=["ls"],
+        env=[],
+        workdir="",
+        user=ROOT,
+        rights=rights(ContainerSpec(), KERNEL),
+        seccomp=FILTER,
+        tty=False,
+        privileged=False,
+        name="web",
     )
     assert [row.step for row in table.rows[:3]] == ["join"] * 3
     assert table.rows[0].arguments == (4, 0)  # PR_SET_DUMPABLE, 0
@@ -188,11 +224,14 @@ def test_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_program_is_searched_along_the_containers_path() -> None:
+    spec = ContainerSpec(command=("nginx",), env=(("PATH", "/one:/two"),))
     table = planner.plan_init(
-        ContainerSpec(command=("nginx",), env=(("PATH", "/one:/two"),)),
+        spec,
         {},
         name="n",
         user=ROOT,
+        rights=rights(spec, KERNEL),
+        seccomp=FILTER,
         console="",
         cgroup_at_clone=True,
         container_id="abc",

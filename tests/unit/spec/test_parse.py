@@ -80,6 +80,7 @@ FULL = {
     "cap_add": ["net_admin", "CAP_NET_ADMIN"],
     "cap_drop": "all",
     "privileged": False,
+    "profile": "system",
     "security_opt": ["no-new-privileges"],
     "sysctls": ["net.core.somaxconn=1024"],
 }
@@ -149,7 +150,8 @@ FULL_SPEC = ContainerSpec(
     devices=(Device("/dev/fuse", "/dev/fuse"),),
     cap_add=("CAP_NET_ADMIN",),
     cap_drop=("ALL",),
-    no_new_privs=True,
+    profile="system",
+    security_opt=(("no-new-privileges", "true"),),
     sysctls=(("net.core.somaxconn", "1024"),),
 )
 
@@ -179,8 +181,13 @@ def test_an_empty_entrypoint_is_not_no_entrypoint() -> None:
 
 def test_security_option_can_be_taken_back() -> None:
     options = ["no-new-privileges", "no-new-privileges=false"]
-    assert parse_spec({"image": "a", "security_opt": options}).no_new_privs is False
-    assert parse_spec({"image": "a", "security_opt": []}).no_new_privs is False
+    assert parse_spec({"image": "a", "security_opt": options}).security_opt == (("no-new-privileges", "false"),)
+    assert parse_spec({"image": "a", "security_opt": []}).security_opt == ()
+
+
+def test_a_system_may_have_more_processes() -> None:
+    assert parse_spec({"image": "a", "profile": "system"}).pids_max == 4096
+    assert parse_spec({"image": "a", "profile": "system", "pids": 100}).pids_max == 100
 
 
 def test_all_problems_are_told_together() -> None:

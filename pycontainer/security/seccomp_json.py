@@ -1,0 +1,192 @@
+"""Seccomp profiles as Docker, Podman and the OCI runtime specification write them, read strictly into a Policy.
+
+Both forms are taken: `syscalls` with `names` (or the old `name`), conditions `includes` and `excludes` (`caps`, `arches`,
+`minKernel`), `archMap` or `architectures`, `defaultErrnoRet`, `flags`. Source: OCI runtime-spec config-linux.md, Seccomp.
+"""
+
+import errno
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pycontainer.errors import InvalidInput
+from pycontainer.linux.libc import MACHINE
+from pycontainer.security import seccomp
+from pycontainer.security.seccomp import Comparison, Policy, Rule
+from pycontainer.security.seccomp_compile import number_of
+
+MAX_BYTES = 1 << 20
+_MAX_RULES, _MAX_NAMES = 4096, 2048
+_ACTIONS = {
+    "SCMP_ACT_ALLOW": seccomp.ALLOW,
+    "SCMP_ACT_LOG": seccomp.LOG,
+    "SCMP_ACT_TRAP": seccomp.TRAP,
+    "SCMP_ACT_KILL": seccomp.KILL_THREAD,
+    "SCMP_ACT_KILL_THREAD": seccomp.KILL_THREAD,
+    "SCMP_ACT_KILL_PROCESS": seccomp.KILL_PROCESS,
+    "SCMP_ACT_ERRNO": seccomp.ERRNO,
+    "SCMP_ACT_TRACE": seccomp.TRACE,
+}
+_WITH_NUMBER = (seccomp.ERRNO, seccomp.TRACE)
+_OPERATORS = {
+    "SCMP_CMP_NE": seccomp.NE,
+    "SCMP_CMP_LT": seccomp.LT,
+    "SCMP_CMP_LE": seccomp.LE,
+    "SCMP_CMP_EQ": seccomp.EQ,
+    "SCMP_CMP_GE": seccomp.GE,
+    "SCMP_CMP_GT": seccomp.GT,
+    "SCMP_CMP_MASKED_EQ": seccomp.MASKED_EQ,
+}
+_FLAGS = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as `includes` names them
+_TOP = frozenset(("defaultAction", "defaultErrnoRet", "archMap", "architectures", "flags", "syscalls", "comment"))
+_RULE = frozenset(("names", "name", "action", "errnoRet", "args", "includes", "excludes", "comment"))
+_ARGUMENT = frozenset(("index", "value", "valueTwo", "op"))
+_CONDITION = frozenset(("caps", "arches", "minKernel"))
+
+
+def parse(text: str, *, capabilities: frozenset[str], kernel: tuple[int, int]) -> Policy:
+    """Return the policy of a profile for a container with `capabilities`; InvalidInput says where it is wrong."""
+    if len(text) > MAX_BYTES:
+        raise _wrong("", f"more than {MAX_BYTES} bytes")
+    try:
+        data = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _wrong("", "nested too deeply") from None
+    except ValueError as error:
+        raise _wrong("", str(error)) from None
+    top = _mapping(data, "", _TOP)
+    default = _action(top.get("defaultAction"), top.get("defaultErrnoRet"), "defaultAction", errno.EPERM)
+    rules = []
+    newest = 0
+    for index, entry in enumerate(_list(top.get("syscalls", []), "syscalls", _MAX_RULES)):
+        where = f"syscalls[{index}]"
+        rule = _mapping(entry, where, _RULE)
+        names = _names(rule, where)
+        newest = max([newest, *(number_of(name) for name in names)])
+        if _applies(rule, where, capabilities, kernel):
+            action = _action(rule.get("action"), rule.get("errnoRet"), f"{where}.action", errno.EPERM)
+            rules.append(Rule(names, action, tuple(_comparisons(rule, where))))
+    refuses = default not in (seccomp.ALLOW, seccomp.LOG)
+    return Policy(
+        default,
+        tuple(rules),
+        foreign=tuple(_architectures(top)),
+        newest_number=newest if refuses else None,  # what the author cannot have known of does not exist
+        flags=_flags(top),
+    )
+
+
+def _names(rule: dict[str, Any], where: str) -> tuple[str, ...]:
+    names = [rule["name"]] if "name" in rule else _list(rule.get("names"), f"{where}.names", _MAX_NAMES)
+    for name in names:
+        if not isinstance(name, str) or not name.isascii() or not name.isidentifier():
+            raise _wrong(f"{where}.names", f"{name!r:.60} is not the name of a system call")
+    if not names:
+        raise _wrong(f"{where}.names", "there is none")
+    return tuple(names)
+
+
+def _comparisons(rule: dict[str, Any], where: str) -> Iterator[Comparison]:
+    for number, entry in enumerate(_list(rule.get("args") or [], f"{where}.args", 6)):
+        at = f"{where}.args[{number}]"
+        argument = _mapping(entry, at, _ARGUMENT)
+        op = _choice(argument.get("op"), _OPERATORS, f"{at}.op")
+        index = _number(argument.get("index"), f"{at}.index", 5)
+        value = _number(argument.get("value"), f"{at}.value", (1 << 64) - 1)
+        second = _number(argument.get("valueTwo", 0), f"{at}.valueTwo", (1 << 64) - 1)
+        yield Comparison(index, op, value, second)
+
+
+def _applies(rule: dict[str, Any], where: str, capabilities: frozenset[str], kernel: tuple[int, int]) -> bool:
+    """Say whether the conditions of a rule hold for this container on this host."""
+    for key, wanted in (("includes", True), ("excludes", False)):
+        condition = _mapping(rule.get(key) or {}, f"{where}.{key}", _CONDITION)
+        caps = _list(condition.get("caps") or [], f"{where}.{key}.caps", 64)
+        arches = _list(condition.get("arches") or [], f"{where}.{key}.arches", 64)
+        facts = [capabilities >= set(map(str, caps))] if caps and wanted else [str(cap) in capabilities for cap in caps]
+        facts += [_ARCHITECTURES[MACHINE] in arches] if arches else []
+        if condition.get("minKernel"):
+            facts.append(kernel >= _kernel(condition["minKernel"], f"{where}.{key}.minKernel"))
+        if (wanted and not all(facts)) or (not wanted and any(facts)):
+            return False
+    return True
+
+
+def _architectures(top: dict[str, Any]) -> Iterator[str]:
+    """Yield the architectures as libseccomp names them; of a map, those beside the one of this machine."""
+    names = list(_list(top.get("architectures") or [], "architectures", 32))
+    for index, entry in enumerate(_list(top.get("archMap") or [], "archMap", 32)):
+        where = f"archMap[{index}]"
+        pair = _mapping(entry, where, frozenset(("architecture", "subArchitectures")))
+        if pair.get("architecture") == f"SCMP_ARCH_{MACHINE.upper()}":
+            names += _list(pair.get("subArchitectures") or [], f"{where}.subArchitectures", 8)
+    for name in names:
+        if not isinstance(name, str) or not name.startswith("SCMP_ARCH_"):
+            raise _wrong("architectures", f"{name!r:.60} is not an architecture, such as SCMP_ARCH_X86_64")
+        yield name.removeprefix("SCMP_ARCH_").lower()
+
+
+def _flags(top: dict[str, Any]) -> int:
+    flags = 0
+    for name in _list(top.get("flags") or [], "flags", 8):
+        flags |= _choice(name, _FLAGS, "flags")
+    return flags
+
+
+def _action(name: Any, number: Any, where: str, default_number: int) -> int:
+    if name == "SCMP_ACT_NOTIFY":
+        raise _wrong(where, "SCMP_ACT_NOTIFY needs a listener, which a container here has none of")
+    action = _choice(name, _ACTIONS, where)
+    if action not in _WITH_NUMBER:
+        return action
+    return action | (default_number if number is None else _number(number, where, 4095))
+
+
+def _choice(name: Any, choices: dict[str, int], where: str) -> int:
+    if not isinstance(name, str) or name not in choices:
+        raise _wrong(where, f"{name!r:.60} is not one of {', '.join(choices)}")
+    return choices[name]
+
+
+def _kernel(text: Any, where: str) -> tuple[int, int]:
+    major, _, minor = str(text).partition(".")
+    if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+        raise _wrong(where, f"{text!r:.60} is not a version, such as 4.8")
+    return int(major), int(minor)
+
+
+def _number(value: Any, where: str, maximum: int) -> int:
+    if type(value) is not int or not 0 <= value <= maximum:
+        raise _wrong(where, f"{value!r:.60} is not a number from 0 to {maximum}")
+    return value
+
+
+def _list(value: Any, where: str, maximum: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > maximum:
+        raise _wrong(where, f"not a list of at most {maximum} entries")
+    return value
+
+
+def _mapping(value: Any, where: str, keys: frozenset[str]) -> dict[str, Any]:
+    """Return `value` if it is an object with these keys alone: a misspelt one would silently change what is allowed."""
+    if not isinstance(value, dict):
+        raise _wrong(where, "not an object")
+    if unknown := [key for key in value if key not in keys]:
+        raise _wrong(f"{where}.{unknown[0]:.60}".lstrip("."), "unknown key")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key is given twice")
+    return made
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _wrong(where: str, why: str) -> InvalidInput:
+    return InvalidInput(f"seccomp profile: {where + ': ' if where else ''}{why}", field="security_opt")
