@@ -232,7 +232,7 @@ def host_routes(path: str = "/proc/thread-self/net/route") -> list[IPNetwork]:
     """Return where the host's IPv4 routes lead, without the default one."""
     found: list[IPNetwork] = []
     with open(path) as file:
-        next(file)
+        next(file, "")  # the heading, which is left out where there is no route
         for line in file:
             fields = line.split()
             destination, mask = (int.from_bytes(bytes.fromhex(fields[i]), "little") for i in (1, 7))

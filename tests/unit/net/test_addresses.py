@@ -126,6 +126,13 @@ def test_host_routes_are_those_but_the_default(tmp_path: Path) -> None:
     assert [str(route) for route in host_routes(str(tmp_path / "route"))] == ["192.0.2.0/24", "10.64.0.0/16"]
 
 
+@pytest.mark.parametrize("text", ["", ROUTES.splitlines(keepends=True)[0]])
+def test_a_host_without_routes(tmp_path: Path, text: str) -> None:
+    """The kernel writes no heading when there is nothing below it."""
+    (tmp_path / "route").write_text(text)
+    assert host_routes(str(tmp_path / "route")) == []
+
+
 def test_picked_subnet_overlaps_nothing() -> None:
     assert str(pick_subnet([], "")) == "10.64.0.0/16"
     assert str(pick_subnet([ipaddress.ip_network("10.0.0.0/8")], "")) == "172.16.0.0/16"
