@@ -210,8 +210,8 @@ def finish(table: Table, f: Finish) -> None:
         _call(table, "ulimit", "prlimit64", 0, resource, struct.pack("<QQ", soft, hard), 0)
     _call(table, "capabilities", "prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     for number in range(len(NAMES)):
-        if not f.capabilities >> number & 1:  # an older kernel does not know the newest: EINVAL
-            _call(table, "capabilities", "prctl", PR_CAPBSET_DROP, number, mode=MODE_IGNORE)
+        if not f.capabilities >> number & 1:  # every kernel that we run on knows all of them
+            _call(table, "capabilities", "prctl", PR_CAPBSET_DROP, number)
     if f.console:
         console = f.console.encode()
         fd = table.call_keeping("console", syscall_number("openat"), AT_FDCWD, console, _O_RDWR | _O_NOCTTY)
