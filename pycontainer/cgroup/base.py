@@ -127,8 +127,11 @@ class Cgroup(ABC):
         """Return the directories of the cgroups directly below where `controller` lives."""
         return subdirectories(self._paths[controller])
 
-    def attach(self, pid: int) -> None:
-        """Move process `pid` (all its threads) in. ProcessLookupError if it is gone."""
+    def attach(self, pid: int, *, beside: int = 0) -> None:
+        """Move process `pid` (all its threads) in, where something was delegated to where process `beside` lives.
+
+        ProcessLookupError if it is gone.
+        """
         for directory in self._directories:
             write_file(f"{directory}/cgroup.procs", str(pid))
 
@@ -174,8 +177,13 @@ class Cgroup(ABC):
         return f"{self._paths[controller]}/{name}"
 
     @abstractmethod
-    def dirfd(self) -> int | None:
-        """Return a new descriptor for CLONE_INTO_CGROUP, which the caller closes; None on v1."""
+    def delegate(self, owner: int) -> str:
+        """Make a cgroup below this one that host id `owner` may arrange, and return its directory; empty if this host
+        has no v2 tree. To be called before the first process is there."""
+
+    @abstractmethod
+    def dirfd(self, *, beside: int = 0) -> int | None:
+        """Return a new descriptor for CLONE_INTO_CGROUP, which the caller closes; None on v1. `beside` as of `attach`."""
 
     @abstractmethod
     def freeze(self, *, timeout_seconds: float = 10.0) -> None:

@@ -29,10 +29,10 @@ class Layout:
     directory below which our parent directory is made: mount points on v1, always the base on v2. `must_vacate` (v2)
     says that processes live directly in the base and have to leave before controllers can be enabled there. `scope` (v2)
     is the base if it is one of systemd's; it need not be there yet. `mount` (v2) is where the hierarchy begins,
-    if that is not the base.
+    if that is not the base. `unified` (hybrid) is where the v2 tree begins.
     """
 
-    __slots__ = ("controllers", "mount", "must_vacate", "scope", "version")
+    __slots__ = ("controllers", "mount", "must_vacate", "scope", "unified", "version")
 
     def __init__(
         self,
@@ -42,12 +42,14 @@ class Layout:
         must_vacate: bool = False,
         scope: Scope | None = None,
         mount: str = "",
+        unified: str = "",
     ) -> None:
         self.version = version
         self.controllers = controllers
         self.must_vacate = must_vacate
         self.scope = scope
         self.mount = mount
+        self.unified = unified
 
     @property
     def is_v2(self) -> bool:
@@ -73,7 +75,7 @@ def detect(
     v1_mounts, mount = _cgroup_mounts(_read("/proc/self/mountinfo") if mountinfo is None else mountinfo, root)
     controllers = {controller: v1_mounts[controller] for controller in V1_CONTROLLERS if controller in v1_mounts}
     if controllers:
-        return Layout("hybrid" if mount else "v1", controllers)
+        return Layout("hybrid" if mount else "v1", controllers, unified=mount or "")
     if not mount:
         raise FileNotFoundError(2, "no cgroup file system is mounted", root)
     scope = scope_of(name, mount) if name else None

@@ -1,9 +1,10 @@
 """The legacy hierarchies (kernel Documentation/admin-guide/cgroup-v1/), also on hybrid hosts.
 
     MOUNT/pycontainer/ID/     in each of freezer, pids, memory, cpu, cpuacct, cpuset, blkio, hugetlb (some may be one mount)
+    v2    /pycontainer/ID/    on a hybrid host, for containers of profile system: beneath it is theirs to arrange
 
-The v2 tree of a hybrid host stays unused: without controllers it would cost a directory and an attach for nothing
-that the freezer does not give.
+For others the v2 tree of a hybrid host stays unused: without controllers it would cost a directory and an attach for
+nothing that the freezer does not give. None of the v1 directories is ever given away: they are not made for it.
 """
 
 import errno
@@ -11,7 +12,17 @@ import os
 import signal
 import time
 
-from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, remove_directory, subdirectories, waits, write_file
+from pycontainer.cgroup import delegation
+from pycontainer.cgroup.base import (
+    Cgroup,
+    parse_keyed,
+    read_file,
+    remove_directory,
+    remove_tree,
+    subdirectories,
+    waits,
+    write_file,
+)
 from pycontainer.cgroup.detect import Layout
 
 _INSIDE = ("memory", "cpu", "cpuacct", "cpuset", "pids")  # what programs inside look at
@@ -21,10 +32,31 @@ _KILL_ROUNDS = 10
 class CgroupV1(Cgroup):
     """A container's cgroup in the legacy hierarchies: one directory in each."""
 
-    __slots__ = ()
+    __slots__ = ("_unified",)
     version = 1
 
-    def dirfd(self) -> int | None:
+    def __init__(self, container_id: str, paths: dict[str, str], unified: str = "") -> None:
+        """`unified` is where its directory in the v2 tree is or would be; empty without such a tree."""
+        super().__init__(container_id, paths)
+        self._unified = unified
+
+    def delegate(self, owner: int) -> str:
+        if not self._unified:
+            return ""
+        os.makedirs(self._unified)
+        return delegation.delegate(self._unified, owner)
+
+    def attach(self, pid: int, *, beside: int = 0) -> None:
+        super().attach(pid)
+        if self._unified and os.path.isdir(self._unified):
+            write_file(f"{delegation.landing(self._unified, beside)}/cgroup.procs", str(pid))
+
+    def delete(self, *, timeout_seconds: float = 2.0) -> None:
+        if self._unified:
+            remove_tree(self._unified, timeout_seconds)
+        super().delete(timeout_seconds=timeout_seconds)
+
+    def dirfd(self, *, beside: int = 0) -> int | None:
         return None
 
     def freeze(self, *, timeout_seconds: float = 10.0) -> None:
@@ -78,6 +110,7 @@ class TreeV1:
 
     def __init__(self, layout: Layout, parent_name: str) -> None:
         self._parents = {name: f"{mount}/{parent_name}" for name, mount in layout.controllers.items()}
+        self._unified = f"{layout.unified}/{parent_name}" if layout.unified else ""
 
     def prepare(self) -> None:
         """Make the parent directory in each hierarchy; may be repeated.
@@ -91,9 +124,12 @@ class TreeV1:
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     write_file(f"{parent}/{file}", read_file(f"{os.path.dirname(parent)}/{file}"))
                 write_file(f"{parent}/cgroup.clone_children", "1")
+        if self._unified:
+            os.makedirs(self._unified, exist_ok=True)
 
     def open(self, path: str) -> CgroupV1:
-        return CgroupV1(os.path.basename(path), {name: f"{parent}/{path}" for name, parent in self._parents.items()})
+        paths = {name: f"{parent}/{path}" for name, parent in self._parents.items()}
+        return CgroupV1(os.path.basename(path), paths, f"{self._unified}/{path}" if self._unified else "")
 
     def create(self, path: str, *, inner: bool = False) -> CgroupV1:
         """Make the directories; an `inner` one, which holds others, needs nothing more: clone_children is inherited."""
@@ -109,9 +145,12 @@ class TreeV1:
         return self.open(path)
 
     def list(self, path: str = "") -> list[str]:
-        directories = [f"{parent}/{path}" for parent in self._parents.values()]
+        parents = [*self._parents.values(), *filter(None, [self._unified])]
+        directories = [f"{parent}/{path}" for parent in parents]
         return sorted({os.path.basename(child) for directory in directories for child in subdirectories(directory)})
 
     def remove_parent(self) -> None:
         for parent in reversed(dict.fromkeys(self._parents.values())):
             remove_directory(parent)
+        if self._unified:
+            remove_directory(self._unified)

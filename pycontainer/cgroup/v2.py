@@ -5,6 +5,7 @@ BASE/                     root of the machine, or the scope that systemd handed 
 │                         enable controllers; in a scope the monitor alone
 └── pycontainer/          our parent: controllers enabled, no processes
     ├── ID/               one container
+    │   └── payload/      of profile system: its own to arrange (delegation.py), controllers enabled, no processes in ID
     └── tenant-NAME/      one tenant: controllers enabled, no processes
         └── ID/           one of its containers
 """
@@ -14,6 +15,7 @@ import os
 import select
 import time
 
+from pycontainer.cgroup import delegation
 from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
 from pycontainer.cgroup.detect import Layout
 from pycontainer.cgroup.scope import LEAF
@@ -29,8 +31,16 @@ class CgroupV2(Cgroup):
     def directory(self) -> str:
         return self._directories[0]
 
-    def dirfd(self) -> int | None:
-        return os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def delegate(self, owner: int) -> str:
+        enable(self.directory, tuple(self._paths))
+        return delegation.delegate(self.directory, owner)
+
+    def attach(self, pid: int, *, beside: int = 0) -> None:
+        write_file(f"{delegation.landing(self.directory, beside)}/cgroup.procs", str(pid))
+
+    def dirfd(self, *, beside: int = 0) -> int | None:
+        landing = delegation.landing(self.directory, beside)
+        return os.open(landing, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def freeze(self, *, timeout_seconds: float = 10.0) -> None:
         deadline = time.monotonic() + timeout_seconds

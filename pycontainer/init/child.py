@@ -159,14 +159,16 @@ def become_root(table: Table) -> None:
     _call(table, "ids", "setresuid", 0, 0, 0)
 
 
-def lock_and_pivot(table: Table, root: str, *, cgroup_namespace: bool) -> None:
+def lock_and_pivot(table: Table, root: str) -> None:
     """Take a locked copy of the prepared mounts and make `root` (relative to the stage) the root.
+
+    The cgroup namespace comes with it, in either version: on v1 the child was attached to its cgroups after the clone.
 
     unshare(NEWNS) into a less privileged user namespace locks every mount as it is. pivot_root onto a locked mount is
     EINVAL: hence the recursive clone, whose root is unlocked while what lies on it keeps its locks. mount_namespaces(7).
     """
     where = root.encode()
-    _call(table, "mount namespace", "unshare", CLONE_NEWNS | (CLONE_NEWCGROUP if cgroup_namespace else 0))
+    _call(table, "mount namespace", "unshare", CLONE_NEWNS | CLONE_NEWCGROUP)
     tree = table.call_keeping(
         "root clone", syscall_number("open_tree"), AT_FDCWD, where, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
     )

@@ -274,14 +274,18 @@ class Kernel(Step):
 
 
 class Cgroup(Step):
-    """([fd, name], ...): the container's own control groups under /sys/fs/cgroup, read-only; one unnamed entry on v2."""
+    """(writable, [fd, name], ...): the container's own control groups under /sys/fs/cgroup; one unnamed entry of v2.
+
+    Only a delegated one is writable, and the kernel lets root inside write what was handed over to it there.
+    """
 
     title = "control groups"
 
     def execute(self, stage: Stage) -> None:
-        entries = [(stage.fds[int(str(index))], str(name)) for index, name in map(_pair, self.arguments)]
+        writable, *pairs = self.arguments
+        entries = [(stage.fds[int(str(index))], str(name)) for index, name in map(_pair, pairs)]
         for mount_fd, _ in entries:
-            mounts.mount_setattr(mount_fd, set_flags=_SAFE | MOUNT_ATTR_RDONLY)
+            mounts.mount_setattr(mount_fd, set_flags=_SAFE | (0 if writable else MOUNT_ATTR_RDONLY))
         target_fd = stage.directory("/sys/fs/cgroup")
         if len(entries) == 1 and not entries[0][1]:
             mounts.move_mount(entries[0][0], target_fd)

@@ -89,7 +89,7 @@ async def start_exec(
             image, rows_at = build(table, MACHINE)
             write_program(memfd, image)
             fds = [*stdio_fds, memfd, init_pidfd]
-            cgroup_fd = cgroup.dirfd()
+            cgroup_fd = cgroup.dirfd(beside=container.pid)
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
@@ -112,7 +112,7 @@ async def start_exec(
         undo.push_async_callback(birth.abort)
         await birth.ready()
         if cgroup_fd is None:
-            cgroup.attach(birth.pid)
+            cgroup.attach(birth.pid, beside=container.pid)
             check_room(cgroup, action, arrived=1)
         report = await birth.release(streams=[], input_fd=-1, tty=request.tty, attached=None)
         if report:

@@ -15,7 +15,6 @@ from pycontainer.init.child import REPORT_FD, Finish
 from pycontainer.init.table import Table
 from pycontainer.linux.capabilities import NAMES, mask
 from pycontainer.linux.namespaces import (
-    CLONE_NEWCGROUP,
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWPID,
@@ -105,18 +104,16 @@ def plan_mounts(
     files: Files,
     rights: Rights,
     cgroup_dirs: list[tuple[str, str]],
-    cgroup_at_clone: bool,
+    cgroup_writable: bool,
 ) -> Plan:
     """Return the parent's half.
 
     `layers` are absolute directories, lowest first; `rootfs_dir` holds upper and work; `volumes` maps a volume's name to
-    its directory; `cgroup_dirs` are (name inside, host directory); `cgroup_at_clone` is true on cgroup v2.
+    its directory; `cgroup_dirs` are (name inside, host directory); `cgroup_writable` says that they were delegated.
     """
     flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC
     if "host" not in spec.networks:
         flags |= CLONE_NEWNET
-    if cgroup_at_clone:
-        flags |= CLONE_NEWCGROUP
     plan = Plan(flags)
 
     # The root first: everything else is attached inside it.
@@ -145,7 +142,7 @@ def plan_mounts(
     if rights.masked_paths:
         plan.step("Mask", *rights.masked_paths)
     if cgroup_dirs:
-        plan.step("Cgroup", *[[plan.tree(path), name] for name, path in cgroup_dirs])
+        plan.step("Cgroup", cgroup_writable, *[[plan.tree(path), name] for name, path in cgroup_dirs])
 
     taken = {mount.target for mount in spec.mounts}
     if spec.profile == "system":
@@ -184,12 +181,11 @@ def plan_init(
     rights: Rights,
     seccomp: tuple[int, bytes] | None,
     console: str,
-    cgroup_at_clone: bool,
     container_id: str,
 ) -> Table:
     """Return the child's half of a start; `seccomp` is the compiled filter of `rights`."""
     table = Table(REPORT_FD)
-    child.lock_and_pivot(table, f"{container_id}/root", cgroup_namespace=not cgroup_at_clone)
+    child.lock_and_pivot(table, f"{container_id}/root")
     child.identity(table, spec.hostname or name, spec.domainname)
     argv = command_line(spec, config)
     environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=spec.tty)

@@ -170,6 +170,7 @@ async def start(
 
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
+        delegated = cgroup.delegate(container.base) if spec.profile == "system" else ""
         cgroup_fd = cgroup.dirfd()
         at_clone = cgroup_fd is not None
         plan = planner.plan_mounts(
@@ -179,8 +180,8 @@ async def start(
             volumes=host.volumes,
             files=host.files,
             rights=host.rights,
-            cgroup_dirs=cgroup.mount_sources(),
-            cgroup_at_clone=at_clone,
+            cgroup_dirs=[("", delegated)] if delegated else cgroup.mount_sources(),
+            cgroup_writable=bool(delegated),
         )
         streams = Streams(with_input=spec.stdin_open, tty=spec.tty)
         undo.callback(streams.close)
@@ -242,7 +243,6 @@ async def start(
             rights=host.rights,
             seccomp=host.seccomp,
             console=console,
-            cgroup_at_clone=at_clone,
             container_id=container.id,
         )
         image, rows_at = build(table, MACHINE)

@@ -18,7 +18,7 @@ FILTER = (0, bytes(8))
 FILES = Files(hosts="/n/hosts", resolv_conf="/c/resolv.conf", hostname="/c/hostname")
 
 
-def plan(spec: ContainerSpec, *, at_clone: bool = True) -> Plan:
+def plan(spec: ContainerSpec, *, delegated: bool = False) -> Plan:
     return planner.plan_mounts(
         spec,
         rootfs_dir="/c/rootfs",
@@ -27,7 +27,7 @@ def plan(spec: ContainerSpec, *, at_clone: bool = True) -> Plan:
         files=FILES,
         rights=rights(spec, KERNEL),
         cgroup_dirs=[("", "/cg/ID")],
-        cgroup_at_clone=at_clone,
+        cgroup_writable=delegated,
     )
 
 
@@ -68,9 +68,7 @@ def test_namespaces() -> None:
     assert plan(ContainerSpec()).flags & CLONE_NEWUSER
     assert not plan(ContainerSpec(networks=("host",))).flags & CLONE_NEWNET
     assert plan(ContainerSpec(networks=("host",))).flags & CLONE_NEWUSER, "the user namespace is never left out"
-    assert not plan(ContainerSpec(), at_clone=False).flags & CLONE_NEWCGROUP, (
-        "on v1 the child leaves after it was attached"
-    )
+    assert not plan(ContainerSpec()).flags & CLONE_NEWCGROUP, "the child makes it, after it was attached"
 
 
 def test_masks_stand_before_anything_of_the_user() -> None:
@@ -121,7 +119,6 @@ def init_table(spec: ContainerSpec, config: dict[str, object] | None = None, use
         rights=rights(spec, KERNEL),
         seccomp=FILTER,
         console="",
-        cgroup_at_clone=True,
         container_id="abc",
     )
     assert table.report_fd == REPORT_FD
@@ -233,7 +230,6 @@ def test_program_is_searched_along_the_containers_path() -> None:
         rights=rights(spec, KERNEL),
         seccomp=FILTER,
         console="",
-        cgroup_at_clone=True,
         container_id="abc",
     )
     assert [row.path for row in table.rows if row.step == "execve"] == ["/one/nginx", "/two/nginx"]
