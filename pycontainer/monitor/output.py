@@ -5,7 +5,8 @@
                                      packets ──────▼ │────── packets        attached clients (SOCK_SEQPACKET)
 
 Nothing is dropped for an attached client: while one is slow its packet waits and the container's output is not read, as
-with any pipe. The kinds of packets are those of api/messages.py, repeated here because this layer stands below it.
+with any pipe. A terminal that nobody has open is not at its end: an init hangs it up and opens it again for a login.
+The kinds of packets are those of api/messages.py, repeated here because this layer stands below it.
 """
 
 import errno
@@ -47,6 +48,7 @@ class Output:
         "_log",
         "_poller",
         "_reading",
+        "_silent",
         "_sources",
         "ended",
     )
@@ -57,6 +59,7 @@ class Output:
         self._input_pending = b""
         self._input_ends = False
         self._reading = False
+        self._silent: set[int] = set()  # terminals that nobody has open
         self.ended = False
         for fd in sources:
             os.set_blocking(fd, False)
@@ -96,6 +99,7 @@ class Output:
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
+            self._silent.clear()
             for fd in self._sources:
                 self._poller.remove(fd)
 
@@ -108,7 +112,13 @@ class Output:
         except OSError as error:
             if error.errno != errno.EIO:  # a pty whose last slave was closed
                 raise
-            data = b""
+            if self._reading and fd not in self._silent:
+                self._silent.add(fd)
+                self._poller.change(fd, select.EPOLLIN | select.EPOLLET)  # it is readable until somebody opens it again
+            return False
+        if fd in self._silent:
+            self._silent.remove(fd)
+            self._poller.change(fd, select.EPOLLIN)
         if not data:
             self._forget(fd)
             if not self._sources:
@@ -123,6 +133,7 @@ class Output:
 
     def _forget(self, fd: int) -> None:
         del self._sources[fd]
+        self._silent.discard(fd)
         if self._reading:
             self._poller.remove(fd)
         os.close(fd)

@@ -132,3 +132,28 @@ def test_nonsense_from_a_client_is_ignored(pump: Pump) -> None:
     for _ in range(6):
         pump.turn()
     assert os.read(pump.stdin, 100) == b"still here"
+
+
+def test_a_terminal_that_nobody_has_open_is_not_at_its_end(tmp_path: Path) -> None:
+    """As an init leaves its console, and a login opens it again; meanwhile it is no work for anybody."""
+    (tmp_path / "c").mkdir()
+    poller = Poller()
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+    log = LogFile(os.open(tmp_path, os.O_PATH), "c", max_bytes=1 << 30, files=3)
+    output = Output(poller, log, {master: 1}, os.dup(master), is_tty=True)
+    for word in (b"booting", b"login:", b"bye"):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        output.attach(theirs)
+        os.write(slave, word)
+        os.close(slave)
+        for _ in range(5):
+            poller.wait(0.01)
+        assert ours.recv(100) == b"\x01" + word
+        assert not output.ended
+        assert poller._epoll.poll(0) == []
+        slave = os.open(name, os.O_RDWR | os.O_NOCTTY)
+        ours.close()
+    os.close(slave)
+    output.drain()
+    assert output.ended
