@@ -10,6 +10,7 @@ Whether it runs is asked of the kernel: the pid must exist and have begun when t
 
 import json
 import os
+import signal
 import time
 
 from pycontainer.disk.storage import Storage, open_storage
@@ -53,6 +54,7 @@ class Container:
         "started",
         "stopping",
         "restarting",
+        "rebooting",
         "warnings",
         "addresses",
         "dropped_output_bytes",
@@ -88,6 +90,7 @@ class Container:
         self.dropped_output_bytes = 0
         self.stopping = False  # stop or kill asked for it: no restart policy applies
         self.restarting = False  # it ended, and its policy will start it again
+        self.rebooting = False  # it ended by asking to be started again
 
     @property
     def directory(self) -> str:
@@ -157,11 +160,19 @@ class Container:
             record = json.loads(read_bounded(f"{self.directory}/exit.json", _MAX_RECORD_BYTES))
         except FileNotFoundError:
             return
-        self.exit_code = os.waitstatus_to_exitcode(record["wait_status"])
-        if self.exit_code < 0:
-            self.exit_code = 128 - self.exit_code
+        self.ended(record["wait_status"])
         self.finished = record["finished"]
         self.dropped_output_bytes = record["dropped_output_bytes"]
+
+    def ended(self, wait_status: int) -> None:
+        """Note how its first process ended.
+
+        The kernel has two signals for that process when something inside calls reboot(2), and lets no other sender use
+        them: SIGINT for the wish to power off, SIGHUP to start anew. Both are orderly ends. pid_namespaces(7)
+        """
+        number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
+        self.rebooting = number == signal.SIGHUP
+        self.exit_code = 0 if number in (signal.SIGHUP, signal.SIGINT) else exit_code(wait_status)
 
     def is_running(self) -> bool:
         """Ask the kernel whether the first process of the present run is alive."""
@@ -171,6 +182,12 @@ class Container:
             return start_time_ticks(self.pid) == self.start_ticks
         except (FileNotFoundError, ProcessLookupError):
             return False
+
+
+def exit_code(wait_status: int) -> int:
+    """Return 0-255 from a raw wait status: the program's own code, or 128 and the signal."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
 
 
 def load(paths: HostPaths, container_id: str) -> Container:

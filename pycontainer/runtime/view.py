@@ -21,6 +21,7 @@ _FIELD = re.compile(r"([A-Za-z_()0-9]+):\s+([0-9]+)( kB)?")
 _MEMINFO, _CPUINFO, _ONLINE = "/proc/meminfo", "/proc/cpuinfo", "/sys/devices/system/cpu/online"
 _OURS = (_MEMINFO, _CPUINFO, _ONLINE)
 _LXCFS = "/lxcfs"  # an empty one tells that the present run looks through lxcfs
+_BOOT_ID, _ANY_ID = "/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/random/uuid"
 
 
 class Effective(NamedTuple):
@@ -60,6 +61,14 @@ def write(
         _write(_path(directory, _LXCFS), "")
         return offered
     return [(inside, _write(_path(directory, inside), text)) for inside, text in texts.items()]
+
+
+def write_boot_id(directory: str) -> tuple[str, str]:
+    """Return, as `write` does, the file that tells an instance with an init of its own which boot this is.
+
+    The host's would put all its boots together in the journal, and tell who are neighbours. random(4)
+    """
+    return _BOOT_ID, _write(_path(directory, _BOOT_ID), _read(_ANY_ID))
 
 
 def rewrite(directory: str, limits: Effective, used_bytes: int) -> bool:

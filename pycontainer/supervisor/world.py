@@ -28,7 +28,7 @@ from pycontainer.errors import InvalidInput, InvalidState, NotFound, Pycontainer
 from pycontainer.linux.process import pidfd_open
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
-from pycontainer.runtime.container import Container, load, now
+from pycontainer.runtime.container import Container, exit_code, load, now
 from pycontainer.runtime.hostfacts import kernel_version
 from pycontainer.runtime.start import Run
 from pycontainer.runtime.view import Effective, effective, rewrite
@@ -325,7 +325,8 @@ class World:
         self._finish(container, exit_code=None)
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
-        self._finish(container, exit_code=exit_code(int(str(message["wait_status"]))))
+        container.ended(int(str(message["wait_status"])))
+        self._finish(container, exit_code=container.exit_code)
 
     def _finish(self, container: Container, *, exit_code: int | None) -> None:
         """The run is over: take down what it had, record how it ended, start again if the policy says so."""
@@ -375,7 +376,7 @@ class World:
             self.emit("leftover", detail=f"cgroup: {error}")
 
     def _after_end(self, container: Container, *, lasted_seconds: float) -> None:
-        """Start it again if the policy says so, later each time; a run that lasted begins the count anew."""
+        """Start it again if the policy says so or it asked to, later each time; a run that lasted begins the count anew."""
         if lasted_seconds > _RESTART_RESET_SECONDS:
             container.restart_count = 0
         policy = container.spec.restart
@@ -384,6 +385,7 @@ class World:
         )
         if policy.name == "on-failure" and policy.max_retries and container.restart_count >= policy.max_retries:
             wanted = False
+        wanted = wanted or container.rebooting
         if wanted and not container.stopping and self.start is not None:
             delay = min(_RESTART_FIRST_SECONDS * 2 ** min(container.restart_count, 16), _RESTART_MAX_SECONDS)
             container.restart_count += 1
@@ -463,12 +465,6 @@ class World:
         if nothing_runs:
             self.lxcfs.stop()
             self.hierarchy.remove_parent()
-
-
-def exit_code(wait_status: int) -> int:
-    """Return 0-255 from a raw wait status: the program's own code, or 128 and the signal."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
 
 
 def signal_number(name: str) -> int:

@@ -147,7 +147,7 @@ async def start_now(
 ) -> None:
     """Start a container whose lock is held."""
     spec = container.spec
-    container.stopping = container.restarting = False
+    container.stopping = container.restarting = container.rebooting = False
     if not world.idranges.holds(container.base, container.directory):
         container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside
         container.save()
@@ -222,6 +222,8 @@ def _files(world: World, container: Container) -> planner.Files:
                     f"{etc}/resolv.conf", read_bounded("/etc/resolv.conf", 1 << 20), mode=0o644, sync=False
                 )
     seen = view.write(etc, world.effective_limits(container), world.lxcfs.files)
+    if container.spec.profile == "system":
+        seen = [*seen, view.write_boot_id(etc)]
     return planner.Files(hosts=hosts, hostname=f"{etc}/hostname", resolv_conf=f"{etc}/resolv.conf", view=seen)
 
 
