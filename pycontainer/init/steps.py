@@ -42,6 +42,7 @@ _LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 )
+_PING_GROUPS, _GROUPS = "/proc/sys/net/ipv4/ping_group_range", 65536
 
 
 class Stage:
@@ -180,44 +181,53 @@ class Tree(Step):
 
 
 class Overlay(Step):
-    """(lowers top first, upper, work): overlayfs over paths in the stage; nosuid and nodev are explicit, a host-made
-    overlay has no implicit nodev."""
+    """(lowers top first, upper, work, nosuid): overlayfs over paths in the stage; nodev is explicit, a host-made overlay
+    has no implicit one.
+
+    `nosuid` comes with no_new_privs. It takes nothing away but an error: a program with capabilities in its file, as
+    Debian's ping, then starts without them, where execve would fail (EPERM) for those that are out of bounds.
+    """
 
     title = "overlay"
 
     def execute(self, stage: Stage) -> None:
-        lowers, upper, work = self.arguments
+        lowers, upper, work, nosuid = self.arguments
         assert isinstance(lowers, list)
         options: list[tuple[str, str | int | None]] = [("source", "pycontainer")]
         options.append(("lowerdir", ":".join(f"{stage.path}/{lower}" for lower in lowers)))
         options += [("upperdir", f"{stage.path}/{upper}"), ("workdir", f"{stage.path}/{work}")]
-        _attach_root(stage, mounts.new_mount("overlay", options, MOUNT_ATTR_NODEV))
+        _attach_root(stage, mounts.new_mount("overlay", options, _root_attributes(nosuid)))
 
 
 class Root(Step):
-    """(tree): use a tree of the stage itself as the root, for --rootfs DIR:rw."""
+    """(tree, nosuid): use a tree of the stage itself as the root, for --rootfs DIR:rw."""
 
     title = "root file system"
 
     def execute(self, stage: Stage) -> None:
-        (tree,) = self.arguments
+        tree, nosuid = self.arguments
         mount_fd = mounts.clone_tree(f"{stage.path}/{tree}")
-        mounts.mount_setattr(mount_fd, set_flags=MOUNT_ATTR_NODEV)
+        mounts.mount_setattr(mount_fd, set_flags=_root_attributes(nosuid))
         _attach_root(stage, mount_fd)
 
 
 class Dev(Step):
-    """(): an own tmpfs /dev with six nodes, links, pts, shm and mqueue directories."""
+    """(console): an own tmpfs /dev with six nodes, links, pts, shm and mqueue directories.
+
+    `console` says that the first terminal, which will be pts/0, is the console: an init talks to it by that name.
+    """
 
     title = "devices"
 
     def execute(self, stage: Stage) -> None:
+        (console,) = self.arguments
+        links = (*_LINKS, ("console", "pts/0")) if console else _LINKS
         stage.mount(stage.real_directory("dev"), "tmpfs", MS_NOSUID | MS_NOEXEC, "size=64k,nr_inodes=256,mode=755")
         dev_fd = stage.real_directory("dev")
         try:
             for name, major, minor in _NODES:
                 os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev_fd)
-            for name, target in _LINKS:
+            for name, target in links:
                 os.symlink(target, name, dir_fd=dev_fd)
             for name in ("pts", "shm", "mqueue"):
                 os.mkdir(name, 0o755, dir_fd=dev_fd)
@@ -259,18 +269,48 @@ class Tmpfs(Step):
         stage.mount(stage.directory(str(target)), "tmpfs", flags, options)
 
 
+class File(Step):
+    """(path, text): a file of the container's, for a tmpfs that was made just before."""
+
+    title = "file"
+    target = 0
+
+    def execute(self, stage: Stage) -> None:
+        path, text = self.arguments
+        place_fd = stage.file(str(path))
+        try:
+            fd = os.open(f"/proc/self/fd/{place_fd}", os.O_WRONLY | os.O_CLOEXEC)
+        finally:
+            os.close(place_fd)
+        try:
+            os.write(fd, str(text).encode())
+        finally:
+            os.close(fd)
+
+
 class Kernel(Step):
-    """(with_sysfs): /proc of the child's pid namespace, /sys of its network and /dev/mqueue of its IPC namespace."""
+    """(ping): /proc of the child's pid namespace, /sys of its network and /dev/mqueue of its IPC namespace.
+
+    `ping` says that the network namespace is the container's own: all its groups may then send echo requests, for which
+    ping needs neither a capability nor a raw socket. The range is of ids on the host. icmp(7)
+    """
 
     title = "kernel file systems"
 
     def execute(self, stage: Stage) -> None:
+        (ping,) = self.arguments
         stage.attach(stage.proc_maker(stage), stage.real_directory("proc"))
         sys_fd, mqueue_fd = stage.real_directory("sys"), stage.directory("/dev/mqueue")
         # sysfs and mqueue belong to the namespaces of whoever mounts them.
         with stage.home.visit(stage.child_pidfd, CLONE_NEWNET | CLONE_NEWIPC):
             stage.mount(sys_fd, "sysfs", _SAFE_FLAGS | mounts.MS_RDONLY)
             stage.mount(mqueue_fd, "mqueue", _SAFE_FLAGS)
+            if ping:
+                range_fd = os.open(_PING_GROUPS, os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(range_fd, b"%d %d" % (stage.base, stage.base + _GROUPS - 1))
+                finally:
+                    os.close(range_fd)
 
 
 class Cgroup(Step):
@@ -415,6 +455,7 @@ STEPS: dict[str, type[Step]] = {
         Device,
         Devpts,
         Tmpfs,
+        File,
         Kernel,
         Cgroup,
         Bind,
@@ -443,6 +484,10 @@ def execute(steps: list[list[object]], stage: Stage) -> None:
     finally:
         set_fs_ids(0)
         raise_effective()
+
+
+def _root_attributes(nosuid: object) -> int:
+    return MOUNT_ATTR_NODEV | (MOUNT_ATTR_NOSUID if nosuid else 0)
 
 
 def _attach_root(stage: Stage, mount_fd: int) -> None:

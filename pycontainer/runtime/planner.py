@@ -50,6 +50,11 @@ _SHUT_DOWN = (
     signal.SIGRTMIN + 3
 )  # to systemd: halt; it would take SIGTERM for the wish to start itself again. systemd(1)
 _SYSTEM_TMPFS = (("/run", (64 << 20, "755", False)), ("/run/lock", (5 << 20, "1777", False)))
+# Where systemd cannot make a user namespace it does not start a service that asks for one, instead of starting it without.
+# Settings for all services are the weakest there are: what is set for one of them, inside, wins. systemd.unit(5)
+_DROP_IN = "/run/systemd/system/service.d/50-pycontainer.conf"
+_DROP_IN_TEXT = "# By pycontainer: there are no user namespaces in here.\n[Service]\nPrivateUsers=no\n"
+_PING_SYSCTL = "net.ipv4.ping_group_range"
 
 
 class Tree:
@@ -119,20 +124,20 @@ def plan_mounts(
     # The root first: everything else is attached inside it.
     if spec.rootfs and spec.rootfs_writable:
         plan.step("Tree", plan.tree(spec.rootfs), "t0", True)
-        plan.step("Root", "t0")
+        plan.step("Root", "t0", rights.no_new_privs)
     else:
         plan.step("Tree", plan.tree(rootfs_dir), "t0", True)
         lowers = []
         for number, layer in enumerate(reversed(layers), start=1):
             plan.step("Tree", plan.tree(layer), f"t{number}", True)
             lowers.append(f"t{number}")
-        plan.step("Overlay", lowers, "t0/upper", "t0/work")
+        plan.step("Overlay", lowers, "t0/upper", "t0/work", rights.no_new_privs)
 
     # /dev before what lies in it; proc and sys before the masks on them, these before anything of the user's.
-    plan.step("Dev")
+    plan.step("Dev", spec.tty)
     plan.step("Devpts")
     plan.step("Tmpfs", "/dev/shm", spec.shm_bytes, "1777", False)
-    plan.step("Kernel")
+    plan.step("Kernel", "host" not in spec.networks and _PING_SYSCTL not in dict(spec.sysctls))
     for inside, path in files.view:
         plan.step("View", plan.tree(path), inside)
     if rights.read_only_paths:  # while nothing but our own procfs and sysfs lies there
@@ -149,6 +154,8 @@ def plan_mounts(
         for target, options in _SYSTEM_TMPFS:
             if target not in taken:
                 plan.step("Tmpfs", target, *options)
+        if "/run" not in taken:
+            plan.step("File", _DROP_IN, _DROP_IN_TEXT)
 
     # The user's mounts, parents before children.
     for target, path in (("/etc/resolv.conf", files.resolv_conf), ("/etc/hostname", files.hostname)):

@@ -225,7 +225,7 @@ async def start(
         root_fd = await birth.ready()
         try:
             if spec.sysctls:
-                write_sysctls(birth.pidfd, spec.sysctls)
+                write_sysctls(birth.pidfd, spec.sysctls, container.base)
             user = users.resolve(root_fd, spec.user or str(config.get("user") or ""))
             own_pipes([*streams.outer_fds(), streams.input_fd], container.base + user.uid)
             console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)

@@ -58,7 +58,7 @@ def test_whole_plan_of_a_plain_container() -> None:
         "Bind",
         "Bind",
     ]
-    assert made.steps[3] == ["Overlay", ["t1", "t2"], "t0/upper", "t0/work"]
+    assert made.steps[3] == ["Overlay", ["t1", "t2"], "t0/upper", "t0/work", True]
     assert made.steps[6] == ["Tmpfs", "/dev/shm", 64 * 1024 * 1024, "1777", False]
     assert made.steps[-1] == ["Bind", 6, "/etc/hosts", True, False, False]
 
@@ -97,8 +97,37 @@ def test_volume_ids_are_mapped_and_bind_ids_are_not() -> None:
 
 def test_writable_rootfs_is_used_itself() -> None:
     made = plan(ContainerSpec(rootfs="/srv/root", rootfs_writable=True))
-    assert made.steps[:2] == [["Tree", 0, "t0", True], ["Root", "t0"]]
+    assert made.steps[:2] == [["Tree", 0, "t0", True], ["Root", "t0", True]]
     assert made.trees[0].path == "/srv/root"
+
+
+def test_a_system_instance_gets_what_an_init_wants() -> None:
+    made = plan(ContainerSpec(profile="system", tty=True), delegated=True)
+    assert ["Cgroup", True, [3, ""]] in made.steps
+    assert ["Dev", True] in made.steps, "the first terminal is the console"
+    names = [step[0] for step in made.steps]
+    tmpfs = [step[1] for step in made.steps if step[0] == "Tmpfs"]
+    assert tmpfs == ["/dev/shm", "/run", "/run/lock"]
+    assert names.index("File") > max(number for number, name in enumerate(names) if name == "Tmpfs")
+    assert made.steps[names.index("Overlay")][-1] is False, "it becomes root by setuid programs"
+
+
+def test_no_file_of_ours_in_a_run_directory_of_the_user() -> None:
+    made = plan(ContainerSpec(profile="system", mounts=(Mount("bind", "/run", "/host"),)))
+    assert "File" not in [step[0] for step in made.steps]
+
+
+@pytest.mark.parametrize(
+    ("spec", "ping"),
+    [
+        (ContainerSpec(), True),
+        (ContainerSpec(networks=("none",)), True),
+        (ContainerSpec(networks=("host",)), False),
+        (ContainerSpec(sysctls=(("net.ipv4.ping_group_range", "1 0"),)), False),
+    ],
+)
+def test_who_may_ping_is_set_in_networks_of_their_own(spec: ContainerSpec, ping: bool) -> None:
+    assert ["Kernel", ping] in plan(spec).steps
 
 
 def test_read_only_root_is_the_last_step() -> None:
