@@ -3,7 +3,9 @@
     oom-kill:constraint=CONSTRAINT_MEMCG,...,oom_memcg=/pycontainer/tenant-acme,task_memcg=/pycontainer/tenant-acme/ID,task=dd,pid=7,uid=0
     Memory cgroup out of memory: Killed process 7 (dd) total-vm:3292kB, anon-rss:1024kB, file-rss:1584kB, shmem-rss:0kB, ...
 
-`oom_memcg` is whose limit it was. Names of tasks are chosen inside: they are matched as a whole and only shown.
+`oom_memcg` is whose limit it was. Names of tasks are chosen inside: they are matched as a whole and only shown. So are, in
+an instance with its own init, the names of cgroups below its own, where a comma could make up another's: whoever hears of a
+kill asks the kernel's count before he believes it.
 Where /dev/kmsg may not be read, a container's end still tells that something in it was killed.
 Source: kernel mm/oom_kill.c, dump_oom_summary and __oom_kill_process; Documentation/ABI/testing/dev-kmsg.
 """
@@ -31,6 +33,18 @@ class Kill(NamedTuple):
     command: str
     pid: int
     rss_bytes: int
+
+    def place(self, marker: str) -> tuple[str, str] | None:
+        """Return the id of the container, and its own cgroup, above those that were made inside; None: not of ours.
+
+        `marker` is the name of the directory in which a world has its cgroups.
+        """
+        above, found, below = self.cgroup.partition(f"/{marker}/")
+        names = below.split("/")
+        depth = 2 if names[0].startswith("tenant-") else 1
+        if not found or len(names) < depth:
+            return None
+        return names[depth - 1], f"{above}/{marker}/{'/'.join(names[:depth])}"
 
 
 class KillReader:

@@ -83,7 +83,7 @@ class World:
         self._listeners: set[Callable[[dict[str, object]], None]] = set()
         self._restarts: dict[str, asyncio.TimerHandle] = {}
         self._network_sweep: asyncio.TimerHandle | None = None
-        self._oom_told: set[str] = set()  # containers of whose present run a kill was told with its victim
+        self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
         self._oom_watch: OomWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.leave = asyncio.Event()
@@ -296,17 +296,28 @@ class World:
 
     def _heard_kill(self, kill: Kill) -> None:
         """Tell of a process that the kernel killed for want of memory, whose limit it was, and how large it was."""
-        container = self.containers.get(kill.cgroup.rpartition("/")[2])
-        if container is None or f"/{self.paths.marker}/" not in kill.cgroup:
+        container_id, own = kill.place(self.paths.marker) or ("", "")
+        container = self.containers.get(container_id)
+        if container is None or not self._has_untold_kill(container):
             return
         limit_of = "host"
-        if kill.limited_by == kill.cgroup:
+        if kill.limited_by == own or kill.limited_by.startswith(f"{own}/"):
             limit_of = "container"
-        elif container.spec.tenant and kill.limited_by == os.path.dirname(kill.cgroup):
+        elif container.spec.tenant and kill.limited_by == os.path.dirname(own):
             limit_of = "tenant"
-        self._oom_told.add(container.id)
+        self._oom_told[container.id] = self._oom_told.get(container.id, 0) + 1
         victim = {"pid": kill.pid, "command": kill.command, "rss_bytes": kill.rss_bytes}
         self.emit("oom", container, victim=victim, limit_of=limit_of)
+
+    def _has_untold_kill(self, container: Container) -> bool:
+        """Ask the kernel whether more processes were killed there than we have told of."""
+        run = self.runs.get(container.id)
+        if run is None:
+            return container.oom_killed
+        try:
+            return run.cgroup.oom_kills() > self._oom_told.get(container.id, 0)
+        except OSError:  # it is just ending
+            return True
 
     def _lost_monitor(self) -> None:
         """The monitor died: its children go on, we watch them by pidfd until they end."""
@@ -353,7 +364,7 @@ class World:
         container.forget_run()
         if container.oom_killed and container.id not in self._oom_told:
             self.emit("oom", container)
-        self._oom_told.discard(container.id)
+        self._oom_told.pop(container.id, None)
         self.emit("die", container, exit_code=exit_code)
         event = self._exits.pop(container.id, None)
         if event is not None:

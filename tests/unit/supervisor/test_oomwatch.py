@@ -27,3 +27,19 @@ def test_a_kill_without_a_summary_is_not_ours() -> None:
     reader = KillReader()
     assert reader.feed(KILLED.format(name="dd")) is None
     assert reader.feed("oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task=dd,pid=1,uid=0") is None
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "place"),
+    [
+        ("/ours/c1", ("c1", "/ours/c1")),
+        ("/ours/c1/payload/system.slice/x.service", ("c1", "/ours/c1")),
+        ("/ours/tenant-acme/c1/payload", ("c1", "/ours/tenant-acme/c1")),
+        ("/system.slice/ours.scope/ours/c1/payload/ours/c2", ("c1", "/system.slice/ours.scope/ours/c1")),
+        ("/others/c1", None),
+        ("/ours/tenant-acme", None),
+    ],
+)
+def test_whose_cgroup_it_is(cgroup: str, place: tuple[str, str] | None) -> None:
+    """Names below the container's own are chosen inside."""
+    assert Kill(cgroup, cgroup, "dd", 1, 0).place("ours") == place
