@@ -13,9 +13,11 @@ import os
 from pycontainer.cgroup.base import read_file, write_file
 
 PAYLOAD = "payload"
+SHOWN = "memory.max"
 _HANDED_OVER = "/sys/kernel/cgroup/delegate"  # since Linux 4.15
 # A Debian with a user's session has some 40, seven levels deep. Each takes kernel memory, and time when it is removed.
 _DESCENDANTS_MAX, _DEPTH_MAX = 1024, 32
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def delegate(directory: str, owner: int, handed_over: str = _HANDED_OVER) -> str:
@@ -31,6 +33,17 @@ def delegate(directory: str, owner: int, handed_over: str = _HANDED_OVER) -> str
         except FileNotFoundError:
             pass  # of a controller that is not here
     return payload
+
+
+def show_limit(directory: str) -> None:
+    """Let programs inside see the cap on memory, which they ask of the top of what they see: a JVM sizes its heap by it.
+
+    It is a page more than the cap of `directory`, so that this one is hit, counted and acted on as anywhere else.
+    """
+    shown = f"{directory}/{PAYLOAD}/{SHOWN}"
+    if os.path.exists(shown):
+        limit = read_file(f"{directory}/{SHOWN}").strip()
+        write_file(shown, limit if limit == "max" else str(int(limit) + _PAGE_BYTES))
 
 
 def landing(directory: str, beside: int, procfs: str = "/proc") -> str:

@@ -33,7 +33,15 @@ class CgroupV2(Cgroup):
 
     def delegate(self, owner: int) -> str:
         enable(self.directory, tuple(self._paths))
-        return delegation.delegate(self.directory, owner)
+        payload = delegation.delegate(self.directory, owner)
+        if self.has("memory"):
+            delegation.show_limit(self.directory)
+        return payload
+
+    def write(self, controller: str, name: str, value: str) -> None:
+        super().write(controller, name, value)
+        if name == delegation.SHOWN:
+            delegation.show_limit(self.directory)
 
     def attach(self, pid: int, *, beside: int = 0) -> None:
         write_file(f"{delegation.landing(self.directory, beside)}/cgroup.procs", str(pid))

@@ -85,3 +85,13 @@ def test_what_lies_in_the_unified_tree_of_a_hybrid_host_is_found_and_removed(tmp
     tree.open("c1").delete()
     tree.remove_parent()
     assert not list(tmp_path.glob("*/ours"))
+
+
+@pytest.mark.parametrize(("limit", "shown"), [("max", "max"), ("1048576", str(1048576 + os.sysconf("SC_PAGE_SIZE")))])
+def test_the_cap_on_memory_is_shown_and_stays_ours(ours: Path, limit: str, shown: str) -> None:
+    cgroup = CgroupV2("c1", {"memory": str(ours)})
+    cgroup.write("memory", "memory.max", limit)  # nothing was handed over yet
+    (ours / "payload").mkdir()
+    (ours / "payload" / "memory.max").touch()
+    cgroup.write("memory", "memory.max", limit)
+    assert ((ours / "memory.max").read_text(), (ours / "payload" / "memory.max").read_text()) == (limit, shown)
