@@ -35,6 +35,8 @@ _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _SAFE_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 COVER_DIR = "/cover"  # in the monitor's room: an empty file and an empty directory on a read-only tmpfs
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_PASSING = ".granted"  # a node on its way to a place outside of /dev
+_ID_COUNT = 65536
 _LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -236,14 +238,47 @@ class Dev(Step):
 
 
 class Device(Step):
-    """(fd, path): bind a granted host device node onto a file inside."""
+    """(fd, path): a node of the container's own for a granted host device.
+
+    It has the host's numbers, permissions and owner, the owner as seen inside: the host's own node would be nobody's there,
+    closed to root of the container. It lies in our /dev, the one place without nodev; elsewhere it is bound from there.
+    """
 
     title = "device"
     target = 1
 
     def execute(self, stage: Stage) -> None:
         index, path = self.arguments
-        stage.attach(mounts.clone_tree("", dirfd=stage.fds[int(str(index))]), stage.file(str(path)))
+        found = os.fstat(stage.fds[int(str(index))])
+        if not (stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+            raise OSError(errno.ENODEV, "what is granted is not a device node", str(path))
+        parent, _, name = str(path).rpartition("/")
+        dev_fd, parent_fd = stage.real_directory("dev"), stage.directory(parent or "/")
+        try:
+            if os.fstat(parent_fd).st_dev == os.fstat(dev_fd).st_dev:
+                self._make(stage, found, name, parent_fd)
+                return
+            self._make(stage, found, _PASSING, dev_fd)
+            node_fd = os.open(_PASSING, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev_fd)
+            try:
+                stage.attach(mounts.clone_tree("", dirfd=node_fd), stage.file(str(path)))
+            finally:
+                os.close(node_fd)
+                os.unlink(_PASSING, dir_fd=dev_fd)
+        finally:
+            os.close(dev_fd)
+            os.close(parent_fd)
+
+    def _make(self, stage: Stage, like: os.stat_result, name: str, directory_fd: int) -> None:
+        try:
+            os.unlink(name, dir_fd=directory_fd)  # one of ours, in whose place it was asked for
+        except FileNotFoundError:
+            pass
+        mode = stat.S_IFMT(like.st_mode) | stat.S_IMODE(like.st_mode) & 0o777
+        os.mknod(name, mode, like.st_rdev, dir_fd=directory_fd)
+        uid, gid = (number if number < _ID_COUNT else 0 for number in (like.st_uid, like.st_gid))
+        os.chown(name, stage.base + uid, stage.base + gid, dir_fd=directory_fd, follow_symlinks=False)
+        os.chmod(name, stat.S_IMODE(mode), dir_fd=directory_fd)
 
 
 class Devpts(Step):
