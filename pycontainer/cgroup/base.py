@@ -28,11 +28,17 @@ def write_file(path: str, value: str) -> None:
     """Write `value` with one write(2); the OSError names the file and the value."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
+        write_to(fd, path, value)
+    finally:
+        os.close(fd)
+
+
+def write_to(fd: int, path: str, value: str) -> None:
+    """Write `value` to the open file `path`; the OSError names both."""
+    try:
         os.write(fd, value.encode())
     except OSError as error:
         raise OSError(error.errno, f"write {value!r}: {os.strerror(error.errno or 0)}", path) from None
-    finally:
-        os.close(fd)
 
 
 def waits() -> Iterator[float]:
@@ -118,6 +124,18 @@ class Cgroup(ABC):
     def write(self, controller: str, name: str, value: str) -> None:
         """Write `value` to file `name` where `controller` lives."""
         write_file(self._file(controller, name), value)
+
+    def write_each(self, controller: str, name: str, values: list[str]) -> None:
+        """Write each of `values` with a write(2) of its own, for files that take one entry at a time."""
+        if not values:
+            return
+        path = self._file(controller, name)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for value in values:
+                write_to(fd, path, value)
+        finally:
+            os.close(fd)
 
     def read_above(self, controller: str, name: str) -> str:
         """Return the text of file `name` of the cgroup above, stripped."""

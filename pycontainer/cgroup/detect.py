@@ -16,7 +16,7 @@ from pycontainer.cgroup.scope import Scope, scope_of
 
 # What we use. On v1 directories are made and processes attached in this order, and removed in reverse: the freezer
 # comes first, because kill() looks there, so that it also finds a process whose attach was cut short.
-V1_CONTROLLERS = ("freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "blkio", "hugetlb")
+V1_CONTROLLERS = ("freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "blkio", "hugetlb", "devices")
 V2_CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma")
 
 _ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\043", "#"), (r"\134", "\\"))

@@ -1,6 +1,7 @@
 """The legacy hierarchies (kernel Documentation/admin-guide/cgroup-v1/), also on hybrid hosts.
 
-    MOUNT/pycontainer/ID/     in each of freezer, pids, memory, cpu, cpuacct, cpuset, blkio, hugetlb (some may be one mount)
+    MOUNT/pycontainer/ID/     in each of freezer, pids, memory, cpu, cpuacct, cpuset, blkio, hugetlb, devices (some may be one
+                           mount)
     v2    /pycontainer/ID/    on a hybrid host, for containers of profile system: beneath it is theirs to arrange
 
 For others the v2 tree of a hybrid host stays unused: without controllers it would cost a directory and an attach for

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pycontainer.cgroup.base import Cgroup, read_file
 from pycontainer.cgroup.detect import Layout
+from pycontainer.cgroup.devices import why_no_policy
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -43,6 +44,7 @@ class Host(NamedTuple):
     memory_nodes: frozenset[int] = frozenset({0})  # online
     memory_bytes: int | None = None  # of RAM; None: not known
     huge_page_bytes: frozenset[int] = frozenset()  # the sizes there are
+    why_no_device_policy: str = ""  # empty: it can hold which devices are used
 
 
 class Traffic(Protocol):
@@ -150,6 +152,7 @@ def read_host(layout: Layout, *, for_tenant: bool = False) -> Host:
         nodes,
         os.sysconf("SC_PHYS_PAGES") * page_bytes,
         huge_page_bytes(),
+        why_no_policy(layout),
     )
 
 

@@ -1,15 +1,35 @@
-"""bpf(2): load a program. Numbers and layouts from the kernel's include/uapi/linux/bpf.h."""
+"""bpf(2): load a program, hang it on a cgroup, look at what hangs there.
+
+Numbers and layouts from the kernel's include/uapi/linux/bpf.h. Programs are made here of instructions: nothing is compiled.
+"""
 
 import ctypes
 import struct
+from typing import NamedTuple
 
 from pycontainer.linux.libc import syscall
 
-_PROG_LOAD = 5
-_PROG_TYPE_SCHED_CLS = 3
-_INSTRUCTION_BYTES = 8
+_PROG_LOAD, _PROG_ATTACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 5, 8, 13, 15, 16
+_PROG_TYPE_SCHED_CLS, _PROG_TYPE_CGROUP_DEVICE = 3, 15
+_CGROUP_DEVICE = 6  # enum bpf_attach_type
+_ALLOW_MULTI, _REPLACE = 2, 4  # BPF_F_*
+INSTRUCTION_BYTES = 8
 _LICENSE = b"MIT\0"  # no helper that is for GPL programs alone is called
-_LOAD_ATTRIBUTES = struct.Struct("=IIQQ32x")  # type, instruction count, instructions, license; log, version, flags...
+_LOAD = struct.Struct("=IIQQ24x16s")  # type, instruction count, instructions, license; log, kernel, flags; name
+_ATTACH = struct.Struct("=IIIII")  # cgroup, program, attach type, flags, program that is replaced
+_QUERY = struct.Struct("=IIIIQI")  # cgroup, attach type, query flags, attach flags (out), where ids go, their count
+_GET_INFO = struct.Struct("=IIQ")  # program, size of the information, where it goes
+_INFO = struct.Struct("=II8sIIQQ24x16s")  # type, id, tag, compiled and plain size, where each goes; ...; name
+_ATTRIBUTES_BYTES = 128  # the kernel writes into fields of bpf_attr that older ones do not have, unasked for their room
+_PROGRAMS_MAX = 64  # BPF_CGROUP_MAX_PROGS
+
+
+class Program(NamedTuple):
+    """What the kernel tells of a program; `instructions` is empty where it hides them (net.core.bpf_jit_harden=2)."""
+
+    id: int
+    name: str
+    instructions: bytes
 
 
 def instruction(opcode: int, destination: int, source: int, offset: int, immediate: int) -> bytes:
@@ -22,9 +42,68 @@ def load_classifier(program: bytes) -> int:
 
     OSError(EPERM) where we may not, EINVAL or ENOSYS where the kernel was built without.
     """
+    return _load(_PROG_TYPE_SCHED_CLS, program, "")
+
+
+def load_device_filter(program: bytes, name: str) -> int:
+    """Load a filter of devices (BPF_PROG_TYPE_CGROUP_DEVICE) and return its descriptor. Errors as above.
+
+    `name` has at most 15 letters, digits, dots and underscores; by it people, and we, know whose it is.
+    """
+    return _load(_PROG_TYPE_CGROUP_DEVICE, program, name)
+
+
+def attach_device_filter(cgroup_fd: int, program_fd: int, *, replaced_fd: int = -1) -> None:
+    """Have a filter decide, beside those above, for a cgroup of v2 and all beneath it; at once in the place of another.
+
+    Every one of them must allow a device. The cgroup keeps it when its descriptor is closed. OSError(EPERM) where one
+    above it allows none beside itself.
+    """
+    flags = _ALLOW_MULTI | (_REPLACE if replaced_fd >= 0 else 0)
+    _bpf(_PROG_ATTACH, _ATTACH.pack(cgroup_fd, program_fd, _CGROUP_DEVICE, flags, max(replaced_fd, 0)))
+
+
+def attached_device_filters(cgroup_fd: int) -> list[int]:
+    """Return the ids of the filters that hang on this very cgroup."""
+    ids = (ctypes.c_uint32 * _PROGRAMS_MAX)()
+    answer = _bpf(_PROG_QUERY, _QUERY.pack(cgroup_fd, _CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), _PROGRAMS_MAX))
+    return ids[: _QUERY.unpack_from(answer)[5]]
+
+
+def open_program(program_id: int) -> int:
+    """Return a descriptor of a program by its id; FileNotFoundError if it is gone."""
+    buffer = ctypes.create_string_buffer(struct.pack("=I", program_id), _ATTRIBUTES_BYTES)
+    return syscall("bpf", _PROG_GET_FD_BY_ID, ctypes.addressof(buffer), _ATTRIBUTES_BYTES)
+
+
+def program_info(program_fd: int) -> Program:
+    """Ask the kernel for a program."""
+    size = _INFO.unpack(_info(program_fd, 0, 0))[4]
+    instructions = ctypes.create_string_buffer(max(size, 1))
+    _, program_id, _, _, length, _, place, name = _INFO.unpack(
+        _info(program_fd, size, ctypes.addressof(instructions) if size else 0)
+    )
+    return Program(program_id, name.rstrip(b"\0").decode(), instructions.raw[:length] if size and place else b"")
+
+
+def _info(program_fd: int, size: int, address: int) -> bytes:
+    """Return struct bpf_prog_info, the first 80 bytes, which all kernels have."""
+    found = ctypes.create_string_buffer(_INFO.pack(0, 0, b"", 0, size, 0, address, b""), _INFO.size)
+    _bpf(_OBJ_GET_INFO_BY_FD, _GET_INFO.pack(program_fd, _INFO.size, ctypes.addressof(found)))
+    return found.raw
+
+
+def _load(program_type: int, program: bytes, name: str) -> int:
     code = ctypes.create_string_buffer(program, len(program))
     license = ctypes.create_string_buffer(_LICENSE, len(_LICENSE))
-    count = len(program) // _INSTRUCTION_BYTES
-    attributes = _LOAD_ATTRIBUTES.pack(_PROG_TYPE_SCHED_CLS, count, ctypes.addressof(code), ctypes.addressof(license))
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    return syscall("bpf", _PROG_LOAD, ctypes.addressof(buffer), len(attributes))
+    count = len(program) // INSTRUCTION_BYTES
+    attributes = _LOAD.pack(program_type, count, ctypes.addressof(code), ctypes.addressof(license), name.encode())
+    buffer = ctypes.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
+    return syscall("bpf", _PROG_LOAD, ctypes.addressof(buffer), _ATTRIBUTES_BYTES)
+
+
+def _bpf(command: int, attributes: bytes) -> bytes:
+    """Do a command that answers in its attributes, and return them."""
+    buffer = ctypes.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
+    syscall("bpf", command, ctypes.addressof(buffer), _ATTRIBUTES_BYTES)
+    return buffer.raw

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from pycontainer.cgroup import devices
 from pycontainer.cgroup.hierarchy import REQUIRED
 from pycontainer.linux import namespaces
 from pycontainer.linux.capabilities import NUMBERS, read_sets
@@ -70,7 +71,7 @@ def run_checks(paths: HostPaths | None = None) -> list[Check]:
         *_kernel(facts),
         *_isolation(is_root, directory),
         *_network(is_root),
-        *_cgroups(facts),
+        *_cgroups(is_root, facts),
         *_disk(directory),
         *_tools(),
     ]
@@ -169,7 +170,7 @@ def _network(is_root: bool) -> Iterator[Check]:
     )
 
 
-def _cgroups(facts: hostfacts.HostFacts) -> Iterator[Check]:
+def _cgroups(is_root: bool, facts: hostfacts.HostFacts) -> Iterator[Check]:
     layout = facts.layout
     if layout is None:
         yield _check("cgroups", "no cgroup file system below /sys/fs/cgroup", "mount -t cgroup2 none /sys/fs/cgroup")
@@ -181,6 +182,17 @@ def _cgroups(facts: hostfacts.HostFacts) -> Iterator[Check]:
         f"{layout.version}, without {', '.join(missing)}" if missing else "",
         "boot with cgroup_enable=memory; in a container, have the controllers delegated",
         good=f"{layout.version}: {' '.join(layout.controllers)}",
+    )
+    by_program = layout.is_v2
+    yield _tried(
+        is_root or not by_program,
+        "device policy",
+        lambda: devices.why_no_policy(layout),
+        "use a kernel with CONFIG_CGROUP_BPF; until then containers start with --best-effort alone"
+        if by_program
+        else "mount -t cgroup -o devices none /sys/fs/cgroup/devices, of a kernel with CONFIG_CGROUP_DEVICE; until then "
+        "containers start with --best-effort alone",
+        good="a BPF program for each container" if by_program else "the devices controller",
     )
     yield _check("swap limit", _why_no_swap_limit(), "boot with swapaccount=1, or turn swap off", needed=False)
 

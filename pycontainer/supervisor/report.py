@@ -1,9 +1,10 @@
 """What clients are told of a container: ContainerInfo and the full record of `inspect` (shapes in docs/api.md)."""
 
-from pycontainer.controllers import registry
+from pycontainer.controllers import devices, registry
 from pycontainer.controllers.protocol import Instance
 from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container
+from pycontainer.runtime.start import Run
 from pycontainer.security.profile import loosened
 from pycontainer.spec.parse import to_plain
 from pycontainer.supervisor.world import World
@@ -73,14 +74,14 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "log_path": f"{container.directory}/log",
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
-        "security": _security(world, container),
+        "security": _security(world, container, run),
         "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
         "view": view.kind(f"{container.directory}/etc") if run else "host",
         "limits": _limits(world.instance(container, run.cgroup)) if run else {},
     }
 
 
-def _security(world: World, container: Container) -> dict[str, object]:
+def _security(world: World, container: Container, run: Run | None) -> dict[str, object]:
     """Return what the container may do, after its profile and its options."""
     rights = world.rights_of(container)
     asked = dict(container.spec.security_opt).get("seccomp", "default")
@@ -93,6 +94,7 @@ def _security(world: World, container: Container) -> dict[str, object]:
         "seccomp": seccomp,
         "masked_paths": list(rights.masked_paths),
         "read_only_paths": list(rights.read_only_paths),
+        "devices": devices.describe(world.instance(container, run.cgroup) if run else None, container.spec),
     }
 
 

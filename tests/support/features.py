@@ -47,6 +47,33 @@ def _cgroup_v2() -> str:
     return f"v2 lacks {', '.join(sorted(missing))}" if missing else ""
 
 
+def cgroup_mount(kind: str, option: str) -> str:
+    """Return where the first file system of type `kind` (cgroup, cgroup2) with a super option is mounted, or nothing."""
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields = line.split(" - ", 1)[1].split()
+            if fields[0] == kind and option in fields[2].split(","):
+                return line.split()[4]
+    return ""
+
+
+def _devices_v1() -> str:
+    return "" if cgroup_mount("cgroup", "devices") else "no v1 hierarchy with devices"
+
+
+def _cgroup2_tree() -> str:
+    """A unified hierarchy, with controllers or without."""
+    return "" if cgroup_mount("cgroup2", "rw") else "no cgroup2 mount"
+
+
+def _tun() -> str:
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR))
+    except OSError as error:
+        return f"/dev/net/tun: {error.strerror}"
+    return ""
+
+
 def _systemd() -> str:
     return "" if os.path.isdir("/run/systemd/system") else "systemd is not the first process"
 
@@ -187,6 +214,9 @@ PROBES = {
     "root": _root,
     "cgroup_v1": _cgroup_v1,
     "cgroup_v2": _cgroup_v2,
+    "devices_v1": _devices_v1,
+    "cgroup2_tree": _cgroup2_tree,
+    "tun": _tun,
     "systemd": _systemd,
     "hugetlb": _hugetlb,
     "overlay": _overlay,
