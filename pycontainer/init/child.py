@@ -233,6 +233,8 @@ def finish(table: Table, f: Finish) -> None:
     if f.no_new_privs:
         _call(table, "no_new_privs", "prctl", PR_SET_NO_NEW_PRIVS, 1)
     if f.reaper:
+        if f.seccomp and f.no_new_privs:
+            _seccomp(table, f.seccomp)  # a process 1 without a filter could be traced, and would call for others
         table.call("reaper", REAPER_NUMBER)
     _call(table, "session", "setsid", mode=MODE_IGNORE)
     if f.tty:
@@ -244,7 +246,7 @@ def finish(table: Table, f: Finish) -> None:
     _call(table, "descriptors", "close_range", REPORT_FD + 1, _ALL_ONES, 0)
     _call(table, "descriptors", "fcntl", REPORT_FD, _F_SETFD, _FD_CLOEXEC)
     _call(table, "workdir", "chdir", workdir, path=f.workdir)
-    if f.seccomp and f.no_new_privs:
+    if f.seccomp and f.no_new_privs and not f.reaper:
         _seccomp(table, f.seccomp)  # as late as can be: what we do ourselves need not be allowed
     argv, environment = f.argv, f.environment
     for position, executable in enumerate(f.executables):

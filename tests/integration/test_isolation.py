@@ -133,6 +133,22 @@ def test_capability_sets(world: World) -> None:
     assert [name for name, bit in forbidden.items() if effective >> bit & 1] == []
 
 
+@pytest.mark.parametrize("profile", ["app", "system"])
+def test_every_process_has_the_filter(world: World, profile: str) -> None:
+    """SEC-03: the reaper of --init, what it bears, and what joins."""
+    name = running(world, "--profile", profile, "--init")
+    session = world.popen("exec", name, "payload", "out", "joined", "sleep", "0")
+    assert session.stdout is not None
+    assert session.stdout.readline() == b"joined\n"
+    modes = []
+    for row in world.ok("top", name).splitlines()[1:]:
+        with open(f"/proc/{row.split()[0]}/status") as file:
+            modes += [line.split()[1] for line in file if line.startswith("Seccomp:")]
+    assert modes == ["2", "2", "2"]
+    world.ok("rm", "-f", name)
+    session.communicate()
+
+
 def test_cap_drop_all(world: World) -> None:
     text = world.ok("run", "--rm", "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE", IMAGE, "payload", "caps")
     sets = dict(line.split() for line in text.split("\n"))

@@ -186,6 +186,14 @@ def test_a_system_loads_its_filter_while_it_may() -> None:
     assert steps.index("seccomp") < steps.index("user")
 
 
+@pytest.mark.parametrize("profile", ["app", "system"])
+def test_the_reaper_is_confined_as_what_it_bears(profile: str) -> None:
+    """SEC-03: the reaper executes no program, so its filter must be in force before it forks."""
+    steps = init_table(ContainerSpec(command=("/bin/true",), init=True, profile=profile))
+    assert steps.count("seccomp") == 1
+    assert steps.index("seccomp") < steps.index("reaper")
+
+
 def test_a_system_may_set_its_own_network_up() -> None:
     steps = plan(ContainerSpec(profile="system")).steps
     assert steps[steps.index(["Writable", "/proc/sys/net"]) - 1][0] == "ReadOnly"
