@@ -8,6 +8,7 @@
     ├── networks/          NAME.json, addresses         ├── stage/            mount point, inside the monitor
     ├── tenants/           NAME.json                    └── containers/ID.json   runtime state
     └── volumes/NAME/                                  seccomp/           compiled filters, by content
+                                                        apparmor/          what of our profiles was loaded
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -42,6 +43,7 @@ class HostPaths:
         self.stage_dir = f"{self.run_dir}/stage"
         self.run_containers_dir = f"{self.run_dir}/containers"
         self.seccomp_dir = f"{self.run_dir}/seccomp"
+        self.apparmor_dir = f"{self.run_dir}/apparmor"
 
     @property
     def world(self) -> str:

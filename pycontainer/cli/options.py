@@ -76,7 +76,7 @@ LISTS = (
     ("devices", ("--device",), "HOST[:INSIDE][:rwm]", "Device node of the host."),
     ("cap_add", ("--cap-add",), "NAME", "Capability to add, like NET_ADMIN."),
     ("cap_drop", ("--cap-drop",), "NAME", "Capability to take away, or ALL."),
-    ("security_opt", ("--security-opt",), "OPTION", "no-new-privileges[=false], seccomp=FILE, seccomp=unconfined."),
+    ("security_opt", ("--security-opt",), "OPTION", "seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, label=..."),
     ("sysctls", ("--sysctl",), "KEY=VALUE", "Kernel setting of the container's own namespaces."),
 )
 # Yes or no.

@@ -63,12 +63,13 @@ class Bearer:
         report_fd: int,
         stdio_fds: tuple[int, int, int],
         join_fd: int,
+        procfs_fd: int,
         program_fd: int,
     ) -> tuple[int, int]:
         """Clone one child with namespaces `flags` and return (pid, pidfd); it waits for one byte on the go pipe.
 
         `cgroup_fd` is the child's cgroup v2 directory or -1. `join_fd` is the pidfd of the container to join, or -1 for a
-        first process. Raises OSError of the clone.
+        first process. `procfs_fd` is our /proc for a child that gets a label, or -1. Raises OSError of the clone.
         """
         pidfd_word = ctypes.c_int(-1)
         clone_flags = flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0)
@@ -86,6 +87,7 @@ class Bearer:
             stdio_fds=stdio_fds,
             report_fd=report_fd,
             join_fd=join_fd,
+            procfs_fd=procfs_fd,
             program_fd=program_fd if self._machine in CODES else None,
             open_files=self._open_files,
         )

@@ -2,18 +2,21 @@
 
 A container's first process                       A process that joins (exec)
     bridge   die with the monitor until released      bridge   the same, but stays host root
+    label    its file in our procfs opened            label    the same
     lock     unshare the mounts: they lock            join     non-dumpable, then all namespaces, root inside
     pivot    own root, old root gone                  ─
     identity hostname                                 ─
-    finish   workdir made, rlimits, bounding set, ids, capabilities, no_new_privs, descriptors, cwd, seccomp, execve
+    finish   workdir made, rlimits, bounding set, ids, capabilities, no_new_privs, landlock, label, descriptors, cwd,
+             seccomp, execve
 
 `bridge` rows run in the forked copy of the monitor, all others in the sealed program. Descriptors are renumbered by the
-bridge: 0-2 the standard streams, REPORT_FD for failures, JOIN_FD the pidfd of the container that `join` enters.
+bridge: 0-2 the standard streams, REPORT_FD for failures, JOIN_FD the pidfd of the container that `join` enters, PROC_FD
+the procfs of the monitor for a process that gets a label.
 """
 
 import struct
 
-from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Argument, Counted, Table
+from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Argument, Counted, Slot, Table
 from pycontainer.linux.capabilities import NAMES, pack_sets
 from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import (
@@ -44,6 +47,7 @@ from pycontainer.linux.process import (
 
 REPORT_FD = 3
 JOIN_FD = 4
+PROC_FD = 5
 FIRST_FREE_FD = 10  # the monitor keeps its own descriptors from here up, so that the bridge's dup3 hits none of them
 _SIGKILL = 9
 _IGNORED = (1, 2, 13, 15, 25)  # SIGHUP SIGINT SIGPIPE SIGTERM SIGXFSZ
@@ -52,10 +56,13 @@ _RLIMIT_NOFILE = 7
 _CLOSE_RANGE_CLOEXEC = 4
 _F_SETFD, _FD_CLOEXEC = 2, 1
 _TIOCSCTTY = 0x540E
-_O_RDWR, _O_NOCTTY = 2, 0o400
+_O_WRONLY, _O_RDWR, _O_NOCTTY, _O_CLOEXEC = 1, 2, 0o400, 0o2000000
 _ALL_ONES = 0xFFFFFFFF
 _SECCOMP_SET_MODE_FILTER = 1
 _SOCK_FILTER_BYTES = 8
+# struct landlock_ruleset_attr: no file access and no port is handled, so no rule is needed; only what is scoped.
+_LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1
+_LANDLOCK_RULESET = struct.pack("<QQQ", 0, 0, _LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET)
 
 
 class Finish:
@@ -69,6 +76,8 @@ class Finish:
         "executables",
         "gid",
         "groups",
+        "hides_abstract_sockets",
+        "label",
         "make_workdir",
         "no_new_privs",
         "reaper",
@@ -94,6 +103,8 @@ class Finish:
         no_new_privs: bool,
         rlimits: list[tuple[int, int, int]],
         seccomp: tuple[int, bytes] | None = None,
+        label: tuple[Slot, bytes] | None = None,
+        hides_abstract_sockets: bool = False,
         tty: bool = False,
         console: str = "",
         reaper: bool = False,
@@ -101,7 +112,7 @@ class Finish:
         umask: int = 0o022,
     ) -> None:
         """`executables` are the paths to try in order; `rlimits` (resource, soft, hard); `seccomp` (flags, compiled
-        filter); `console` a path to open inside."""
+        filter); `label` (what `open_label` returned, what is written there); `console` a path to open inside."""
         self.argv, self.executables, self.environment, self.workdir = argv, executables, environment, workdir
         self.uid, self.gid, self.groups, self.capabilities = uid, gid, groups, capabilities
         self.no_new_privs, self.rlimits, self.seccomp, self.tty, self.console = (
@@ -111,6 +122,7 @@ class Finish:
             tty,
             console,
         )
+        self.label, self.hides_abstract_sockets = label, hides_abstract_sockets
         self.reaper, self.make_workdir, self.umask = reaper, make_workdir, umask
 
 
@@ -128,10 +140,13 @@ def bridge(
     stdio_fds: tuple[int, int, int],
     report_fd: int,
     join_fd: int,
+    procfs_fd: int,
     program_fd: int | None,
     open_files: tuple[int, int],
 ) -> None:
     """From the clone to the sealed program. `program_fd` None: the interpreter goes on instead of an execveat.
+
+    `procfs_fd` is -1 for a child that gets no label.
 
     The child dies with the monitor until it is released; releasing is one byte, and end of file is not one byte.
     """
@@ -143,6 +158,8 @@ def bridge(
     _call(table, "report", "dup3", report_fd, REPORT_FD, 0)
     # The monitor raised its own limit on open files; what starts here gets the one that the monitor was given.
     _call(table, "ulimit", "prlimit64", 0, _RLIMIT_NOFILE, struct.pack("<QQ", *open_files), 0)
+    if procfs_fd >= 0:
+        _call(table, "label", "dup3", procfs_fd, PROC_FD, 0)
     if join_fd >= 0:
         _call(table, "join", "dup3", join_fd, JOIN_FD, 0)
     else:
@@ -157,6 +174,21 @@ def become_root(table: Table) -> None:
     _call(table, "ids", "setgroups", 0, 0)
     _call(table, "ids", "setresgid", 0, 0, 0)
     _call(table, "ids", "setresuid", 0, 0, 0)
+
+
+def open_label(table: Table, file: str) -> Slot:
+    """Open the file below /proc/PID/attr that takes our label; the first rows of the sealed program.
+
+    The procfs is the monitor's, from a room in which nobody else can mount anything: the write cannot land elsewhere (the
+    class of CVE-2019-16884 and CVE-2025-52881). Opened here, because the kernel takes a label only from who opened the file
+    and with the memory it was opened with; and before the container is entered, so that nothing of the host's procfs but
+    this one file, for writing, goes along.
+    """
+    path = f"self/attr/{file}"
+    flags = _O_WRONLY | _O_CLOEXEC
+    slot = table.call_keeping("label", syscall_number("openat"), PROC_FD, path.encode(), flags, path=f"/proc/{path}")
+    _call(table, "label", "close", PROC_FD)
+    return slot
 
 
 def lock_and_pivot(table: Table, root: str) -> None:
@@ -222,8 +254,10 @@ def finish(table: Table, f: Finish) -> None:
         _call(table, "console", "dup3", 0, 2, 0)
         if f.uid:
             _call(table, "console", "fchown", 0, f.uid, -1)
+    if f.hides_abstract_sockets and not f.no_new_privs:
+        _landlock(table)  # these two need CAP_SYS_ADMIN of our user namespace, which goes with the ids
     if f.seccomp and not f.no_new_privs:
-        _seccomp(table, f.seccomp)  # needs CAP_SYS_ADMIN of our user namespace, which goes with the ids
+        _seccomp(table, f.seccomp)
     groups = struct.pack(f"<{len(f.groups)}I", *f.groups)
     _call(table, "user", "setgroups", len(f.groups), groups)
     _call(table, "user", "setresgid", f.gid, f.gid, f.gid)
@@ -232,6 +266,10 @@ def finish(table: Table, f: Finish) -> None:
     _call(table, "capabilities", "capset", *pack_sets(keep, keep))
     if f.no_new_privs:
         _call(table, "no_new_privs", "prctl", PR_SET_NO_NEW_PRIVS, 1)
+    if f.hides_abstract_sockets and f.no_new_privs:
+        _landlock(table)
+    if f.label and f.reaper:
+        _label(table, *f.label)  # now: the reaper executes nothing, and what it bears inherits
     if f.reaper:
         if f.seccomp and f.no_new_privs:
             _seccomp(table, f.seccomp)  # a process 1 without a filter could be traced, and would call for others
@@ -242,6 +280,8 @@ def finish(table: Table, f: Finish) -> None:
     for number in _IGNORED:  # by the monitor or its Python; an ignored signal stays ignored over execve
         _call(table, "signals", "rt_sigaction", number, bytes(32), 0, 8)
     _call(table, "signals", "rt_sigprocmask", _SIG_SETMASK, bytes(8), 0, 8)
+    if f.label and not f.reaper:
+        _label(table, *f.label)  # for the execve, which is refused if no_new_privs forbids the change
     # Nothing of ours is open when a path is resolved as the user: a workdir of /proc/self/fd/N has nothing to find.
     _call(table, "descriptors", "close_range", REPORT_FD + 1, _ALL_ONES, 0)
     _call(table, "descriptors", "fcntl", REPORT_FD, _F_SETFD, _FD_CLOEXEC)
@@ -258,6 +298,22 @@ def finish(table: Table, f: Finish) -> None:
             table.call_keeping(
                 "execve", syscall_number("execve"), executable, argv, environment, mode=MODE_SEARCH, path=path
             )
+
+
+def _label(table: Table, slot: Slot, text: bytes) -> None:
+    """Write our label into the file that was opened at the beginning. proc_pid_attr(5)"""
+    _call(table, "label", "write", slot, text, len(text), mode=MODE_EXACT, expected=len(text), path=text.decode())
+
+
+def _landlock(table: Table) -> None:
+    """Leave the abstract sockets of others alone, which on the host's network are the host's: the class of CVE-2020-15257.
+
+    The ruleset is close-on-exec. landlock(7), scopes, Linux 6.12.
+    """
+    ruleset = table.call_keeping(
+        "landlock", syscall_number("landlock_create_ruleset"), _LANDLOCK_RULESET, len(_LANDLOCK_RULESET), 0
+    )
+    _call(table, "landlock", "landlock_restrict_self", ruleset, 0)
 
 
 def _seccomp(table: Table, loaded: tuple[int, bytes]) -> None:

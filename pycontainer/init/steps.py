@@ -34,6 +34,7 @@ from pycontainer.linux.process import set_fs_ids
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _SAFE_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 COVER_DIR = "/cover"  # in the monitor's room: an empty file and an empty directory on a read-only tmpfs
+_LABELLED = ("tmpfs", "devpts", "mqueue")  # of proc and sysfs the policy knows every file
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _PASSING = ".granted"  # a node on its way to a place outside of /dev
 _ID_COUNT = 65536
@@ -50,7 +51,9 @@ _PING_GROUPS, _GROUPS = "/proc/sys/net/ipv4/ping_group_range", 65536
 class Stage:
     """Where one container's mounts are made, and what the steps need of it."""
 
-    __slots__ = ("base", "child_pid", "child_pidfd", "fds", "home", "path", "proc_maker", "root_fd", "userns_fd")
+    __slots__ = (
+        "base", "child_pid", "child_pidfd", "fds", "file_label", "home", "path", "proc_maker", "root_fd", "userns_fd",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,12 +64,14 @@ class Stage:
         child_pid: int,
         child_pidfd: int,
         userns_fd: int,
+        file_label: str,
         home: Home,
         proc_maker: Callable[["Stage"], int],
     ) -> None:
+        """`file_label` is what SELinux shall call the files of mounts made here, empty for its own choice."""
         self.path, self.base, self.fds = path, base, fds
         self.child_pid, self.child_pidfd, self.userns_fd, self.home = child_pid, child_pidfd, userns_fd, home
-        self.proc_maker = proc_maker
+        self.proc_maker, self.file_label = proc_maker, file_label
         self.root_fd = -1  # set by the step that makes the root
 
     def directory(self, path: str) -> int:
@@ -125,6 +130,9 @@ class Stage:
     def mount(self, target_fd: int, fstype: str, flags: int, options: str = "") -> None:
         """Make a filesystem and attach it onto `target_fd`, which is closed. One call where the newer interface takes five;
         /proc/self/fd is our own procfs, so it means exactly this descriptor."""
+        if self.file_label and fstype in _LABELLED:
+            context = f'context="{self.file_label}"'  # quoted: categories are separated by commas, as options are
+            options = f"{options},{context}" if options else context
         try:
             mounts.mount(fstype, f"/proc/self/fd/{target_fd}", fstype, flags, options)
         finally:
@@ -198,6 +206,8 @@ class Overlay(Step):
         options: list[tuple[str, str | int | None]] = [("source", "pycontainer")]
         options.append(("lowerdir", ":".join(f"{stage.path}/{lower}" for lower in lowers)))
         options += [("upperdir", f"{stage.path}/{upper}"), ("workdir", f"{stage.path}/{work}")]
+        if stage.file_label:
+            options.append(("context", stage.file_label))
         _attach_root(stage, mounts.new_mount("overlay", options, _root_attributes(nosuid)))
 
 

@@ -101,6 +101,9 @@ _COMMON: dict[str, int] = {
     "pidfd_getfd": 438,
     "mount_setattr": 442,
     "quotactl_fd": 443,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 MACHINE = os.uname().machine
 

@@ -76,6 +76,7 @@ class Child:
                     report_fd=report_write_fd,
                     stdio_fds=(fds[stdio[0]], fds[stdio[1]], fds[stdio[2]]),
                     join_fd=join_fd,
+                    procfs_fd=room.procfs_fd if message["label"] else -1,
                     program_fd=_pick(fds, message["program"]),
                 )
         except BaseException:
@@ -99,6 +100,7 @@ class Child:
                 child_pid=self.pid,
                 child_pidfd=self.pidfd,
                 userns_fd=userns_fd,
+                file_label=str(message["file_label"]),
                 home=self._room.home,
                 proc_maker=self._room.proc_maker,
             )

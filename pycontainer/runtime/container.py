@@ -3,7 +3,7 @@
     containers/ID/spec.json      the record: id, created, spec, image, id range, warnings   (written by create)
                  /exit.json      how the last run ended                        (written by the monitor)
                  /rootfs/ log etc/
-    run/containers/ID.json       the present run: pid, start ticks, started    (gone at boot)
+    run/containers/ID.json       the present run: pid, start ticks, started, label    (gone at boot)
 
 Whether it runs is asked of the kernel: the pid must exist and have begun when the state says it began.
 """
@@ -45,6 +45,8 @@ class Container:
         "finished",
         "id",
         "image",
+        "label",
+        "missing_walls",
         "oom_killed",
         "paths",
         "pid",
@@ -80,6 +82,8 @@ class Container:
         )
         self.addresses: dict[str, dict[str, str]] = {}
         self.warnings: list[str] = []
+        self.label: list[str] = []  # of the present run, as of security/lsm.Label
+        self.missing_walls: list[str] = []  # warnings: what confines others and not the present run
         self.pid = 0
         self.start_ticks = 0
         self.started: float | None = None
@@ -129,6 +133,8 @@ class Container:
             "start_ticks": self.start_ticks,
             "started": self.started,
             "restart_count": self.restart_count,
+            "label": self.label,
+            "missing_walls": self.missing_walls,
             "stopping": self.stopping,
             "restarting": self.restarting,
         }
@@ -137,6 +143,7 @@ class Container:
     def forget_run(self) -> None:
         """The run is over."""
         self.pid = self.start_ticks = 0
+        self.label = []
         self.restarting = False
         try:
             os.unlink(self.paths.runtime_state(self.id))
@@ -150,6 +157,8 @@ class Container:
             self.pid, self.start_ticks = int(state["pid"]), int(state["start_ticks"])
             self.started, self.restart_count = state["started"], int(state["restart_count"])
             self.stopping, self.restarting = bool(state["stopping"]), bool(state["restarting"])
+            self.label = [str(part) for part in state.get("label", [])]  # none in what older versions wrote
+            self.missing_walls = [str(wall) for wall in state.get("missing_walls", [])]
         except FileNotFoundError:
             pass
         self.load_exit()

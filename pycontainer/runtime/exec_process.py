@@ -17,6 +17,7 @@ from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
 from pycontainer.runtime.start import check_room, failure, own_pipes
+from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
 
 _PTMX, _NULL = os.makedev(5, 2), os.makedev(1, 3)
@@ -80,6 +81,7 @@ async def start_exec(
                 user=user,
                 rights=request.rights,
                 seccomp=request.seccomp,
+                label=Label(*container.label).written() if container.label else None,
                 tty=request.tty,
                 privileged=request.privileged,
                 name=container.spec.name,
@@ -104,6 +106,8 @@ async def start_exec(
                     "stdio": [0, 1, 2],
                     "program": 3,
                     "join": 4,
+                    "label": bool(container.label),
+                    "file_label": "",
                     "cgroup": 5 if cgroup_fd is not None else -1,
                 },
                 fds,

@@ -31,6 +31,8 @@ _PIDFD_INFO_EXIT = 8
 _SECCOMP_GET_ACTION_AVAIL, _SECCOMP_RET_ERRNO = 2, 0x00050000
 _NO_UID = 1_000_000_000  # far from the ranges that people give out; only a map for a moment, no file gets it
 _ID_COUNT = 65536
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+LANDLOCK_SCOPES = 6  # the version of Landlock's interface that knows abstract sockets, Linux 6.12
 
 
 class HostFacts:
@@ -171,6 +173,31 @@ def why_no_libseccomp() -> str:
     except OSError:
         return "libseccomp.so.2 is not installed"
     return ""
+
+
+def why_no_openat2(resolve: int) -> str:
+    """Look our own root up, beneath itself. openat2(2), Linux 5.6."""
+    how = ctypes.create_string_buffer(struct.pack("<QQQ", os.O_PATH | os.O_CLOEXEC, 0, resolve), 24)
+    path = ctypes.create_string_buffer(b".")
+    root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(syscall("openat2", root_fd, ctypes.addressof(path), ctypes.addressof(how), 24))
+    except OSError as error:
+        return _text(error)
+    finally:
+        os.close(root_fd)
+    return ""
+
+
+@functools.cache
+def landlock_abi() -> int:
+    """Return the version of the Landlock interface, 0 where there is none or it is off. landlock_create_ruleset(2)"""
+    try:
+        return syscall("landlock_create_ruleset", 0, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+            raise
+        return 0
 
 
 def why_no_clone_into_cgroup() -> str:

@@ -187,11 +187,13 @@ def plan_init(
     user: User,
     rights: Rights,
     seccomp: tuple[int, bytes] | None,
+    label: tuple[str, bytes] | None,
     console: str,
     container_id: str,
 ) -> Table:
-    """Return the child's half of a start; `seccomp` is the compiled filter of `rights`."""
+    """Return the child's half of a start; `seccomp` is the compiled filter of `rights`, `label` (file, what is written)."""
     table = Table(REPORT_FD)
+    label_slot = child.open_label(table, label[0]) if label else None  # before anything of the container is near
     child.lock_and_pivot(table, f"{container_id}/root")
     child.identity(table, spec.hostname or name, spec.domainname)
     argv = command_line(spec, config)
@@ -210,6 +212,8 @@ def plan_init(
             no_new_privs=rights.no_new_privs,
             rlimits=rlimits(spec),
             seccomp=seccomp,
+            label=(label_slot, label[1]) if label and label_slot else None,
+            hides_abstract_sockets=rights.hides_abstract_sockets,
             tty=spec.tty,
             console=console,
             reaper=spec.init,
@@ -229,6 +233,7 @@ def plan_exec(
     user: User,
     rights: Rights,
     seccomp: tuple[int, bytes] | None,
+    label: tuple[str, bytes] | None,
     tty: bool,
     privileged: bool,
     name: str,
@@ -238,6 +243,7 @@ def plan_exec(
     `privileged` adds all capabilities of its user namespace, and takes no other wall down.
     """
     table = Table(REPORT_FD)
+    label_slot = child.open_label(table, label[0]) if label else None
     child.join(table)
     environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=tty, extra=env)
     child.finish(
@@ -254,6 +260,8 @@ def plan_exec(
             no_new_privs=rights.no_new_privs,
             rlimits=rlimits(spec),
             seccomp=seccomp,
+            label=(label_slot, label[1]) if label and label_slot else None,
+            hides_abstract_sockets=rights.hides_abstract_sockets,
             tty=tty,
         ),
     )

@@ -33,6 +33,7 @@ from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.launcher import Birth, Launcher
 from pycontainer.runtime.sysctls import write_sysctls
+from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
 
 STDOUT, STDERR = 1, 2  # the kinds of a stream, as in api/messages.py
@@ -49,8 +50,8 @@ class Host:
     """What a start needs of the host, handed in."""
 
     __slots__ = (
-        "apply_limits", "create_cgroup", "files", "launcher", "layers", "network", "open_rootfs", "release_limits", "rights",
-        "seccomp", "volumes",
+        "apply_limits", "create_cgroup", "files", "label", "launcher", "layers", "network", "open_rootfs", "release_limits",
+        "rights", "seccomp", "volumes",
     )  # fmt: skip
 
     def __init__(
@@ -66,13 +67,14 @@ class Host:
         open_rootfs: Callable[[], int],
         rights: Rights,
         seccomp: tuple[int, bytes] | None,
+        label: Label | None,
         volumes: dict[str, str],
     ) -> None:
         """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work."""
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
-        self.rights, self.seccomp = rights, seccomp
+        self.rights, self.seccomp, self.label = rights, seccomp, label
 
 
 class Run:
@@ -206,6 +208,8 @@ async def start(
                     "program": tree_count + 3,
                     "cgroup": tree_count + 4 if at_clone else -1,
                     "join": -1,
+                    "label": host.label is not None,
+                    "file_label": host.label.files if host.label else "",
                 },
                 fds,
                 action=action,
@@ -242,6 +246,7 @@ async def start(
             user=user,
             rights=host.rights,
             seccomp=host.seccomp,
+            label=host.label.written(at_once=spec.init) if host.label else None,
             console=console,
             container_id=container.id,
         )
@@ -249,6 +254,7 @@ async def start(
         write_program(memfd, image)
         container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
         container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+        container.label = list(host.label) if host.label else []
         container.save_run()
         undo.callback(container.forget_run)
         report = await birth.release(streams=streams.outer, input_fd=streams.input_fd, tty=spec.tty, attached=attached)
@@ -288,6 +294,8 @@ def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFail
     else:
         what = f"{failed.step} '{failed.path}'" if failed.path else failed.step
         message = f"{action}: {what}: {text} ({code})"
+        if failed.step == "label":
+            hint = "somebody unloaded the profile, or the policy of this host forbids it; 'pycontainer check' says more"
         if failed.step == "ulimit":
             hint = "the limit is above what this host allows its root; lower it"
     return StartFailed(message, hint=hint, step=failed.step, errno=failed.errno)

@@ -10,6 +10,7 @@ Masked paths are Docker's newest list and those that tell about the host's memor
 from typing import NamedTuple
 
 from pycontainer.linux.capabilities import NAMES, mask
+from pycontainer.security.apparmor import PROFILES
 from pycontainer.security.seccomp import Policy, default_policy
 from pycontainer.security.seccomp_json import parse
 from pycontainer.spec.model import ContainerSpec
@@ -72,7 +73,11 @@ NET_SYSCTLS = "/proc/sys/net"  # those of the network namespace, which a system 
 
 
 class Rights(NamedTuple):
-    """All that a container may do. `seccomp` None: no filter; `writable_paths` lie below read-only ones."""
+    """All that a container may do. `seccomp` None: no filter; `writable_paths` lie below read-only ones.
+
+    `apparmor` is a profile's name, empty for none, `selinux` the parts of a label that were given. `needs_apparmor`: it was
+    asked for, so there is no start without. `wants_label`: nobody said that there should be none.
+    """
 
     capabilities: frozenset[str]
     no_new_privs: bool
@@ -80,6 +85,11 @@ class Rights(NamedTuple):
     masked_paths: tuple[str, ...]
     read_only_paths: tuple[str, ...]
     writable_paths: tuple[str, ...]
+    apparmor: str
+    needs_apparmor: bool
+    selinux: tuple[tuple[str, str], ...]
+    wants_label: bool
+    hides_abstract_sockets: bool  # those of the host, in a container on the host's network
 
     @property
     def capability_mask(self) -> int:
@@ -96,6 +106,10 @@ def rights(spec: ContainerSpec, kernel: tuple[int, int]) -> Rights:
     capabilities = _capabilities(spec, _SYSTEM if is_system else _APP)
     no_new_privs = options.get("no-new-privileges", "false" if is_system or spec.privileged else "true") == "true"
     owns_network = is_system and "host" not in spec.networks
+    apparmor = options.get("apparmor", "unconfined" if spec.privileged else "")
+    hides_sockets = options.get("landlock", "unconfined" if spec.privileged else "default") == "default"
+    is_unlabelled = options.get("label") == "disable"
+    parts = tuple((name[6:], value) for name, value in spec.security_opt if name.startswith("label:"))
     return Rights(
         capabilities,
         no_new_privs,
@@ -103,7 +117,18 @@ def rights(spec: ContainerSpec, kernel: tuple[int, int]) -> Rights:
         () if spec.privileged else MASKED_PATHS,
         () if spec.privileged else READ_ONLY_PATHS,
         (NET_SYSCTLS,) if owns_network and not spec.privileged else (),
+        _apparmor(apparmor, spec.profile),
+        apparmor not in ("", "unconfined"),
+        () if is_unlabelled else parts,
+        not is_unlabelled and not spec.privileged,
+        hides_sockets and "host" in spec.networks,
     )
+
+
+def _apparmor(asked: str, kind: str) -> str:
+    if asked == "unconfined":
+        return ""
+    return PROFILES[kind] if asked in ("", "default") else asked
 
 
 def loosened(spec: ContainerSpec) -> list[str]:
@@ -117,6 +142,10 @@ def loosened(spec: ContainerSpec) -> list[str]:
     for name, value in spec.security_opt:
         if value == "unconfined" or (name == "label" and value == "disable"):
             found.add(f"--security-opt {name}={value}")
+        elif name == "apparmor" and value not in ("default", PROFILES[spec.profile]):
+            found.add(f"--security-opt apparmor={value}")
+        elif name in ("label:user", "label:role", "label:type"):  # spc_t, for one, may do anything
+            found.add(f"--security-opt label={name[6:]}:{value}")
         elif name == "seccomp" and value.startswith("{"):
             found.add("--security-opt seccomp=own profile")
         elif name == "no-new-privileges" and value == "false" and spec.profile != "system":

@@ -665,7 +665,9 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "security_opt",
         values.parse_security_option,
-        "no-new-privileges[=true|false]; seccomp=default, =unconfined, or a profile in JSON",
+        "no-new-privileges[=true|false]; seccomp=default, =unconfined, or a profile in JSON; apparmor=default, =unconfined, "
+        "or the name of a loaded profile; label=disable, =user:, =role:, =type:, =level: or =filetype: of SELinux; "
+        "landlock=default or =unconfined",
         "[seccomp=unconfined]",
         "--security-opt",
         "process.noNewPrivileges",

@@ -133,5 +133,5 @@ class ContainerSpec:
     cap_drop: tuple[str, ...] = ()
     privileged: bool = False
     profile: str = "app"  # app | system
-    security_opt: tuple[tuple[str, str], ...] = ()  # (no-new-privileges | seccomp, true | unconfined | its text)
+    security_opt: tuple[tuple[str, str], ...] = ()  # (no-new-privileges | seccomp | apparmor | label:type ..., value)
     sysctls: tuple[tuple[str, str], ...] = ()

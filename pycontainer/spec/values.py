@@ -15,7 +15,9 @@ from pycontainer.spec.problems import did_you_mean
 from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_count, shown
 
 PROFILES = ("app", "system")
-_SECURITY_OPTIONS = ("no-new-privileges", "seccomp")
+_SECURITY_OPTIONS = ("no-new-privileges", "seccomp", "apparmor", "label", "landlock")
+_APPARMOR_PROFILE = re.compile(r"[!-~]{1,255}", re.ASCII)
+_SELINUX_PART = re.compile(r"(user|role|type|level|filetype)[:=]([A-Za-z0-9_.,:-]{1,255})", re.ASCII)
 CAPABILITIES = (  # <linux/capability.h>, as in linux/capabilities.py, which this layer may not import; a test compares
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -322,7 +324,7 @@ def parse_profile(value: object) -> str:
 
 
 def parse_security_option(value: object) -> tuple[str, str]:
-    """Return (name, value) of `no-new-privileges[=true|false]` or `seccomp=default|unconfined|JSON`.
+    """Return (name, value) of an option: see docs/spec.md. Of labels the part is in the name: `label:type`, its value.
 
     The older spelling with a colon is taken too. What a seccomp profile says is looked at when the container is made.
     """
@@ -334,12 +336,35 @@ def parse_security_option(value: object) -> tuple[str, str]:
         raise InvalidInput(f"security option {shown(text)} is not supported", hint=f"supported: {supported}")
     if name == "no-new-privileges":
         return name, "true" if text == name or parse_bool(content) else "false"
+    if name == "label":
+        return _parse_label_option(content)
+    if name != "seccomp":
+        return name, _parse_wall(name, content)
     if content in ("builtin", "default"):
         return name, "default"
     if content != "unconfined" and not content.lstrip().startswith("{"):
         hint = "write default, unconfined, or the profile itself; on the command line, the path of its file"
         raise InvalidInput(f"{shown(content)} is not a seccomp profile", hint=hint)
     return name, content.strip()
+
+
+def _parse_wall(name: str, content: str) -> str:
+    if name == "landlock":
+        return parse_choice(content, ("default", "unconfined"), "value of landlock")
+    if not _APPARMOR_PROFILE.fullmatch(content):
+        hint = "write default, unconfined, or the name of a profile that is loaded"
+        raise InvalidInput(f"{shown(content)} is not the name of an AppArmor profile", hint=hint)
+    return content
+
+
+def _parse_label_option(content: str) -> tuple[str, str]:
+    if content == "disable":
+        return "label", content
+    match = _SELINUX_PART.fullmatch(content)
+    if match is None:
+        hint = "write label=disable, or user, role, type, level or filetype, such as label=type:container_t"
+        raise InvalidInput(f"{shown(content)} is not a part of an SELinux label", hint=hint)
+    return f"label:{match[1]}", match[2]
 
 
 def parse_restart(value: object) -> RestartPolicy:

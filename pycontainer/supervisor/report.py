@@ -49,7 +49,7 @@ def container_info(world: World, container: Container) -> dict[str, object]:
         "memory_bytes": spec.memory_bytes,
         "profile": spec.profile,
         "loosened": loosened(spec),
-        "warnings": container.warnings,
+        "warnings": [*container.missing_walls, *container.warnings],
     }
 
 
@@ -92,6 +92,7 @@ def _security(world: World, container: Container, run: Run | None) -> dict[str, 
         "capabilities": sorted(rights.capabilities),
         "no_new_privileges": rights.no_new_privs,
         "seccomp": seccomp,
+        "label": ": ".join(container.label[:2]),
         "masked_paths": list(rights.masked_paths),
         "read_only_paths": list(rights.read_only_paths),
         "devices": devices.describe(world.instance(container, run.cgroup) if run else None, container.spec),

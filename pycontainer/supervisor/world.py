@@ -29,10 +29,12 @@ from pycontainer.linux.process import pidfd_open
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, exit_code, load, now
-from pycontainer.runtime.hostfacts import kernel_version
+from pycontainer.runtime.hostfacts import LANDLOCK_SCOPES, kernel_version, landlock_abi
 from pycontainer.runtime.start import Run
 from pycontainer.runtime.view import Effective, effective, rewrite
+from pycontainer.security.apparmor import AppArmor
 from pycontainer.security.idranges import IdRanges
+from pycontainer.security.lsm import Labels
 from pycontainer.security.profile import Rights, rights
 from pycontainer.security.seccomp_compile import loadable
 from pycontainer.spec.model import ContainerSpec
@@ -74,6 +76,7 @@ class World:
             scope=self.hierarchy.layout.scope,
         )
         self.lxcfs = Lxcfs(paths)
+        self.labels = Labels(AppArmor(paths.apparmor_dir))
         self._kernel = kernel_version(os.uname().release)
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
@@ -157,7 +160,10 @@ class World:
         return rights(spec, self._kernel)
 
     def rights_of(self, container: Container) -> Rights:
-        return self.rights(container.spec)
+        """Return the same, as far as this host can hold it."""
+        given = self.rights(container.spec)
+        can_hide = landlock_abi() >= LANDLOCK_SCOPES
+        return given._replace(hides_abstract_sockets=given.hides_abstract_sockets and can_hide)
 
     def filter_of(self, given: Rights) -> tuple[int, bytes] | None:
         """Return the compiled filter of system calls, with its flags."""

@@ -144,6 +144,25 @@ def _seccomp() -> str:
     return "" if os.path.exists("/proc/sys/kernel/seccomp/actions_avail") else "the kernel has no seccomp filters"
 
 
+def _apparmor() -> str:
+    """Switched on, its policy visible, and the program that loads profiles."""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled") as file:
+            if file.read().strip() != "Y":
+                return "the kernel has AppArmor switched off"
+    except FileNotFoundError:
+        return "the kernel has no AppArmor"
+    if not os.path.isdir("/sys/kernel/security/apparmor"):
+        return "no securityfs at /sys/kernel/security"
+    return _programs("apparmor_parser")
+
+
+def _landlock_scopes() -> str:
+    """Landlock 6, which knows abstract sockets. landlock_create_ruleset(2): no attributes, no size, VERSION."""
+    version = ctypes.CDLL(None).syscall(444, None, 0, 1)
+    return "" if version >= 6 else f"Landlock's interface is {max(version, 0)}, not 6"
+
+
 def _project_quota() -> str:
     """An xfs made in a file, mounted with project quotas in a mount namespace of its own."""
     if missing := _programs("mkfs.xfs", "mount", "unshare"):
@@ -227,6 +246,8 @@ PROBES = {
     "skbedit": _skbedit,
     "seccomp": _seccomp,
     "lxcfs": _lxcfs,
+    "apparmor": _apparmor,
+    "landlock_scopes": _landlock_scopes,
     "assembler": _assembler,
     "mkfs_xfs": lambda: _programs("mkfs.xfs"),
     "project_quota": _project_quota,

@@ -127,6 +127,6 @@ def _steady(text: str) -> list[str]:
 def _files(root: str) -> list[str]:
     found = []
     for path, directories, files in os.walk(root):
-        if "/.git" not in path and not path.endswith("/run/seccomp"):  # a cache, bounded by itself
+        if "/.git" not in path and not path.endswith(("/run/seccomp", "/run/apparmor")):  # bounded by themselves
             found += [f"file: {path}/{name}" for name in (*directories, *files)]
     return found

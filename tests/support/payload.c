@@ -14,6 +14,8 @@
  *     sleep N        sleep N seconds (0: for ever)  exit N         end with N
  *     udp-echo PORT  answer datagrams of both families for ever
  *     udp-send FROM,HOST,PORT    send "datagram" to HOST (IPv4), from address FROM
+ *     serve NAME     listen on the abstract unix socket NAME, and go on
+ *     reach NAME     connect to it, say how it went
  *     daemon         go on in a new session, the first process ends
  *
  * A refusal is printed as "VERB: errno NAME" and is not the end; an unknown verb ends with 64.
@@ -24,10 +26,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -172,6 +177,26 @@ static void udp_send(const char *argument) {
     close(fd);
 }
 
+static int abstract_socket(const char *name, int (*use)(int, const struct sockaddr *, socklen_t)) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path + 1, name, sizeof address.sun_path - 2);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    return use(fd, (struct sockaddr *)&address, offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)) < 0 ? -1 : fd;
+}
+
+static void serve(const char *name) {
+    int fd = abstract_socket(name, bind);
+    if (fd < 0 || listen(fd, 8) < 0)
+        refused("serve");
+}
+
+static void reach(const char *name) {
+    if (abstract_socket(name, connect) < 0)
+        refused("reach");
+    else
+        puts("reach: ok");
+}
+
 static void spin(long seconds) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -234,6 +259,10 @@ int main(int argc, char **argv) {
                 udp_echo(number);
             else if (!strcmp(verb, "udp-send"))
                 udp_send(argument);
+            else if (!strcmp(verb, "serve"))
+                serve(argument);
+            else if (!strcmp(verb, "reach"))
+                reach(argument);
             else if (!strcmp(verb, "signal"))
                 raise(number);
             else if (!strcmp(verb, "ignore"))

@@ -10,6 +10,7 @@ boot() {
     mount -t tmpfs -o mode=1777,nosuid,nodev shm /dev/shm
     mount -t mqueue mqueue /dev/mqueue
     mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
+    mount -t securityfs securityfs /sys/kernel/security
     mount -t bpf bpf /sys/fs/bpf 2>/dev/null
     for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
         [ -e "/dev/${link%%:*}" ] || ln -s "${link#*:}" "/dev/${link%%:*}"

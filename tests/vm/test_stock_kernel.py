@@ -8,7 +8,8 @@ from tests.vm import kernel, machine
 
 SLOWNESS = 4  # of the emulated processor, against this one
 FEATURES = (
-    "root,cgroup_v2,hugetlb,overlay,idmapped_mounts,user_namespaces,veth,nft,seccomp,project_quota,cap_sys_resource"
+    "root,cgroup_v2,hugetlb,overlay,idmapped_mounts,user_namespaces,veth,nft,seccomp,project_quota,cap_sys_resource,"
+    "apparmor,landlock_scopes"
 )
 
 

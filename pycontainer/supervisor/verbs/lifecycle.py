@@ -57,7 +57,9 @@ async def create(world: World, call: Call) -> object:
     problems = registry.validate(spec, read_host(world.hierarchy.layout))
     if problems:
         raise InvalidInput("; ".join(problems), field="limits")
-    world.filter_of(world.rights(spec))  # a seccomp profile that is none is refused now
+    rights = world.rights(spec)
+    world.filter_of(rights)  # a seccomp profile that is none is refused now, and a label that cannot be had
+    world.labels.check(rights, is_reaped=spec.init)
     container_id = os.urandom(6).hex()
     directory = world.paths.container_dir(container_id)
     os.mkdir(directory, 0o700)
@@ -159,6 +161,9 @@ async def start_now(
     except FileNotFoundError:
         pass
     rights = world.rights_of(container)
+    label, container.missing_walls = world.labels.choose(rights, base=container.base, is_reaped=spec.init)
+    if world.rights(spec).hides_abstract_sockets and not rights.hides_abstract_sockets:
+        container.missing_walls.append("can reach the host's abstract unix sockets: they need Landlock of Linux 6.12")
     await world.link.connect(start=True)
     layers = tuple(container.image.layers) if container.image else (spec.rootfs,)
     host = Host(
@@ -172,6 +177,7 @@ async def start_now(
         open_rootfs=container.storage().open_tree,
         rights=rights,
         seccomp=world.filter_of(rights),
+        label=label,
         volumes={m.source: world.volumes.get_or_create(m.source) for m in spec.mounts if m.type == "volume"},
     )
     try:

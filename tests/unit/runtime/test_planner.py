@@ -1,5 +1,7 @@
 """The planner: whole plans, because their order is the security."""
 
+import dataclasses
+
 import pytest
 
 from pycontainer.errors import InvalidInput
@@ -15,6 +17,7 @@ from pycontainer.spec.model import ContainerSpec, Mount, Ulimit
 ROOT = User(0, 0, [], "/root", "root")
 KERNEL = (6, 12)
 FILTER = (0, bytes(8))
+LABEL = ("apparmor/exec", b"exec pycontainer-app")
 FILES = Files(hosts="/n/hosts", resolv_conf="/c/resolv.conf", hostname="/c/hostname")
 
 
@@ -147,6 +150,7 @@ def init_table(spec: ContainerSpec, config: dict[str, object] | None = None, use
         user=user,
         rights=rights(spec, KERNEL),
         seccomp=FILTER,
+        label=LABEL,
         console="",
         container_id="abc",
     )
@@ -186,12 +190,37 @@ def test_a_system_loads_its_filter_while_it_may() -> None:
     assert steps.index("seccomp") < steps.index("user")
 
 
+def test_the_label_is_opened_first_and_written_late() -> None:
+    """The host's procfs is gone before anything of the container is near, and what we do ourselves need not be allowed."""
+    steps = init_table(ContainerSpec(command=("/bin/true",)))
+    assert steps[:2] == ["label", "label"]
+    late = [
+        name for name in steps if name in ("mount namespace", "user", "no_new_privs", "label", "descriptors", "execve")
+    ]
+    assert late[2:] == ["mount namespace", *["user"] * 3, "no_new_privs", "label", *["descriptors"] * 2, "execve"]
+
+
 @pytest.mark.parametrize("profile", ["app", "system"])
 def test_the_reaper_is_confined_as_what_it_bears(profile: str) -> None:
-    """SEC-03: the reaper executes no program, so its filter must be in force before it forks."""
+    """SEC-03: the reaper executes no program, so its label and its filter must be in force before it forks."""
     steps = init_table(ContainerSpec(command=("/bin/true",), init=True, profile=profile))
     assert steps.count("seccomp") == 1
-    assert steps.index("seccomp") < steps.index("reaper")
+    assert max(steps.index("label", 2), steps.index("seccomp")) < steps.index("reaper")
+
+
+@pytest.mark.parametrize("profile", ["app", "system"])
+def test_abstract_sockets_are_hidden_on_the_hosts_network(profile: str) -> None:
+    """CVE-2020-15257: loading needs CAP_SYS_ADMIN or no_new_privs, and the system calls that a filter may forbid."""
+    spec = ContainerSpec(command=("/bin/true",), profile=profile, networks=("host",))
+    steps = init_table(spec, user=User(5, 5, [], "/", "u"))
+    assert steps.count("landlock") == 2
+    assert steps.index("landlock") < steps.index("seccomp")
+    if profile == "app":
+        assert steps.index("no_new_privs") < steps.index("landlock")
+    else:
+        assert steps.index("landlock") < steps.index("user")
+    for other in (ContainerSpec(), ContainerSpec(networks=("host",), security_opt=(("landlock", "unconfined"),))):
+        assert "landlock" not in init_table(dataclasses.replace(other, command=("/bin/true",)))
 
 
 def test_a_system_may_set_its_own_network_up() -> None:
@@ -210,13 +239,14 @@ def test_joining_is_non_dumpable_first() -> None:
         user=ROOT,
         rights=rights(ContainerSpec(), KERNEL),
         seccomp=FILTER,
+        label=LABEL,
         tty=False,
         privileged=False,
         name="web",
     )
-    assert [row.step for row in table.rows[:3]] == ["join"] * 3
-    assert table.rows[0].arguments == (4, 0)  # PR_SET_DUMPABLE, 0
-    assert all(row.mode != MODE_EXACT for row in table.rows)
+    assert [row.step for row in table.rows[:5]] == ["label"] * 2 + ["join"] * 3
+    assert table.rows[2].arguments == (4, 0)  # PR_SET_DUMPABLE, 0
+    assert [row.step for row in table.rows if row.mode == MODE_EXACT] == ["label"]
 
 
 @pytest.mark.parametrize(
@@ -266,6 +296,7 @@ def test_program_is_searched_along_the_containers_path() -> None:
         user=ROOT,
         rights=rights(spec, KERNEL),
         seccomp=FILTER,
+        label=LABEL,
         console="",
         container_id="abc",
     )
