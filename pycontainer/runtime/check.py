@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from enum import StrEnum
-from typing import NamedTuple
 
 from pycontainer.cgroup import devices
 from pycontainer.cgroup.hierarchy import REQUIRED
@@ -13,6 +11,9 @@ from pycontainer.linux import namespaces
 from pycontainer.linux.capabilities import NUMBERS, read_sets
 from pycontainer.paths import HostPaths
 from pycontainer.runtime import hostfacts
+from pycontainer.runtime.finding import Check, Status
+from pycontainer.runtime.walls import walls
+from pycontainer.security.apparmor import AppArmor
 
 _NEWER_KERNEL = "install a newer kernel (Debian: linux-image-amd64 from the release or its backports)"
 _CAPABILITIES = (
@@ -43,29 +44,12 @@ _NAMESPACES = (
 _USER_NAMESPACES_MAX = "/proc/sys/user/max_user_namespaces"
 
 
-class Status(StrEnum):
-    """`degraded` works, but less well, or could not be tried."""
-
-    OK = "ok"
-    MISSING = "missing"
-    DEGRADED = "degraded"
-
-
-class Check(NamedTuple):
-    """One thing that was looked at; without a `needed` one containers do not start."""
-
-    name: str
-    status: Status
-    detail: str
-    fix: str  # empty when ok
-    needed: bool
-
-
 def run_checks(paths: HostPaths | None = None) -> list[Check]:
     """Try everything and return what was found; nothing of the host is changed."""
     facts = hostfacts.host_facts()
     is_root = os.geteuid() == 0
-    directory = _existing(paths or HostPaths())
+    paths = paths or HostPaths()
+    directory = _existing(paths)
     return [
         *_process(is_root),
         *_kernel(facts),
@@ -74,6 +58,7 @@ def run_checks(paths: HostPaths | None = None) -> list[Check]:
         *_cgroups(is_root, facts),
         *_disk(directory),
         *_tools(),
+        *walls(facts, is_root=is_root, directory=directory, apparmor=AppArmor(paths.apparmor_dir)),
     ]
 
 

@@ -12,7 +12,8 @@ from pycontainer.cli.commands.check import command
 from pycontainer.linux import mounts, namespaces
 from pycontainer.paths import HostPaths
 from pycontainer.runtime import hostfacts
-from pycontainer.runtime.check import Status, is_usable, run_checks
+from pycontainer.runtime.check import is_usable, run_checks
+from pycontainer.runtime.finding import Status
 
 
 def list_descriptors() -> list[int]:
@@ -55,7 +56,14 @@ def test_json_and_exit_code() -> None:
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
     assert answer["usable"] is True
-    assert answer["checks"][0] == {"name": "root", "status": "ok", "detail": "", "fix": "", "needed": True}
+    assert answer["checks"][0] == {
+        "name": "root",
+        "status": "ok",
+        "detail": "",
+        "fix": "",
+        "needed": True,
+        "section": "",
+    }
     assert {"cgroups", "nftables", "overlay on idmapped layers"} <= {check["name"] for check in answer["checks"]}
 
 
@@ -124,3 +132,15 @@ def test_a_world_that_is_not_there_yet_is_checked_where_it_will_be(tmp_path: Pat
     checks = {check.name: check for check in run_checks(HostPaths(f"{tmp_path}/not/yet"))}
     assert checks["overlay"].detail == f"works in {tmp_path}"
     assert not os.path.exists(f"{tmp_path}/not")
+
+
+def test_the_last_section_is_about_walls() -> None:
+    checks = [check for check in run_checks() if check.section == "walls"]
+    assert len(checks) >= 10
+    assert all(check.detail for check in checks)
+    assert [check.name for check in run_checks()][-len(checks) :] == [check.name for check in checks]
+
+
+def test_a_probe_of_look_ups_says_why_not() -> None:
+    assert hostfacts.why_no_openat2(1 << 40) == "openat2: Invalid argument (EINVAL)"
+    assert hostfacts.why_no_openat2(0x10) == ""

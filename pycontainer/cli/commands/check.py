@@ -6,7 +6,8 @@ import sys
 import click
 
 from pycontainer.errors import Unsupported
-from pycontainer.runtime.check import Check, Status, is_usable, run_checks
+from pycontainer.runtime.check import is_usable, run_checks
+from pycontainer.runtime.finding import Check, Status
 
 
 @click.command("check")
@@ -21,7 +22,8 @@ from pycontainer.runtime.check import Check, Status, is_usable, run_checks
 def command(output_format: str) -> None:
     """Show what this host can do, what is missing and how to get it.
 
-    Everything is tried, not guessed from versions; nothing is changed. Run it as root. Ends with 0 if everything that
+    Everything is tried, not guessed from versions; nothing is changed. The last section says which walls between containers
+    and the host stand here, and what it means where one does not. Run it as root. Ends with 0 if everything that
     containers need is there, and with 6 if not; what is merely useful does not count.
     """
     checks = run_checks()
@@ -38,7 +40,11 @@ def table(checks: list[Check]) -> list[str]:
     """Return the lines for people, coloured; click takes the colours off where no terminal is."""
     width = max(len(check.name) for check in checks)
     lines = []
+    section = ""
     for check in checks:
+        if check.section != section:
+            section = check.section
+            lines.append(click.style(f"{section}:", bold=True))
         status = click.style(f"{check.status:<8}", fg=_colour(check))
         lines.append(f"{status}  {check.name:<{width}}  {check.detail}".rstrip())
         if check.fix:

@@ -4,7 +4,8 @@ import click
 import pytest
 
 from pycontainer.cli.commands.check import table
-from pycontainer.runtime.check import Check, Status, is_usable
+from pycontainer.runtime.check import is_usable
+from pycontainer.runtime.finding import Check, Status
 from pycontainer.runtime.hostfacts import kernel_version
 
 GOOD = Check("veth", Status.OK, "works", "", needed=True)
@@ -32,6 +33,12 @@ def test_table() -> None:
         "containers cannot run here: cgroups",
     ]
     assert click.unstyle(table([GOOD, USEFUL])[-1]) == "containers can run here"
+
+
+def test_a_section_has_a_heading() -> None:
+    wall = Check("Landlock", Status.OK, "interface 7", "", needed=False, section="walls")
+    lines = [click.unstyle(line) for line in table([GOOD, wall, wall])]
+    assert lines[1:4] == ["walls:", "ok        Landlock  interface 7", "ok        Landlock  interface 7"]
 
 
 def test_colours_tell_needed_from_useful() -> None:
