@@ -88,7 +88,19 @@ def cli(ctx: click.Context, root: str | None, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    _fill_standard_streams()
     sys.exit(report.guarded(_run, debug=lambda: "--debug" in sys.argv[1:] or bool(os.environ.get("PYCONTAINER_DEBUG"))))
+
+
+def _fill_standard_streams() -> None:
+    """Open /dev/null where the caller closed one of the three: a socket of ours would get the number, and be taken for it."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:  # so it was when Python started
+            null_fd = os.open(os.devnull, os.O_RDWR)
+            if null_fd != fd:
+                os.dup2(null_fd, fd)
+                os.close(null_fd)
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def _run() -> int | None:

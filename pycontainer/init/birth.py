@@ -5,18 +5,23 @@ a shared memory with it), runs the few rows of the bridge without executing any 
 The fork hooks of Python are left out on purpose: the monitor is single-threaded and the child goes straight to an exec.
 """
 
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
 import signal
 import struct
+from collections.abc import Iterator
 
 from pycontainer.init.child import bridge
 from pycontainer.init.interpreter import run_program, run_rows
 from pycontainer.init.machine import CODES
 from pycontainer.init.table import Table
+from pycontainer.linux.capabilities import raise_effective
 from pycontainer.linux.libc import declare, syscall_number
+from pycontainer.linux.namespaces import CLONE_NEWUSER
+from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 
 CLONE_PIDFD = 0x00001000
 CLONE_INTO_CGROUP = 0x200000000
@@ -65,11 +70,13 @@ class Bearer:
         join_fd: int,
         procfs_fd: int,
         program_fd: int,
+        owner: int,
     ) -> tuple[int, int]:
         """Clone one child with namespaces `flags` and return (pid, pidfd); it waits for one byte on the go pipe.
 
-        `cgroup_fd` is the child's cgroup v2 directory or -1. `join_fd` is the pidfd of the container to join, or -1 for a
-        first process. `procfs_fd` is our /proc for a child that gets a label, or -1. Raises OSError of the clone.
+        A user namespace among them is `owner`'s, see `_acting_as`. `cgroup_fd` is the child's cgroup v2 directory or -1.
+        `join_fd` is the pidfd of the container to join, or -1 for a first process. `procfs_fd` is our /proc for a child that
+        gets a label, or -1. Raises OSError of the clone.
         """
         pidfd_word = ctypes.c_int(-1)
         clone_flags = flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0)
@@ -92,11 +99,12 @@ class Bearer:
             open_files=self._open_files,
         )
         result = -errno.ENOSYS
-        if self._birth is not None:
-            report_at, rows_at = self._lay(table)
-            result = self._birth(ctypes.addressof(args), _CLONE_ARGS.size, rows_at, report_at)
-        if result == -errno.ENOSYS:  # no machine code, or a filter that knows no clone3
-            result = self._bear_python(table, args, clone_flags, pidfd_word, program_fd)
+        with _acting_as(owner) if flags & CLONE_NEWUSER else contextlib.nullcontext():
+            if self._birth is not None:
+                report_at, rows_at = self._lay(table)
+                result = self._birth(ctypes.addressof(args), _CLONE_ARGS.size, rows_at, report_at)
+            if result == -errno.ENOSYS:  # no machine code, or a filter that knows no clone3
+                result = self._bear_python(table, args, clone_flags, pidfd_word, program_fd)
         if result < 0:
             raise OSError(-result, f"clone3: {os.strerror(-result)}")
         return result, pidfd_word.value
@@ -139,3 +147,20 @@ class Bearer:
             run_rows(rows_at, report_at, count=len(table.rows))
             run_program(program_fd, self._machine)
         return int(result) if result != -1 else -ctypes.get_errno()
+
+
+@contextlib.contextmanager
+def _acting_as(uid: int) -> Iterator[None]:
+    """Have `uid` for the effective id, with all our capabilities.
+
+    What a user namespace uses of inotify, queued signals, timers, locked memory, message queues and namespaces counts for
+    the effective id that made it as well. As host root's, 128 inotify instances in one container were the whole host's,
+    root's included (kernel/ucount.c). The real and saved ids stay root's: nobody of that id may signal or trace us.
+    """
+    os.seteuid(uid)
+    try:
+        raise_effective()
+        yield
+    finally:
+        os.seteuid(0)
+        prctl(PR_SET_DUMPABLE, 0)  # a change of ids sets it anew, to fs.suid_dumpable

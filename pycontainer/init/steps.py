@@ -292,12 +292,13 @@ class Device(Step):
 
 
 class Devpts(Step):
-    """(): the container's own terminals. `gid` is a host id here: group 5 (tty) inside."""
+    """(): the container's own terminals, not too many of kernel.pty.max (4096), which all share. `gid` is a host id here:
+    group 5 (tty) inside."""
 
     title = "terminals"
 
     def execute(self, stage: Stage) -> None:
-        options = f"newinstance,ptmxmode=0666,mode=0620,gid={stage.base + 5},max=1024"
+        options = f"newinstance,ptmxmode=0666,mode=0620,gid={stage.base + 5},max=256"
         stage.mount(stage.directory("/dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC, options)
 
 

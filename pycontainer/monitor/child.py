@@ -78,6 +78,7 @@ class Child:
                     join_fd=join_fd,
                     procfs_fd=room.procfs_fd if message["label"] else -1,
                     program_fd=_pick(fds, message["program"]),
+                    owner=_integer(message["base"]),
                 )
         except BaseException:
             os.close(self._go_fd)

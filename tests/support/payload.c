@@ -17,6 +17,13 @@
  *     serve NAME     listen on the abstract unix socket NAME, and go on
  *     reach NAME     connect to it, say how it went
  *     daemon         go on in a new session, the first process ends
+ *     take KIND      take files, inotify, epoll, eventfd, timers, signals, locked or pty until refused, and keep them
+ *     calls          try the system calls that no container may make, with arguments that an allowed one does nothing with
+ *     families       try every socket family        sti            push a character into the terminal on stdin
+ *     mount TYPE:DIR mount a fresh file system      bind FROM:TO   bind mount, `rbind` with all below, `move` a mount
+ *     umount DIR     detach what is mounted there   pivot          pivot_root back and forth, then ".." as far as it goes
+ *     hunt N         until N processes have come and gone: get into every process that is seen; tell of each that is not
+ *                    yet confined
  *
  * A refusal is printed as "VERB: errno NAME" and is not the end; an unknown verb ends with 64.
  */
@@ -25,14 +32,28 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -205,6 +226,241 @@ static void spin(long seconds) {
         clock_gettime(CLOCK_MONOTONIC, &now);
 }
 
+static long take_one(const char *kind) {
+    static timer_t timer;
+    static struct sigevent none = {.sigev_notify = SIGEV_NONE};
+    void *page;
+    if (!strcmp(kind, "files"))
+        return open("/", O_PATH);
+    if (!strcmp(kind, "inotify"))
+        return inotify_init1(IN_CLOEXEC);
+    if (!strcmp(kind, "epoll"))
+        return epoll_create1(EPOLL_CLOEXEC);
+    if (!strcmp(kind, "eventfd"))
+        return eventfd(0, EFD_CLOEXEC);
+    if (!strcmp(kind, "timers"))
+        return timer_create(CLOCK_MONOTONIC, &none, &timer);
+    if (!strcmp(kind, "signals"))
+        return sigqueue(getpid(), SIGRTMAX, (union sigval){0});
+    if (!strcmp(kind, "pty"))
+        return open("/dev/ptmx", O_RDWR | O_NOCTTY);
+    if (!strcmp(kind, "locked")) { /* a quarter of a MiB at a time */
+        page = mmap(NULL, 1 << 18, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return page == MAP_FAILED ? -1 : mlock(page, 1 << 18);
+    }
+    errno = EINVAL;
+    return -1;
+}
+
+static void take(const char *kind) {
+    sigset_t queued;
+    long count = 0;
+    sigemptyset(&queued);
+    sigaddset(&queued, SIGRTMAX);
+    sigprocmask(SIG_BLOCK, &queued, NULL);
+    while (count < 100000 && take_one(kind) >= 0)
+        count++;
+    printf("%s: %ld %s\n", kind, count, count < 100000 ? strerrorname_np(errno) : "unbounded");
+}
+
+static void try_call(const char *name, long number, long a, long b, long c, long d, long e) {
+    errno = 0;
+    long result = syscall(number, a, b, c, d, e, 0L);
+    printf("%s: %s\n", name, result == -1 ? strerrorname_np(errno) : "ok");
+}
+
+static void try_calls(void) {
+    static const char nothing[64];
+    static uint64_t clone_args[8] = {CLONE_NEWUSER, 0, 0, 0, SIGCHLD};
+    long at = (long)nothing;
+    int status;
+#define TRY(name, a, b, c, d, e) try_call(#name, SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
+    TRY(bpf, -1, 0, 0, 0, 0);
+    TRY(perf_event_open, 0, 0, -1, -1, 0);
+    TRY(keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0, 0, 0);
+    TRY(add_key, 0, 0, 0, 0, 0);
+    TRY(request_key, 0, 0, 0, 0, 0);
+    TRY(userfaultfd, -1, 0, 0, 0, 0);
+    TRY(io_uring_setup, 0, 0, 0, 0, 0);
+    TRY(io_uring_enter, -1, 0, 0, 0, 0);
+    TRY(io_uring_register, -1, 0, 0, 0, 0);
+    TRY(kexec_load, 0, 0, 0, -1, 0);
+    TRY(init_module, 0, 0, at, 0, 0);
+    TRY(finit_module, -1, at, 0, 0, 0);
+    TRY(delete_module, at, 0, 0, 0, 0);
+    TRY(open_by_handle_at, -1, 0, 0, 0, 0);
+    TRY(quotactl, -1, 0, 0, 0, 0);
+    TRY(swapon, at, 0, 0, 0, 0);
+    TRY(swapoff, at, 0, 0, 0, 0);
+    TRY(acct, at, 0, 0, 0, 0);
+    TRY(reboot, 0, 0, 0, 0, 0);
+    TRY(settimeofday, at, -1, 0, 0, 0);
+    TRY(clock_settime, -1, at, 0, 0, 0);
+    TRY(clock_adjtime, -1, 0, 0, 0, 0);
+    TRY(adjtimex, 0, 0, 0, 0, 0);
+    TRY(unshare, CLONE_NEWUSER, 0, 0, 0, 0);
+    TRY(clone, CLONE_NEWUSER | CLONE_FS | SIGCHLD, 0, 0, 0, 0); /* EINVAL where it may */
+    TRY(clone3, clone_args, sizeof clone_args, 0, 0, 0);
+    TRY(fsopen, 0, -1, 0, 0, 0);
+    TRY(mount_setattr, -1, at, 0, 0, 0);
+    TRY(setns, -1, CLONE_NEWUSER, 0, 0, 0);
+    TRY(personality, ADDR_NO_RANDOMIZE | READ_IMPLIES_EXEC, 0, 0, 0, 0);
+    TRY(lookup_dcookie, 0, 0, 0, 0, 0);
+    TRY(syslog, -1, 0, 0, 0, 0);
+    TRY(vhangup, 0, 0, 0, 0, 0);
+    try_call("newer than all", 1000, 0, 0, 0, 0, 0);
+    TRY(ptrace, PTRACE_PEEKUSER, 1, 0, 0, 0);
+    fflush(stdout);
+#ifdef __x86_64__
+    pid_t pid = fork(); /* calls of other ABIs end the process */
+    if (pid == 0) {
+        long result;
+        __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory", "r8", "r9", "r10", "r11");
+        _exit(result > 0 ? 0 : 1);
+    }
+    waitpid(pid, &status, 0);
+    printf("i386: %s\n", WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : WEXITSTATUS(status) ? "refused" : "ok");
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        errno = 0;
+        _exit(syscall(0x40000000L + SYS_getpid) > 0 ? 0 : 1);
+    }
+    waitpid(pid, &status, 0);
+    printf("x32: %s\n", WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : WEXITSTATUS(status) ? "refused" : "ok");
+#else
+    (void)status;
+#endif
+}
+
+static void try_families(void) {
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET};
+    for (int family = 0; family <= 46; family++) {
+        const char *best = "";
+        for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
+            int fd = socket(family, types[i], 0);
+            if (fd >= 0) {
+                close(fd);
+                best = "ok";
+                break;
+            }
+            best = strerrorname_np(errno);
+        }
+        printf("%d: %s\n", family, best);
+    }
+}
+
+static void try_mount(const char *verb, const char *argument) {
+    char from[256], to[256];
+    if (sscanf(argument, "%255[^:]:%255s", from, to) != 2) {
+        printf("%s: FROM:TO\n", verb);
+        return;
+    }
+    mkdir(to, 0755);
+    int result = !strcmp(verb, "bind")    ? mount(from, to, NULL, MS_BIND, NULL)
+                 : !strcmp(verb, "rbind") ? mount(from, to, NULL, MS_BIND | MS_REC, NULL)
+                 : !strcmp(verb, "move")  ? mount(from, to, NULL, MS_MOVE, NULL)
+                                          : mount("none", to, from, 0, NULL);
+    printf("%s %s: %s\n", verb, argument, result ? strerrorname_np(errno) : "ok");
+}
+
+static void pivot(void) {
+    struct stat first, here;
+    int root = open("/", O_PATH | O_DIRECTORY);
+    mkdir("/tmp/low", 0755);
+    printf("chroot: %s\n", chroot("/tmp/low") ? strerrorname_np(errno) : "ok");
+    if (fchdir(root))
+        refused("fchdir");
+    for (int i = 0; i < 64; i++)
+        if (chdir(".."))
+            refused("chdir");
+    printf("chroot back: %s\n", chroot(".") ? strerrorname_np(errno) : "ok");
+    fstat(root, &first);
+    stat("/", &here);
+    printf("root: %s\n", first.st_dev == here.st_dev && first.st_ino == here.st_ino ? "own" : "OTHER");
+    printf("pivot_root: %s\n", syscall(SYS_pivot_root, ".", ".") ? strerrorname_np(errno) : "ok");
+    for (int i = 0; i < 64; i++)
+        if (chdir(".."))
+            break;
+    stat(".", &here);
+    printf("after: %s\n", first.st_dev == here.st_dev && first.st_ino == here.st_ino ? "own" : "OTHER");
+}
+
+/* Seccomp mode of a process, -1 when it is gone. */
+static int confinement(const char *pid) {
+    char path[64], line[256];
+    int mode = -1;
+    snprintf(path, sizeof path, "/proc/%s/status", pid);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return -1;
+    while (fgets(line, sizeof line, file))
+        sscanf(line, "Seccomp: %d", &mode);
+    fclose(file);
+    return mode;
+}
+
+static int get_into(pid_t pid) {
+    char word[8];
+    char path[64];
+    struct iovec own = {word, sizeof word}, other = {(void *)0x10000000, sizeof word}; /* where our program lies */
+    if (process_vm_readv(pid, &own, 1, &other, 1, 0) > 0)
+        return 1;
+    if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
+        ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+        waitpid(pid, NULL, __WALL);
+        return 2;
+    }
+    int pidfd = syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd >= 0) {
+        int fd = syscall(SYS_pidfd_getfd, pidfd, 3, 0);
+        close(pidfd);
+        if (fd >= 0) {
+            close(fd);
+            return 3;
+        }
+    }
+    for (const char *const *name = (const char *const[]){"exe", "fd/3", "root", "mem", NULL}; *name; name++) {
+        snprintf(path, sizeof path, "/proc/%d/%s", pid, *name);
+        int fd = open(path, !strcmp(*name, "mem") ? O_RDWR : O_RDONLY | O_NONBLOCK);
+        if (fd >= 0) {
+            close(fd);
+            return 4;
+        }
+    }
+    return 0;
+}
+
+static void hunt(long wanted) {
+    static char seen[65536];
+    long entered = 0, unconfined = 0, met = 0;
+    while (met < wanted) {
+        DIR *proc = opendir("/proc");
+        struct dirent *entry;
+        while ((entry = readdir(proc))) {
+            long pid = atol(entry->d_name);
+            if (pid <= 1 || pid == getpid())
+                continue;
+            if (!seen[pid & 65535]) {
+                seen[pid & 65535] = 1;
+                met++;
+            }
+            int before = confinement(entry->d_name), way = get_into(pid);
+            entered += way > 0;
+            if (way == 2) {
+                int now = confinement(entry->d_name);
+                ptrace(PTRACE_DETACH, pid, 0, 0);
+                if (now == 0)
+                    printf("traced %ld before it was confined\n", pid);
+            } else if (way && before == 0 && confinement(entry->d_name) == 0)
+                printf("got into %ld before it was confined: way %d\n", pid, way);
+            unconfined += before == 0;
+        }
+        closedir(proc);
+    }
+    printf("hunted %ld, met %s before it was confined, entered %s\n", met, unconfined ? "some" : "none", entered ? "some" : "none");
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {
@@ -231,6 +487,14 @@ int main(int argc, char **argv) {
                 printf("%d %s\n", j, argv[j]);
         else if (!strcmp(verb, "echo"))
             echo();
+        else if (!strcmp(verb, "calls"))
+            try_calls();
+        else if (!strcmp(verb, "families"))
+            try_families();
+        else if (!strcmp(verb, "pivot"))
+            pivot();
+        else if (!strcmp(verb, "sti"))
+            printf("sti: %s\n", ioctl(0, TIOCSTI, "x") ? strerrorname_np(errno) : "ok");
         else if (!strcmp(verb, "daemon")) {
             if (fork() > 0)
                 _exit(0);
@@ -245,6 +509,14 @@ int main(int argc, char **argv) {
                 try_open(argument, argument, O_RDONLY);
             else if (!strcmp(verb, "write"))
                 try_open(argument, argument, O_WRONLY);
+            else if (!strcmp(verb, "take"))
+                take(argument);
+            else if (!strcmp(verb, "hunt"))
+                hunt(number);
+            else if (!strcmp(verb, "mount") || !strcmp(verb, "bind") || !strcmp(verb, "rbind") || !strcmp(verb, "move"))
+                try_mount(verb, argument);
+            else if (!strcmp(verb, "umount"))
+                printf("umount %s: %s\n", argument, umount2(argument, MNT_DETACH) ? strerrorname_np(errno) : "ok");
             else if (!strcmp(verb, "allocate"))
                 allocate(number);
             else if (!strcmp(verb, "huge"))
