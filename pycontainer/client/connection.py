@@ -55,11 +55,12 @@ class Connection:
     def send(self, verb: str, args: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Send one request; the caller keeps its descriptors."""
         self.is_idle = False
+        self._verb = verb
         try:
             send_frame(self._sock, {"verb": verb, "args": args}, list(fds))
         except (BrokenPipeError, ConnectionResetError) as error:
+            close_all(self.receive()[2])  # we may have been turned away, with a reason: that is raised
             raise _lost(verb) from error
-        self._verb = verb
 
     def receive(self) -> tuple[bool, Any, list[int]]:
         """Return (is_result, payload, descriptors) of the next frame; an error frame is raised as what it describes.
@@ -183,7 +184,7 @@ def connect(paths: HostPaths, *, start: bool = True) -> socket.socket:
     if os.geteuid() != 0:
         raise _not_root()
     try:
-        os.makedirs(paths.run_dir, mode=0o711, exist_ok=True)
+        _make_directory(paths.run_dir, 0o750)
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidInput(
             f"cannot make '{paths.run_dir}': '{paths.root or paths.run_dir}' is not a directory", field="root"
@@ -200,6 +201,22 @@ def connect(paths: HostPaths, *, start: bool = True) -> socket.socket:
     if sock is None:
         raise _did_not_start(paths, "it said it was ready, but does not answer")
     return sock
+
+
+def _make_directory(path: str, mode: int) -> None:
+    """Make `path` with `mode`, and what is missing above it with 0755, whatever the caller's umask: nobody else may write."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent != path:
+        _make_directory(parent, 0o755)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        os.chmod(path, mode)
 
 
 def _try_connect(path: str) -> socket.socket | None:

@@ -73,7 +73,7 @@ def _need_capabilities() -> None:
 
 
 async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> None:
-    os.makedirs(paths.run_dir, mode=0o711, exist_ok=True)
+    os.makedirs(paths.run_dir, mode=0o750, exist_ok=True)
     lock_fd = os.open(paths.supervisor_pidfile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -237,7 +237,7 @@ class MonitorLink:
 
     async def _spawn(self) -> None:
         """Start a monitor, detached from us in session and lifetime, and wait until it listens."""
-        os.makedirs(self._paths.stage_dir, mode=0o711, exist_ok=True)
+        os.makedirs(self._paths.stage_dir, mode=0o700, exist_ok=True)
         os.makedirs(self._paths.containers_dir, mode=0o700, exist_ok=True)
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         log_fd = os.open(

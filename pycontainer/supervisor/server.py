@@ -2,26 +2,37 @@
 
 One task per connection, requests one after the other. A client that leaves cancels a request that waits or streams;
 one that breaks the protocol costs its own connection only. No traceback ever reaches a client.
+
+What one client can take of us has an end: connections (all, and of one user), the bytes of a frame, how many large
+ones are on their way at once, the time for the rest of a frame once it has begun, the time that a reply waits for its reader.
+What a client sends ahead stays in its socket's buffer.
 """
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import socket
 import struct
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
-from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
+from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.verbs import copy, images, lifecycle, limits, networks, observe, processes, tenants
 from pycontainer.supervisor.world import World
 
 Verb = Callable[[World, Call], Coroutine[object, object, object]]
-_MAX_CONNECTIONS = 1024
+_MAX_CONNECTIONS, _MAX_CONNECTIONS_OF_A_USER = 1024, 512
+_FRAME_SECONDS = 10.0  # from the first byte of a request to its last
+_REPLY_SECONDS = 30.0  # that a client takes nothing of what waits for it
+_LARGE_BYTES, _LARGE_AT_ONCE = 1 << 20, 4
+_MAX_DEPTH = 32  # no request nests deeper than five
 _HEADER = struct.Struct(">I")
 
 
@@ -38,10 +49,10 @@ VERBS = {name: verb for name, verb in _verbs().items() if name not in ("start_no
 
 
 class Connection:
-    """One client."""
+    """One client; `large` is what the large frames of all of them take turns on."""
 
-    def __init__(self, world: World, sock: socket.socket) -> None:
-        self._world, self._sock = world, sock
+    def __init__(self, world: World, sock: socket.socket, large: asyncio.Semaphore) -> None:
+        self._world, self._sock, self._large = world, sock, large
         self._loop = asyncio.get_running_loop()
 
     async def serve(self) -> None:
@@ -54,16 +65,17 @@ class Connection:
                 self._world.last_activity = time.monotonic()
                 await self._answer(*frame)
                 self._world.last_activity = time.monotonic()
-        except (ConnectionError, BrokenPipeError):
+        except ConnectionError:
             pass
-        except NotPermitted as error:
-            await self._send({"error": error.to_wire()})
+        except (NotPermitted, InvalidInput) as error:  # nothing that follows on this connection can be trusted
+            with contextlib.suppress(ConnectionError):
+                await self._send({"error": error.to_wire()})
         finally:
             self._sock.close()
 
     def _check_peer(self) -> None:
-        """Root alone may drive the runtime; the socket's mode says so too. SO_PEERCRED, unix(7)."""
-        _, uid, _ = struct.unpack("iII", self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        """Root alone may drive the runtime; the socket's mode says so too."""
+        uid = _peer_uid(self._sock)
         if uid != 0:
             raise NotPermitted(f"user {uid} may not control containers", hint="run as root")
 
@@ -82,10 +94,10 @@ class Connection:
             where = f" on '{error.filename}'" if error.filename else ""
             failed = PycontainerError(f"cannot {call.verb if call else 'serve'}: {error.strerror or error}{where}")
             await self._send({"error": failed.to_wire()})
-        except Exception as error:
+        except Exception:
             traceback.print_exc()
             failed = PycontainerError(
-                f"internal error: {type(error).__name__}: {error}",
+                f"internal error in '{call.verb if call else 'a request'}'",
                 hint=f"the supervisor's log has the details: {self._world.paths.supervisor_log}",
             )
             await self._send({"error": failed.to_wire()})
@@ -96,7 +108,7 @@ class Connection:
     def _parse(self, data: bytes, fds: list[int]) -> tuple[Verb, Call]:
         call = Call("", {}, fds, self._send_event)
         try:
-            message = json.loads(data, parse_constant=_refuse_constant)
+            message = _parsed(data)
             verb, arguments = message["verb"], message.get("args", {})
             if not isinstance(verb, str) or not isinstance(arguments, dict):
                 raise ValueError("verb or args of a wrong type")
@@ -134,8 +146,11 @@ class Connection:
                 await readable.wait()
                 if not self._peek():
                     return
+                # It has sent the next request already. Its bytes stay, and would wake us all the time.
+                self._loop.remove_reader(self._sock.fileno())
+                await asyncio.sleep(0.5)
                 readable.clear()
-                await asyncio.sleep(0.05)
+                self._loop.add_reader(self._sock.fileno(), readable.set)
         finally:
             self._loop.remove_reader(self._sock.fileno())
 
@@ -152,53 +167,71 @@ class Connection:
 
     async def _send(self, message: object, fds: list[int] | None = None) -> None:
         body = json.dumps(message, separators=(",", ":")).encode()
-        data = _HEADER.pack(len(body)) + body
-        if fds:
-            sent = socket.send_fds(self._sock, [data], fds)
-            data = data[sent:]
-        if data:
-            await self._loop.sock_sendall(self._sock, data)
+        data = memoryview(_HEADER.pack(len(body)) + body)
+        while data:
+            try:
+                data = data[socket.send_fds(self._sock, [data], fds or []) :]
+                fds = None  # they went with the first byte
+            except BlockingIOError:
+                try:
+                    async with asyncio.timeout(_REPLY_SECONDS):
+                        await self._ready(self._loop.add_writer, self._loop.remove_writer)
+                except TimeoutError:
+                    raise ConnectionError("the client does not read its replies") from None
 
     async def _receive(self) -> tuple[bytes, list[int]] | None:
+        """Return the next request and its descriptors, now the caller's; None when the client has left."""
+        await self._ready(self._loop.add_reader, self._loop.remove_reader)
         fds: list[int] = []
+        try:
+            async with asyncio.timeout(_FRAME_SECONDS):
+                body = await self._receive_frame(fds)
+        except BaseException as error:
+            for fd in fds:
+                os.close(fd)
+            if isinstance(error, TimeoutError):
+                raise InvalidInput(f"the request did not come whole within {_FRAME_SECONDS:g} seconds") from None
+            raise
+        if body is None:
+            for fd in fds:
+                os.close(fd)
+            return None
+        return body, fds
+
+    async def _receive_frame(self, fds: list[int]) -> bytes | None:
         header = b""
         while len(header) < _HEADER.size:
-            await self._readable()
             try:
                 part, new_fds, _, _ = socket.recv_fds(
-                    self._sock, _HEADER.size - len(header), MAX_FRAME_FDS, socket.MSG_CMSG_CLOEXEC
+                    self._sock, _HEADER.size - len(header), MAX_FRAME_FDS - len(fds), socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
                 continue
             fds += new_fds
             if not part:
-                for fd in fds:
-                    os.close(fd)
                 return None
             header += part
         (length,) = _HEADER.unpack(header)
-        try:
-            if length > MAX_FRAME_BYTES:
-                raise ConnectionError(f"a frame of {length} bytes")
+        if length > MAX_FRAME_BYTES:
+            raise InvalidInput(f"a request of {length} bytes; the most is {MAX_FRAME_BYTES}")
+        async with self._large if length > _LARGE_BYTES else contextlib.nullcontext():
             body = bytearray()
             while len(body) < length:
                 piece = await self._loop.sock_recv(self._sock, min(length - len(body), 1 << 20))
                 if not piece:
                     raise ConnectionError("closed in the middle of a frame")
                 body += piece
-        except BaseException:
-            for fd in fds:
-                os.close(fd)
-            raise
-        return bytes(body), fds
+            return bytes(body)
 
-    async def _readable(self) -> None:
-        readable = asyncio.Event()
-        self._loop.add_reader(self._sock.fileno(), readable.set)
+    async def _ready(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
+        """Wait until the socket can be read from, or written to: `add` and `remove` are the loop's, for one or the other."""
+        ready = asyncio.Event()
+        add(self._sock.fileno(), ready.set)
         try:
-            await readable.wait()
+            await ready.wait()
         finally:
-            self._loop.remove_reader(self._sock.fileno())
+            remove(self._sock.fileno())
 
 
 class Server:
@@ -207,18 +240,83 @@ class Server:
     def __init__(self, world: World, listener: socket.socket) -> None:
         self._world, self._listener = world, listener
         self.connections: set[asyncio.Task[None]] = set()
+        self._of_user: Counter[int] = Counter()
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            sock, _ = await loop.sock_accept(self._listener)
-            sock.setblocking(False)
-            if len(self.connections) >= _MAX_CONNECTIONS:
-                sock.close()
+            try:
+                sock, _ = await loop.sock_accept(self._listener)
+            except OSError:  # no descriptor left: the next one who goes makes room
+                await asyncio.sleep(0.1)
                 continue
-            task = loop.create_task(Connection(self._world, sock).serve())
+            sock.setblocking(False)
+            uid = _peer_uid(sock)
+            if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
+                _turn_away(sock)
+                continue
+            self._of_user[uid] += 1
+            task = loop.create_task(Connection(self._world, sock, self._large).serve())
             self.connections.add(task)
-            task.add_done_callback(self.connections.discard)
+            task.add_done_callback(functools.partial(self._left, uid))
+
+    def _left(self, uid: int, task: asyncio.Task[None]) -> None:
+        self.connections.discard(task)
+        self._of_user[uid] -= 1
+        if not self._of_user[uid]:
+            del self._of_user[uid]
+
+
+def _peer_uid(sock: socket.socket) -> int:
+    """Return who connected, as the kernel knows it. SO_PEERCRED, unix(7)."""
+    _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
+def _turn_away(sock: socket.socket) -> None:
+    """Say that there are too many, if that can be said at once, and close."""
+    error = Busy("the supervisor has too many connections", hint="close some; each runs one request at a time")
+    body = json.dumps({"error": error.to_wire()}).encode()
+    with contextlib.suppress(OSError):
+        sock.send(_HEADER.pack(len(body)) + body)
+    sock.close()
+
+
+def _parsed(data: bytes) -> Any:
+    """Return what a request says; ValueError for what is no JSON, or says two things at once, or cannot be handed on.
+
+    A text with a NUL would be cut by the kernel, one that is not the name of any file cannot be given to it.
+    """
+    message = json.loads(data.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    if b"\\u" in data or data.count(b"[") + data.count(b"{") > _MAX_DEPTH:  # else there is nothing to find
+        _require_plain(message)
+    return message
+
+
+def _require_plain(message: object) -> None:
+    level = [message]
+    for _ in range(_MAX_DEPTH):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str) and b"\0" in os.fsencode(value):  # UnicodeEncodeError is a ValueError as well
+                raise ValueError("a text with a NUL")
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"nested more than {_MAX_DEPTH} deep")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key that is given twice")
+    return found
 
 
 def _refuse_constant(name: str) -> object:

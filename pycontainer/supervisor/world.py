@@ -201,7 +201,7 @@ class World:
         self._oom_watch = OomWatch(self._heard_kill)
         for directory in (self.paths.state_dir, self.paths.run_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            os.chmod(directory, 0o711 if directory == self.paths.run_dir else 0o700)
+            os.chmod(directory, 0o750 if directory == self.paths.run_dir else 0o700)
         for directory in (self.paths.containers_dir, self.paths.run_containers_dir, self.paths.tenants_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
