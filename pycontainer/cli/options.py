@@ -51,6 +51,7 @@ VALUES = (
     ("net_in_min", ("--net-in-min",), "RATE", "Receiving rate that is guaranteed within the tenant."),
     ("net_out_min", ("--net-out-min",), "RATE", "Sending rate that is guaranteed within the tenant."),
     ("net_packets", ("--net-packets",), "NUMBER", "Packets per second that it may send; more is dropped."),
+    ("net_connections", ("--net-connections",), "NUMBER", "Connections that the host tracks for it at once (8192)."),
     ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
     ("tenant", ("--tenant",), "NAME", "Tenant whose pool of resources it shares."),
     ("profile", ("--profile",), "NAME", "What it may do: app (one service) or system (with its own init)."),
@@ -97,12 +98,17 @@ LIVE = (
     "memory", "memory_swap", "memory_high", "memory_low", "memory_min", "cpus", "cpu_burst", "cpu_weight", "cpuset_cpus",
     "cpuset_mems", "pids", "hugetlb", "cgroup_conf", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight",
     "disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
+    "net_connections",
     "restart", "ulimits", "limit",
 )  # fmt: skip
 
 
 # Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
-POOLED = tuple(key for key in LIVE if key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets"))
+POOLED = tuple(
+    key
+    for key in LIVE
+    if key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
+)
 
 
 def live_options(command: F) -> F:

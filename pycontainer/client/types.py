@@ -58,6 +58,7 @@ class ContainerFields(TypedDict, total=False):
     net_in_min: str  # guaranteed within the tenant
     net_out_min: str
     net_packets: int | str  # no limit; per second, that it may send
+    net_connections: int  # 8192; that the host tracks for it at once
     limit: Mapping[str, str] | Sequence[str]  # {"idle": "yes"}, of controllers that other packages add
     best_effort: bool  # False: a limit that cannot be held is an error
     tenant: str  # whose pool of resources it shares
@@ -175,6 +176,7 @@ class Changes(TypedDict, total=False):
     net_in_min: str
     net_out_min: str
     net_packets: int | str
+    net_connections: int
     ulimits: Sequence[str]
     limit: Mapping[str, str] | Sequence[str]
     restart: str

@@ -1,4 +1,4 @@
-"""Network bandwidth both ways, a controller for each, and the packets that a container may send.
+"""Network bandwidth both ways, a controller for each, the packets that a container may send, and its connections.
 
 Caps and guarantees are bits per second, and are held outside of the container, where its link ends
 (net/shaping.py), so cgroups play no part and both versions are alike.
@@ -86,6 +86,40 @@ class NetPacketsController:
         if network is None or instance.is_tenant:
             return None
         return Reading(None, None, network.guarded(), network.guarded_packets())
+
+    def account(self, instance: Instance) -> dict[str, int]:
+        return {}
+
+    def release(self, instance: Instance) -> None:
+        pass  # with the rates
+
+
+class NetConnectionsController:
+    """Connections that the host's firewall tracks for a container: its table is one for all, and full is full for all."""
+
+    name, unit = "net_connections", "connections"
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        if spec.net_connections is not None and host.for_tenant:
+            return ["net_connections: each of a tenant's containers has a share of its own; set it on these"]
+        return []
+
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
+        return ""
+
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        if instance.network is not None:
+            instance.network.share(spec.net_connections)
+        elif spec.net_connections is not None:
+            raise _no_network(self.name)
+        return []
+
+    def read(self, instance: Instance) -> Reading | None:
+        """`fail_count` is the packets that would have begun one more connection."""
+        network: Bandwidth | None = instance.network
+        if network is None or instance.is_tenant:
+            return None
+        return Reading(None, None, network.shared(), network.refused())
 
     def account(self, instance: Instance) -> dict[str, int]:
         return {}

@@ -35,6 +35,7 @@ _BUILT_IN = {
     "net_in": "pycontainer.controllers.net:NetInController",
     "net_out": "pycontainer.controllers.net:NetOutController",
     "net_packets": "pycontainer.controllers.net:NetPacketsController",
+    "net_connections": "pycontainer.controllers.net:NetConnectionsController",
     "devices": "pycontainer.controllers.devices:DevicesController",
     "cgroup_conf": "pycontainer.controllers.others:OthersController",
     "ulimits": "pycontainer.controllers.rlimits:RlimitsController",

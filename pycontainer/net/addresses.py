@@ -2,7 +2,7 @@
 
     networks/NAME.json           {"name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6"}
     networks/addresses/ID.json   {"name", "hostname", "endpoints": [{"network", "device", "slot", "ip", "ip6"}],
-                                  "ports": [...], "add_hosts": [...]}
+                                  "ports": [...], "add_hosts": [...], "packets_per_second", "tenant", "connections"}
 
 The files are read once, at the start of the supervisor, which is their only writer; what is taken is known in memory.
 An address is handed out in turn, not reused at once, and the IPv6 one ends in the same number where it can.
@@ -30,7 +30,7 @@ MAX_SEARCH = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network as recorded; `number` is its packet mark and part of its bridge's name. No IPv6: empty strings."""
+    """A network as recorded; `number` is part of its bridge's name. No IPv6: empty strings."""
 
     name: str
     driver: str  # routed | bridge
@@ -64,6 +64,8 @@ class Reservation:
     ports: list[Port] = field(default_factory=list)
     add_hosts: list[tuple[str, str]] = field(default_factory=list)
     packets_per_second: int | None = None  # it may send, in the present run
+    tenant: str = ""
+    connections: int | None = None  # the host tracks for it, in the present run; None is the default share
 
     @property
     def networks(self) -> list[str]:
@@ -98,6 +100,8 @@ class Records:
                 [Port(**item) for item in data["ports"]],
                 [(name, ip) for name, ip in data["add_hosts"]],
                 data.get("packets_per_second"),
+                data.get("tenant", ""),
+                data.get("connections"),
             )
             for container_id, data in self._load(self._addresses_dir)
         ]

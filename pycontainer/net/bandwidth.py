@@ -11,7 +11,9 @@ from pycontainer.net.shaping import Rates, Shaping, Traffic
 class Bandwidth:
     """The limits of all links of `owner` together; `parent` is the group of its tenant, or empty."""
 
-    __slots__ = ("_links", "_owner", "_parent", "_shaping", "guard", "guarded", "guarded_packets")
+    __slots__ = (
+        "_links", "_owner", "_parent", "_shaping", "guard", "guarded", "guarded_packets", "refused", "share", "shared",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -23,14 +25,19 @@ class Bandwidth:
         guard: Callable[[int | None], None] = lambda packets_per_second: None,
         guarded: Callable[[], int | None] = lambda: None,
         guarded_packets: Callable[[], int] = lambda: 0,
+        share: Callable[[int | None], None] = lambda connections: None,
+        shared: Callable[[], int | None] = lambda: None,
+        refused: Callable[[], int] = lambda: 0,
     ) -> None:
         """`links` are the indexes of those that are up.
 
         `guard` sets the packets per second that may be sent, None for no limit; `guarded` returns that, and
-        `guarded_packets` how many were dropped.
+        `guarded_packets` how many were dropped. `share` sets the connections that the host tracks at once, None for
+        the default; `shared` returns that, and `refused` how often there was no room for another.
         """
         self._shaping, self._owner, self._parent, self._links = shaping, owner, parent, links
         self.guard, self.guarded, self.guarded_packets = guard, guarded, guarded_packets
+        self.share, self.shared, self.refused = share, shared, refused
 
     def cap(self, direction: str, guaranteed: int | None, ceiling: int | None) -> None:
         """Cap what the owner sends ("out") or is sent ("in"), bits per second; None is no limit.
@@ -59,3 +66,4 @@ class Bandwidth:
         """The run, or the tenant, is over."""
         self._shaping.close(self._owner)
         self.guard(None)
+        self.share(None)

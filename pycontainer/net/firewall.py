@@ -1,14 +1,29 @@
-"""One nftables table of ours: about twenty rules that never change, and maps and sets with the instances in them.
+"""Two nftables tables of ours: rules that never change, and maps and sets with the instances in them.
+
+inet, for what goes through the host:
 
     own4, own6      (link, source address)            anything else that a link sends is dropped
-    network         link → number of its network      with `member`: who may talk to whom
-    member          (link, number)
+    network         link → number of its group        with `member`: who may talk to whom; a group is a network
+    member          (link, number)                    and, on it, a tenant
     pub4, pub6      (protocol, port) → (address, port)           published on every address of the host
     at4, at6        (address, protocol, port) → (address, port)  published on one
     guard           link, with a limit of packets per second: what exceeds it is dropped, and counted
+    who4, who6      address → number of its instance
+    share           number, with a limit of connections that the host tracks for it; more are dropped, and counted
+
+bridge, made with the first bridge network, for what stays on a segment: each port of a bridge may say what its instance is.
+
+    mac             (port, source MAC)                also what ARP names as sender
+    port4, port6    (port, source address)            IPv4, ARP, IPv6
+    target6         (port, address)                   what a neighbour advertisement may advertise
+    port_guard      as `guard`
 
 A published port asked for from the link that it leads to (`own4` again, in `sources`) needs the host's address as
 source, or the answer would not come back this way.
+
+`shares` hangs in a NAT chain: only the first packet of a connection comes by. Counting walks a list of the instance's
+live connections, at most once a jiffy, so a share has a price (docs/network.md). Closed TCP connections are not
+counted by the kernel, though it remembers them for two minutes: for those of instances it is ten seconds.
 
 Elements name links but do not need them: they are added before the link exists and removed after it is gone. What is in
 the sets is also remembered here, so that whatever goes wrong with them - the table flushed by another tool, an element
@@ -23,6 +38,7 @@ import ctypes
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -38,6 +54,12 @@ _RULES = """
   map at4 { typeof ip daddr . meta l4proto . th dport : ip daddr . th dport; }
   set guard { typeof iifname; limit rate over 1/second burst 5 packets; counter; }
   map at6 { typeof ip6 daddr . meta l4proto . th dport : ip6 daddr . th dport; }
+  map who4 { typeof ip saddr : meta mark; }
+  map who6 { typeof ip6 saddr : meta mark; }
+  set share { typeof meta mark; ct count over 1; counter; }
+  set echoes { typeof iifname; size 65535; flags dynamic, timeout; timeout 1m; }
+  ct timeout closed4 { protocol tcp; l3proto ip; policy = { time_wait : 10, close : 5 }; }
+  ct timeout closed6 { protocol tcp; l3proto ip6; policy = { time_wait : 10, close : 5 }; }
 
   chain first { type filter hook prerouting priority raw; policy accept; iifname "PREFIX*" jump from_instance; }
   chain from_instance {
@@ -59,9 +81,21 @@ _RULES = """
   chain dnat_in { type nat hook prerouting priority -100; policy accept; fib daddr type local jump translate; }
   chain dnat_out { type nat hook output priority -100; policy accept; fib daddr type local jump translate; }
   chain sources { type nat hook postrouting priority srcnat; policy accept;
+    jump shares
     oifname . ip saddr @own4 ct status dnat masquerade
     oifname . ip6 saddr @own6 ct status dnat masquerade
     iifname "PREFIX*" oifname != "PREFIX*" masquerade
+  }
+  chain shares {
+    meta mark set ip saddr map @who4 jump shared
+    meta mark set ip6 saddr map @who6 jump shared
+    meta mark set ip daddr map @who4 jump shared
+    meta mark set ip6 daddr map @who6 jump shared
+  }
+  chain shared {
+    meta mark @share drop
+    meta nfproto ipv4 meta l4proto tcp ct timeout set "closed4"
+    meta nfproto ipv6 meta l4proto tcp ct timeout set "closed6"
   }
   chain forwarded { type filter hook forward priority filter; policy accept;
     iifname "PREFIX*" jump between
@@ -77,10 +111,53 @@ _RULES = """
   chain to_host {
     ct state vmap { established : accept, related : accept, invalid : drop }
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-    meta l4proto { icmp, icmpv6 } limit rate 100/second accept
+    icmp type echo-request update @echoes { iifname limit rate 100/second } accept
+    icmpv6 type echo-request update @echoes { iifname limit rate 100/second } accept
     counter drop
   }
 """
+
+# `ether type` is what stands in the frame: a VLAN's tag is none of the three. Frames to 01:80:c2:00:00:0X go to the
+# host by another way than prerouting (and LLDP's by none: bridge.py).
+_BRIDGE_RULES = """
+  set mac { typeof iifname . ether saddr; }
+  set port4 { typeof iifname . ip saddr; }
+  set port6 { typeof iifname . ip6 saddr; }
+  set target6 { typeof iifname . @th,64,128; }
+  set port_guard { typeof iifname; limit rate over 1/second burst 5 packets; counter; }
+
+  chain first { type filter hook prerouting priority -300; policy accept; iifname "PREFIXv*" jump from_port; }
+  chain reserved { type filter hook input priority -300; policy accept;
+    iifname "PREFIXv*" ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop
+  }
+  chain from_port {
+    iifname @port_guard drop
+    ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop
+    iifname . ether saddr != @mac counter drop
+    ether type vmap { arp : jump arps, ip : jump ipv4, ip6 : jump ipv6 }
+    counter drop
+  }
+  chain arps {
+    iifname . arp saddr ether != @mac counter drop
+    arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } iifname . arp saddr ip @port4 accept
+    counter drop
+  }
+  chain ipv4 {
+    udp sport 67 counter drop
+    iifname . ip saddr @port4 accept
+    counter drop
+  }
+  chain ipv6 {
+    icmpv6 type { nd-router-advert, nd-redirect } counter drop
+    udp sport 547 counter drop
+    icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @target6 counter drop
+    iifname . ip6 saddr @port6 accept
+    counter drop
+  }
+"""
+_BRIDGE_SETS = frozenset({"mac", "port4", "port6", "target6", "port_guard"})
+
+_STATELESS, _HANDLES, _TERSE = 1 << 2, 1 << 3, 1 << 11  # NFT_CTX_OUTPUT_*
 
 _COUNTER = re.compile(r"counter packets ([0-9]+)")
 _HINT = "install it: apt-get install libnftables1"
@@ -102,36 +179,43 @@ class Element(NamedTuple):
 
 
 class Firewall:
-    """The table named `table`, for links whose names begin with `prefix`."""
+    """The tables named `table`, for links whose names begin with `prefix`."""
 
     def __init__(self, table: str, prefix: str) -> None:
-        self._table = f"inet {table}"
-        self._rules = _RULES.replace("PREFIX", prefix)
+        self.name = table
+        self._inet, self._bridge = f"inet {table}", f"bridge {table}"
+        self._rules = {
+            self._inet: _RULES.replace("PREFIX", prefix),
+            self._bridge: _BRIDGE_RULES.replace("PREFIX", prefix),
+        }
         self._elements: dict[str, tuple[Element, ...]] = {}
+        self._bridged: set[str] = set()  # owners of elements of the bridge table
+        self._made: dict[str, str] = {}  # table → its structure as nft listed it when it was made
         self._nft: _Nft | None = None
-        self._is_made = False
+        self.writers: set[int] = set()  # ids of the threads that changed something: in a supervisor there is one
 
     def add(self, groups: Mapping[str, Iterable[Element]]) -> None:
-        """Add the elements of each owner, all or none of them. Makes the table if need be.
+        """Add the elements of each owner, all or none of them. Makes the tables if need be.
 
         An owner that has elements already gets these instead.
         """
-        before = dict(self._elements)
+        before, bridged = dict(self._elements), set(self._bridged)
         new = {owner: tuple(elements) for owner, elements in groups.items()}
-        self._elements |= new
+        self._remember(new)
         try:
-            replaces = any(before.get(owner) for owner in new)
+            old = [element for owner in new for element in before.get(owner, ())]
             added = [element for elements in new.values() for element in elements]
-            if replaces or not self._is_made or not self._try("add", added):
+            if self._inet not in self._made or not self._try(old, added):
                 self.rebuild()
         except BaseException:
-            self._elements = before
+            self._elements, self._bridged = before, bridged
             raise
 
     def remove(self, *owners: str) -> None:
-        """Remove the elements of these owners; nothing happens if they have none."""
+        """Remove the elements of these owners, and with the last of a bridge its table; nothing happens without any."""
         elements = [element for owner in owners for element in self._elements.pop(owner, ())]
-        if elements and self._is_made and not self._try("delete", elements):
+        self._bridged.difference_update(owners)
+        if elements and self._made and not self._try(elements, []):
             self.rebuild()
 
     def has(self, owner: str) -> bool:
@@ -142,51 +226,132 @@ class Firewall:
 
     def counted(self, element: Element) -> int:
         """Return how many packets met the counter of an element."""
-        text = self._run(f"get element {self._table} {element.where} {{ {element.text(is_complete=False)} }}\n")
-        match = _COUNTER.search(text)
+        match = _COUNTER.search(self._run(f"get {self._words(element, is_complete=False)}"))
         return int(match[1]) if match else 0
 
     def adopt(self, groups: Mapping[str, Iterable[Element]]) -> None:
-        """Replace all that is known, and the table with it, in one step that no packet falls through."""
-        self._elements = {owner: tuple(elements) for owner, elements in groups.items()}
+        """Replace all that is known, and the tables with it, in one step that no packet falls through."""
+        self._elements.clear()
+        self._bridged.clear()
+        self._remember({owner: tuple(elements) for owner, elements in groups.items()})
+        self._made = dict.fromkeys(self._found(), "")
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Replace the whole table atomically by what is remembered. OSError(EIO) if nftables refuses it."""
-        grouped: dict[str, list[str]] = {}
-        for elements in self._elements.values():
-            for element in elements:
-                grouped.setdefault(element.where, []).append(element.text())
-        filled = "".join(f"add element {self._table} {where} {{ {', '.join(e)} }}\n" for where, e in grouped.items())
-        fresh = f"add table {self._table}\ndelete table {self._table}\ntable {self._table} {{{self._rules}}}\n"
-        self._run(fresh + filled)
-        self._is_made = True
+        """Replace the tables atomically by what is remembered. OSError(EIO) if nftables refuses it."""
+        filled = "".join(f"add element {where} {{ {', '.join(texts)} }}\n" for where, texts in self._by_set().items())
+        needed = self._needed()
+        stale = "".join(f"add table {table}\ndelete table {table}\n" for table in {*needed, *self._made})
+        self._run(stale + "".join(map(self._fresh, needed)) + filled)
+        self._made = {table: self._structure(table) for table in needed}
+
+    def verify(self) -> str:
+        """Return in words what nftables lacks of what is remembered here, empty if all is there.
+
+        Rules and chains are compared as they were listed when they were made, handles included. Elements are asked for one
+        by one: 0.1 s at 30000, so this is for when somebody else has changed something of ours.
+        """
+        for table, structure in self._made.items():
+            try:
+                if self._structure(table) != structure:
+                    return f"rules of table '{table}' were changed"
+            except OSError:
+                return f"table '{table}' is gone"
+        for where, keys in self._by_set(is_complete=False).items():
+            try:
+                self._run(f"get element {where} {{ {', '.join(keys)} }}\n")
+            except OSError:
+                return f"elements of '{where}' are gone"
+        return ""
+
+    def require_bridge(self) -> None:
+        """Raise Unsupported if this kernel cannot filter the frames of a bridge."""
+        try:
+            if self._bridge not in self._made:
+                self._run(f"add table {self._bridge}\ndelete table {self._bridge}\n")
+        except OSError as error:
+            raise Unsupported(
+                f"cannot make a bridge network safe: this kernel has no nftables for bridges ({error.strerror})",
+                hint="use a kernel with CONFIG_NF_TABLES_BRIDGE, or a routed network",
+                feature="nf_tables_bridge",
+            ) from error
 
     def delete_table(self) -> None:
-        """Take the table off the host; nothing happens if there is none."""
-        self._run(f"add table {self._table}\ndelete table {self._table}\n")
+        """Take the tables off the host; nothing happens if there is none."""
+        if tables := {*self._found(), *self._made}:
+            self._run("".join(f"add table {table}\ndelete table {table}\n" for table in sorted(tables)))
         self._elements.clear()
-        self._is_made = False
+        self._bridged.clear()
+        self._made.clear()
 
     def close(self) -> None:
         if self._nft is not None:
             self._nft.close()
             self._nft = None
 
-    def _try(self, verb: str, elements: Iterable[Element]) -> bool:
-        text = "".join(
-            f"{verb} element {self._table} {e.where} {{ {e.text(is_complete=verb == 'add')} }}\n" for e in elements
-        )
+    def _by_set(self, *, is_complete: bool = True) -> dict[str, list[str]]:
+        """Return "FAMILY TABLE SET" → the texts of all elements in it."""
+        grouped: dict[str, list[str]] = {}
+        for elements in self._elements.values():
+            for element in elements:
+                where = f"{self._table(element)} {element.where}"
+                grouped.setdefault(where, []).append(element.text(is_complete=is_complete))
+        return grouped
+
+    def _table(self, element: Element) -> str:
+        return self._bridge if element.where in _BRIDGE_SETS else self._inet
+
+    def _remember(self, groups: Mapping[str, tuple[Element, ...]]) -> None:
+        for owner, elements in groups.items():
+            self._elements[owner] = elements
+            if any(element.where in _BRIDGE_SETS for element in elements):
+                self._bridged.add(owner)
+            else:
+                self._bridged.discard(owner)
+
+    def _needed(self) -> list[str]:
+        """Return the tables that there must be."""
+        return [self._inet, self._bridge] if self._bridged else [self._inet]
+
+    def _fresh(self, table: str) -> str:
+        return f"table {table} {{{self._rules[table]}}}\n"
+
+    def _found(self) -> list[str]:
+        """Return those of our tables that the host has."""
+        there = self._run("list tables\n").splitlines()
+        return [table for table in (self._inet, self._bridge) if f"table {table}" in there]
+
+    def _structure(self, table: str) -> str:
+        return self._run(f"list table {table}\n", flags=_STATELESS | _HANDLES | _TERSE)
+
+    def _words(self, element: Element, *, is_complete: bool) -> str:
+        return f"element {self._table(element)} {element.where} {{ {element.text(is_complete=is_complete)} }}\n"
+
+    def _try(self, old: Iterable[Element], new: Iterable[Element]) -> bool:
+        """Take elements out and put others in, as one transaction, and the bridge table as it is needed or not."""
+        needed = self._needed()
+        arriving = [table for table in needed if table not in self._made]
+        leaving = [table for table in self._made if table not in needed]
+        text = "".join(f"add table {table}\ndelete table {table}\n{self._fresh(table)}" for table in arriving)
+        text += "".join(f"delete {self._words(element, is_complete=False)}" for element in old)
+        text += "".join(f"delete table {table}\n" for table in leaving)
+        text += "".join(f"add {self._words(element, is_complete=True)}" for element in new)
         try:
-            self._run(text)
+            if text:
+                self._run(text)
         except OSError:  # the table was flushed, or holds what it should not: the caller replaces it whole
             return False
+        for table in leaving:
+            del self._made[table]
+        for table in arriving:
+            self._made[table] = self._structure(table)
         return True
 
-    def _run(self, commands: str) -> str:
+    def _run(self, commands: str, *, flags: int = 0) -> str:
         if self._nft is None:
             self._nft = _Nft()
-        return self._nft.run(commands)
+        self.writers.add(threading.get_native_id())
+        return self._nft.run(commands, flags=flags) if flags else self._nft.run(commands)
 
 
 class _Nft:
@@ -199,6 +364,8 @@ class _Nft:
             raise Unsupported("cannot load libnftables.so.1", hint=_HINT, feature="libnftables") from error
         library.nft_ctx_new.argtypes, library.nft_ctx_new.restype = [ctypes.c_uint32], ctypes.c_void_p
         library.nft_ctx_free.argtypes, library.nft_ctx_free.restype = [ctypes.c_void_p], None
+        library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        library.nft_ctx_output_set_flags.restype = None
         library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
         library.nft_run_cmd_from_buffer.restype = ctypes.c_int
         for name in ("nft_ctx_buffer_error", "nft_ctx_buffer_output"):
@@ -212,8 +379,9 @@ class _Nft:
         library.nft_ctx_buffer_error(self._context)
         library.nft_ctx_buffer_output(self._context)
 
-    def run(self, commands: str) -> str:
+    def run(self, commands: str, *, flags: int = 0) -> str:
         """Run the commands as one transaction and return what they print; OSError(EIO) with nft's first complaint."""
+        self._library.nft_ctx_output_set_flags(self._context, flags)
         if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()) == 0:
             return (self._library.nft_ctx_get_output_buffer(self._context) or b"").decode()
         text = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace").strip()

@@ -1,6 +1,6 @@
 """Names of neighbours: /etc/hosts files that running containers have mounted, and the text of resolv.conf.
 
-    networks/NAME.hosts      for all containers that are on NAME alone
+    networks/NAME.hosts      for all containers that are on NAME alone; NAME@TENANT for those of a tenant
     networks/A+B.hosts       for those on both
     networks/~ID.hosts       for one with --add-host lines of its own, or without any network left
 
@@ -129,7 +129,12 @@ class Hosts:
 
     def forget_network(self, network: str) -> None:
         """Delete the files that show a network which is removed."""
-        for name in [name for name in self._files() if network in name.split("+")]:
+        for name in [name for name in self._files() if network in {n.partition("@")[0] for n in name.split("+")}]:
+            self._delete(name)
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Delete the files that show the containers of a tenant which is removed."""
+        for name in [name for name in self._files() if name.partition("+")[0].partition("@")[2] == tenant]:
             self._delete(name)
 
     def _files(self) -> list[str]:

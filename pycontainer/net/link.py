@@ -85,8 +85,12 @@ class Wire(NamedTuple):
 
     @property
     def mac(self) -> bytes:
-        """A locally administered address that belongs to the IPv4 one."""
-        return b"\x02\x50" + socket.inet_aton(self.ip)
+        return mac_address(self.ip)
+
+
+def mac_address(ip: str) -> bytes:
+    """Return the locally administered MAC that belongs to an IPv4 address."""
+    return b"\x02\x50" + socket.inet_aton(ip)
 
 
 class Links:

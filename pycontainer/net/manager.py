@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, Unsupported
-from pycontainer.net import hosts, link
+from pycontainer.net import hosts, link, sysctl
 from pycontainer.net.addresses import (
     Endpoint,
     Network,
@@ -41,7 +41,8 @@ from pycontainer.spec.names import check_name
 DEFAULT = "default"
 DRIVERS = ("routed", "bridge")
 RESERVED_NAMES = ("host", "none")
-_SYSCTL = "/proc/sys/net"
+DEFAULT_SHARE = 8192  # tracked connections of a container ...
+LEAST_SHARES = 8  # ... where the host's table holds at least eight times as many
 
 Addresses = dict[str, dict[str, str]]
 NetworkInfo = dict[str, object]
@@ -69,6 +70,9 @@ class NetworkManager:
         self._with_gateway: set[str] = set()
         self._host_is_ready = False
         self._next_slot = 1
+        self._groups: dict[tuple[str, str], int] = {}  # (network, tenant) → the packet mark of those who may talk
+        self._shares: dict[str, int] = {}  # the number by which the firewall knows an instance, for as long as it runs
+        self._last_share = 0
         for network in self._records.load_networks():
             self._know(network)
         for reservation in self._records.load_reservations():
@@ -90,6 +94,8 @@ class NetworkManager:
             raise AlreadyExists(f"network '{name}' exists already", hint="choose another name")
         if driver not in DRIVERS:
             raise InvalidInput(f"no network driver '{driver}'", hint="drivers are routed and bridge", field="driver")
+        if driver == "bridge":
+            self._firewall.require_bridge()
         self._create(name, driver, subnet, subnet6)
         return self.inspect(name)
 
@@ -134,14 +140,23 @@ class NetworkManager:
     # -- addresses
 
     def reserve(
-        self, container_id: str, name: str, hostname: str, networks: Sequence[str], ip: str = "", ip6: str = ""
+        self,
+        container_id: str,
+        name: str,
+        hostname: str,
+        networks: Sequence[str],
+        ip: str = "",
+        ip6: str = "",
+        *,
+        tenant: str = "",
     ) -> Addresses:
         """Give a container an address of each family in every network; `ip` and `ip6` are for the first one.
 
-        Lasts until `release`. NotFound for a network that does not exist, AlreadyExists for an address that is taken.
+        Lasts until `release`. Its neighbours are the containers of the same `tenant`. NotFound for a network that does not
+        exist, AlreadyExists for an address that is taken, InvalidInput for a bridge that is another tenant's.
         """
         self.release(container_id)
-        reservation = Reservation(container_id, name, hostname)
+        reservation = Reservation(container_id, name, hostname, tenant=tenant)
         try:
             for position, network in enumerate(dict.fromkeys(networks)):
                 self._add_endpoint(reservation, network, ip if position == 0 else "", ip6 if position == 0 else "")
@@ -283,10 +298,14 @@ class NetworkManager:
             links=reservation.links,
             guard=lambda packets: self._guard(reservation, packets),
             guarded=lambda: reservation.packets_per_second,
-            guarded_packets=lambda: sum(
-                map(self._firewall.counted, self._firewall.elements(_guard_owner(reservation)))
-            ),
+            guarded_packets=lambda: self._counted(_guard_owner(reservation)),
+            share=lambda connections: self._share(reservation, connections),
+            shared=lambda: reservation.connections or default_share(),
+            refused=lambda: self._counted(_share_owner(reservation)),
         )
+
+    def _counted(self, owner: str) -> int:
+        return sum(map(self._firewall.counted, self._firewall.elements(owner)))
 
     def tenant_bandwidth(self, tenant: str) -> Bandwidth:
         """Return the limits of all links of a tenant's containers, together. Packets are guarded one by one."""
@@ -300,11 +319,15 @@ class NetworkManager:
         if list(add_hosts) != reservation.add_hosts:
             reservation.add_hosts = list(add_hosts)
             self._records.save_reservation(reservation)
-        return self._hosts.path(container_id, reservation.networks, reservation.add_hosts)
+        return self._hosts.path(container_id, _circles(reservation), reservation.add_hosts)
 
     def resolv_conf(self, dns: Sequence[str] = (), search: Sequence[str] = ()) -> bytes:
         """Return the text of /etc/resolv.conf: the given servers and domains, or the host's where they reach."""
         return hosts.resolv_conf(dns, search)
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Delete what is on disk for a tenant that has no containers any more."""
+        self._hosts.forget_tenant(tenant)
 
     # -- the host
 
@@ -322,6 +345,7 @@ class NetworkManager:
         links = {name: index for index, name in self._links.leftovers()}
         groups: dict[str, _Elements] = {}
         for reservation in alive:
+            reservation.tenant = tenants.get(reservation.container_id, reservation.tenant)
             for endpoint in reservation.endpoints:
                 endpoint.index = links.pop(self._link_name(endpoint), 0)
                 if not endpoint.index:
@@ -331,7 +355,8 @@ class NetworkManager:
                     if network.driver == "bridge":
                         links.pop(bridge_name(self._prefix, network), None)
                         groups[_bridge_owner(network)] = self._bridge_elements(network)
-                    groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(endpoint)
+                    groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(reservation, endpoint)
+            groups[_share_owner(reservation)] = self._share_elements(reservation)
             groups[_ports_owner(reservation.container_id)] = _port_elements(reservation.ports, _targets(reservation))
         problems += self._ports.adopt({r.container_id: (r.name, r.ports, _targets(r)) for r in alive if r.endpoints})
         if links:
@@ -351,7 +376,7 @@ class NetworkManager:
             for endpoint in reservation.endpoints:
                 if endpoint.index:
                     self._join(reservation, endpoint)
-            self._hosts.path(reservation.container_id, reservation.networks, reservation.add_hosts)
+            self._hosts.path(reservation.container_id, _circles(reservation), reservation.add_hosts)
         return problems
 
     def close(self, *, remove: bool) -> None:
@@ -412,10 +437,10 @@ class NetworkManager:
         )
 
     def _add_endpoint(self, reservation: Reservation, network: str, ip: str, ip6: str) -> Endpoint:
-        self._find(network)
+        self._check_tenant(self._find(network), reservation)
         pool, pool6 = self._pools[network]
         owner = f"container '{reservation.name}'"
-        if ip6 and not _has_ipv6():
+        if ip6 and not sysctl.has_ipv6():
             raise Unsupported(f"cannot give address {ip6}: this host has no IPv6", feature="ipv6")
         with ExitStack() as undo:
             if ip:
@@ -425,7 +450,7 @@ class NetworkManager:
             undo.callback(pool.free, ip)
             if ip6:
                 pool6.claim(ip6, owner)
-            elif _has_ipv6():
+            elif sysctl.has_ipv6():
                 ip6 = pool6.take(owner, wished=pool.number(ip))
             undo.pop_all()
         devices = {endpoint.device for endpoint in reservation.endpoints}
@@ -434,6 +459,19 @@ class NetworkManager:
         self._next_slot += 1
         reservation.endpoints.append(endpoint)
         return endpoint
+
+    def _check_tenant(self, network: Network, newcomer: Reservation) -> None:
+        """Keep a bridge, where all hear what one shouts, to the containers of one tenant."""
+        if network.driver != "bridge":
+            return
+        for member in self._reservations.values():
+            if member.endpoint(network.name) and member.tenant != newcomer.tenant:
+                whose = f"of tenant '{member.tenant}'" if member.tenant else "of no tenant"
+                raise InvalidInput(
+                    f"bridge network '{network.name}' has containers {whose}: one bridge, one tenant",
+                    hint="give each tenant a bridge of its own, or use a routed network",
+                    field="network",
+                )
 
     def _take_again(self, reservation: Reservation, endpoint: Endpoint) -> None:
         """Note at start what a reservation on disk holds."""
@@ -461,14 +499,16 @@ class NetworkManager:
                     self._firewall.add({_bridge_owner(network): self._bridge_elements(network)})
                 bridges[network.name] = ensure_bridge(self._links, self._prefix, network)
             elif network.name not in self._with_gateway:
-                self._links.add_gateway(network.gateway, network.gateway6 if _has_ipv6() else "")
+                self._links.add_gateway(network.gateway, network.gateway6 if sysctl.has_ipv6() else "")
                 self._with_gateway.add(network.name)
-            groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(endpoint)
+            groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(reservation, endpoint)
+        if fresh:
+            groups[_share_owner(reservation)] = self._share_elements(reservation)
         ports = self._ports.claimed(reservation.container_id)
         if ports and fresh:
             groups[_ports_owner(reservation.container_id)] = _port_elements(ports, _targets(reservation))
         self._firewall.add(groups)
-        has_ipv6 = _has_ipv6()
+        has_ipv6 = sysctl.has_ipv6()
         for endpoint in endpoints:
             network = self._networks[endpoint.network]
             wire = link.Wire(
@@ -486,10 +526,12 @@ class NetworkManager:
             self._join(reservation, endpoint)
 
     def _attach_link(self, container_id: str, wire: link.Wire, netns_fd: int, *, fresh: bool) -> int:
-        """Make the link, with its cap in place before a packet can pass."""
+        """Make the link, with its cap in place, and the host deaf to what it announces, before a packet can pass."""
         with ExitStack() as undo:
 
             def join(index: int) -> None:
+                if not wire.bridge_index:
+                    sysctl.guard_link(wire.name, ipv6=bool(wire.ip6))
                 undo.callback(self._shaping.leave, container_id, index)
                 self._shaping.join(container_id, index)
 
@@ -500,13 +542,14 @@ class NetworkManager:
     def _detach(self, reservation: Reservation, *, alive: bool) -> None:
         for endpoint in reservation.endpoints:
             self._detach_link(reservation, endpoint, alive=alive)
-            self._hosts.leave(endpoint.network, reservation.container_id)
+            self._hosts.leave(_circle(endpoint.network, reservation), reservation.container_id)
         owners = [_endpoint_owner(reservation.container_id, endpoint) for endpoint in reservation.endpoints]
-        self._firewall.remove(*owners, _ports_owner(reservation.container_id))
+        self._firewall.remove(*owners, _ports_owner(reservation.container_id), _share_owner(reservation))
+        self._shares.pop(reservation.container_id, None)
 
     def _detach_endpoint(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:
         self._detach_link(reservation, endpoint, alive=alive)
-        self._hosts.leave(endpoint.network, reservation.container_id)
+        self._hosts.leave(_circle(endpoint.network, reservation), reservation.container_id)
         self._firewall.remove(_endpoint_owner(reservation.container_id, endpoint))
 
     def _detach_link(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:
@@ -520,25 +563,17 @@ class NetworkManager:
 
     def _join(self, reservation: Reservation, endpoint: Endpoint) -> None:
         names = hosts.Lines(endpoint.ip, endpoint.ip6, reservation.name, reservation.hostname)
-        self._hosts.join(endpoint.network, reservation.container_id, names)
+        self._hosts.join(_circle(endpoint.network, reservation), reservation.container_id, names)
 
     def _refresh_own_hosts(self, reservation: Reservation) -> None:
         """Let a container that has a hosts file of its own see its new set of networks; a shared file stays as it is."""
         if reservation.add_hosts:
-            self._hosts.path(reservation.container_id, reservation.networks, reservation.add_hosts)
+            self._hosts.path(reservation.container_id, _circles(reservation), reservation.add_hosts)
 
     def _guard(self, reservation: Reservation, packets_per_second: int | None) -> None:
         """Drop what a container sends beyond so many packets per second; None is no limit."""
         if packets_per_second == reservation.packets_per_second and self._firewall.has(_guard_owner(reservation)):
             return
-        bridged = [e.network for e in reservation.endpoints if self._networks[e.network].driver == "bridge"]
-        if packets_per_second is not None and bridged:
-            raise Unsupported(
-                f"cannot guard the packet rate on network '{bridged[0]}': "
-                "a bridge passes packets between its members without asking the host",
-                hint="use a routed network, or leave net_packets out",
-                feature="net_packets",
-            )
         if packets_per_second != reservation.packets_per_second:
             reservation.packets_per_second = packets_per_second
             self._records.save_reservation(reservation)
@@ -553,34 +588,74 @@ class NetworkManager:
             return []
         limit = f"limit rate over {rate}/second burst {max(5, rate // 10)} packets counter"
         return [
-            Element("guard", f'"{self._link_name(endpoint)}"', statements=limit) for endpoint in reservation.endpoints
+            Element(
+                "port_guard" if self._networks[endpoint.network].driver == "bridge" else "guard",
+                f'"{self._link_name(endpoint)}"',
+                statements=limit,
+            )
+            for endpoint in reservation.endpoints
         ]
+
+    def _share(self, reservation: Reservation, connections: int | None) -> None:
+        """Have the host track so many connections of a container; None is the default share."""
+        if connections != reservation.connections:
+            reservation.connections = connections
+            self._records.save_reservation(reservation)
+            if self._firewall.has(_share_owner(reservation)):
+                self._firewall.add({_share_owner(reservation): self._share_elements(reservation)})
+
+    def _share_elements(self, reservation: Reservation) -> _Elements:
+        limit = f"ct count over {reservation.connections or default_share()} counter"
+        return [Element("share", str(self._share_number(reservation)), statements=limit)]
+
+    def _share_number(self, reservation: Reservation) -> int:
+        if reservation.container_id not in self._shares:
+            self._last_share += 1
+            self._shares[reservation.container_id] = self._last_share
+        return self._shares[reservation.container_id]
 
     def _link_name(self, endpoint: Endpoint) -> str:
         return f"{self._prefix}v{endpoint.slot}"
 
-    def _elements(self, endpoint: Endpoint) -> _Elements:
+    def _elements(self, reservation: Reservation, endpoint: Endpoint) -> _Elements:
+        """Return what an endpoint may say: by itself, for what passes the host, and on a bridge for its port as well."""
         network = self._networks[endpoint.network]
+        port = f'"{self._link_name(endpoint)}"'
         bridged = network.driver == "bridge"
-        name = f'"{bridge_name(self._prefix, network) if bridged else self._link_name(endpoint)}"'
-        found = [Element("own4", f"{name} . {endpoint.ip}")]
+        name = f'"{bridge_name(self._prefix, network)}"' if bridged else port
+        number = str(self._share_number(reservation))
+        found = [Element("own4", f"{name} . {endpoint.ip}"), Element("who4", endpoint.ip, number)]
         if endpoint.ip6:
-            found.append(Element("own6", f"{name} . {endpoint.ip6}"))
-        return found if bridged else [*found, *_membership(name, network)]
+            found += [Element("own6", f"{name} . {endpoint.ip6}"), Element("who6", endpoint.ip6, number)]
+        if not bridged:
+            return [*found, *_membership(name, self._group(network, reservation.tenant))]
+        found += [
+            Element("mac", f"{port} . {link.mac_address(endpoint.ip).hex(':')}"),
+            Element("port4", f"{port} . {endpoint.ip}"),
+        ]
+        if endpoint.ip6:
+            target = f"0x{link.packed6(endpoint.ip6).hex()}"
+            found += [Element("port6", f"{port} . {endpoint.ip6}"), Element("target6", f"{port} . {target}")]
+        return found
 
     def _bridge_elements(self, network: Network) -> _Elements:
-        return _membership(f'"{bridge_name(self._prefix, network)}"', network)
+        """Where bridged frames pass the host's IP filters too (br_netfilter), the bridge may talk to itself."""
+        return _membership(f'"{bridge_name(self._prefix, network)}"', self._group(network, ""))
+
+    def _group(self, network: Network, tenant: str) -> int:
+        """Return the packet mark of those who may talk to each other: a tenant's containers on one network."""
+        return self._groups.setdefault((network.name, tenant), len(self._groups) + 1)
 
     def _prepare_host(self) -> None:
         """Switch forwarding on. A host that learns its routes from RAs must be told to go on doing so as a router."""
         if self._host_is_ready:
             return
-        _write_sysctl("ipv4/ip_forward", "1")
-        if _has_ipv6() and _read_sysctl("ipv6/conf/all/forwarding") != "1":
-            for name in os.listdir(f"{_SYSCTL}/ipv6/conf"):
-                if _read_sysctl(f"ipv6/conf/{name}/accept_ra") == "1":
-                    _write_sysctl(f"ipv6/conf/{name}/accept_ra", "2")
-            _write_sysctl("ipv6/conf/all/forwarding", "1")
+        sysctl.write("ipv4/ip_forward", "1")
+        if sysctl.has_ipv6() and sysctl.read("ipv6/conf/all/forwarding") != "1":
+            for name in os.listdir("/proc/sys/net/ipv6/conf"):
+                if sysctl.read(f"ipv6/conf/{name}/accept_ra") == "1":
+                    sysctl.write(f"ipv6/conf/{name}/accept_ra", "2")
+            sysctl.write("ipv6/conf/all/forwarding", "1")
         self._host_is_ready = True
 
     def _take_down(self, network: Network) -> None:
@@ -591,7 +666,7 @@ class NetworkManager:
                 self._links.delete(index)
             self._firewall.remove(_bridge_owner(network))
         elif _is_local(network.gateway):
-            self._links.remove_gateway(network.gateway, network.gateway6 if _has_ipv6() else "")
+            self._links.remove_gateway(network.gateway, network.gateway6 if sysctl.has_ipv6() else "")
         self._with_gateway.discard(network.name)
 
     def _drop_table(self) -> None:
@@ -622,9 +697,27 @@ def _targets(reservation: Reservation) -> Targets:
     return {"ip": first.ip if first else "", "ip6": first.ip6 if first else ""}
 
 
-def _membership(name: str, network: Network) -> _Elements:
-    number = str(network.number)
-    return [Element("network", name, number), Element("member", f"{name} . {number}")]
+def _share_owner(reservation: Reservation) -> str:
+    return f"{reservation.container_id}:share"
+
+
+def default_share() -> int:
+    """Return how many connections the host tracks for a container that nothing was said of."""
+    table = sysctl.read("netfilter/nf_conntrack_max")
+    return min(DEFAULT_SHARE, int(table) // LEAST_SHARES) if table else DEFAULT_SHARE
+
+
+def _circle(network: str, reservation: Reservation) -> str:
+    """Return whose names a container sees on a network: those of its own tenant."""
+    return f"{network}@{reservation.tenant}" if reservation.tenant else network
+
+
+def _circles(reservation: Reservation) -> list[str]:
+    return [_circle(network, reservation) for network in reservation.networks]
+
+
+def _membership(name: str, group: int) -> _Elements:
+    return [Element("network", name, str(group)), Element("member", f"{name} . {group}")]
 
 
 def _port_elements(ports: Sequence[Port], targets: Targets) -> _Elements:
@@ -658,22 +751,3 @@ def _is_local(ip: str) -> bool:
         except OSError:
             return False
     return True
-
-
-def _has_ipv6() -> bool:
-    return _read_sysctl("ipv6/conf/all/disable_ipv6") == "0"
-
-
-def _read_sysctl(name: str) -> str:
-    """Return a setting of this network namespace, empty if there is none such."""
-    try:
-        with open(f"{_SYSCTL}/{name}") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return ""
-
-
-def _write_sysctl(name: str, value: str) -> None:
-    if _read_sysctl(name) != value:
-        with open(f"{_SYSCTL}/{name}", "w") as file:
-            file.write(value)

@@ -106,6 +106,11 @@ def _encode(
     return bytes(message.data)
 
 
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Encode one attribute (rtattr) of what pyroute2 does not know."""
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
 class Template:
     """A batch of encoded messages, each with the words that name it in an error."""
 

@@ -9,6 +9,8 @@ import socket
 import struct
 from typing import NamedTuple
 
+from pycontainer.net.messages import attribute
+
 NEW_QDISC, DEL_QDISC, NEW_CLASS, DEL_CLASS, GET_CLASS, NEW_FILTER = 36, 37, 40, 41, 42, 44
 ACK, CREATE, REPLACE = 0x5, 0x605, 0x505  # as in messages.py
 ECHO = 0x9  # NLM_F_REQUEST | NLM_F_ECHO: a class that is asked for is sent to who asked
@@ -43,8 +45,8 @@ class Class(NamedTuple):
 
 def htb(ifindex: int, default_minor: int) -> bytes:
     """Make HTB the root of a device; what no filter knows goes to `default_minor`."""
-    options = _attribute(2, struct.pack("=IIIII", 3, 10, default_minor, 0, 0))  # TCA_HTB_INIT
-    return _message(NEW_QDISC, CREATE, ifindex, HTB, ROOT, 0, _kind("htb") + _attribute(_OPTIONS, options))
+    options = attribute(2, struct.pack("=IIIII", 3, 10, default_minor, 0, 0))  # TCA_HTB_INIT
+    return _message(NEW_QDISC, CREATE, ifindex, HTB, ROOT, 0, _kind("htb") + attribute(_OPTIONS, options))
 
 
 def htb_class(ifindex: int, minor: int, parent: int, rate: int, ceiling: int, *, replace: bool = False) -> bytes:
@@ -56,10 +58,10 @@ def htb_class(ifindex: int, minor: int, parent: int, rate: int, ceiling: int, *,
     fields = _HTB_OPT.pack(
         _rate(rate), _rate(ceiling), _bucket(rate), _bucket(ceiling), min(60_000, max(1514, ceiling // 100)), 0, 0
     )
-    options = _attribute(1, fields)  # TCA_HTB_PARMS
-    options += _attribute(6, struct.pack("=Q", rate)) + _attribute(7, struct.pack("=Q", ceiling))  # RATE64, CEIL64
+    options = attribute(1, fields)  # TCA_HTB_PARMS
+    options += attribute(6, struct.pack("=Q", rate)) + attribute(7, struct.pack("=Q", ceiling))  # RATE64, CEIL64
     flags = REPLACE if replace else CREATE
-    return _message(NEW_CLASS, flags, ifindex, HTB | minor, parent, 0, _kind("htb") + _attribute(_OPTIONS, options))
+    return _message(NEW_CLASS, flags, ifindex, HTB | minor, parent, 0, _kind("htb") + attribute(_OPTIONS, options))
 
 
 def delete_class(ifindex: int, minor: int) -> bytes:
@@ -79,21 +81,21 @@ def fq_codel(ifindex: int, minor: int) -> bytes:
 
 def byte_fifo(ifindex: int, minor: int, limit_bytes: int) -> bytes:
     """Give a class a queue of so many bytes, for kernels without fq_codel."""
-    options = _attribute(_OPTIONS, struct.pack("=I", limit_bytes))
+    options = attribute(_OPTIONS, struct.pack("=I", limit_bytes))
     return _message(NEW_QDISC, REPLACE, ifindex, 0, HTB | minor, 0, _kind("bfifo") + options)
 
 
 def classify_by_program(ifindex: int, program_fd: int) -> bytes:
     """Have an eBPF program say the class of each packet."""
-    options = _attribute(6, struct.pack("=I", program_fd)) + _attribute(7, b"pycontainer\0")  # TCA_BPF_FD, _NAME
-    attributes = _kind("bpf") + _attribute(_OPTIONS, options)
+    options = attribute(6, struct.pack("=I", program_fd)) + attribute(7, b"pycontainer\0")  # TCA_BPF_FD, _NAME
+    attributes = _kind("bpf") + attribute(_OPTIONS, options)
     return _message(NEW_FILTER, CREATE, ifindex, 0, HTB, _FILTER_INFO, attributes)
 
 
 def clsact(ifindex: int, ingress_block: int, egress_block: int) -> bytes:
     """Give a device the filters of two blocks, for what comes in and what goes out."""
-    blocks = _attribute(_INGRESS_BLOCK, struct.pack("=I", ingress_block))
-    blocks += _attribute(_EGRESS_BLOCK, struct.pack("=I", egress_block))
+    blocks = attribute(_INGRESS_BLOCK, struct.pack("=I", ingress_block))
+    blocks += attribute(_EGRESS_BLOCK, struct.pack("=I", egress_block))
     return _message(NEW_QDISC, CREATE, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0, _kind("clsact") + blocks)
 
 
@@ -118,19 +120,19 @@ def redirect_link(ifindex: int, to_ifindex: int, minor: int, *, ingress: bool) -
 def _on_all(actions: list[bytes]) -> bytes:
     """Return a filter that does the actions, in their order, with every packet."""
     selector = struct.pack("=BBBxHHhhI", 1, 0, 1, 0, 0, 0, 0, 0) + struct.pack("=IIii", 0, 0, 0, 0)
-    numbered = b"".join(_attribute(number, action) for number, action in enumerate(actions, 1))
-    return _kind("u32") + _attribute(_OPTIONS, _attribute(5, selector) + _attribute(7, numbered))  # TCA_U32_SEL, _ACT
+    numbered = b"".join(attribute(number, action) for number, action in enumerate(actions, 1))
+    return _kind("u32") + attribute(_OPTIONS, attribute(5, selector) + attribute(7, numbered))  # TCA_U32_SEL, _ACT
 
 
 def _mirred(to_ifindex: int) -> bytes:
     parameters = struct.pack("=IIiiiiI", 0, 0, 4, 0, 0, 1, to_ifindex)  # TC_ACT_STOLEN, TCA_EGRESS_REDIR
-    return _attribute(1, b"mirred\0") + _attribute(2, _attribute(2, parameters))
+    return attribute(1, b"mirred\0") + attribute(2, attribute(2, parameters))
 
 
 def _skbedit(minor: int) -> bytes:
     parameters = struct.pack("=IIiii", 0, 0, 3, 0, 0)  # TC_ACT_PIPE: the next action follows
-    priority = _attribute(3, struct.pack("=I", HTB | minor))  # TCA_SKBEDIT_PRIORITY
-    return _attribute(1, b"skbedit\0") + _attribute(2, _attribute(2, parameters) + priority)
+    priority = attribute(3, struct.pack("=I", HTB | minor))  # TCA_SKBEDIT_PRIORITY
+    return attribute(1, b"skbedit\0") + attribute(2, attribute(2, parameters) + priority)
 
 
 def read_class(reply: bytes) -> Class:
@@ -170,11 +172,7 @@ def _message(kind: int, flags: int, ifindex: int, handle: int, parent: int, info
 
 
 def _kind(name: str) -> bytes:
-    return _attribute(_KIND, name.encode() + b"\0")
-
-
-def _attribute(kind: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+    return attribute(_KIND, name.encode() + b"\0")
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:

@@ -505,6 +505,15 @@ FIELDS: tuple[Field, ...] = (
         live=True,
     ),
     Field(
+        "net_connections",
+        values.between(1, 10_000_000),
+        "connections that the host tracks for it at once; packets that begin one more are dropped",
+        "20000",
+        "--net-connections",
+        "annotations",
+        live=True,
+    ),
+    Field(
         "shm_size",
         _parse_shm_size,
         "size of /dev/shm",
@@ -690,7 +699,8 @@ FIELDS: tuple[Field, ...] = (
 POOLED: tuple[str, ...] = tuple(
     field.key
     for field in FIELDS
-    if field.live and field.key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets")
+    if field.live
+    and field.key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

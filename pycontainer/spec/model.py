@@ -112,6 +112,7 @@ class ContainerSpec:
     net_in_min_bits: int | None = None  # guaranteed within the tenant
     net_out_min_bits: int | None = None
     net_packets_per_second: int | None = None  # that it may send
+    net_connections: int | None = None  # that the host tracks for it at once; None: the default share
     shm_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()
     limits: tuple[tuple[str, str], ...] = ()  # (controller that another package adds, what is asked of it)

@@ -123,6 +123,8 @@ def check_net_caps(spec: ContainerSpec) -> Iterator[Problem]:
     asked = [key for key, value in zip(keys, values, strict=True) if value is not None]
     if spec.net_packets_per_second is not None:
         asked.append("net_packets")
+    if spec.net_connections is not None:
+        asked.append("net_connections")
     for key in asked:
         if spec.networks in (("host",), ("none",)):
             yield Problem(key, f"on network {spec.networks[0]!r} the container has no link of its own", "leave it out")
@@ -197,7 +199,7 @@ CHECKS: tuple[tuple[Check, tuple[str, ...]], ...] = (  # each with the settings 
     (check_cpu, ("cpus", "cpu_burst")),
     (check_networks, ("networks", "ports", "ip", "ip6")),
     (check_ports, ("ports",)),
-    (check_net_caps, ("networks", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets")),
+    (check_net_caps, ("networks", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets", "net_connections")),
     (check_disk, ("disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "rootfs_writable")),
     (check_mounts, ("volumes", "mounts", "tmpfs", "devices")),
     (check_ulimits, ("ulimits",)),

@@ -86,9 +86,9 @@ class NetworkNamespace:
 
         return in_thread(inside)
 
-    def make_socket(self, family: int = AF_INET, kind: int = SOCK_STREAM) -> socket.socket:
+    def make_socket(self, family: int = AF_INET, kind: int = SOCK_STREAM, protocol: int = 0) -> socket.socket:
         """Return a socket of this namespace with a timeout set."""
-        made = self.call(lambda: socket.socket(family, kind))
+        made = self.call(lambda: socket.socket(family, kind, protocol))
         made.settimeout(5 * SLOWNESS)
         return made
 

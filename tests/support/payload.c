@@ -16,6 +16,7 @@
  *     udp-send FROM,HOST,PORT    send "datagram" to HOST (IPv4), from address FROM
  *     serve NAME     listen on the abstract unix socket NAME, and go on
  *     reach NAME     connect to it, say how it went
+ *     frame DEVICE,HEX           send an Ethernet frame through a packet socket
  *     daemon         go on in a new session, the first process ends
  *     take KIND      take files, inotify, epoll, eventfd, timers, signals, locked or pty until refused, and keep them
  *     calls          try the system calls that no container may make, with arguments that an allowed one does nothing with
@@ -33,6 +34,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -216,6 +219,26 @@ static void reach(const char *name) {
         refused("reach");
     else
         puts("reach: ok");
+}
+
+static void frame(const char *argument) {
+    unsigned char bytes[1500];
+    char device[IF_NAMESIZE];
+    size_t length = 0;
+    const char *hex = strchr(argument, ',');
+    if (!hex || sscanf(argument, "%15[^,]", device) != 1) {
+        puts("frame: DEVICE,HEX");
+        return;
+    }
+    while (length < sizeof bytes && sscanf(hex + 1 + 2 * length, "%2hhx", &bytes[length]) == 1)
+        length++;
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = if_nametoindex(device)};
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, bytes, length, 0, (struct sockaddr *)&to, sizeof to) < 0)
+        refused("frame");
+    else
+        puts("frame: ok");
+    close(fd);
 }
 
 static void spin(long seconds) {
@@ -535,6 +558,8 @@ int main(int argc, char **argv) {
                 serve(argument);
             else if (!strcmp(verb, "reach"))
                 reach(argument);
+            else if (!strcmp(verb, "frame"))
+                frame(argument);
             else if (!strcmp(verb, "signal"))
                 raise(number);
             else if (!strcmp(verb, "ignore"))

@@ -75,7 +75,13 @@ async def create(world: World, call: Call) -> object:
         networks = [name for name in spec.networks if name not in ("host", "none")]
         if networks:
             container.addresses = world.networks.reserve(
-                container_id, spec.name, spec.hostname or spec.name, networks, spec.ip, spec.ip6
+                container_id,
+                spec.name,
+                spec.hostname or spec.name,
+                networks,
+                spec.ip,
+                spec.ip6,
+                tenant=spec.tenant,
             )
         os.mkdir(f"{directory}/etc", 0o700)
         write_atomically(

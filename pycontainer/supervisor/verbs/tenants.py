@@ -80,6 +80,7 @@ async def tenant_rm(world: World, call: Call) -> object:
         raise InvalidState(f"tenant '{tenant.name}' has containers: {names}", hint="delete these first")
     world.tenants.drop_limits(tenant.name)
     world.tenants.pool(tenant.name).erase()
+    world.networks.forget_tenant(tenant.name)
     tenant.delete()
     world.tenants.by_name.pop(tenant.name, None)
     world.emit("tenant-remove", tenant=tenant.name)

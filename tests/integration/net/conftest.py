@@ -16,7 +16,7 @@ from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from tests.support.hostns import HostNetwork, NetworkNamespace
-from tests.support.poll import SLOWNESS
+from tests.support.poll import SLOWNESS, poll_until
 
 T = TypeVar("T")
 
@@ -98,11 +98,13 @@ def is_closed(namespace: NetworkNamespace, ip: str, port: int, kind: int = SOCK_
 class Instance:
     """A namespace that the site's manager has attached, with a Server on port 80."""
 
-    def __init__(self, site: "Site", name: str, networks: tuple[str, ...], ports: tuple[Port, ...]) -> None:
+    def __init__(
+        self, site: "Site", name: str, networks: tuple[str, ...], ports: tuple[Port, ...], tenant: str = ""
+    ) -> None:
         self._site = site
         self.id = os.urandom(6).hex()
         self.name = name
-        self.addresses = site.do(lambda: site.manager.reserve(self.id, name, name, networks))
+        self.addresses = site.do(lambda: site.manager.reserve(self.id, name, name, networks, tenant=tenant))
         self.ip, self.ip6 = self.addresses[networks[0]]["ip"], self.addresses[networks[0]]["ip6"]
         self.namespace = NetworkNamespace()
         self.ports = site.do(lambda: site.manager.claim_ports(self.id, list(ports)))
@@ -123,6 +125,7 @@ class Site:
     def __init__(self) -> None:
         self.host = HostNetwork()
         self.inside, self.outside = self.host.inside, self.host.outside
+        poll_until(lambda: "linkdown" not in self.inside.run("ip", "route"), what="the uplink has its carrier")
         self.root = tempfile.mkdtemp(prefix="pct-net-", dir="/var/tmp")
         self.paths = HostPaths(self.root)
         self.manager = NetworkManager(self.paths)
@@ -131,8 +134,8 @@ class Site:
     def do(self, work: Callable[[], T]) -> T:
         return self.inside.call(work)
 
-    def instance(self, name: str, *ports: Port, networks: tuple[str, ...] = ("default",)) -> Instance:
-        made = Instance(self, name, networks, ports)
+    def instance(self, name: str, *ports: Port, networks: tuple[str, ...] = ("default",), tenant: str = "") -> Instance:
+        made = Instance(self, name, networks, ports, tenant)
         self.instances.append(made)
         return made
 

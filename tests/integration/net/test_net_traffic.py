@@ -11,6 +11,7 @@ import pytest
 from pycontainer.net.manager import NetworkManager
 from pycontainer.spec.model import Port
 from tests.integration.net.conftest import HTTP, Instance, Server, Site, ask, is_closed
+from tests.support import frames
 from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, OUTSIDE_IP6, NetworkNamespace
 from tests.support.poll import SLOWNESS
 
@@ -115,38 +116,9 @@ def test_services_of_the_host_are_closed(site: Site, kind: int) -> None:
     server.close()
 
 
-def _udp4(source: str, target: str, port: int, data: bytes) -> bytes:
-    udp = struct.pack("!HHHH", 5000, port, 8 + len(data), 0) + data
-    header = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(target)
-    )
-    total = sum(struct.unpack("!10H", header))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:] + udp
-
-
-def _udp6(source: str, target: str, port: int, data: bytes) -> bytes:
-    addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
-    udp = struct.pack("!HHHH", 5000, port, 8 + len(data), 0) + data
-    pseudo = addresses + struct.pack("!II", len(udp), 17) + udp + bytes(len(udp) % 2)
-    total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    udp = udp[:6] + struct.pack("!H", ~total & 0xFFFF) + udp[8:]
-    return struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + addresses + udp
-
-
-def _send_frame(instance: Instance, ether_type: int, packet: bytes) -> None:
-    """Send a frame that no socket of the kernel would let out, as root inside can."""
-
-    def send() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-            sock.bind(("eth0", 0))
-            mac = sock.getsockname()[4]
-            sock.send(mac + mac + struct.pack("!H", ether_type) + packet)
-
-    instance.namespace.call(send)
+def _send(instance: Instance, kind: int, packet: bytes) -> None:
+    mac = frames.mac_of(instance.namespace)  # both ends of a routed link have the same
+    frames.send_frame(instance.namespace, frames.ethernet(mac, mac, kind, packet))
 
 
 def test_forged_sources_go_nowhere(site: Site) -> None:
@@ -158,11 +130,11 @@ def test_forged_sources_go_nowhere(site: Site) -> None:
         outside4.bind((OUTSIDE_IP, 9000))
         outside6.bind((OUTSIDE_IP6, 9000))
         for forged in (victim.ip, INSIDE_IP, "198.51.100.7", "0.0.0.0", "127.0.0.1"):
-            _send_frame(thief, 0x0800, _udp4(forged, OUTSIDE_IP, 9000, b"forged"))
+            _send(thief, frames.IPV4, frames.udp4(forged, OUTSIDE_IP, 9000, b"forged"))
         for forged in (victim.ip6, INSIDE_IP6, "2001:db8:7::7", "fe80::7", "::1"):
-            _send_frame(thief, 0x86DD, _udp6(forged, OUTSIDE_IP6, 9000, b"forged"))
-        _send_frame(thief, 0x0800, _udp4(thief.ip, OUTSIDE_IP, 9000, b"honest"))
-        _send_frame(thief, 0x86DD, _udp6(thief.ip6, OUTSIDE_IP6, 9000, b"honest"))
+            _send(thief, frames.IPV6, frames.udp6(forged, OUTSIDE_IP6, 9000, b"forged"))
+        _send(thief, frames.IPV4, frames.udp4(thief.ip, OUTSIDE_IP, 9000, b"honest"))
+        _send(thief, frames.IPV6, frames.udp6(thief.ip6, OUTSIDE_IP6, 9000, b"honest"))
         assert outside4.recvfrom(100) == (b"honest", (INSIDE_IP, 5000))
         assert outside6.recvfrom(100)[0] == b"honest"
         outside4.settimeout(0.2 * SLOWNESS)
@@ -174,8 +146,8 @@ def test_forged_source_does_not_reach_a_neighbour(site: Site) -> None:
     thief, victim, third = site.instance("thief"), site.instance("victim"), site.instance("third")
     with third.namespace.make_socket(socket.AF_INET, SOCK_DGRAM) as sock:
         sock.bind((third.ip, 9000))
-        _send_frame(thief, 0x0800, _udp4(victim.ip, third.ip, 9000, b"forged"))
-        _send_frame(thief, 0x0800, _udp4(thief.ip, third.ip, 9000, b"honest"))
+        _send(thief, frames.IPV4, frames.udp4(victim.ip, third.ip, 9000, b"forged"))
+        _send(thief, frames.IPV4, frames.udp4(thief.ip, third.ip, 9000, b"honest"))
         assert sock.recvfrom(100) == (b"honest", (thief.ip, 5000))
 
 

@@ -10,16 +10,19 @@ PORT = Element("pub4", "tcp . 8080", "10.0.0.2 . 80")
 
 
 class FakeNft:
-    """Records the commands; refuses those that hold `refused`."""
+    """Records the commands that change something; refuses those that hold `refused`. A listing shows `listed`."""
 
     def __init__(self) -> None:
         self.commands: list[str] = []
         self.refused = ""
+        self.listed = "rules"
 
-    def run(self, commands: str) -> None:
-        self.commands.append(commands)
+    def run(self, commands: str, *, flags: int = 0) -> str:
+        if not commands.startswith(("list ", "get ")):
+            self.commands.append(commands)
         if self.refused and self.refused in commands:
             raise OSError(5, "nftables: no")
+        return self.listed
 
     def close(self) -> None:
         self.commands.append("close")
@@ -70,11 +73,50 @@ def test_refused_change_ends_in_the_whole_table(firewall: Firewall, nft: FakeNft
     assert not firewall.has("b")
 
 
-def test_second_wish_of_an_owner_replaces_the_first(firewall: Firewall, nft: FakeNft) -> None:
+def test_second_wish_is_one_transaction_that_leaves_the_rest_alone(firewall: Firewall, nft: FakeNft) -> None:
+    """A rebuild would begin every instance's count of connections anew."""
+    firewall.add({"a": [OWN], "b": [PORT]})
+    del nft.commands[:]
+    firewall.add({"a": [PORT._replace(key="tcp . 81")]})
+    assert nft.commands == [
+        'delete element inet pycontainer own4 { "pc-v1" . 10.0.0.2 }\n'
+        "add element inet pycontainer pub4 { tcp . 81 : 10.0.0.2 . 80 }\n"
+    ]
+
+
+def test_bridge_table_comes_with_the_first_port_and_goes_with_the_last(firewall: Firewall, nft: FakeNft) -> None:
     firewall.add({"a": [OWN]})
-    firewall.add({"a": [PORT]})
-    assert 'own4 { "pc-v1"' not in nft.commands[-1]
-    assert "add element inet pycontainer pub4 { tcp . 8080 : 10.0.0.2 . 80 }" in nft.commands[-1]
+    assert "bridge pycontainer" not in nft.commands[-1]
+    firewall.add({"b": [Element("port4", '"pc-v2" . 10.1.0.2')]})
+    assert nft.commands[-1].startswith(
+        "add table bridge pycontainer\ndelete table bridge pycontainer\ntable bridge pycontainer {"
+    )
+    assert nft.commands[-1].endswith('add element bridge pycontainer port4 { "pc-v2" . 10.1.0.2 }\n')
+    firewall.remove("b")
+    assert nft.commands[-1] == (
+        'delete element bridge pycontainer port4 { "pc-v2" . 10.1.0.2 }\ndelete table bridge pycontainer\n'
+    )
+
+
+def test_kernel_that_cannot_filter_bridges(firewall: Firewall, nft: FakeNft) -> None:
+    nft.refused = "add table bridge"
+    with pytest.raises(Unsupported) as caught:
+        firewall.require_bridge()
+    assert caught.value.message == (
+        "cannot make a bridge network safe: this kernel has no nftables for bridges (nftables: no)"
+    )
+    assert caught.value.feature == "nf_tables_bridge"
+
+
+def test_verify_says_what_is_missing(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({"a": [OWN]})
+    assert firewall.verify() == ""
+    nft.listed = "other rules"
+    assert firewall.verify() == "rules of table 'inet pycontainer' were changed"
+    nft.refused = "list table inet"
+    assert firewall.verify() == "table 'inet pycontainer' is gone"
+    nft.listed, nft.refused = "rules", "get element inet pycontainer own4"
+    assert firewall.verify() == "elements of 'inet pycontainer own4' are gone"
 
 
 def test_number_of_rules_does_not_depend_on_the_instances(firewall: Firewall, nft: FakeNft) -> None:
