@@ -33,6 +33,7 @@ from pycontainer.net.bandwidth import Bandwidth
 from pycontainer.net.bridge import bridge_name, ensure_bridge
 from pycontainer.net.firewall import Element, Firewall
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
+from pycontainer.net.rulesetwatch import RulesetWatch
 from pycontainer.net.shaping import Shaping, tenant_owner
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
@@ -378,6 +379,20 @@ class NetworkManager:
                     self._join(reservation, endpoint)
             self._hosts.path(reservation.container_id, _circles(reservation), reservation.add_hosts)
         return problems
+
+    def watch(self) -> RulesetWatch:
+        """Return what hears when somebody else changes our firewall; `repair` then says whether that did harm."""
+        return RulesetWatch(self._firewall.name, self._firewall.writers)
+
+    def repair(self) -> str:
+        """Put the firewall back if anything of it is missing or changed; return what was, in words, or nothing.
+
+        OSError if nftables refuses.
+        """
+        harm = self._firewall.verify()
+        if harm:
+            self._firewall.rebuild()
+        return harm
 
     def close(self, *, remove: bool) -> None:
         """Leave everything as it is for the next supervisor; with `remove` nothing of ours stays on the host.

@@ -44,6 +44,7 @@ from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
 from pycontainer.supervisor.tenants import Tenants
+from pycontainer.supervisor.wallwatch import WallWatch
 
 _TRASH = ".removed-"
 EXIT_OURS = 125
@@ -88,6 +89,7 @@ class World:
         self._network_sweep: asyncio.TimerHandle | None = None
         self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
         self._oom_watch: OomWatch | None = None
+        self._wall_watch: WallWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.leave = asyncio.Event()
         self.start: Callable[[Container], object] | None = None  # verbs/lifecycle, for restart policies
@@ -231,6 +233,8 @@ class World:
         tenants = {
             container_id: tenant for container_id in live if (tenant := self.containers[container_id].spec.tenant)
         }
+        with contextlib.suppress(OSError):  # a kernel without nftables: no network can be attached either
+            self._wall_watch = WallWatch(self.networks, self._heard_repair)
         for problem in self.networks.reconcile(live, tenants):
             print(problem, file=sys.stderr)
         for container in list(self.containers.values()):
@@ -299,6 +303,11 @@ class World:
             self._ended(container, message)
         else:
             self._early_exits[child_id] = message
+
+    def _heard_repair(self, harm: str, culprit: str) -> None:
+        """Tell that the firewall was damaged by another process, and is whole again."""
+        print(f"the firewall was repaired: {harm}, by '{culprit}'", file=sys.stderr)
+        self.emit("firewall-repaired", detail=harm, by=culprit)
 
     def _heard_kill(self, kill: Kill) -> None:
         """Tell of a process that the kernel killed for want of memory, whose limit it was, and how large it was."""
@@ -477,6 +486,8 @@ class World:
         nothing_runs = not self.runs
         if self._oom_watch is not None:
             self._oom_watch.close()
+        if self._wall_watch is not None:
+            self._wall_watch.close()
         self.networks.close(remove=nothing_runs)
         self.link.close()
         if nothing_runs:

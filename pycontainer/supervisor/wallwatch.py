@@ -1,0 +1,65 @@
+"""The firewall stays as it was written: whoever else flushes or edits it, it is back before a second is over.
+
+The kernel says when another process has changed a table of ours (net/rulesetwatch.py). Then the tables are compared with
+what is remembered, and replaced as a whole if they differ. A tool that changes them again and again is answered
+at most five times a second, and every half minute it is looked whether a message was lost.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+from pycontainer.net.manager import NetworkManager
+
+_PAUSE_SECONDS = 0.2
+_LOOK_SECONDS = 30.0
+
+
+class WallWatch:
+    """Calls `repaired` with what was wrong and the name of the process that did it, after it was put right."""
+
+    def __init__(self, networks: NetworkManager, repaired: Callable[[str, str], None]) -> None:
+        """Raises OSError where the kernel has no nftables; then there is no firewall of ours to watch either."""
+        self._networks, self._repaired = networks, repaired
+        self._loop = asyncio.get_running_loop()
+        self._watch = networks.watch()
+        self._culprit = ""
+        self._next_repair = 0.0
+        self._pending: asyncio.TimerHandle | None = None
+        self._loop.add_reader(self._watch.fileno(), self._heard)
+        self._look = self._loop.call_later(_LOOK_SECONDS, self._look_again)
+
+    def close(self) -> None:
+        self._look.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
+        self._loop.remove_reader(self._watch.fileno())
+        self._watch.close()
+
+    def _heard(self) -> None:
+        self._soon(self._watch.heard())
+
+    def _look_again(self) -> None:
+        self._look = self._loop.call_later(_LOOK_SECONDS, self._look_again)
+        self._heard()
+        if self._watch.missed():
+            self._soon("somebody")
+
+    def _soon(self, culprit: str) -> None:
+        if not culprit:
+            return
+        self._culprit = culprit
+        if self._pending is None:
+            self._pending = self._loop.call_at(max(self._loop.time(), self._next_repair), self._repair)
+
+    def _repair(self) -> None:
+        self._pending = None
+        self._next_repair = self._loop.time() + _PAUSE_SECONDS
+        try:
+            harm = self._networks.repair()
+        except OSError as error:
+            print(f"cannot repair the firewall after '{self._culprit}': {error.strerror}", file=sys.stderr)
+            self._pending = self._loop.call_later(_PAUSE_SECONDS * 5, self._repair)
+            return
+        if harm:
+            self._repaired(harm, self._culprit)
