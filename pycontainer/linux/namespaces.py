@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import errno
 import os
+import signal
 from collections.abc import Iterator
 
 from pycontainer.linux.libc import checked, declare
@@ -95,3 +97,38 @@ def write_id_maps(procfs_fd: int, pid: int, base: int, count: int) -> None:
             os.write(fd, line)
         finally:
             os.close(fd)
+
+
+@contextlib.contextmanager
+def user_namespace(base: int, count: int) -> Iterator[int]:
+    """Give a descriptor of a user namespace in which ids 0..count-1 are `base`... on the host; nobody is in it.
+
+    The namespace lives on while something holds it: a duplicate of the descriptor, an idmapped mount, who joined it.
+    """
+    ready_read_fd, ready_write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            unshare(CLONE_NEWUSER)
+            os.write(ready_write_fd, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(ready_write_fd)
+    try:
+        if not os.read(ready_read_fd, 1):
+            raise OSError(errno.EOPNOTSUPP, "no user namespace can be made")
+        procfs_fd = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            write_id_maps(procfs_fd, pid, base, count)
+            userns_fd = os.open(f"{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=procfs_fd)
+        finally:
+            os.close(procfs_fd)
+    finally:
+        os.close(ready_read_fd)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    try:
+        yield userns_fd
+    finally:
+        os.close(userns_fd)

@@ -15,13 +15,12 @@ import signal
 import socket
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from pycontainer.cgroup.detect import Layout, detect
 from pycontainer.linux import mounts
 from pycontainer.linux.libc import MACHINE, syscall
-from pycontainer.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, unshare, write_id_maps
+from pycontainer.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare, user_namespace
 
 _CLONE_ARGS = struct.Struct("11Q")  # struct clone_args, with the cgroup descriptor as the last field
 _CLONE_INTO_CGROUP = 0x200000000
@@ -81,7 +80,7 @@ def why_no_idmapped_mounts(directory: str) -> str:
     """Try to map the ids of the file system that holds `directory`, on a copy of its mount that nobody sees."""
 
     def attempt() -> None:
-        with _user_namespace() as userns_fd:
+        with user_namespace(_NO_UID, _ID_COUNT) as userns_fd:
             os.close(_idmapped(directory, userns_fd))
 
     return _in_child(attempt)
@@ -94,7 +93,7 @@ def why_no_overlay(directory: str, *, idmapped: bool = False) -> str:
         unshare(CLONE_NEWNS)
         mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_PRIVATE)
         if idmapped:
-            with _user_namespace() as userns_fd:
+            with user_namespace(_NO_UID, _ID_COUNT) as userns_fd:
                 tree_fd = _idmapped(scratch, userns_fd)
             scratch_dirfd = os.open(scratch, os.O_PATH | os.O_CLOEXEC)
             mounts.move_mount(tree_fd, scratch_dirfd)
@@ -271,39 +270,6 @@ def _in_child(attempt: Callable[[], None]) -> str:
         reason = pipe.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return "" if status == 0 else reason or f"the probe ended with {status}"
-
-
-@contextmanager
-def _user_namespace() -> Iterator[int]:
-    """Give a descriptor of a user namespace with a map, as a container would have; gone afterwards."""
-    ready_read_fd, ready_write_fd = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            unshare(CLONE_NEWUSER)
-            os.write(ready_write_fd, b"x")
-            signal.pause()
-        finally:
-            os._exit(code)
-    os.close(ready_write_fd)
-    try:
-        if not os.read(ready_read_fd, 1):
-            raise OSError(errno.EOPNOTSUPP, "no user namespace can be made")
-        procfs_fd = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            write_id_maps(procfs_fd, pid, _NO_UID, _ID_COUNT)
-            userns_fd = os.open(f"{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=procfs_fd)
-        finally:
-            os.close(procfs_fd)
-        try:
-            yield userns_fd
-        finally:
-            os.close(userns_fd)
-    finally:
-        os.close(ready_read_fd)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def _idmapped(directory: str, userns_fd: int) -> int:

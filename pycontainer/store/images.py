@@ -28,19 +28,18 @@ from pycontainer.linux.files import read_bounded, remove_tree, syncfs, write_ato
 from pycontainer.paths import HostPaths
 from pycontainer.spec.names import check_image
 from pycontainer.store.imageconfig import check_config
-from pycontainer.store.tarstream import Digest, Packed, Source, decompressed
-from pycontainer.store.unpack import Unpacker
 from pycontainer.units import shown
 
 _MAX_RECORD_BYTES = 2 << 20
 _MAX_NAME_BYTES = 200  # with its ending it must fit into a file name
 _MIN_ID_DIGITS = 6
-_PROGRESS_SECONDS = 0.2
 _ID = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _LAYER = re.compile(r"sha256-[0-9a-f]{64}", re.ASCII)
 _IMAGE_HINT = "'pycontainer image list' shows what there is; 'pycontainer image import SOURCE NAME' brings one in"
 
 Progress = Callable[[dict[str, object]], None]
+# Unpacks the source of a descriptor into an empty directory: digest of its tar stream (64 hex digits), bytes of its files.
+Unpack = Callable[[int, str, Progress | None], tuple[str, int]]
 
 
 class ImageInfo(TypedDict):
@@ -110,21 +109,27 @@ class ImageStore:
         _remove_all(doomed)
 
     def import_image(
-        self, source: str, name: str, config: Mapping[str, Any] | None, on_progress: Progress | None = None
+        self,
+        source: str,
+        name: str,
+        config: Mapping[str, Any] | None,
+        unpack: Unpack,
+        on_progress: Progress | None = None,
     ) -> ImageInfo:
         """Bring a root file system, a directory or a tar archive, into the store as image `name`.
 
-        A name that is taken moves to the new image. Raises InvalidInput for a bad name, config or archive (nothing of
-        it stays), NotFound for a missing source.
+        `unpack` is what reads the source (runtime/importer.py): nothing of its content is looked at here. A name that is
+        taken moves to the new image. Raises InvalidInput for a bad name, config or archive (nothing of it stays), NotFound
+        for a missing source.
         """
         _check_new_name(name)
         checked_config = check_config(config or {})
         for directory in ("", "/refs", "/layers", "/staging"):
             os.makedirs(self._directory + directory, 0o700, exist_ok=True)
             os.chmod(self._directory + directory, 0o700)
-        self._remove_left_over()
+        self.remove_left_over()
         with self._opened(source) as source_fd, self._staging() as staging:
-            digest, size_bytes = _unpack(source_fd, f"{staging}/fs", on_progress)
+            digest, size_bytes = unpack(source_fd, f"{staging}/fs", on_progress)
             return self._register(name, f"sha256-{digest}", size_bytes, checked_config, staging)
 
     def list(self) -> list[ImageInfo]:
@@ -199,8 +204,10 @@ class ImageStore:
             if old["id"] != new_id:
                 self._write({**old, "name": old["id"]})
 
-    def _remove_left_over(self) -> None:
+    def remove_left_over(self) -> None:
         """Remove what imports left that did not live to their end."""
+        if not os.path.isdir(f"{self._directory}/staging"):
+            return
         with self._locked():
             found = [f"{self._directory}/staging/{entry}" for entry in os.listdir(f"{self._directory}/staging")]
             doomed = [(directory, lock_fd) for directory in found if (lock_fd := _try_lock(directory)) is not None]
@@ -279,35 +286,6 @@ class ImageStore:
             fcntl.flock(lock_fd, fcntl.LOCK_EX)
             os.rename(f"{self._directory}/layers/{layer}", f"{target}/layer")
             yield target, lock_fd
-
-
-def _unpack(source_fd: int, target: str, on_progress: Progress | None) -> tuple[str, int]:
-    """Unpack a directory or an archive; return the digest of its tar stream and the bytes that its files hold."""
-    seen = last = 0
-    next_report = time.monotonic()
-
-    def count(read_bytes: int) -> None:
-        nonlocal seen, last, next_report
-        seen += read_bytes
-        if on_progress is not None and time.monotonic() >= next_report and seen != last:
-            last, next_report = seen, time.monotonic() + _PROGRESS_SECONDS
-            on_progress({"bytes": seen})
-
-    target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        unpacker = Unpacker(target_fd)
-        with contextlib.ExitStack() as stack:
-            source: Source
-            if stat.S_ISDIR(os.fstat(source_fd).st_mode):
-                source = Packed(source_fd)
-            else:
-                file = stack.enter_context(open(source_fd, "rb", closefd=False))
-                source = stack.enter_context(decompressed(file))
-            digest = Digest(source, count)
-            unpacker.unpack(digest)
-        return digest.hexdigest(), unpacker.size_bytes
-    finally:
-        os.close(target_fd)
 
 
 def _check_new_name(name: str) -> None:

@@ -6,23 +6,18 @@ silently, or read on without bound. The writer packs a directory in one canonica
 streams.
 """
 
-import bz2
-import contextlib
 import enum
 import errno
-import gzip
 import hashlib
-import lzma
 import os
 import stat
-import subprocess
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple, Protocol, TypeVar, cast
+from typing import IO, NamedTuple, cast
 
-from pycontainer.errors import InvalidInput, Unsupported
+from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+from pycontainer.store.compression import HINT, Source, guarded
 
 _BLOCK_BYTES = 512
 _BUFFER_BYTES = 1 << 18
@@ -31,24 +26,6 @@ _MAX_TRAILING_BYTES = 16 << 20  # zeros that fill up the last record of a tape
 _XATTR_PREFIX = "SCHILY.xattr."
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a fifo is not waited for
-_PARSER_ERRORS = (
-    tarfile.TarError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-)
-_T = TypeVar("_T")
-_HINT = "is it complete, and a tar archive (plain, gzip, bzip2, xz or zstd)?"
-
-
-class Source(Protocol):
-    """What can be read: fewer bytes than asked for are fine, none are the end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Kind(enum.Enum):
@@ -89,7 +66,7 @@ class _StrictInfo(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             if len(buf) == _BLOCK_BYTES and not any(buf):
                 raise  # the mark at the end of the archive
-            raise InvalidInput(f"the archive is damaged: {error}", hint=_HINT) from error
+            raise InvalidInput(f"the archive is damaged: {error}", hint=HINT) from error
 
 
 class _Bounded:
@@ -103,10 +80,10 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         if self.allowed_bytes <= 0:
-            raise InvalidInput(f"the archive is damaged: a header of more than {_MAX_HEADER_BYTES} bytes", hint=_HINT)
+            raise InvalidInput(f"the archive is damaged: a header of more than {_MAX_HEADER_BYTES} bytes", hint=HINT)
         self.last = _read_fully(self._source, size)
         if not self.last:
-            raise InvalidInput("the archive is cut off", hint=_HINT)
+            raise InvalidInput("the archive is cut off", hint=HINT)
         self.position += len(self.last)
         self.allowed_bytes -= len(self.last)
         return self.last
@@ -119,7 +96,7 @@ class _Bounded:
         if any(self.last[end - (self.position - len(self.last)) :]):
             return False
         total = 0
-        while block := _guarded(lambda: self._source.read(_BUFFER_BYTES)):
+        while block := guarded(lambda: self._source.read(_BUFFER_BYTES)):
             total += len(block)
             if block.count(0) != len(block) or total > _MAX_TRAILING_BYTES:
                 return False
@@ -132,7 +109,7 @@ class TarReader:
     def __init__(self, source: Source) -> None:
         self._bounded = _Bounded(source)
         self._bounded.allow(_MAX_HEADER_BYTES)
-        self._tar = _guarded(self._open)
+        self._tar = guarded(self._open)
         self._content: IO[bytes] | None = None
 
     def _open(self) -> tarfile.TarFile:
@@ -148,25 +125,30 @@ class TarReader:
     def next(self) -> Entry | None:
         """Return the next entry, None at the end of the archive."""
         self._bounded.allow(_MAX_HEADER_BYTES)
-        member = _guarded(self._tar.next)
+        member = guarded(self._tar.next)
         if member is None:
             return None
         self._tar.members.clear()  # type: ignore[attr-defined]  # it would remember every entry
         self._content = None
-        entry = _guarded(lambda: _entry(member))
+        entry = guarded(lambda: _entry(member))
         if entry.kind is Kind.FILE:
             self._bounded.allow(entry.size)
-            self._content = _guarded(lambda: self._tar.extractfile(member))
+            self._content = guarded(lambda: self._tar.extractfile(member))
         return entry
 
     def read(self, size: int) -> bytes:
         """Return exactly `size` bytes of the present file; there must be as many."""
         content = self._content
         assert content is not None
-        block = _guarded(lambda: content.read(size))
+        block = guarded(lambda: content.read(size))
         if len(block) != size:
-            raise InvalidInput("the archive is cut off", hint=_HINT)
+            raise InvalidInput("the archive is cut off", hint=HINT)
         return block
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the stream were read."""
+        return self._bounded.position
 
     def finish(self) -> None:
         """Read the stream to its end, and see that nothing follows the archive."""
@@ -213,32 +195,15 @@ def _kind(member: tarfile.TarInfo) -> Kind:
     raise InvalidInput(f"entry {member.name!r} of the archive has an unknown type, {member.type!r}")
 
 
-def _guarded(call: Callable[[], _T]) -> _T:
-    """Call into the parsers; whatever they make of hostile bytes becomes InvalidInput."""
-    try:
-        return call()
-    except InvalidInput:
-        raise
-    except (*_PARSER_ERRORS, RecursionError) as error:
-        raise InvalidInput(f"the archive is damaged: {str(error) or type(error).__name__}", hint=_HINT) from error
-    except OSError as error:
-        if error.errno is None:  # bz2 and gzip raise it for damaged data
-            raise InvalidInput(f"the archive is damaged: {error}", hint=_HINT) from error
-        raise
-
-
 def _read_fully(source: Source, size: int) -> bytes:
     parts = []
     while size:
-        part = _guarded(lambda wanted=size: source.read(wanted))  # type: ignore[misc]
+        part = guarded(lambda wanted=size: source.read(wanted))  # type: ignore[misc]
         if not part:
             break
         parts.append(part)
         size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-# -- opening -------------------------------------------------------------------------------------------------------
 
 
 class Digest:
@@ -257,62 +222,6 @@ class Digest:
 
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
-
-
-@contextlib.contextmanager
-def decompressed(file: IO[bytes]) -> Iterator[Source]:
-    """Give the uncompressed form of an archive at its beginning, told apart by its first bytes."""
-    magic = file.read(6)
-    file.seek(0)
-    if magic.startswith(b"\x1f\x8b"):
-        with gzip.GzipFile(fileobj=file, mode="rb") as source:
-            yield source
-    elif magic.startswith(b"BZh"):
-        with bz2.BZ2File(file) as source:
-            yield source
-    elif magic == b"\xfd7zXZ\0":
-        with lzma.LZMAFile(file) as source:
-            yield source
-    elif magic.startswith(b"\x28\xb5\x2f\xfd"):
-        with _zstd(file) as output:
-            yield output
-    else:
-        yield file
-
-
-@contextlib.contextmanager
-def _zstd(file: IO[bytes]) -> Iterator[Source]:
-    os.lseek(file.fileno(), 0, os.SEEK_SET)  # the program shares the descriptor, not what Python read ahead
-    try:
-        process = subprocess.Popen(
-            ["zstd", "-dcq"], stdin=file.fileno(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True
-        )
-    except FileNotFoundError as error:
-        raise Unsupported(
-            "the archive is compressed with zstd, and there is no program 'zstd' here",
-            hint="install zstd, or compress the archive with gzip",
-            feature="zstd",
-        ) from error
-    assert process.stdout is not None and process.stderr is not None
-    try:
-        yield _ZstdOutput(process, process.stdout, process.stderr)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-class _ZstdOutput:
-    """What zstd writes; at its end the program must have succeeded."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", stdout: IO[bytes], stderr: IO[bytes]) -> None:
-        self._process, self._stdout, self._stderr = process, stdout, stderr
-
-    def read(self, size: int) -> bytes:
-        block = self._stdout.read(size)
-        if not block and self._process.wait():
-            text = self._stderr.read(400).decode(errors="replace").strip()
-            raise InvalidInput(f"the archive is damaged: {text}", hint=_HINT)
-        return block
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

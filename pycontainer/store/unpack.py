@@ -5,6 +5,8 @@
 `tarfile` has been led out of its destination again and again (CVE-2007-4559 to CVE-2026-11940), so it never touches
 the file system here. Every name is split into components, the parent is opened beneath the root with links confined
 to it, and the last component is never followed: it is removed and made anew. Devices, fifos and sockets are dropped.
+
+Who reads the stream is confined besides (runtime/confined.py); this module has to hold without that as well.
 """
 
 import contextlib
@@ -17,10 +19,12 @@ from typing import NamedTuple
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import open_in_root
-from pycontainer.store.tarstream import Entry, Kind, Source, TarReader
+from pycontainer.store.compression import Source
+from pycontainer.store.tarstream import Entry, Kind, TarReader
 from pycontainer.units import shown
 
 _BLOCK_BYTES = 1 << 18
+_ZEROS = bytes(_BLOCK_BYTES)
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_ID = 65535
@@ -32,12 +36,19 @@ _VFS_CAP_REVISION_2, _VFS_CAP_REVISION_3 = 0x02000000, 0x03000000
 
 
 class Budgets(NamedTuple):
-    """How much one stream may ask for."""
+    """How much one stream may ask for.
+
+    The ratio is for archives, whose size is known: beyond `grace_bytes` each packed byte may become `max_ratio`. Root file
+    systems reach 2 to 6, with the preallocated files of databases some 50; gzip's bombs reach 1032, others far more.
+    """
 
     max_bytes: int = 64 << 30
     max_entries: int = 1_000_000
     max_path_bytes: int = 4095
     max_depth: int = 256
+    max_xattr_bytes: int = 64 << 20  # names and values of all entries; a single header is a megabyte at most
+    max_ratio: int = 200
+    grace_bytes: int = 64 << 20
 
 
 class _Directory(NamedTuple):
@@ -65,11 +76,15 @@ class Unpacker:
         owner: tuple[int, int] | None = None,
         budgets: Budgets | None = None,
         merge: bool = False,
+        packed_bytes: int | None = None,
     ) -> None:
+        """`packed_bytes` is the size of the archive that the stream comes from, None where there is none."""
         self._root_fd = root_fd
         self._owner = owner
         self._budgets = budgets or Budgets()
         self._merge = merge
+        self._packed_bytes = packed_bytes
+        self._xattr_bytes = 0
         self._parent: tuple[tuple[bytes, ...], int] | None = None  # of the entry before, most have the same
         self._parent_may_have_changed = False
         self._files: set[tuple[int, int]] = set()  # made by this extraction: what hard links may lead to
@@ -90,7 +105,10 @@ class Unpacker:
             while (entry := reader.next()) is not None:
                 self.entries += 1
                 if self.entries > self._budgets.max_entries:
-                    raise InvalidInput(f"the archive holds more than {self._budgets.max_entries} entries")
+                    raise InvalidInput(
+                        f"{_quoted(entry)}: the archive holds more than {self._budgets.max_entries} entries"
+                    )
+                self._charge(entry, self.size_bytes + entry.size, reader.position)
                 try:
                     self._make(reader, entry)
                 except OSError as error:
@@ -104,6 +122,25 @@ class Unpacker:
             self._forget_parent()
 
     # -- one entry -------------------------------------------------------------------------------------------------
+
+    def _charge(self, entry: Entry, total_bytes: int, stream_bytes: int) -> None:
+        """Refuse an entry with which the archive becomes larger than it may, before anything of it is made.
+
+        `total_bytes` is what its files hold then, holes included, `stream_bytes` what was read to get here.
+        """
+        budgets, packed = self._budgets, self._packed_bytes
+        if total_bytes > budgets.max_bytes:
+            raise InvalidInput(f"{_quoted(entry)}: the archive unpacks to more than {budgets.max_bytes} bytes")
+        if packed is not None and max(total_bytes, stream_bytes) > budgets.grace_bytes + budgets.max_ratio * packed:
+            raise InvalidInput(
+                f"{_quoted(entry)}: the archive unpacks to more than {budgets.max_ratio} times its {packed} bytes",
+                hint="if it is meant to, import it uncompressed, or as a directory",
+            )
+        self._xattr_bytes += sum(len(name) + len(value) for name, value in entry.xattrs.items())
+        if self._xattr_bytes > budgets.max_xattr_bytes:
+            raise InvalidInput(
+                f"{_quoted(entry)}: the archive holds more than {budgets.max_xattr_bytes} bytes of extended attributes"
+            )
 
     def _make(self, reader: TarReader, entry: Entry) -> None:
         parts = self._checked_parts(entry, entry.name)
@@ -135,7 +172,7 @@ class Unpacker:
     def _checked_parts(self, entry: Entry, name: bytes) -> tuple[bytes, ...]:
         """Split a name into components; a leading slash means the root, `..` is refused wherever it stands."""
         if not name:
-            raise InvalidInput("the archive holds an entry without a name")
+            raise InvalidInput(f"entry {self.entries} of the archive has no name")
         if b"\0" in name or len(name) > self._budgets.max_path_bytes:
             raise InvalidInput(f"{_quoted(entry)}: the name is too long, or holds a NUL byte")
         parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
@@ -176,8 +213,6 @@ class Unpacker:
     def _make_file(
         self, reader: TarReader, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int
     ) -> None:
-        if entry.size > self._budgets.max_bytes - self.size_bytes:
-            raise InvalidInput(f"{_quoted(entry)}: the archive unpacks to more than {self._budgets.max_bytes} bytes")
         name = parts[-1]
         for attempt in range(_RETRIES):
             try:
@@ -189,14 +224,16 @@ class Unpacker:
                 self._remove(name, parent_fd)
         try:
             left = entry.size
+            ends_in_hole = False
             while left:
                 block = reader.read(min(left, _BLOCK_BYTES))
                 left -= len(block)
-                if entry.is_sparse and block.count(0) == len(block):
+                ends_in_hole = block == _ZEROS or (entry.is_sparse and block == _ZEROS[: len(block)])
+                if ends_in_hole:  # zeros take no space, whether the archive knew of the hole or not
                     os.lseek(fd, len(block), os.SEEK_CUR)
                 else:
                     _write_all(fd, block)
-            if entry.is_sparse:
+            if ends_in_hole:
                 os.ftruncate(fd, entry.size)
             self.size_bytes += entry.size
             self._set_attributes(fd, entry)
@@ -340,6 +377,10 @@ class Unpacker:
                 try:
                     os.setxattr(fd, name, kept)
                 except OSError as error:
+                    if error.errno in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):  # they have less room than files
+                        raise InvalidInput(
+                            f"{_quoted(entry)}: no room for {len(kept)} bytes of extended attribute {shown(name)}"
+                        ) from error
                     if error.errno != errno.ENOTSUP or not self._merge:  # a copy to a file system without them
                         raise
 
@@ -385,8 +426,7 @@ def _refusal(error: OSError) -> str:
         errno.ENAMETOOLONG: "the name is too long",
         errno.EXDEV: "it would leave the root",
         errno.EMLINK: "too many hard links",
-        errno.ERANGE: "an extended attribute is too large",
-        errno.E2BIG: "an extended attribute is too large",
+        errno.EFBIG: "the file is too large",
     }.get(error.errno or 0, "")
 
 

@@ -21,15 +21,7 @@ async def image_import(world: World, call: Call) -> object:
         "name": call.text("name"),
         "config": call.mapping("config"),
     }
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "pycontainer.store.import_worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=1 << 20,
-    )
+    worker = await _start_worker()
     assert worker.stdin is not None and worker.stdout is not None
     result: object = None
     try:
@@ -49,10 +41,31 @@ async def image_import(world: World, call: Call) -> object:
         if worker.returncode is None:
             worker.kill()
             await worker.wait()
+        if worker.returncode and worker.returncode < 0:  # it had no time to clean up behind itself
+            await _clean_up(world)
     if result is None:
         raise PycontainerError(f"the import of '{request['source']}' ended without a result (exit {worker.returncode})")
     world.emit("image-import", image=request["name"])
     return result
+
+
+async def _start_worker(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-m",
+        "pycontainer.runtime.import_worker",
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+
+
+async def _clean_up(world: World) -> None:
+    """Give back the space of an import that was killed; if that fails, the next import does it."""
+    cleaner = await _start_worker("--clean")
+    await cleaner.communicate(json.dumps({"root": world.paths.root}).encode() + b"\n")
 
 
 async def image_rm(world: World, call: Call) -> object:
