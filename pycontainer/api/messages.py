@@ -13,6 +13,7 @@ Closing the socket cancels a request that only waits or streams. Each row of VER
 """
 
 import json
+import os
 import socket
 import struct
 
@@ -84,11 +85,23 @@ def receive_frame(sock: socket.socket) -> tuple[object, list[int]] | None:
     header, fds, _, _ = socket.recv_fds(sock, _HEADER.size, MAX_FRAME_FDS)
     if not header:
         return None
-    header += _receive_exactly(sock, _HEADER.size - len(header))
-    (length,) = _HEADER.unpack(header)
-    if length > MAX_FRAME_BYTES:
-        raise ConnectionError(f"frame of {length} bytes, more than {MAX_FRAME_BYTES}")
-    return json.loads(_receive_exactly(sock, length)), fds
+    try:
+        header += _receive_exactly(sock, _HEADER.size - len(header))
+        (length,) = _HEADER.unpack(header)
+        if length > MAX_FRAME_BYTES:
+            raise ConnectionError(f"frame of {length} bytes, more than {MAX_FRAME_BYTES}")
+        return json.loads(_receive_exactly(sock, length)), fds
+    except (ValueError, RecursionError) as error:
+        _close(fds)
+        raise ConnectionError(f"a frame that is no JSON: {error}") from None
+    except BaseException:
+        _close(fds)
+        raise
+
+
+def _close(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())
 
 
 def _receive_exactly(sock: socket.socket, count: int) -> bytes:

@@ -5,18 +5,21 @@ Both forms are taken: `syscalls` with `names` (or the old `name`), conditions `i
 """
 
 import errno
-import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from pycontainer import jsontext
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.libc import MACHINE
 from pycontainer.security import seccomp
 from pycontainer.security.seccomp import Comparison, Policy, Rule
 from pycontainer.security.seccomp_compile import number_of
+from pycontainer.units import shown
 
 MAX_BYTES = 1 << 20
-_MAX_RULES, _MAX_NAMES = 4096, 2048
+_MAX_RULES, _MAX_NAMES, _MAX_NAME = 4096, 2048, 64
+_VERSION = re.compile(r"([0-9]{1,5})\.([0-9]{1,5})", re.ASCII)
 _ACTIONS = {
     "SCMP_ACT_ALLOW": seccomp.ALLOW,
     "SCMP_ACT_LOG": seccomp.LOG,
@@ -47,12 +50,8 @@ _CONDITION = frozenset(("caps", "arches", "minKernel"))
 
 def parse(text: str, *, capabilities: frozenset[str], kernel: tuple[int, int]) -> Policy:
     """Return the policy of a profile for a container with `capabilities`; InvalidInput says where it is wrong."""
-    if len(text) > MAX_BYTES:
-        raise _wrong("", f"more than {MAX_BYTES} bytes")
     try:
-        data = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise _wrong("", "nested too deeply") from None
+        data = jsontext.loads(text, max_bytes=MAX_BYTES)
     except ValueError as error:
         raise _wrong("", str(error)) from None
     top = _mapping(data, "", _TOP)
@@ -80,15 +79,15 @@ def parse(text: str, *, capabilities: frozenset[str], kernel: tuple[int, int]) -
 def _names(rule: dict[str, Any], where: str) -> tuple[str, ...]:
     names = [rule["name"]] if "name" in rule else _list(rule.get("names"), f"{where}.names", _MAX_NAMES)
     for name in names:
-        if not isinstance(name, str) or not name.isascii() or not name.isidentifier():
-            raise _wrong(f"{where}.names", f"{name!r:.60} is not the name of a system call")
+        if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isascii() or not name.isidentifier():
+            raise _wrong(f"{where}.names", f"{shown(name)} is not the name of a system call")
     if not names:
         raise _wrong(f"{where}.names", "there is none")
     return tuple(names)
 
 
 def _comparisons(rule: dict[str, Any], where: str) -> Iterator[Comparison]:
-    for number, entry in enumerate(_list(rule.get("args") or [], f"{where}.args", 6)):
+    for number, entry in enumerate(_list(_or(rule.get("args"), []), f"{where}.args", 6)):
         at = f"{where}.args[{number}]"
         argument = _mapping(entry, at, _ARGUMENT)
         op = _choice(argument.get("op"), _OPERATORS, f"{at}.op")
@@ -101,12 +100,12 @@ def _comparisons(rule: dict[str, Any], where: str) -> Iterator[Comparison]:
 def _applies(rule: dict[str, Any], where: str, capabilities: frozenset[str], kernel: tuple[int, int]) -> bool:
     """Say whether the conditions of a rule hold for this container on this host."""
     for key, wanted in (("includes", True), ("excludes", False)):
-        condition = _mapping(rule.get(key) or {}, f"{where}.{key}", _CONDITION)
-        caps = _list(condition.get("caps") or [], f"{where}.{key}.caps", 64)
-        arches = _list(condition.get("arches") or [], f"{where}.{key}.arches", 64)
-        facts = [capabilities >= set(map(str, caps))] if caps and wanted else [str(cap) in capabilities for cap in caps]
+        condition = _mapping(_or(rule.get(key), {}), f"{where}.{key}", _CONDITION)
+        caps = _texts(condition, "caps", f"{where}.{key}.caps")
+        arches = _texts(condition, "arches", f"{where}.{key}.arches")
+        facts = [capabilities >= set(caps)] if caps and wanted else [cap in capabilities for cap in caps]
         facts += [_ARCHITECTURES[MACHINE] in arches] if arches else []
-        if condition.get("minKernel"):
+        if condition.get("minKernel") not in (None, ""):
             facts.append(kernel >= _kernel(condition["minKernel"], f"{where}.{key}.minKernel"))
         if (wanted and not all(facts)) or (not wanted and any(facts)):
             return False
@@ -115,21 +114,21 @@ def _applies(rule: dict[str, Any], where: str, capabilities: frozenset[str], ker
 
 def _architectures(top: dict[str, Any]) -> Iterator[str]:
     """Yield the architectures as libseccomp names them; of a map, those beside the one of this machine."""
-    names = list(_list(top.get("architectures") or [], "architectures", 32))
-    for index, entry in enumerate(_list(top.get("archMap") or [], "archMap", 32)):
+    names = list(_list(_or(top.get("architectures"), []), "architectures", 32))
+    for index, entry in enumerate(_list(_or(top.get("archMap"), []), "archMap", 32)):
         where = f"archMap[{index}]"
         pair = _mapping(entry, where, frozenset(("architecture", "subArchitectures")))
         if pair.get("architecture") == f"SCMP_ARCH_{MACHINE.upper()}":
-            names += _list(pair.get("subArchitectures") or [], f"{where}.subArchitectures", 8)
+            names += _list(_or(pair.get("subArchitectures"), []), f"{where}.subArchitectures", 8)
     for name in names:
         if not isinstance(name, str) or not name.startswith("SCMP_ARCH_"):
-            raise _wrong("architectures", f"{name!r:.60} is not an architecture, such as SCMP_ARCH_X86_64")
+            raise _wrong("architectures", f"{shown(name)} is not an architecture, such as SCMP_ARCH_X86_64")
         yield name.removeprefix("SCMP_ARCH_").lower()
 
 
 def _flags(top: dict[str, Any]) -> int:
     flags = 0
-    for name in _list(top.get("flags") or [], "flags", 8):
+    for name in _list(_or(top.get("flags"), []), "flags", 8):
         flags |= _choice(name, _FLAGS, "flags")
     return flags
 
@@ -145,21 +144,34 @@ def _action(name: Any, number: Any, where: str, default_number: int) -> int:
 
 def _choice(name: Any, choices: dict[str, int], where: str) -> int:
     if not isinstance(name, str) or name not in choices:
-        raise _wrong(where, f"{name!r:.60} is not one of {', '.join(choices)}")
+        raise _wrong(where, f"{shown(name)} is not one of {', '.join(choices)}")
     return choices[name]
 
 
 def _kernel(text: Any, where: str) -> tuple[int, int]:
-    major, _, minor = str(text).partition(".")
-    if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
-        raise _wrong(where, f"{text!r:.60} is not a version, such as 4.8")
-    return int(major), int(minor)
+    match = _VERSION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise _wrong(where, f"{shown(text)} is not a version, such as 4.8")
+    return int(match[1]), int(match[2])
 
 
 def _number(value: Any, where: str, maximum: int) -> int:
     if type(value) is not int or not 0 <= value <= maximum:
-        raise _wrong(where, f"{value!r:.60} is not a number from 0 to {maximum}")
+        raise _wrong(where, f"{shown(value)} is not a number from 0 to {maximum}")
     return value
+
+
+def _or(value: Any, default: Any) -> Any:
+    """Return the default for null, which Go's encoder writes for what is empty; not for 0, false or another empty value."""
+    return default if value is None else value
+
+
+def _texts(condition: dict[str, Any], key: str, where: str) -> list[str]:
+    texts = _list(_or(condition.get(key), []), where, 64)
+    for text in texts:
+        if not isinstance(text, str):
+            raise _wrong(where, f"{shown(text)} is not text")
+    return texts
 
 
 def _list(value: Any, where: str, maximum: int) -> list[Any]:
@@ -173,19 +185,8 @@ def _mapping(value: Any, where: str, keys: frozenset[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(where, "not an object")
     if unknown := [key for key in value if key not in keys]:
-        raise _wrong(f"{where}.{unknown[0]:.60}".lstrip("."), "unknown key")
+        raise _wrong(where, f"unknown key {shown(unknown[0])}")
     return value
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key is given twice")
-    return made
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _wrong(where: str, why: str) -> InvalidInput:

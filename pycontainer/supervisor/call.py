@@ -5,10 +5,26 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from pycontainer import jsontext
+from pycontainer.api.messages import MAX_FRAME_BYTES
 from pycontainer.errors import InvalidInput
 
 _T = TypeVar("_T")
 Reply = Callable[[object, list[int]], Awaitable[None]]
+
+
+def parse_request(data: bytes) -> tuple[str, dict[str, object]]:
+    """Return the verb and the arguments of a request; ValueError says in one line what is wrong with it.
+
+    A key that is neither `verb` nor `args` is refused, as are keys given twice, NaN, and lists in lists without end.
+    """
+    message = jsontext.loads(data, max_bytes=MAX_FRAME_BYTES)
+    if not isinstance(message, dict) or not message.keys() <= {"verb", "args"}:
+        raise ValueError("it is not an object with verb and args")
+    verb, arguments = message.get("verb"), message.get("args", {})
+    if not isinstance(verb, str) or not isinstance(arguments, dict):
+        raise ValueError("verb or args of a wrong type")
+    return verb, arguments
 
 
 class Call:
@@ -44,7 +60,7 @@ class Call:
     def window(self) -> tuple[int, int] | None:
         """Return the client's terminal size (rows, columns) if it gave one."""
         rows, columns = self.number("rows"), self.number("columns")
-        if not rows or not columns or not (0 < rows < 65536 and 0 < columns < 65536):
+        if rows is None or columns is None or not (1 <= rows < 65536 and 1 <= columns < 65536):
             return None
         return int(rows), int(columns)
 

@@ -19,20 +19,19 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
-from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.call import Call, parse_request
 from pycontainer.supervisor.verbs import copy, images, lifecycle, limits, networks, observe, processes, tenants
 from pycontainer.supervisor.world import World
+from pycontainer.units import shown
 
 Verb = Callable[[World, Call], Coroutine[object, object, object]]
 _MAX_CONNECTIONS, _MAX_CONNECTIONS_OF_A_USER = 1024, 512
 _FRAME_SECONDS = 10.0  # from the first byte of a request to its last
 _REPLY_SECONDS = 30.0  # that a client takes nothing of what waits for it
 _LARGE_BYTES, _LARGE_AT_ONCE = 1 << 20, 4
-_MAX_DEPTH = 32  # no request nests deeper than five
 _HEADER = struct.Struct(">I")
 
 
@@ -108,16 +107,13 @@ class Connection:
     def _parse(self, data: bytes, fds: list[int]) -> tuple[Verb, Call]:
         call = Call("", {}, fds, self._send_event)
         try:
-            message = _parsed(data)
-            verb, arguments = message["verb"], message.get("args", {})
-            if not isinstance(verb, str) or not isinstance(arguments, dict):
-                raise ValueError("verb or args of a wrong type")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            verb, arguments = parse_request(data)
+        except ValueError as error:
             call.close()
             raise InvalidInput(f"not a request: {error}") from None
         if verb not in VERBS:
             call.close()
-            raise InvalidInput(f"unknown verb '{verb[:60]}'", hint="client and supervisor may be of different versions")
+            raise InvalidInput(f"unknown verb {shown(verb)}", hint="client and supervisor may be of different versions")
         return VERBS[verb], Call(verb, arguments, fds, self._send_event)
 
     async def _run(self, verb: Verb, call: Call) -> object:
@@ -281,43 +277,3 @@ def _turn_away(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.send(_HEADER.pack(len(body)) + body)
     sock.close()
-
-
-def _parsed(data: bytes) -> Any:
-    """Return what a request says; ValueError for what is no JSON, or says two things at once, or cannot be handed on.
-
-    A text with a NUL would be cut by the kernel, one that is not the name of any file cannot be given to it.
-    """
-    message = json.loads(data.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
-    if b"\\u" in data or data.count(b"[") + data.count(b"{") > _MAX_DEPTH:  # else there is nothing to find
-        _require_plain(message)
-    return message
-
-
-def _require_plain(message: object) -> None:
-    level = [message]
-    for _ in range(_MAX_DEPTH):
-        inner: list[object] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner += value
-                inner += value.values()
-            elif isinstance(value, list):
-                inner += value
-            elif isinstance(value, str) and b"\0" in os.fsencode(value):  # UnicodeEncodeError is a ValueError as well
-                raise ValueError("a text with a NUL")
-        if not inner:
-            return
-        level = inner
-    raise ValueError(f"nested more than {_MAX_DEPTH} deep")
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key that is given twice")
-    return found
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")

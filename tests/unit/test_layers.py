@@ -13,7 +13,7 @@ import pycontainer
 
 ROOT = Path(pycontainer.__file__).parent
 
-LAYER0 = {"linux", "errors", "paths", "units"}
+LAYER0 = {"linux", "errors", "jsontext", "paths", "units"}
 LAYER1 = {"init", "monitor", "spec", "api"}
 LAYER2 = {"cgroup", "net", "store", "security", "disk", "controllers"}
 
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # 0: the words all layers share
     "linux": set(),
     "errors": set(),
+    "jsontext": set(),
     "paths": set(),
     "units": {"errors"},
     # 1: runs inside; parents the containers; the user's wish; wire types

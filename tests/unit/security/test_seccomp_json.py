@@ -19,6 +19,16 @@ from tests.unit.security.test_seccomp import answer
 pytestmark = pytest.mark.requires("seccomp")
 
 
+def rule_with(more: dict[str, Any]) -> dict[str, Any]:
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["bpf"], "action": "SCMP_ACT_KILL", **more}]}
+
+
+def test_null_is_nothing() -> None:
+    """As Go's encoder writes what is empty."""
+    rule = {"args": None, "includes": {"caps": None, "arches": None, "minKernel": ""}, "excludes": None}
+    assert len(parsed({**rule_with(rule), "flags": None, "archMap": None}).rules) == 1
+
+
 def parsed(data: Any, caps: frozenset[str] = frozenset(), kernel: tuple[int, int] = (6, 12)) -> Policy:
     return parse(json.dumps(data), capabilities=caps, kernel=kernel)
 
@@ -100,8 +110,8 @@ def test_architectures() -> None:
         ({}, "defaultAction: None is not one of"),
         ({"defaultAction": "allow"}, "defaultAction: 'allow' is not one of SCMP_ACT_ALLOW"),
         ({"defaultAction": "SCMP_ACT_NOTIFY"}, "SCMP_ACT_NOTIFY needs a listener"),
-        ({"defaultAction": "SCMP_ACT_ALLOW", "syscals": []}, "syscals: unknown key"),
-        ({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "listenerPath: unknown key"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "syscals": []}, "seccomp profile: unknown key 'syscals'"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "seccomp profile: unknown key 'listenerPath'"),
         ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}, "4096 is not a number from 0 to 4095"),
         ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": True}, "True is not a number"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}, "flags: 'X' is not one of"),
@@ -114,6 +124,19 @@ def test_architectures() -> None:
             {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["a b"], "action": "SCMP_ACT_KILL"}]},
             "'a b' is not the name of a system call",
         ),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "a\x1b[2J\ud800": 1}, "unknown key 'a\\x1b[2J\\ud800'"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "flags": 0}, "flags: not a list"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "flags": {}}, "flags: not a list"),
+        (rule_with({"args": False}), "syscalls[0].args: not a list"),
+        (rule_with({"includes": []}), "syscalls[0].includes: not an object"),
+        (rule_with({"includes": {"caps": [["CAP_CHOWN"]]}}), "syscalls[0].includes.caps: ['CAP_CHOWN'] is not text"),
+        (rule_with({"includes": {"minKernel": "9" * 5000 + ".1"}}), "is not a version, such as 4.8"),
+        (rule_with({"includes": {"minKernel": "\u0664.8"}}), "is not a version, such as 4.8"),
+        (rule_with({"includes": {"minKernel": 4.8}}), "4.8 is not a version, such as 4.8"),
+        (rule_with({"includes": {"minKernel": "4.8\n"}}), "is not a version, such as 4.8"),
+        (rule_with({"args": [{"index": 0, "value": 1.0, "op": "SCMP_CMP_EQ"}]}), "1.0 is not a number from 0 to"),
+        (rule_with({"args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]}), "6 is not a number from 0 to 5"),
+        (rule_with({"names": ["x" * 65]}), "is not the name of a system call"),
     ],
 )
 def test_refusals(data: Any, message: str) -> None:

@@ -1,0 +1,54 @@
+"""Frames as the client reads them: a broken one is a lost connection, and no descriptor stays open (API-04)."""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from pycontainer.api.messages import MAX_FRAME_BYTES, receive_frame, send_frame
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    here, there = socket.socketpair()
+    with here, there:
+        yield here, there
+
+
+def test_frames_one_after_the_other(pair: tuple[socket.socket, socket.socket]) -> None:
+    here, there = pair
+    for message in ({"result": {"a": [1, "\udcff\u00e9"]}}, {}, None):
+        send_frame(here, message)
+    here.shutdown(socket.SHUT_WR)
+    assert [receive_frame(there) for _ in range(4)] == [
+        ({"result": {"a": [1, "\udcff\u00e9"]}}, []),
+        ({}, []),
+        (None, []),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\0\0", "connection closed in the middle of a frame"),
+        (b"\0\0\0\5{}", "connection closed in the middle of a frame"),
+        (b"\0\0\0\2{]", "a frame that is no JSON: Expecting property name enclosed in double quotes"),
+        (b"\0\0\0\2\xff\xff", "a frame that is no JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b"\0\0\x27\x10" + b"[" * 10_000, "a frame that is no JSON: maximum recursion depth exceeded"),
+        (struct.pack(">I", MAX_FRAME_BYTES + 1), "frame of 16777217 bytes, more than 16777216"),
+    ],
+)
+def test_a_broken_frame(pair: tuple[socket.socket, socket.socket], data: bytes, message: str) -> None:
+    here, there = pair
+    read_fd, write_fd = os.pipe()
+    socket.send_fds(here, [data], [write_fd])
+    os.close(write_fd)
+    here.shutdown(socket.SHUT_WR)
+    with pytest.raises(ConnectionError) as caught:
+        receive_frame(there)
+    assert str(caught.value).startswith(message)
+    assert os.read(read_fd, 1) == b""  # the other end, which came with the frame, is closed
+    os.close(read_fd)
