@@ -16,14 +16,19 @@ import time
 from pycontainer.disk.storage import Storage, open_storage
 from pycontainer.errors import PycontainerError
 from pycontainer.linux.blockdevices import disks_of
-from pycontainer.linux.files import read_bounded, write_atomically
+from pycontainer.linux.files import write_atomically
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
+from pycontainer.runtime.record import Record, check_version, read_record
+from pycontainer.security.idranges import COUNT, FIRST, LAST
 from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.names import is_container_id
 from pycontainer.spec.parse import from_plain, to_plain
+from pycontainer.store.imageconfig import check_config
+from pycontainer.units import shown
 
 RECORD_VERSION = 1
-_MAX_RECORD_BYTES = 4 * 1024 * 1024
+_MAX_PID = 1 << 22  # PID_MAX_LIMIT
 
 
 class ImageRecord:
@@ -151,27 +156,30 @@ class Container:
             pass
 
     def load_run(self) -> None:
-        """Read what is known of the present or last run."""
+        """Read what is known of the present or last run; ValueError when that is damaged."""
         try:
-            state = json.loads(read_bounded(self.paths.runtime_state(self.id), _MAX_RECORD_BYTES))
-            self.pid, self.start_ticks = int(state["pid"]), int(state["start_ticks"])
-            self.started, self.restart_count = state["started"], int(state["restart_count"])
-            self.stopping, self.restarting = bool(state["stopping"]), bool(state["restarting"])
-            self.label = [str(part) for part in state.get("label", [])]  # none in what older versions wrote
-            self.missing_walls = [str(wall) for wall in state.get("missing_walls", [])]
+            state = read_record(self.paths.runtime_state(self.id))
+            if state.text("id") != self.id:
+                raise ValueError("the present run is another container's")
+            self.pid, self.start_ticks = state.integer("pid", most=_MAX_PID), state.integer("start_ticks")
+            self.started = None if state["started"] is None else state.time("started")
+            self.restart_count = state.integer("restart_count")
+            self.stopping, self.restarting = state.flag("stopping"), state.flag("restarting")
+            self.label, self.missing_walls = state.texts("label"), state.texts("missing_walls")
         except FileNotFoundError:
             pass
         self.load_exit()
 
     def load_exit(self) -> None:
-        """Read how the last run ended, if it did."""
+        """Read how the last run ended, if it did; ValueError when that is damaged."""
         try:
-            record = json.loads(read_bounded(f"{self.directory}/exit.json", _MAX_RECORD_BYTES))
+            record = read_record(f"{self.directory}/exit.json")
         except FileNotFoundError:
             return
-        self.ended(record["wait_status"])
-        self.finished = record["finished"]
-        self.dropped_output_bytes = record["dropped_output_bytes"]
+        wait_status = record.integer("wait_status", most=0xFFFF)
+        finished, dropped_bytes = record.time("finished"), record.integer("dropped_output_bytes")
+        self.ended(wait_status)
+        self.finished, self.dropped_output_bytes = finished, dropped_bytes
 
     def ended(self, wait_status: int) -> None:
         """Note how its first process ended.
@@ -203,26 +211,37 @@ def load(paths: HostPaths, container_id: str) -> Container:
     """Read the record of one container. Raises PycontainerError naming the file when it cannot be understood."""
     path = f"{paths.container_dir(container_id)}/spec.json"
     try:
-        record = json.loads(read_bounded(path, _MAX_RECORD_BYTES))
-        if record["version"] != RECORD_VERSION:
-            raise ValueError(f"version {record['version']} is not {RECORD_VERSION}")
-        image = record["image"]
+        record = read_record(path)
+        check_version(record, RECORD_VERSION)
+        if not is_container_id(container_id) or record.text("id") != container_id:
+            raise ValueError(f"it is that of {shown(record['id'])}")
+        base = record.integer("base", FIRST, LAST)
+        if base % COUNT:
+            raise ValueError(f"base {base} is not a multiple of {COUNT}")
         container = Container(
             paths,
             container_id,
             from_plain(record["spec"]),
-            image and ImageRecord(image["name"], image["id"], image["layers"], image["config"]),
-            base=int(record["base"]),
-            created=float(record["created"]),
+            _image(record["image"]),
+            base=base,
+            created=record.time("created"),
         )
-        container.warnings, container.addresses = record["warnings"], record["addresses"]
+        container.warnings = record.texts("warnings")
+        container.addresses = {name: where.all_texts() for name, where in record.records("addresses").items()}
         container.load_run()
         return container
-    except (ValueError, KeyError, TypeError, PycontainerError) as error:
+    except (ValueError, OSError, PycontainerError) as error:
         raise PycontainerError(
-            f"cannot read the record of container '{container_id}': {error}",
+            f"cannot read the record of container {shown(container_id)}: {error}",
             hint=f"look at '{path}'; 'pycontainer rm --force {container_id}' removes the container",
         ) from error
+
+
+def _image(fields: object) -> ImageRecord | None:
+    if fields is None:
+        return None
+    image = Record(fields)
+    return ImageRecord(image.text("name"), image.text("id"), image.texts("layers"), check_config(image["config"]))
 
 
 def now() -> float:

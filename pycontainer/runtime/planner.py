@@ -24,6 +24,7 @@ from pycontainer.linux.namespaces import (
 from pycontainer.runtime.users import User
 from pycontainer.security.profile import Rights
 from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.signals import signal_number
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RLIMITS = {
@@ -322,9 +323,7 @@ def stop_signal_number(spec: ContainerSpec, config: dict[str, object]) -> int:
     if not name:
         boots = spec.profile == "system" and os.path.basename(command_line(spec, config)[0]) in _INITS
         return _SHUT_DOWN if boots else signal.SIGTERM
-    if name.isdigit():
-        return int(name)
-    return int(signal.Signals["SIG" + name.upper().removeprefix("SIG")])
+    return signal_number(name)
 
 
 def rlimits(spec: ContainerSpec) -> list[tuple[int, int, int]]:

@@ -10,9 +10,11 @@ import json
 import os
 
 from pycontainer.errors import PycontainerError
-from pycontainer.linux.files import read_bounded, write_atomically
+from pycontainer.linux.files import write_atomically
 from pycontainer.paths import HostPaths
+from pycontainer.runtime.record import check_version, read_record
 from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import from_plain, to_plain
 
 RECORD_VERSION = 1
@@ -60,13 +62,15 @@ def load_tenants(paths: HostPaths) -> list[Tenant]:
 
 def _load(paths: HostPaths, path: str) -> Tenant:
     try:
-        record = json.loads(read_bounded(path, _MAX_RECORD_BYTES))
-        if record["version"] != RECORD_VERSION:
-            raise ValueError(f"version {record['version']} is not {RECORD_VERSION}")
-        tenant = Tenant(paths, str(record["name"]), from_plain(record["spec"]), created=float(record["created"]))
-        tenant.warnings = [str(warning) for warning in record["warnings"]]
+        record = read_record(path, _MAX_RECORD_BYTES)
+        check_version(record, RECORD_VERSION)
+        name = check_name(record["name"], "tenant")
+        if os.path.basename(path) != f"{name}.json":
+            raise ValueError(f"it is that of tenant '{name}'")
+        tenant = Tenant(paths, name, from_plain(record["spec"]), created=record.time("created"))
+        tenant.warnings = record.texts("warnings")
         return tenant
-    except (ValueError, KeyError, TypeError, PycontainerError) as error:
+    except (ValueError, OSError, PycontainerError) as error:
         raise PycontainerError(
             f"cannot read '{path}': {error}", hint="the file is damaged; repair or delete it"
         ) from error

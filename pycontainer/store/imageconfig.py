@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from pycontainer.errors import InvalidInput
+from pycontainer.spec.signals import signal_number
 from pycontainer.units import shown
 
 _TEXTS = ("user", "workdir", "stop_signal")
 _LISTS = ("entrypoint", "cmd", "env", "exposed_ports", "volumes")
 _KEYS = ("entrypoint", "cmd", "env", "user", "workdir", "exposed_ports", "volumes", "stop_signal", "labels")
 _MAX_CHARACTERS = 1 << 20
+_MAX_ENTRIES = 4096  # of one list or mapping; argv, environment and labels stay far below
 
 
 def check_config(config: Mapping[str, object]) -> dict[str, object]:
@@ -17,6 +19,8 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     entrypoint, cmd, env ("NAME=VALUE"), exposed_ports and volumes are lists of text; labels maps text to text; user,
     workdir and stop_signal are text.
     """
+    if not isinstance(config, Mapping):
+        raise InvalidInput(f"{shown(config)} is not an image's config")
     unknown = sorted(str(key) for key in config if key not in _KEYS)
     if unknown:
         raise InvalidInput(
@@ -34,9 +38,16 @@ def _checked(key: str, value: object) -> object:
     if key in _TEXTS:
         if value is None:
             return ""
-        if _is_text(value):
-            return value
-        raise _wrong(key, value, "text")
+        if not _is_text(value):
+            raise _wrong(key, value, "text")
+        if key == "stop_signal" and value:
+            try:
+                signal_number(value)
+            except InvalidInput:
+                raise _wrong(key, value, "a signal") from None
+        return value
+    if isinstance(value, (dict, list, tuple)) and len(value) > _MAX_ENTRIES:
+        raise InvalidInput(f"'{key}' in the image's config has more than {_MAX_ENTRIES} entries", field=key)
     if key == "labels":
         if value is None:
             return {}

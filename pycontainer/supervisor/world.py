@@ -11,7 +11,6 @@ Operations on one container take its lock one after the other. Whatever can be a
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 import traceback
@@ -347,7 +346,8 @@ class World:
 
     def _ended_unwatched(self, container: Container) -> None:
         asyncio.get_running_loop().remove_reader(self.runs[container.id].pidfd)
-        container.load_exit()
+        with contextlib.suppress(ValueError, OSError):  # damaged, it says as little as one that is not there
+            container.load_exit()
         self._finish(container, exit_code=None)
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
@@ -493,14 +493,3 @@ class World:
         if nothing_runs:
             self.lxcfs.stop()
             self.hierarchy.remove_parent()
-
-
-def signal_number(name: str) -> int:
-    """Return the number of `TERM`, `SIGTERM` or `15`; InvalidInput for anything else."""
-    text = name.upper().removeprefix("SIG")
-    if text.isascii() and text.isdigit() and 0 < int(text) < signal.NSIG:
-        return int(text)
-    try:
-        return int(signal.Signals["SIG" + text])
-    except KeyError:
-        raise InvalidInput(f"unknown signal '{name}'", field="signal", hint="e.g. TERM, SIGHUP or 9") from None

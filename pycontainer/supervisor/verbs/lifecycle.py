@@ -19,9 +19,10 @@ from pycontainer.runtime.start import start as start_container
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_spec
+from pycontainer.spec.signals import signal_number
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.report import container_info
-from pycontainer.supervisor.world import World, signal_number
+from pycontainer.supervisor.world import World
 
 _ADJECTIVES = ("brave", "calm", "eager", "fair", "gentle", "happy", "keen", "lucid", "merry", "noble", "quick", "sunny")
 _NOUNS = (

@@ -310,7 +310,15 @@ def test_core_dumps_are_off_unless_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "image", "expected"), [("", None, 15), ("", "SIGQUIT", 3), ("HUP", "SIGQUIT", 1), ("9", None, 9)]
+    ("own", "image", "expected"),
+    [
+        ("", None, 15),
+        ("", "SIGQUIT", 3),
+        ("HUP", "SIGQUIT", 1),
+        ("9", None, 9),
+        ("", "SIGRTMIN+3", 37),  # what images with systemd say
+        ("SIGRTMIN+4", None, 38),
+    ],
 )
 def test_stop_signal(own: str, image: str | None, expected: int) -> None:
     assert planner.stop_signal_number(ContainerSpec(stop_signal=own), {"stop_signal": image}) == expected
