@@ -93,12 +93,13 @@ def _cgroup_mounts(mountinfo: str, root: str) -> tuple[dict[str, str], str | Non
     """Return (v1 controller -> mount point, v2 mount point or None). Source: proc_pid_mountinfo(5)."""
     v1: dict[str, str] = {}
     v2 = None
-    for line in mountinfo.splitlines():
-        mount, separator, filesystem = line.partition(" - ")
-        if not separator:
+    for line in mountinfo.split("\n"):  # not splitlines: names of mount points hold whatever Unicode has for line ends
+        mount, _, filesystem = line.partition(" - ")
+        fields, more = mount.split(" "), filesystem.split(" ")
+        if len(fields) < 6 or len(more) < 3:
             continue
-        point = _unescape(mount.split()[4])
-        kind, _source, options = filesystem.split()[:3]
+        point = _unescape(fields[4])
+        kind, _source, options = more[:3]  # the source may be empty
         if point != root and not point.startswith(f"{root}/"):
             continue
         if kind == "cgroup2":
@@ -116,5 +117,5 @@ def _unescape(path: str) -> str:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         return file.read()

@@ -3,6 +3,7 @@
 They are not in `--help`; docs/cgroups.md lists them, and a test holds that list against this one.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 Settings = dict[str, str]
 _META = "pycontainer.aliases"
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _OPENVZ_CPUUNITS, _DOCKER_SHARES = 1000, 1024  # what an ordinary container has there
 
 
@@ -27,7 +29,7 @@ def _soft_and_hard(soft: str, hard: str, unit: str) -> Callable[[str], Settings]
 
     def convert(text: str) -> Settings:
         first, _, second = text.partition(":")
-        amounts = [amount + unit if amount.isdigit() else amount for amount in (first, second or first)]
+        amounts = [amount + unit if _NUMBER.fullmatch(amount) else amount for amount in (first, second or first)]
         return dict(zip((soft, hard), amounts, strict=True))
 
     return convert
@@ -35,8 +37,8 @@ def _soft_and_hard(soft: str, hard: str, unit: str) -> Callable[[str], Settings]
 
 def _weight(ordinary: int) -> Callable[[str], Settings]:
     def convert(text: str) -> Settings:
-        if not text.isdigit() or int(text) == 0:
-            raise click.BadParameter(f"'{text}' is not a number of shares")
+        if not _NUMBER.fullmatch(text) or int(text) == 0:
+            raise click.BadParameter(f"{text[:40]!r} is not a number of shares")
         return {"cpu_weight": str(min(10_000, max(1, int(text) * 100 // ordinary)))}
 
     return convert
@@ -56,7 +58,7 @@ def _of_device(key: str) -> Callable[[str], Settings]:
 def _kilobits(text: str) -> Settings:
     """vzctl writes DEVICE:CLASS:KILOBITS, for what the container sends."""
     number = text.rpartition(":")[2]
-    return {"net_out": f"{number}kbit" if number.isdigit() else number}
+    return {"net_out": f"{number}kbit" if _NUMBER.fullmatch(number) else number}
 
 
 # (option, metavar, what it becomes, for people, and in settings)

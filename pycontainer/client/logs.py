@@ -9,12 +9,17 @@ the oldest, against the direction of the renames: a rotation in between shows a 
 """
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 MAX_ROTATED = 9  # how many older files are looked for
+MAX_LINE_BYTES = 1 << 18  # the monitor writes what it reads at once, 64 KiB, and a head; more is no log
 _BLOCK_BYTES = 1 << 16
+_HEAD = re.compile(
+    rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z) (stdout|stderr) ([FP]) ", re.ASCII
+)
 _IDLE_MSECS_MIN, _IDLE_MSECS_MAX = 10, 200
 
 
@@ -44,12 +49,11 @@ class LogLine:
 
 def parse_line(line: bytes) -> LogLine | None:
     """Parse one line of a log file (without its newline); None for what a crash has torn."""
-    fields = line.split(b" ", 3)
-    if len(fields) != 4 or fields[1] not in (b"stdout", b"stderr") or fields[2] not in (b"F", b"P"):
+    head = _HEAD.match(line)
+    if head is None or len(line) > MAX_LINE_BYTES:
         return None
-    return LogLine(
-        fields[0].decode("ascii", "replace"), fields[1].decode(), fields[3] + (b"\n" if fields[2] == b"F" else b"")
-    )
+    time, stream, tag = head.groups()
+    return LogLine(time.decode(), stream.decode(), line[head.end() :] + (b"\n" if tag == b"F" else b""))
 
 
 def format_time(epoch_seconds: float) -> str:
@@ -91,7 +95,8 @@ class LogReader:
             block = os.read(self._fds[0], _BLOCK_BYTES)
             if not block:
                 return
-            *lines, self._rest = (self._rest + block).split(b"\n")
+            *lines, rest = (self._rest + block).split(b"\n")
+            self._rest = rest[: MAX_LINE_BYTES + 1]  # of a line that never ends, enough to know it by
             for line in lines:
                 record = parse_line(line)
                 if record is not None:

@@ -26,14 +26,14 @@ def disks_of(paths: Iterable[str]) -> tuple[str, ...]:
 
 def _source_of(device: int) -> int:
     """Return the block device that a mount with this anonymous number (btrfs) names as its source; 0 if it names none."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo") as file:
+    number = b"%d:%d" % (os.major(device), os.minor(device))
+    with open("/proc/self/mountinfo", "rb") as file:  # names in it are bytes, of any encoding
         for line in file:
-            fields, _, more = line.partition(" - ")
-            if fields.split()[2] == number:
-                source = more.split()[1]
+            fields, _, more = line.partition(b" - ")
+            if fields.split(b" ")[2] == number:
+                source = more.split(b" ")[1]
                 try:
-                    return os.stat(source).st_rdev if source.startswith("/") else 0
+                    return os.stat(source).st_rdev if source.startswith(b"/") else 0
                 except FileNotFoundError:
                     return 0
     return 0

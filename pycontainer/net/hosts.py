@@ -181,7 +181,10 @@ def _read_resolv_conf(path: str) -> tuple[list[str], list[str], list[str]]:
             text = file.read(65536)
     except FileNotFoundError:
         return servers, search, options
-    for line in text.splitlines():
+    for line in text.split("\n"):
+        line = line.replace("\t", " ")
+        if not (line.isascii() and line.isprintable()):
+            continue
         word, *rest = line.split() or [""]
         if word == "nameserver" and rest and _is_reachable(rest[0]):
             servers.append(rest[0])

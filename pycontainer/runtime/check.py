@@ -208,8 +208,8 @@ def _disk(directory: str) -> Iterator[Check]:
 
 
 def _why_no_project_quota(directory: str) -> str:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        options = {line.split()[4]: line.split(" - ")[1].split()[-1].split(",") for line in file}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        options = {line.split(" ")[4]: line.rstrip("\n").split(" ")[-1].split(",") for line in file}
     point = os.path.realpath(directory)
     while point not in options:
         point = os.path.dirname(point)

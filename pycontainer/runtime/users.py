@@ -8,8 +8,10 @@ import os
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import open_regular_in_root, read_bounded
+from pycontainer.units import shown
 
 _MAX_BYTES = 1024 * 1024
+_MAX_GROUPS = 1000  # of one user; the kernel takes 65536
 MAX_ID = 65535  # the container's map ends there
 
 
@@ -38,11 +40,11 @@ def resolve(root_fd: int, user: str) -> User:
             found = fields
             break
     if found is None and not by_number:
-        raise InvalidInput(f"unknown user '{wanted_user}': not in the container's /etc/passwd", field="user")
+        raise InvalidInput(f"unknown user {shown(wanted_user)}: not in the container's /etc/passwd", field="user")
     uid = wanted_id if by_number else _checked_id(found[2] if found else "", wanted_user)
     gid = _checked_id(found[3], wanted_user) if found else (uid if by_number and uid == 0 else 0)
     name = found[0] if found else str(uid)
-    groups: list[int] = []
+    groups: dict[int, None] = {}  # in order; a tenant may list its user in as many as there are ids
     group_lines = _lines(root_fd, "etc/group", 4)
     if wanted_group:
         if wanted_group.isascii() and wanted_group.isdigit():
@@ -53,14 +55,18 @@ def resolve(root_fd: int, user: str) -> User:
                     gid = _checked_id(fields[2], wanted_group)
                     break
             else:
-                raise InvalidInput(f"unknown group '{wanted_group}': not in the container's /etc/group", field="user")
+                raise InvalidInput(
+                    f"unknown group {shown(wanted_group)}: not in the container's /etc/group", field="user"
+                )
     elif found is not None:
         for fields in group_lines:
             number = _number(fields[2])
-            if name in fields[3].split(",") and number is not None and number not in groups:
-                groups.append(number)
+            if number is not None and name in fields[3].split(","):
+                groups[number] = None
+                if len(groups) == _MAX_GROUPS:
+                    break
     home = found[5] if found and found[5].startswith("/") else "/"
-    return User(uid, gid, groups[:1000], home, name)
+    return User(uid, gid, list(groups), home, name)
 
 
 def _lines(root_fd: int, path: str, count: int) -> list[list[str]]:
@@ -72,7 +78,8 @@ def _lines(root_fd: int, path: str, count: int) -> list[list[str]]:
         text = read_bounded(fd, _MAX_BYTES).decode(errors="replace")
     finally:
         os.close(fd)
-    return [fields for line in text.split("\n") if len(fields := line.split(":")) == count]
+    lines = (line for line in text.split("\n") if "\0" not in line)  # nothing that holds one can be given to a program
+    return [fields for line in lines if len(fields := line.split(":")) == count]
 
 
 def _number(text: str) -> int | None:
@@ -83,7 +90,7 @@ def _number(text: str) -> int | None:
 def _given_id(text: str, user: str) -> int:
     number = _number(text)
     if number is None:
-        raise InvalidInput(f"user '{user[:40]}' is beyond the container's ids, 0 to {MAX_ID}", field="user")
+        raise InvalidInput(f"user {shown(user)} is beyond the container's ids, 0 to {MAX_ID}", field="user")
     return number
 
 
@@ -91,6 +98,6 @@ def _checked_id(text: str, name: str) -> int:
     number = _number(text)
     if number is None:
         raise InvalidInput(
-            f"user '{name}' has id '{text[:40]}' in the container's files, not 0 to {MAX_ID}", field="user"
+            f"user {shown(name)} has id {shown(text)} in the container's files, not 0 to {MAX_ID}", field="user"
         )
     return number

@@ -19,9 +19,13 @@ from typing import NamedTuple
 
 _KMSG = "/dev/kmsg"
 _RECORD_BYTES = 8192
-_SUMMARY = re.compile(r"oom-kill:constraint=.*,oom_memcg=([^,]*),task_memcg=([^,]*),task=(.*),pid=([0-9]+),uid=[0-9]+$")
+_MAX_PENDING = 64  # of summaries whose kill has not come: it is the next line, but for one that the log has lost
+_SUMMARY = re.compile(
+    r"oom-kill:constraint=.*,oom_memcg=([^,]*),task_memcg=([^,]*),task=(.*),pid=([0-9]{1,10}),uid=[0-9]{1,10}\Z"
+)
 _KILLED = re.compile(
-    r"Killed process ([0-9]+) \(.*\) total-vm:[0-9]+kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB, shmem-rss:([0-9]+)kB"
+    r"Killed process ([0-9]{1,10}) \(.*\) total-vm:[0-9]{1,20}kB, anon-rss:([0-9]{1,20})kB, file-rss:([0-9]{1,20})kB,"
+    r" shmem-rss:([0-9]{1,20})kB"
 )
 
 
@@ -58,6 +62,8 @@ class KillReader:
         if match := _SUMMARY.search(line):
             limited_by, cgroup, command, pid = match.groups()
             self._summaries[int(pid)] = (cgroup, limited_by, command)
+            if len(self._summaries) > _MAX_PENDING:
+                del self._summaries[next(iter(self._summaries))]
         elif match := _KILLED.search(line):
             pid, *sizes = map(int, match.groups())
             summary = self._summaries.pop(pid, None)

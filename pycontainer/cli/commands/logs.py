@@ -7,6 +7,7 @@ import click
 from pycontainer.cli.context import Settings, container_argument, pass_settings
 from pycontainer.cli.times import parse_time
 from pycontainer.errors import InvalidInput
+from pycontainer.units import shown
 
 
 @click.command
@@ -47,6 +48,6 @@ def command(
 
 
 def _parse_tail(text: str) -> int:
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= 18:
         return int(text)
-    raise InvalidInput(f"'{text}' is no number of lines", hint="write a number, or all", field="tail")
+    raise InvalidInput(f"{shown(text)} is no number of lines", hint="write a number, or all", field="tail")

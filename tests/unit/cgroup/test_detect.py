@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer.cgroup.detect import detect
+from pycontainer.cgroup.detect import _read, detect
 from pycontainer.cgroup.scope import Scope
 
 HYBRID = """\
@@ -44,6 +44,35 @@ def test_an_escaped_mount_point() -> None:
     mountinfo = r"32 31 0:29 / /odd\040place/pids rw - cgroup cgroup rw,pids"
     layout = detect("/odd place", mountinfo=mountinfo)
     assert layout.controllers == {"pids": "/odd place/pids"}
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "/home/u/a\x0cb",
+        "/home/u/a\rb",
+        "/home/u/a\u2028b",
+        "/home/u/a\x85b",
+        "/home/u/a\xa0b",
+        "/home/u/\udcff",
+        "/a\x1cb",
+    ],
+)
+def test_names_of_other_mounts_are_one_word_on_one_line(point: str) -> None:
+    """API-06: who may mount with fusermount chooses names; what Python takes for a blank or a line's end may be in them."""
+    other = f"40 31 0:50 / {point} rw,nosuid - fuse.sshfs  rw,user_id=1000\n"  # and the source is empty
+    assert detect(mountinfo=other + HYBRID).controllers == detect(mountinfo=HYBRID).controllers
+
+
+def test_an_empty_source_and_lines_of_no_mount() -> None:
+    mountinfo = HYBRID.replace("- cgroup cgroup rw", "- cgroup  rw") + "1 2 - cgroup x\n\n - \n"
+    assert detect(mountinfo=mountinfo).controllers == detect(mountinfo=HYBRID).controllers
+
+
+def test_the_file_is_read_as_it_is(tmp_path: Path) -> None:
+    """A carriage return in a name does not become the end of a line."""
+    (tmp_path / "x").write_bytes(b"a\rb\xff\n")
+    assert _read(str(tmp_path / "x")) == "a\rb\udcff\n"
 
 
 @pytest.fixture

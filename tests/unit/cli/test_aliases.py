@@ -48,15 +48,18 @@ def test_what_they_become(line: str, settings: dict[str, str]) -> None:
     assert (result.exit_code, seen) == (0, settings), result.output
 
 
-def test_nonsense_is_refused() -> None:
+@pytest.mark.parametrize("value", ["many", "\u00b2", "\u0665", "0", "9" * 5000])
+def test_nonsense_is_refused(value: str) -> None:
+    """VAL-02: digits of other scripts, some of which int() does not take, are no numbers."""
+
     @click.command
     @live_options
     def command(**options: Any) -> None:
         pass
 
-    result = CliRunner().invoke(command, ["--cpu-shares", "many"])
+    result = CliRunner().invoke(command, ["--cpu-shares", value])
     assert result.exit_code == 2
-    assert "'many' is not a number of shares" in result.output
+    assert f"{value[:40]!r} is not a number of shares" in result.output
 
 
 def test_all_are_documented() -> None:

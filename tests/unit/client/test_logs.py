@@ -4,6 +4,8 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from pycontainer.client import logs
 from pycontainer.client.logs import LogLine, LogReader, format_time, last_lines, parse_line
 
@@ -44,6 +46,34 @@ def test_parse_line() -> None:
     assert empty is not None and empty.data == b"\n"
     assert parse_line(b"torn by a crash") is None
     assert parse_line(b"") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\0" * 40 + b"2026-11-23T18:00:00.123456789Z stdout F x",  # blocks that a crash left empty
+        b"\x1b[2J stdout F x",
+        b"2026-11-23T18:00:00Z stdout F x",
+        b"2026-11-23T18:00:00.123456789Z stdout X x",
+        b"2026-11-23T18:00:00.123456789Z stdout F",
+        b"2026-11-23T18:00:00.123456789Z  stdout F x",
+        b"2026-11-23T18:00:00.123456789Z stdout F " + b"x" * logs.MAX_LINE_BYTES,
+    ],
+)
+def test_what_is_no_line(line: bytes) -> None:
+    assert parse_line(line) is None
+
+
+def test_a_line_without_end_is_passed_over(tmp_path: Path) -> None:
+    """It is not kept in memory as a whole, and the lines after it are there."""
+    (tmp_path / "log").write_bytes(line(1) + b"x" * (3 * logs.MAX_LINE_BYTES) + b"\n" + line(2))
+    reader = LogReader(str(tmp_path / "log"))
+    assert texts(list(reader.read())) == ["line 1", "line 2"]
+    reader.close()
+    (tmp_path / "log").write_bytes(b"x" * (3 * logs.MAX_LINE_BYTES))
+    reader = LogReader(str(tmp_path / "log"))
+    assert list(reader.read()) == [] and len(reader._rest) <= logs.MAX_LINE_BYTES + 1
+    reader.close()
 
 
 def test_format_time_compares_with_lines() -> None:

@@ -47,6 +47,28 @@ def test_resolves(root: Path, user: str, expected: tuple[int, int, list[int], st
     assert (found.uid, found.gid, found.groups, found.home, found.name) == expected
 
 
+def test_a_user_in_every_group_there_is_has_the_first_thousand(root: Path) -> None:
+    """What a tenant writes costs the supervisor no more than one pass; it blocked all tenants for 8 seconds."""
+    (root / "etc/group").write_text("".join(f"::{number}:web\n" for number in (0, *range(65536))))
+    assert run(root, "web").groups == list(range(1000))
+
+
+def test_a_line_with_a_nul_is_none(root: Path) -> None:
+    """The home goes into the environment, where the kernel would cut it."""
+    (root / "etc/passwd").write_text("web:x:1:1::/a\0b:\nweb:x:2:2::/home:\n")
+    assert (run(root, "web").uid, run(root, "web").home) == (2, "/home")
+
+
+def test_what_the_files_hold_is_not_told_raw(root: Path) -> None:
+    """API-06: a message goes to the terminal of whoever runs the host."""
+    (root / "etc/passwd").write_text("web:x:\x1b[2J:1::/:\n")
+    with pytest.raises(InvalidInput) as caught:
+        run(root, "web")
+    assert caught.value.message == "user 'web' has id '\\x1b[2J' in the container's files, not 0 to 65535"
+    with pytest.raises(InvalidInput, match=r"^unknown user '\\x1b\[2J': "):
+        run(root, "\x1b[2J")
+
+
 @pytest.mark.parametrize(
     ("user", "message"),
     [

@@ -23,6 +23,23 @@ def test_a_kill(name: str) -> None:
     assert reader.feed(KILLED.format(name=name)) == expected
 
 
+def test_what_is_no_number_of_the_kernels_is_no_kill() -> None:
+    """VAL-02: int() refuses more than 4300 digits, and this runs in the supervisor's event loop."""
+    reader = KillReader()
+    assert reader.feed(SUMMARY.format(name="dd").replace("14867", "9" * 5000)) is None
+    assert reader.feed(KILLED.format(name="dd").replace("14867", "9" * 5000)) is None
+    assert reader.feed(SUMMARY.format(name="dd") + "\n") is None
+    assert reader.feed(KILLED.format(name="dd")) is None
+
+
+def test_summaries_without_a_kill_are_forgotten() -> None:
+    reader = KillReader()
+    for pid in range(1, 1000):
+        reader.feed(SUMMARY.format(name="dd").replace("14867", str(pid)))
+    assert reader.feed(KILLED.format(name="dd").replace("14867", "1")) is None
+    assert reader.feed(KILLED.format(name="dd").replace("14867", "999")) is not None
+
+
 def test_a_kill_without_a_summary_is_not_ours() -> None:
     reader = KillReader()
     assert reader.feed(KILLED.format(name="dd")) is None
