@@ -16,17 +16,25 @@ says what to do. `to_wire` and `from_wire` carry an error across the socket with
 """
 
 
+def _printable(text: str, kept: str) -> str:
+    """Escape what could speak to a terminal: messages hold names that a container's files, users and tenants chose."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text)
+
+
 class PycontainerError(Exception):
     """Base of all errors; `hint` is what the reader can do about it, or empty."""
 
     exit_code = 1
     http_status = 500
     wire_fields: tuple[str, ...] = ()
+    _kept = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _printable(message, self._kept)
+        self.hint = _printable(hint, "")
 
     def to_wire(self) -> dict[str, object]:
         """Return the error as plain JSON data."""
@@ -40,6 +48,7 @@ class InvalidInput(PycontainerError):
     exit_code = 2
     http_status = 400
     wire_fields = ("source", "field")
+    _kept = "\n"  # one line for each problem of a spec
 
     def __init__(self, message: str, *, hint: str = "", source: str = "", field: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -38,6 +38,7 @@ from pycontainer.net.shaping import Shaping, tenant_owner
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
+from pycontainer.units import shown
 
 DEFAULT = "default"
 DRIVERS = ("routed", "bridge")
@@ -94,7 +95,9 @@ class NetworkManager:
         if name in RESERVED_NAMES or name == DEFAULT or name in self._networks:
             raise AlreadyExists(f"network '{name}' exists already", hint="choose another name")
         if driver not in DRIVERS:
-            raise InvalidInput(f"no network driver '{driver}'", hint="drivers are routed and bridge", field="driver")
+            raise InvalidInput(
+                f"no network driver {shown(driver)}", hint="drivers are routed and bridge", field="driver"
+            )
         if driver == "bridge":
             self._firewall.require_bridge()
         self._create(name, driver, subnet, subnet6)
@@ -418,7 +421,7 @@ class NetworkManager:
         if network is None and name == DEFAULT:
             network = self._create(DEFAULT, "routed", "", "")
         if network is None:
-            raise NotFound(f"no network '{name}'", hint="pycontainer network ls shows those there are")
+            raise NotFound(f"no network {shown(name)}", hint="pycontainer network ls shows those there are")
         return network
 
     def _reservation(self, container_id: str) -> Reservation:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pycontainer.errors import InvalidInput
+from pycontainer.units import shown
 
 MAX_SHOWN = 50
 MAX_GUESSED_LENGTH = 64
@@ -33,7 +34,10 @@ class Problem:
 
     def text(self) -> str:
         """Return the problem without its place: `memory: '200Q' is not a size`."""
-        return self.message if self.names_field or not self.field else f"{self.field}: {self.message}"
+        if self.names_field or not self.field:
+            return self.message
+        field = shown(self.field)[1:-1]  # a key of the user's is part of it: escaped and shortened as any other value
+        return f"{field}: {self.message}"
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:

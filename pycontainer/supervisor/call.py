@@ -1,13 +1,15 @@
 """One request in the hands of a verb: typed access to its arguments, its descriptors, its events."""
 
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pycontainer import jsontext
-from pycontainer.api.messages import MAX_FRAME_BYTES
+from pycontainer.api.messages import MAX_FRAME_BYTES, VERBS
 from pycontainer.errors import InvalidInput
+from pycontainer.units import shown
 
 _T = TypeVar("_T")
 Reply = Callable[[object, list[int]], Awaitable[None]]
@@ -16,7 +18,8 @@ Reply = Callable[[object, list[int]], Awaitable[None]]
 def parse_request(data: bytes) -> tuple[str, dict[str, object]]:
     """Return the verb and the arguments of a request; ValueError says in one line what is wrong with it.
 
-    A key that is neither `verb` nor `args` is refused, as are keys given twice, NaN, and lists in lists without end.
+    A key that is neither `verb` nor `args` and an argument that the verb does not have are refused: a misspelt one would
+    silently not be heeded.
     """
     message = jsontext.loads(data, max_bytes=MAX_FRAME_BYTES)
     if not isinstance(message, dict) or not message.keys() <= {"verb", "args"}:
@@ -24,7 +27,21 @@ def parse_request(data: bytes) -> tuple[str, dict[str, object]]:
     verb, arguments = message.get("verb"), message.get("args", {})
     if not isinstance(verb, str) or not isinstance(arguments, dict):
         raise ValueError("verb or args of a wrong type")
+    if unknown := sorted(arguments.keys() - ARGUMENTS.get(verb, arguments.keys())):
+        raise ValueError(f"'{verb}' takes no argument {shown(unknown[0])}")
     return verb, arguments
+
+
+def _argument_names(shape: str) -> frozenset[str]:
+    """Return the names in the first braces of a row of VERBS: container and spec of `{container, spec: {..}?} -> ..`."""
+    flat = shape.partition("->")[0]
+    while inner := re.search(r"(?<=.)\{[^{}]*\}|\[[^\[\]]*\]", flat):
+        flat = flat[: inner.start()] + flat[inner.end() :]
+    names = flat.partition("{")[2].partition("}")[0].split(",")
+    return frozenset(name.partition(":")[0].strip().rstrip("?") for name in names) - {""}
+
+
+ARGUMENTS = {verb: _argument_names(shape) for verb, shape in VERBS.items()}
 
 
 class Call:
@@ -34,7 +51,7 @@ class Call:
         self.verb, self._arguments, self._fds, self._send_event = verb, arguments, fds, send_event
 
     def text(self, key: str, default: str = "") -> str:
-        return self._get(key, str, default)
+        return self._checked(key, self._get(key, str, default))
 
     def flag(self, key: str, default: bool = False) -> bool:
         return self._get(key, bool, default)
@@ -52,7 +69,7 @@ class Call:
         value = self._get(key, list, [])
         if not all(isinstance(entry, str) for entry in value):
             raise InvalidInput(f"'{key}' must be a list of strings", field=key)
-        return value
+        return [self._checked(key, entry) for entry in value]
 
     def mapping(self, key: str) -> dict[str, object]:
         return self._get(key, dict, {})
@@ -83,6 +100,16 @@ class Call:
     def close(self) -> None:
         for fd in self.take_fds():
             os.close(fd)
+
+    def _checked(self, key: str, text: str) -> str:
+        """Refuse what no path and no argument of a program can hold: NUL, which the kernel would cut at, half a character."""
+        try:
+            has_nul = b"\0" in os.fsencode(text)
+        except UnicodeEncodeError:
+            raise InvalidInput(f"'{key}': {shown(text)} cannot be encoded", field=key) from None
+        if has_nul:
+            raise InvalidInput(f"'{key}': {shown(text)} holds a NUL byte", field=key)
+        return text
 
     def _get(self, key: str, kind: type[_T], default: _T) -> _T:
         value = self._arguments.get(key)

@@ -13,6 +13,7 @@ from pycontainer.errors import NotFound, StartFailed
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.tenant import Tenant, load_tenants
+from pycontainer.units import shown
 
 
 class Tenants:
@@ -27,7 +28,7 @@ class Tenants:
         """Return a tenant by name; NotFound."""
         tenant = self.by_name.get(name)
         if tenant is None:
-            raise NotFound(f"no tenant '{name}'", hint="pycontainer tenant ls shows those there are")
+            raise NotFound(f"no tenant {shown(name)}", hint="pycontainer tenant ls shows those there are")
         return tenant
 
     def is_raised(self, name: str) -> bool:

@@ -44,6 +44,7 @@ from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
 from pycontainer.supervisor.tenants import Tenants
 from pycontainer.supervisor.wallwatch import WallWatch
+from pycontainer.units import shown
 
 _TRASH = ".removed-"
 EXIT_OURS = 125
@@ -109,7 +110,7 @@ class World:
             )
         if reference in self.broken:
             raise self.broken[reference]
-        raise NotFound(f"no container '{reference}'", hint="'pycontainer ps --all' lists them")
+        raise NotFound(f"no container {shown(reference)}", hint="'pycontainer ps --all' lists them")
 
     def require(self, container: Container) -> None:
         """Raise NotFound if the container was removed while its lock was waited for."""

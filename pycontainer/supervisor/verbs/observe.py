@@ -9,6 +9,7 @@ from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.report import container_info, full_record
 from pycontainer.supervisor.world import World
+from pycontainer.units import shown
 
 _FILTERS = ("id", "name", "label", "status", "image", "network", "exited")
 
@@ -22,7 +23,7 @@ async def list(world: World, call: Call) -> object:
     filters = call.mapping("filters")
     for key in filters:
         if key not in _FILTERS:
-            raise InvalidInput(f"unknown filter '{key}'", field="filter", hint="one of " + ", ".join(_FILTERS))
+            raise InvalidInput(f"unknown filter {shown(key)}", field="filter", hint="one of " + ", ".join(_FILTERS))
     show_all = call.flag("all") or "status" in filters or "exited" in filters
     chosen = [c for c in world.containers.values() if show_all or c.id in world.runs]
     result = []

@@ -176,6 +176,8 @@ def test_all_problems_of_several_containers() -> None:
         ("image: a\nenv: {A: true}\n", "web.yaml:2: env.A: true is true or false where text is wanted"),
         ("image: a\nrootfs: x\n", "web.yaml:2: rootfs: image and rootfs exclude each other"),
         ("name: web\n", "web.yaml: image: there is nothing to start from"),
+        ('image: a\nenv: {"\\e[2J": ~}\n', "web.yaml:2: env.\\x1b[2J: there is no value"),
+        (f"image: a\nenv: {{{'A' * 500}: ~}}\n", f"web.yaml:2: env.{'A' * 71}...: there is no value"),
         (" " * (1024 * 1024 + 1), "web.yaml: the file is larger than 1024 KiB"),
     ],
 )

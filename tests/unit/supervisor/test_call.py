@@ -1,13 +1,17 @@
 """Requests as they come from the socket, and typed access to what they hold (API-04)."""
 
 import asyncio
+import inspect
 import json
+import re
 import socket
 
 import pytest
 
+from pycontainer.api.messages import VERBS
 from pycontainer.errors import InvalidInput
-from pycontainer.supervisor.call import Call, parse_request
+from pycontainer.supervisor import server
+from pycontainer.supervisor.call import ARGUMENTS, Call, parse_request
 
 
 async def silent(event: object, fds: list[int]) -> None:
@@ -37,6 +41,8 @@ def test_a_request() -> None:
         (b'{"verb": "ping", "args": []}', "verb or args of a wrong type"),
         (b'{"verb": "ping", "verb": "shutdown"}', "a key is given twice"),
         (b'{"verb": "create", "args": {"spec": {"image": "a", "image": "b"}}}', "a key is given twice"),
+        (b'{"verb": "stop", "args": {"timeout": 5}}', "'stop' takes no argument 'timeout'"),
+        (b'{"verb": "ping", "args": {"\\u001b": 5}}', "'ping' takes no argument '\\x1b'"),
         (b'{"verb": "stop", "args": {"timeout_seconds": NaN}}', "NaN is not JSON"),
         (b'{"verb": "stop", "args": {"timeout_seconds": 1e999}}', "a number that is too large or too long"),
         (b'{"verb": "stop", "args": {"timeout_seconds": ' + b"9" * 5000 + b"}}", "a number of 5000 digits"),
@@ -49,6 +55,26 @@ def test_what_is_no_request(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match="^") as caught:
         parse_request(data)
     assert str(caught.value) == reason
+
+
+def test_the_arguments_of_each_verb_are_those_that_it_reads() -> None:
+    """The table in api/messages.py is what is told to people; the modules of the verbs are what happens."""
+    for verb, function in server.VERBS.items():
+        source = inspect.getsource(inspect.getmodule(function) or server if verb.startswith("cp_") else function)
+        read = set(re.findall(r"call\.(?:text|flag|number|texts|mapping)\(\s*\"(\w+)\"", source))
+        read |= {"rows", "columns"} if "call.window()" in source else set()
+        assert read == ARGUMENTS[verb], verb
+    assert set(ARGUMENTS) == set(VERBS) == set(server.VERBS)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", "\x00"])
+def test_text_that_nothing_can_be_called(value: str) -> None:
+    """API-06: what the kernel would cut at NUL is refused wherever text is asked for; other bytes come through."""
+    with pytest.raises(InvalidInput, match="^'key': "):
+        call(key=value).text("key")
+    with pytest.raises(InvalidInput, match="^'key': "):
+        call(key=["a", value]).texts("key")
+    assert call(key="\udcff\n\x1b -x $(id) %n").text("key") == "\udcff\n\x1b -x $(id) %n"
 
 
 def test_arguments_of_the_right_type() -> None:
