@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from functools import lru_cache
+from pathlib import Path
 
 QEMU = "qemu-system-x86_64"
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # of Debian 12's qemu-system-common
@@ -222,6 +224,13 @@ def _assembler() -> str:
     return _programs("as", "objcopy", "nm", "aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy", "qemu-aarch64-static")
 
 
+def _atheris() -> str:
+    """The Python package, in this Python or in the environment of this checkout; importing it would take a second."""
+    environment = Path(__file__).parents[2] / ".venv/lib"
+    places = [*map(Path, sys.path), *environment.glob("python3*/site-packages")]
+    return "" if any((place / "atheris").is_dir() for place in places) else "no Python package 'atheris'"
+
+
 def _vm() -> str:
     """What boots a stock kernel, which apt brings (tests/vm)."""
     if not os.path.exists(VIRTIOFSD):
@@ -249,6 +258,7 @@ PROBES = {
     "apparmor": _apparmor,
     "landlock_scopes": _landlock_scopes,
     "assembler": _assembler,
+    "atheris": _atheris,
     "mkfs_xfs": lambda: _programs("mkfs.xfs"),
     "project_quota": _project_quota,
     "btrfs": _btrfs,
