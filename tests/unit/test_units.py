@@ -1,4 +1,4 @@
-"""Exact values and exact refusals of the units; the properties are hypothesis'."""
+"""Exact values and exact refusals of the units (VAL-02, VAL-03); the properties are hypothesis'."""
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +34,7 @@ SIZE_HINT = "write a number and a unit (K M G T, powers of 1024), such as 200M o
     ],
 )
 def test_sizes(text: object, expected: int) -> None:
+    """VAL-02"""
     assert units.parse_bytes(text) == expected
 
 
@@ -72,6 +73,7 @@ def test_sizes(text: object, expected: int) -> None:
     ],
 )
 def test_what_is_no_size(value: object, message: str) -> None:
+    """VAL-02"""
     with pytest.raises(InvalidInput) as caught:
         units.parse_bytes(value)
     assert (caught.value.message, caught.value.hint) == (message, SIZE_HINT)
@@ -94,6 +96,7 @@ def test_what_is_no_size(value: object, message: str) -> None:
     ],
 )
 def test_sizes_that_are_refused_for_a_reason(value: object, message: str, hint: str) -> None:
+    """VAL-02: 0 and negative never mean "unlimited"."""
     with pytest.raises(InvalidInput) as caught:
         units.parse_bytes(value)
     assert (caught.value.message, caught.value.hint) == (message, hint)
@@ -192,6 +195,7 @@ CPUS_LIMIT_HINT = "leave the setting out for no limit"
     ],
 )
 def test_what_is_no_number_of_cpus(value: object, message: str, hint: str) -> None:
+    """VAL-03"""
     with pytest.raises(InvalidInput) as caught:
         units.parse_cpus(value)
     assert (caught.value.message, caught.value.hint) == (message, hint)
@@ -224,9 +228,12 @@ def test_cpusets(value: object, canonical: str) -> None:
         ("0\n", "'0\\n' is not a list of CPUs: '0\\n'"),
         ("3-1", "CPU range '3-1' runs backwards"),
         ("0-100000", "CPU 100000 in '0-100000' cannot exist: the highest number is 8191"),
+        ("0-9999999999", "'0-9999999999' is not a list of CPUs: '0-9999999999'"),
+        (",".join(["0"] * 2049), f"'{'0,' * 37}0...' is not a list of CPUs"),
     ],
 )
 def test_what_is_no_cpuset(value: object, message: str) -> None:
+    """VAL-03"""
     with pytest.raises(InvalidInput) as caught:
         units.parse_cpuset(value)
     assert caught.value.message == message
@@ -264,6 +271,7 @@ def test_durations(value: object, seconds: int) -> None:
     ],
 )
 def test_what_is_no_duration(value: object, message: str) -> None:
+    """VAL-03"""
     with pytest.raises(InvalidInput) as caught:
         units.parse_duration_seconds(value)
     assert caught.value.message == message

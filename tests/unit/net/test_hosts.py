@@ -145,3 +145,13 @@ def test_given_servers_and_domains_win(tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.1\nsearch a.example\noptions ndots:2\n")
     found = resolv_conf(["192.0.2.9"], ["b.example"], str(tmp_path / "resolv.conf")).decode()
     assert found == "nameserver 192.0.2.9\nsearch b.example\n"
+
+
+def test_lines_of_the_hosts_file_that_do_not_print_are_passed_over(tmp_path: Path) -> None:
+    """API-06: what stands in it goes into the files of every container."""
+    file = tmp_path / "resolv.conf"
+    file.write_bytes(
+        b"nameserver\t9.9.9.9 # near\nnameserver 1.1.1.1\x1b[2J\nsearch a\0b\nsearch \xc2\xa0x\noptions\x0bndots:9\n"
+        b"domain example.org\nnameserver \xd9\xa1.1.1.1\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\n"
+    )
+    assert resolv_conf((), (), str(file)) == b"nameserver 9.9.9.9\nsearch example.org\n"

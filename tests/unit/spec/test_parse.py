@@ -287,6 +287,33 @@ def test_refusals(data: object, message: str) -> None:
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize("key", ["cpu_weight", "io_weight", "pids", "disk_inodes", "net_packets", "cpus", "cpu_burst"])
+@pytest.mark.parametrize(
+    "value", [0, "0", -1, "-1", "+1", 10**20, "1e3", "0x10", " 5", "5\n", "\uff15", "1_0", True, [], {}, "nan"]
+)
+def test_no_number_means_something_else(key: str, value: object) -> None:
+    """VAL-02, VAL-03: a limit is a number in its bounds or refused, before any object of the kernel exists."""
+    _, problems = check_spec({"image": "a", key: value})
+    assert [problem.field for problem in problems] == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cpu_weight", 10_001, "10001 is out of range"),
+        ("io_weight", 10_001, "10001 is out of range"),
+        ("cpus", "0.009", "'0.009' is less than the least share, 0.01 CPUs"),
+        ("cpus", 8193, "'8193' is more than 8192 CPUs"),
+        ("cpuset_cpus", "0-8192", "CPU 8192 in '0-8192' cannot exist: the highest number is 8191"),
+        ("stop_timeout", 2**31, "'2147483648' is too large"),
+        ("memory", "8192P", "'8192P' is too large"),
+    ],
+)
+def test_a_little_beyond_the_bounds(key: str, value: object, message: str) -> None:
+    """VAL-02, VAL-03"""
+    assert [problem.message for problem in check_spec({"image": "a", key: value})[1]] == [message]
+
+
 def test_one_word_may_stand_for_a_list() -> None:
     spec = parse_spec({"image": "a", "command": "nginx", "entrypoint": "sh", "networks": "none", "cap_drop": "ALL"})
     assert (spec.command, spec.entrypoint, spec.networks, spec.cap_drop) == (("nginx",), ("sh",), ("none",), ("ALL",))
