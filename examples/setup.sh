@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 # libcap and Python.
 PACKAGES="
     python3 python3-venv python3-dev gcc libc6-dev libcap-dev
-    libseccomp2 libnftables1 iproute2 ca-certificates
+    libseccomp2 libnftables1 libzstd1 iproute2 ca-certificates
     mmdebstrap busybox-static tar xz-utils zstd curl
 "
 DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck xfsprogs
