@@ -167,7 +167,7 @@ class Container:
 
         out: list[bytes] = []
         err: list[bytes] = []
-        args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged, stdin=stdin is not None)
+        args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged)
         feed = None if stdin is None else Feed(data=stdin)
         connection = self._pool.take()
         try:
@@ -198,9 +198,7 @@ class Container:
 
         session = Session(tty=tty, interactive=interactive, detach_keys=detach_keys, proxy_signals=False)
         with session:
-            args = self._exec_args(
-                command, env, user, workdir, tty=tty, privileged=privileged, stdin=interactive, size=session.size
-            )
+            args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged, size=session.size)
             connection = self._pool.take()
             try:
                 return execution.run_exec(
@@ -343,7 +341,6 @@ class Container:
         *,
         tty: bool,
         privileged: bool,
-        stdin: bool,
         size: tuple[int, int] | None = None,
     ) -> dict[str, Any]:
         words = [command] if isinstance(command, str) else list(command)
@@ -353,7 +350,7 @@ class Container:
         args: dict[str, Any] = {"container": self.id, "command": words, "env": pairs, "user": user, "workdir": workdir}
         if size is not None:
             args.update(rows=size[0], columns=size[1])
-        return {**args, "tty": tty, "stdin": stdin, "privileged": privileged}
+        return {**args, "tty": tty, "privileged": privileged}
 
     def _is_running(self) -> bool:
         """Tell whether output may still come: it runs, or its restart policy will have it run again."""

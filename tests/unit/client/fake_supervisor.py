@@ -1,5 +1,6 @@
 """A supervisor of a few lines, for the client's tests: a thread that answers frames with what a table of verbs says."""
 
+import json
 import os
 import socket
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 from pycontainer.api.messages import receive_frame, send_frame
 from pycontainer.errors import NotFound, PycontainerError
 from pycontainer.paths import HostPaths
+from pycontainer.supervisor.call import parse_request
 
 Verb = Callable[["Exchange"], object]
 
@@ -75,8 +77,8 @@ class FakeSupervisor:
                 if received is None:
                     return
                 message, fds = received
-                assert isinstance(message, dict)
-                exchange = Exchange(sock, message["verb"], message["args"], fds)
+                verb, args = parse_request(json.dumps(message).encode())  # as strict as the real one
+                exchange = Exchange(sock, verb, args, fds)
                 self.requests.append((exchange.verb, exchange.args))
                 try:
                     reply: dict[str, object] = {"result": self._answer(exchange)}

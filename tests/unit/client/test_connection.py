@@ -15,9 +15,9 @@ from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, HangUp
 
 
 def test_request_returns_the_result() -> None:
-    with FakeSupervisor({"ping": lambda exchange: {"version": "1", "got": exchange.args}}) as fake:
+    with FakeSupervisor({"inspect": lambda exchange: {"version": "1", "got": exchange.args}}) as fake:
         connection = Connection(fake.paths)
-        assert connection.request("ping", {"a": "ä"}) == {"version": "1", "got": {"a": "ä"}}
+        assert connection.request("inspect", {"container": "ä"}) == {"version": "1", "got": {"container": "ä"}}
         assert connection.is_idle
         connection.close()
 

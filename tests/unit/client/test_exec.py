@@ -39,7 +39,7 @@ def test_exit_code_and_both_outputs() -> None:
     assert verb == "exec"
     assert args == {
         "container": "0123456789ab", "command": ["sh", "-c", "echo out; echo err >&2; exit 3"], "env": [], "user": "",
-        "workdir": "", "tty": False, "stdin": False, "privileged": False,
+        "workdir": "", "tty": False, "privileged": False,
     }  # fmt: skip
 
 
