@@ -1,15 +1,16 @@
 """One copy out of or into a container, in a process of its own:
 
-    python -I -m pycontainer.runtime.copy_worker (out|in) (--pidfd N|--root-fd N) -- PATH
+    python -I -m pycontainer.runtime.copy_worker (out|in) (--pidfd N|--root-fd N) --filters DIR -- PATH
 
 `out` writes a tar stream of PATH to standard output: its last component with all beneath it, or for `/` and `DIR/.` the
 contents alone. `in` unpacks the tar stream of standard input into the directory PATH. One JSON line on standard error
 says what was left out, {"left_out": [...]}, or what went wrong, {"error": ...}, with exit 1.
 
 With a pidfd the worker joins the container's user and mount namespaces: it is root inside and nobody outside, and no path
-can lead it out. It loads nothing from there (CVE-2019-14271) and cannot be traced from there. With a root's descriptor, of
-a stopped container, every look-up is confined beneath it (CVE-2018-15664). Either way it keeps the capabilities that files
-ask for, and no others.
+can lead it out. It loads nothing from there (CVE-2019-14271) and cannot be traced from there. With the descriptor of a
+detached mount, a stopped container's root, that becomes its own root (CVE-2018-15664), in a user namespace with ids as they
+are on disk and without rights outside. Either way it has no network, the capabilities that files ask for and no others, what
+Landlock leaves of rights on files, and a filter of system calls (confined.py). DIR keeps the compiled filter.
 """
 
 import errno
@@ -23,16 +24,39 @@ import sys
 import prctl
 
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
-from pycontainer.linux.capabilities import keep_only
+from pycontainer.linux import landlock
 from pycontainer.linux.files import open_in_root
-from pycontainer.linux.namespaces import CLONE_NEWNS, CLONE_NEWUSER, setns
+from pycontainer.linux.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    setns,
+    unshare,
+    user_namespace,
+)
+from pycontainer.runtime.confined import (
+    FILE_CAPABILITIES,
+    FILTER,
+    MAX_MEMORY_BYTES,
+    WRITE_RIGHTS,
+    become_root_of,
+    drop_capabilities,
+    enter_root,
+    forget_imports,
+    load_filter,
+    restrict_files,
+)
+from pycontainer.security.seccomp_compile import program
 from pycontainer.store.tarstream import Packed
 from pycontainer.store.unpack import Unpacker
 
-_MAX_MEMORY_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 18
 _MAX_LEFT_OUT, _MAX_LINE_CHARACTERS = 100, 400  # in the reply; root inside may make a million fifos
-_CAPABILITIES = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP"})
+_NAMESPACES = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP  # where there is nothing to talk to
+_EVERY_ID = 0xFFFFFFFF
 _HINTS = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
@@ -42,16 +66,25 @@ _HINTS = {
 
 def main() -> int:
     """Do the one copy of the command line; return the exit status."""
-    direction, where, fd, _, path = sys.argv[1:]
+    direction, where, fd, _, filters, _, path = sys.argv[1:]
     parent = os.getppid()
     _end_with(parent)
     os.umask(0o022)
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prctl.set_no_new_privs(1)
     try:
-        root_fd = _enter(int(fd), parent) if where == "--pidfd" else int(fd)
-        keep_only(_CAPABILITIES)
+        filter_ = program(FILTER, filters)
+        if where == "--pidfd":
+            _join(int(fd))
+        else:
+            _enter(int(fd))
+        prctl.set_dumpable(0)  # a change of ids sets it anew, to fs.suid_dumpable,
+        _end_with(parent)  # and takes this away
+        drop_capabilities(FILE_CAPABILITIES)
+        restrict_files(WRITE_RIGHTS if direction == "in" else landlock.READ)
+        root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        load_filter(filter_)
         left_out = _copy_out(root_fd, path) if direction == "out" else _copy_in(root_fd, path)
     except PycontainerError as error:
         return _failed(error)
@@ -74,24 +107,28 @@ def _end_with(parent: int) -> None:
         sys.exit(1)
 
 
-def _enter(pidfd: int, parent: int) -> int:
-    """Become root of the container of `pidfd`, and nothing more; close `pidfd` and return its root directory."""
+def _join(pidfd: int) -> None:
+    """Become root of the container of `pidfd`, and nothing more; close `pidfd`."""
     prctl.set_dumpable(0)  # before we are where root inside could trace us
+    unshare(_NAMESPACES)
     try:
         setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
     except ProcessLookupError as error:
         raise InvalidState("the container ended before the copy began") from error
     os.close(pidfd)
-    # From here on a file name means one of the container's: nothing can be imported any more.
-    sys.meta_path.clear()
-    sys.path.clear()
-    sys.path_importer_cache.clear()
+    forget_imports()
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    prctl.set_dumpable(0)  # a change of ids sets it anew, to fs.suid_dumpable,
-    _end_with(parent)  # and takes this away
-    return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _enter(mount_fd: int) -> None:
+    """Have the detached mount `mount_fd` for a root, and rights on files alone; close `mount_fd`."""
+    with user_namespace(0, _EVERY_ID) as userns_fd:
+        unshare(_NAMESPACES | CLONE_NEWNS)
+        enter_root(mount_fd)
+        forget_imports()
+        become_root_of(os.dup(userns_fd))
 
 
 def _copy_out(root_fd: int, path: str) -> list[str]:

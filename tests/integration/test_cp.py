@@ -13,6 +13,7 @@ import pytest
 
 from pycontainer.client.connection import Connection
 from tests.integration.conftest import IMAGE
+from tests.support.images import copy_rootfs
 from tests.support.poll import poll_until
 from tests.support.world import World, process_commands, unique_name
 
@@ -304,14 +305,44 @@ def test_worker_is_root_inside_and_nobody_outside(world: World) -> None:
         for key in ("Uid", "Gid"):
             assert ours[key] == init[key]
         assert (ours["Groups"].strip(), ours["NoNewPrivs"], ours["CapPrm"]) == ("", "1", "000000008000001b")
+        poll_until(lambda: status(pid)["Seccomp"] == "2", what="its system calls are filtered")
+        assert (status(pid)["CapBnd"], status(pid)["CapInh"], status(pid)["CapAmb"]) == ("0" * 16,) * 3
         for namespace in ("user", "mnt"):
             assert os.readlink(f"/proc/{pid}/ns/{namespace}") == os.readlink(f"/proc/{init_pid}/ns/{namespace}")
+        for namespace in ("net", "ipc", "uts", "cgroup"):
+            of_others = [os.readlink(f"/proc/{other}/ns/{namespace}") for other in ("self", init_pid)]
+            assert os.readlink(f"/proc/{pid}/ns/{namespace}") not in of_others
         poll_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 5, what="it has opened its target")
         open_files = [os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0] for fd in range(5)]
         assert open_files == ["pipe", "/dev/null", "pipe", "/", "/tmp"]  # the last two: of the container
         assert os.stat(f"/proc/{pid}/root").st_ino == os.stat(f"/proc/{init_pid}/root").st_ino
         assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # not dumpable: procfs gives it to root of the host
         assert "copy_worker" not in world.ok("exec", name, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        put.kill()
+
+
+@pytest.mark.parametrize("options", [[], ["--rootfs"]], ids=["image", "rootfs"])
+def test_worker_of_a_stopped_container_sees_its_root_alone(
+    world: World, tmp_path: Path, busybox_rootfs: str, options: list[str]
+) -> None:
+    """CVE-2018-15664: what a link of the container could lead to is not there, and the worker has no rights outside."""
+    if options:
+        name = unique_name()
+        rootfs = copy_rootfs(busybox_rootfs, str(tmp_path / "rootfs"))
+        world.ok("create", "--name", name, "--network", "none", "--rootfs", f"{rootfs}:rw", "sh")
+        world.ok("start", name)
+        world.wait_for_status(name, "stopped")
+    else:
+        name = container(world, running=False)
+    with stalled_copy(world, name) as (put, pid):
+        poll_until(lambda: status(pid)["Seccomp"] == "2", what="its system calls are filtered")
+        ours = status(pid)
+        assert (ours["CapEff"], ours["CapBnd"], ours["NoNewPrivs"]) == ("000000008000001b", "0" * 16, "1")
+        for namespace in ("user", "mnt", "net", "ipc", "uts", "cgroup"):
+            assert os.readlink(f"/proc/{pid}/ns/{namespace}") != os.readlink(f"/proc/self/ns/{namespace}")
+        with open(f"/proc/{pid}/mountinfo") as file:
+            assert [line.split()[4] for line in file] == ["/"]
+        assert set(os.listdir(f"/proc/{pid}/root")) - {"done"} == set(os.listdir(busybox_rootfs))
         put.kill()
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, from_wire
-from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, in_private_mounts, move_mount, new_mount
+from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, clone_tree, in_private_mounts, move_mount, new_mount
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
@@ -40,23 +40,25 @@ async def _copy(world: World, call: Call, direction: str) -> object:
             world.require(container)
             run = world.runs.get(container.id)
             if run is None:
-                return await _copy_stopped(container, direction, path, fds[0])
+                return await _copy_stopped(world, container, direction, path, fds[0])
             pidfd = os.dup(run.pidfd)
             undo.callback(os.close, pidfd)
-        return await _copy_running(container, direction, path, fds[0], pidfd)
+        return await _copy_running(world, container, direction, path, fds[0], pidfd)
 
 
-async def _copy_stopped(container: Container, direction: str, path: str, stream_fd: int) -> object:
+async def _copy_stopped(world: World, container: Container, direction: str, path: str, stream_fd: int) -> object:
     root_fd = _mount_stopped(container)
     try:
-        worker = await _start_worker(direction, path, stream_fd, "--root-fd", root_fd)
+        worker = await _start_worker(world, direction, path, stream_fd, "--root-fd", root_fd)
         return await _result(worker, container, path)
     finally:
         os.close(root_fd)
 
 
-async def _copy_running(container: Container, direction: str, path: str, stream_fd: int, pidfd: int) -> object:
-    worker = await _start_worker(direction, path, stream_fd, "--pidfd", pidfd)
+async def _copy_running(
+    world: World, container: Container, direction: str, path: str, stream_fd: int, pidfd: int
+) -> object:
+    worker = await _start_worker(world, direction, path, stream_fd, "--pidfd", pidfd)
     loop = asyncio.get_running_loop()
     has_ended = False
 
@@ -79,7 +81,7 @@ async def _copy_running(container: Container, direction: str, path: str, stream_
 
 
 async def _start_worker(
-    direction: str, path: str, stream_fd: int, where: str, where_fd: int
+    world: World, direction: str, path: str, stream_fd: int, where: str, where_fd: int
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -89,6 +91,8 @@ async def _start_worker(
         direction,
         where,
         str(where_fd),
+        "--filters",
+        world.paths.seccomp_dir,
         "--",
         path,
         stdin=stream_fd if direction == "in" else asyncio.subprocess.DEVNULL,
@@ -131,7 +135,7 @@ def _mount_stopped(container: Container) -> int:
     """Return a detached mount of a stopped container's root, ids as they are on disk."""
     spec = container.spec
     if spec.rootfs_writable:
-        return os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return clone_tree(spec.rootfs, recursive=True)
     return in_private_mounts(lambda: _mount_overlay(container))
 
 
