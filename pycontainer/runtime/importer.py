@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pycontainer.errors import InvalidInput, PycontainerError, Unsupported, from_wire
+from pycontainer.errors import InvalidInput, PycontainerError, Unsupported
 from pycontainer.linux import landlock
 from pycontainer.linux.mounts import (
     MOUNT_ATTR_NODEV,
@@ -227,7 +227,8 @@ class _Job:
 
     def follow(self, on_progress: Progress) -> tuple[str, int]:
         """Hear the children until they have ended; return what the unpacker found."""
-        begun = moved = time.monotonic()
+        begun = moved = next_report = time.monotonic()
+        seen = reported = 0
         poller = select.poll()
         by_fd = {child.fd: child for child in self._children}
         for fd in by_fd:
@@ -248,9 +249,11 @@ class _Job:
                     continue
                 for message in messages:
                     count = message.get("bytes")
-                    if isinstance(count, int):
-                        moved = time.monotonic()
-                        on_progress({"bytes": count})
+                    if isinstance(count, int) and count > seen:
+                        seen, moved = count, time.monotonic()
+                if seen > reported and time.monotonic() >= next_report:  # however often it says so
+                    reported, next_report = seen, time.monotonic() + _PROGRESS_SECONDS
+                    on_progress({"bytes": seen})
         for child in self._children:
             child.check()
         result = self._children[-1].result
@@ -288,7 +291,8 @@ class _Child:
         """Raise what went wrong."""
         error = self.result.get("error")
         if isinstance(error, dict):
-            raise from_wire(error)
+            kind = InvalidInput if error.get("class") == InvalidInput.__name__ else PycontainerError
+            raise kind(str(error.get("message")), hint=str(error.get("hint", "")))
         code = self.result.get("errno")
         if isinstance(code, int):
             raise OSError(code, str(self.result.get("what")), str(self.result.get("path")))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.linux import files, landlock
 from pycontainer.linux.mounts import clone_tree, mount_setattr
 from pycontainer.linux.namespaces import CLONE_NEWUSER, unshare, user_namespace
@@ -495,6 +495,30 @@ def test_what_a_child_says_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(importer, "Digest", Digest)
     with pytest.raises(Exception, match="the unpacker ended without a result"):
+        unpack(tmp_path, archive(E("f")))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"error": {"class": "StartFailed", "message": 5, "hint": [], "errno": {}}}\n',
+        b'{"errno": 28, "what": {}, "path": []}\n',
+        b'{"digest": 1, "size_bytes": "x"}\n',
+        b"[" * 30_000 + b"\n",
+        b"\xff\n",
+        b"x" * 400_000,
+        b'{"bytes": -1}\n{"bytes": "x"}\n',
+    ],
+    ids=lambda said: said[:20].decode(errors="replace"),
+)
+def test_whatever_a_child_says_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    def work(_work: object, message_fd: int) -> None:
+        os.write(message_fd, said)
+
+    monkeypatch.setattr(importer, "_work", work)
+    with pytest.raises((PycontainerError, OSError)):
         unpack(tmp_path, archive(E("f")))
 
 
