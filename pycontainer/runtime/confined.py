@@ -87,7 +87,7 @@ _SOCK_FILTER_BYTES = 8
 _NAMESPACES = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
 _NEEDS_REFER = 2  # the ABI before cannot allow hard links between directories
 
-# What Python and the unpacker need; bound before, so that no library call outside of it is made.
+# What Python, the decoders and the unpacker need on the machines that we support; the rest fails with EPERM.
 _ALLOWED = """
 brk chmod chown clock_gettime clock_nanosleep close close_range dup dup2 dup3 exit exit_group faccessat faccessat2 fadvise64
 fchmod fchmodat fchown fchownat fcntl fgetxattr flistxattr fsetxattr fstat fstatfs fsync ftruncate futex futimesat
