@@ -67,6 +67,14 @@ def test_what_is_in_dev_opens(world: World) -> None:
     assert with_terminal.split() == ["/dev/tty:", "ok", "/dev/pts/0:", "ok"]
 
 
+def test_what_overlayfs_makes_is_no_device(world: World) -> None:
+    """A deleted file of the image is the node 0:0 in the upper layer, made by the container's own process."""
+    script = (
+        "rm /bin/vi && mv /bin/dd /bin/other && mkdir /bin/dd && ls -d /bin/dd /bin/other /bin/vi 2>/dev/null; true"
+    )
+    assert world.ok("run", "--rm", IMAGE, "sh", "-c", script) == "/bin/dd\n/bin/other"
+
+
 def test_nodes_of_an_image_and_of_a_volume_do_not_open(world: World, busybox_rootfs: str, tmp_path: Path) -> None:
     """DEV-02"""
     nodes = [("b", 8, 0), ("b", 7, 0), ("c", 1, 1), ("c", 1, 11), ("c", 10, 200), ("c", 1, 3)]
