@@ -50,5 +50,6 @@ def test_a_broken_frame(pair: tuple[socket.socket, socket.socket], data: bytes, 
     with pytest.raises(ConnectionError) as caught:
         receive_frame(there)
     assert str(caught.value).startswith(message)
+    os.set_blocking(read_fd, False)
     assert os.read(read_fd, 1) == b""  # the other end, which came with the frame, is closed
     os.close(read_fd)

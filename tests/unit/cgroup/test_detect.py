@@ -64,6 +64,12 @@ def test_names_of_other_mounts_are_one_word_on_one_line(point: str) -> None:
     assert detect(mountinfo=other + HYBRID).controllers == detect(mountinfo=HYBRID).controllers
 
 
+@pytest.mark.parametrize("odd", ["\x0c", "\r", "\x1c", "\x85", "\xa0", "\u2028"])
+def test_an_odd_mount_point_of_a_hierarchy(odd: str) -> None:
+    mountinfo = f"32 31 0:29 / /odd{odd}place/pids rw - cgroup cgroup rw,pids\n"
+    assert detect(f"/odd{odd}place", mountinfo=mountinfo).controllers == {"pids": f"/odd{odd}place/pids"}
+
+
 def test_an_empty_source_and_lines_of_no_mount() -> None:
     mountinfo = HYBRID.replace("- cgroup cgroup rw", "- cgroup  rw") + "1 2 - cgroup x\n\n - \n"
     assert detect(mountinfo=mountinfo).controllers == detect(mountinfo=HYBRID).controllers
