@@ -12,12 +12,13 @@ import ipaddress
 import json
 import os
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from pycontainer import jsontext
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState
-from pycontainer.linux.files import write_atomically
+from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.spec.model import Port
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,6 +27,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 POOLS = (("10.64.0.0/10", 16), ("172.16.0.0/12", 16), ("192.168.0.0/16", 20))
 MIN_ADDRESSES = 4  # a /30: the subnet, its gateway, one instance, the last
 MAX_SEARCH = 1 << 16
+_MAX_RECORD_BYTES = 16 << 20  # a container may publish 4096 ranges of ports
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +91,10 @@ class Records:
         self._addresses_dir = f"{networks_dir}/addresses"
 
     def load_networks(self) -> list[Network]:
-        return [Network(**data) for _, data in self._load(self._directory)]
+        return list(self._load(self._directory, lambda _name, data: Network(**data)))
 
     def load_reservations(self) -> list[Reservation]:
-        return [
-            Reservation(
-                container_id,
-                data["name"],
-                data["hostname"],
-                [Endpoint(**item) for item in data["endpoints"]],
-                [Port(**item) for item in data["ports"]],
-                [(name, ip) for name, ip in data["add_hosts"]],
-                data.get("packets_per_second"),
-                data.get("tenant", ""),
-                data.get("connections"),
-            )
-            for container_id, data in self._load(self._addresses_dir)
-        ]
+        return list(self._load(self._addresses_dir, _reservation))
 
     def save_network(self, network: Network) -> None:
         self._save(self._directory, network.name, asdict(network))
@@ -122,23 +112,39 @@ class Records:
     def delete_reservation(self, container_id: str) -> None:
         _unlink(f"{self._addresses_dir}/{container_id}.json")
 
-    def _load(self, directory: str) -> Iterable[tuple[str, Any]]:
+    def _load(self, directory: str, make: Callable[[str, Any], _T]) -> Iterable[_T]:
+        """Yield what `make` makes of each file; InvalidState names the one that is damaged."""
         try:
             names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
         except FileNotFoundError:
             return
         for name in names:
             path = f"{directory}/{name}"
-            with open(path, "rb") as file:
-                try:
-                    yield name.removesuffix(".json"), json.load(file)
-                except ValueError as error:
-                    hint = "the file is damaged; delete it"
-                    raise InvalidState(f"cannot read '{path}': {error}", hint=hint) from error
+            try:
+                data = jsontext.loads(read_bounded(path, _MAX_RECORD_BYTES), max_bytes=_MAX_RECORD_BYTES)
+                made = make(name.removesuffix(".json"), data)
+            except (ValueError, TypeError, KeyError, OSError) as error:
+                hint = "the file is damaged; delete it"
+                raise InvalidState(f"cannot read '{path}': {error}", hint=hint) from error
+            yield made
 
     def _save(self, directory: str, name: str, data: dict[str, object]) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         write_atomically(f"{directory}/{name}.json", json.dumps(data).encode() + b"\n", mode=0o600)
+
+
+def _reservation(container_id: str, data: Any) -> Reservation:
+    return Reservation(
+        container_id,
+        data["name"],
+        data["hostname"],
+        [Endpoint(**item) for item in data["endpoints"]],
+        [Port(**item) for item in data["ports"]],
+        [(name, ip) for name, ip in data["add_hosts"]],
+        data.get("packets_per_second"),
+        data.get("tenant", ""),
+        data.get("connections"),
+    )
 
 
 class Pool:

@@ -171,7 +171,27 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "networks") == ["addresses"]
 
 
-def test_damaged_record_is_named(tmp_path: Path) -> None:
-    (tmp_path / "net.json").write_text("{")
-    with pytest.raises(InvalidState, match=f"cannot read '{tmp_path}/net.json'"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "null",
+        '{"name": "a", "name": "b"}',
+        '{"nmae": 1}',
+        "[" * 5000,
+        '{"name": NaN}',
+        '{"endpoints": 5}',
+    ],
+)
+def test_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    """FLT-09"""
+    (tmp_path / "net.json").write_text(text)
+    with pytest.raises(InvalidState, match=f"^cannot read '{tmp_path}/net.json': "):
         Records(str(tmp_path)).load_networks()
+    (tmp_path / "addresses").mkdir()
+    (tmp_path / "addresses/0123456789ab.json").write_text(text)
+    with pytest.raises(InvalidState, match=f"^cannot read '{tmp_path}/addresses/0123456789ab.json': "):
+        Records(str(tmp_path)).load_reservations()
