@@ -361,12 +361,13 @@ class Container:
 
     def _attach_socket(self, verb: str, *, size: tuple[int, int] | None = None) -> socket.socket:
         """Return our end of a new attach socket, the other end of which went along with `start` or `attach`."""
-        args = {} if size is None else {"rows": size[0], "columns": size[1]}
+        args: dict[str, Any] = {"container": self.id}
+        if verb == "start":
+            args |= {"attach": True} if size is None else {"attach": True, "rows": size[0], "columns": size[1]}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                request = {"container": self.id, "attach": True, **args}
-                self._pool.request(verb, request, [theirs.fileno()])
+                self._pool.request(verb, args, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
