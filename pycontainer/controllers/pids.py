@@ -1,6 +1,6 @@
 """How many processes and threads the container may have."""
 
-from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file
+from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, subdirectories
 from pycontainer.controllers.protocol import Host, Instance, Reading, parse_limit, set_and_compare
 from pycontainer.spec.model import ContainerSpec
 
@@ -58,7 +58,21 @@ class PidsController:
 def _refused_forks(cgroup: Cgroup) -> int:
     """Return how often a limit said no, here or beneath.
 
-    v1, and v2 before 6.11, count where the fork was tried, not where the limit is: a tenant's lie with its containers.
+    v1, and v2 before 6.11, count where the fork was tried, not where the limit is: a tenant's lie with its containers, those
+    of an instance with its own init anywhere below.
     """
-    beneath = [parse_keyed(read_file(f"{child}/pids.events"))["max"] for child in cgroup.beneath("pids")]
-    return max(parse_keyed(cgroup.read("pids", "pids.events"))["max"], sum(beneath))
+    count = parse_keyed(cgroup.read("pids", "pids.events"))["max"]
+    try:
+        cgroup.read("pids", "pids.events.local")  # since 6.11 the other file counts what is beneath, too
+        return count
+    except FileNotFoundError:
+        pass
+    pending = cgroup.beneath("pids")
+    while pending:
+        directory = pending.pop()
+        try:
+            count += parse_keyed(read_file(f"{directory}/pids.events"))["max"]
+        except FileNotFoundError:  # it went, or was not given the controller
+            continue
+        pending += subdirectories(directory)
+    return count

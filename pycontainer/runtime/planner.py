@@ -47,9 +47,8 @@ _RLIMITS = {
 }
 _INFINITY = (1 << 64) - 1
 _INIT, _INITS = "/sbin/init", ("init", "systemd")
-_SHUT_DOWN = (
-    signal.SIGRTMIN + 3
-)  # to systemd: halt; it would take SIGTERM for the wish to start itself again. systemd(1)
+# To systemd: halt; it would take SIGTERM for the wish to start itself again. systemd(1). To busybox: power off.
+_SHUT_DOWN = {"systemd": signal.SIGRTMIN + 3, "busybox": signal.SIGUSR2}
 _SYSTEM_TMPFS = (("/run", (64 << 20, "755", False)), ("/run/lock", (5 << 20, "1777", False)))
 # Where systemd cannot make a user namespace it does not start a service that asks for one, instead of starting it without.
 # Settings for all services are the weakest there are: what is set for one of them, inside, wins. systemd.unit(5)
@@ -317,12 +316,15 @@ def build_environment(
     return [f"{key}={value}" for key, value in values.items()]
 
 
-def stop_signal_number(spec: ContainerSpec, config: dict[str, object]) -> int:
-    """Return the signal `stop` sends: the container's, the image's, or SIGTERM; an init that boots a system takes another."""
+def stop_signal_number(spec: ContainerSpec, config: dict[str, object], program: str = "") -> int:
+    """Return the signal `stop` sends: the container's, the image's, or SIGTERM; an init that boots a system takes another.
+
+    `program` is the path of what the first process executes, which tells whose init it is.
+    """
     name = spec.stop_signal or _text(config, "stop_signal")
     if not name:
         boots = spec.profile == "system" and os.path.basename(command_line(spec, config)[0]) in _INITS
-        return _SHUT_DOWN if boots else signal.SIGTERM
+        return _SHUT_DOWN.get(os.path.basename(program), _SHUT_DOWN["systemd"]) if boots else signal.SIGTERM
     return signal_number(name)
 
 

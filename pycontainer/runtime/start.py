@@ -36,6 +36,10 @@ from pycontainer.runtime.sysctls import write_sysctls
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
 
+_NO_TREE = (
+    "this host has no cgroup v2 tree: an init such as systemd cannot boot inside; "
+    "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified, then 'pycontainer service stop'"
+)
 STDOUT, STDERR = 1, 2  # the kinds of a stream, as in api/messages.py
 
 
@@ -173,6 +177,8 @@ async def start(
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
         delegated = cgroup.delegate(container.base) if spec.profile == "system" else ""
+        if spec.profile == "system" and not delegated:
+            container.warnings = [*container.warnings, _NO_TREE]
         cgroup_fd = cgroup.dirfd()
         at_clone = cgroup_fd is not None
         plan = planner.plan_mounts(

@@ -258,7 +258,10 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
         run.cgroup.thaw()  # a frozen process takes no signal
     config = container.image.config if container.image else {}
     timeout = container.spec.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
-    _send(run.pidfd, planner.stop_signal_number(container.spec, config))
+    program = ""
+    with contextlib.suppress(OSError):  # it ended just now
+        program = os.readlink(f"/proc/{run.pid}/exe")
+    _send(run.pidfd, planner.stop_signal_number(container.spec, config, program))
     if not await world.wait_exit(container, max(timeout, 0)):
         _send(run.pidfd, signal.SIGKILL)
         await world.wait_exit(container)

@@ -1,6 +1,7 @@
 """The planner: whole plans, because their order is the security."""
 
 import dataclasses
+import signal
 
 import pytest
 
@@ -322,3 +323,19 @@ def test_core_dumps_are_off_unless_asked_for() -> None:
 )
 def test_stop_signal(own: str, image: str | None, expected: int) -> None:
     assert planner.stop_signal_number(ContainerSpec(stop_signal=own), {"stop_signal": image}) == expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "command", "program", "expected"),
+    [
+        ("system", (), "/usr/lib/systemd/systemd", signal.SIGRTMIN + 3),
+        ("system", ("/sbin/init",), "/bin/busybox", signal.SIGUSR2),
+        ("system", ("/sbin/init",), "", signal.SIGRTMIN + 3),
+        ("system", ("nginx",), "/usr/sbin/nginx", signal.SIGTERM),
+        ("app", ("/sbin/init",), "/usr/lib/systemd/systemd", signal.SIGTERM),
+    ],
+)
+def test_an_init_is_asked_in_its_own_way(profile: str, command: tuple[str, ...], program: str, expected: int) -> None:
+    spec = ContainerSpec(profile=profile, command=command)
+    assert planner.stop_signal_number(spec, {}, program) == expected
+    assert planner.stop_signal_number(dataclasses.replace(spec, stop_signal="QUIT"), {}, program) == signal.SIGQUIT
