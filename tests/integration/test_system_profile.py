@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -244,12 +245,10 @@ def test_no_filter_where_none_was_asked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize(("command", "restarts"), [("poweroff", False), ("reboot", True)])
-def test_reboot_and_poweroff_from_inside(
-    world: World, busybox_rootfs: str, tmp_path: Path, command: str, restarts: bool
-) -> None:
+def test_reboot_and_poweroff_from_inside(world: World, command: str, restarts: bool) -> None:
     """The kernel tells them apart; neither is a failure."""
-    rootfs, name = copy_rootfs(busybox_rootfs, f"{tmp_path}/rootfs"), unique_name()
-    world.ok("run", "-d", "--name", name, "--profile", "system", "--rootfs", rootfs, "sleep", "1000")
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, "--profile", "system", IMAGE, "sleep", "1000")
     boot_id = world.ok("exec", name, "cat", "/proc/sys/kernel/random/boot_id")
     assert boot_id != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     before = world.inspect(name)["pid"]
@@ -268,9 +267,16 @@ def test_an_app_cannot_reboot(world: World) -> None:
     assert (result.exit_code, "not permitted" in result.stderr) == (1, True)
 
 
-def test_busybox_init_is_stopped_in_its_own_way(world: World, tmp_path: Path, busybox_rootfs: str) -> None:
+@pytest.fixture
+def own_rootfs(busybox_rootfs: str) -> Iterator[str]:
+    """A root file system that a test may change, on a real disk."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pct-own-") as directory:
+        yield copy_rootfs(busybox_rootfs, f"{directory}/rootfs")
+
+
+def test_busybox_init_is_stopped_in_its_own_way(world: World, own_rootfs: str) -> None:
     """As of Alpine: it runs what its table has for a shutdown, and powers off."""
-    rootfs, name = copy_rootfs(busybox_rootfs, f"{tmp_path}/rootfs"), unique_name()
+    rootfs, name = own_rootfs, unique_name()
     Path(rootfs, "etc/inittab").write_text(
         "::sysinit:/bin/touch /up\n::respawn:sleep 1000\n::shutdown:/bin/touch /down\n"
     )
