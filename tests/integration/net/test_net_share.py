@@ -39,20 +39,29 @@ def open_flows(instance: Instance, target: str, count: int) -> None:
             sock.sendto(b"one of many", (target, port))
 
 
-def echoes(instance: Instance, target: str, count: int) -> int:
-    """Send so many echo requests at once, and return how many are answered until it is quiet."""
-    answers = 0
-    with instance.namespace.make_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) as sock:
+class Echoes:
+    """Echo requests to an address, many at once, and how many are answered."""
+
+    def __init__(self, instance: Instance, target: str) -> None:
+        self._target = target
+        self._socket = instance.namespace.make_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)
+
+    def send(self, count: int) -> None:
         for number in range(count):
             head = struct.pack("!BBHHH", 8, 0, 0, 1, number)
             checksum = 0xFFFF - sum(struct.unpack("!4H", head)) % 0xFFFF
-            sock.sendto(head[:2] + struct.pack("!H", checksum) + head[4:], (target, 0))
-        sock.settimeout(0.3 * SLOWNESS)
-        try:
-            while True:
-                answers += sock.recv(100)[20] == 0
-        except TimeoutError:
-            return answers
+            self._socket.sendto(head[:2] + struct.pack("!H", checksum) + head[4:], (self._target, 0))
+
+    def answers(self) -> int:
+        """Return how many come until it is quiet, and end."""
+        count = 0
+        self._socket.settimeout(0.3 * SLOWNESS)
+        with self._socket:
+            try:
+                while True:
+                    count += self._socket.recv(100)[20] == 0
+            except TimeoutError:
+                return count
 
 
 @pytest.fixture
@@ -178,8 +187,11 @@ def test_echoes_to_the_host_are_limited_one_by_one(site: Site) -> None:
     """One that asks the host all the time leaves the others their 100 a second."""
     greedy, modest = site.instance("greedy"), site.instance("modest")
     gateway = str(site.manager.inspect("default")["gateway"])
-    assert 0 < echoes(greedy, gateway, 1000) < 500
-    assert echoes(modest, gateway, 3) == 3
+    many, few = Echoes(greedy, gateway), Echoes(modest, gateway)
+    many.send(1000)
+    few.send(3)
+    assert few.answers() == 3
+    assert 0 < many.answers() < 500
 
 
 def test_default_share_leaves_most_of_the_table_to_others(site: Site) -> None:
