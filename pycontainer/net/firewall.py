@@ -107,12 +107,16 @@ _RULES = """
     iifname "PREFIX*" oifname "PREFIX*" meta mark set iifname map @network oifname . meta mark @member accept
     oifname "PREFIX*" counter drop
   }
+  chain echo {
+    update @echoes { iifname limit rate 100/second } accept
+    counter drop
+  }
   chain incoming { type filter hook input priority filter; policy accept; iifname "PREFIX*" jump to_host; }
   chain to_host {
+    icmp type echo-request jump echo
+    icmpv6 type echo-request jump echo
     ct state vmap { established : accept, related : accept, invalid : drop }
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-    icmp type echo-request update @echoes { iifname limit rate 100/second } accept
-    icmpv6 type echo-request update @echoes { iifname limit rate 100/second } accept
     counter drop
   }
 """

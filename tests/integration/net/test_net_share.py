@@ -188,10 +188,10 @@ def test_echoes_to_the_host_are_limited_one_by_one(site: Site) -> None:
     greedy, modest = site.instance("greedy"), site.instance("modest")
     gateway = str(site.manager.inspect("default")["gateway"])
     many, few = Echoes(greedy, gateway), Echoes(modest, gateway)
-    many.send(1000)
+    many.send(200)
     few.send(3)
     assert few.answers() == 3
-    assert 0 < many.answers() < 500
+    assert 0 < many.answers() < 100
 
 
 def test_default_share_leaves_most_of_the_table_to_others(site: Site) -> None:
