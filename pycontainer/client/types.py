@@ -249,10 +249,12 @@ class TenantInfo(TypedDict):
 
 
 class Event(TypedDict, total=False):
-    """Something that happened: create, start, die, oom, stop, rm, ...; the other keys depend on `type`."""
+    """Something that happened: create, start, die, oom, stop, rm, firewall-repaired, ...; the other keys depend on `type`."""
 
     time: float
     type: str
     id: str
     name: str
     exit_code: int | None
+    detail: str  # leftover, firewall-repaired: what was found
+    by: str  # firewall-repaired: the program that did the damage

@@ -4,6 +4,8 @@ What is set inside of a container is no control: root in there sets it otherwise
 Source: kernel Documentation/networking/ip-sysctl.rst.
 """
 
+import os
+
 _SYSCTL = "/proc/sys/net"
 
 
@@ -33,10 +35,18 @@ def guard_link(name: str, *, ipv6: bool, is_bridge: bool = False) -> None:
     Router advertisements and redirects from there must not change the host's routes, and its services on 127.0.0.0/8 are
     not for there. The host answers ARP on a bridge for the gateway alone, not for its other addresses.
     """
-    write(f"ipv4/conf/{name}/route_localnet", "0")
-    write(f"ipv4/conf/{name}/accept_redirects", "0")
+    _put(f"ipv4/conf/{name}/route_localnet", b"0")
+    _put(f"ipv4/conf/{name}/accept_redirects", b"0")
     if is_bridge:
-        write(f"ipv4/conf/{name}/arp_ignore", "1")
+        _put(f"ipv4/conf/{name}/arp_ignore", b"1")
     if ipv6:
-        write(f"ipv6/conf/{name}/accept_ra", "0")
-        write(f"ipv6/conf/{name}/accept_redirects", "0")
+        _put(f"ipv6/conf/{name}/accept_ra", b"0")
+        _put(f"ipv6/conf/{name}/accept_redirects", b"0")
+
+
+def _put(name: str, value: bytes) -> None:
+    fd = os.open(f"{_SYSCTL}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value)
+    finally:
+        os.close(fd)
