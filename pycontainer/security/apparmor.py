@@ -10,6 +10,7 @@ by those as well, unless one of them has a hole. The kernel's list decides; our 
 for, so a profile that somebody unloaded or replaced is loaded again. apparmor.d(5), apparmor_parser(8).
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -56,6 +57,7 @@ class Loaded(NamedTuple):
     digest: str  # of the compiled policy, empty where the kernel keeps none
 
 
+@functools.cache
 def profile_text(kind: str, *, newer: bool = False) -> str:
     """Return our profile for containers of profile `kind`, app or system; `newer` with the rules of AppArmor 4.
 
