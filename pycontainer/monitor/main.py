@@ -33,6 +33,27 @@ from pycontainer.monitor.poller import Poller
 
 _IDLE_SECONDS = 2.0
 
+# What children inherit, whatever shell the first command was typed in. The cgroups count processes and memory.
+_INFINITE = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+_FREE = (
+    resource.RLIMIT_AS,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+    resource.RLIMIT_RSS,
+)
+# As soft limits these bound a container as a whole, for they become its user namespace's (kernel/ucount.c); the hard ones
+# stay, for --ulimit.
+_SIGPENDING, _MSGQUEUE = 11, 12
+_BOUNDED = (
+    (resource.RLIMIT_MEMLOCK, 8 << 20),
+    (_SIGPENDING, 32768),
+    (_MSGQUEUE, 819200),
+    (resource.RLIMIT_STACK, 8 << 20),
+)
+_MOST_OPEN_FILES = 1 << 20
+
 
 class Monitor:
     """The loop: one listening socket, at most one supervisor, any number of children."""
@@ -220,6 +241,20 @@ def make_cover(place: str) -> None:
     mounts.mount("mask", place, "tmpfs", safe | mounts.MS_REMOUNT | mounts.MS_BIND | mounts.MS_RDONLY)
 
 
+def set_inherited_limits() -> None:
+    """Set what every child starts with; a start pays nothing for it."""
+    for number in _FREE:
+        try:
+            resource.setrlimit(number, _INFINITE)
+        except (OSError, ValueError):  # no CAP_SYS_RESOURCE: as far as our own limit goes
+            _, most = resource.getrlimit(number)
+            resource.setrlimit(number, (most, most))
+    for number, bound in _BOUNDED:
+        soft, hard = resource.getrlimit(number)
+        if soft == resource.RLIM_INFINITY or soft > bound:
+            resource.setrlimit(number, (bound, hard))
+
+
 def main(arguments: list[str]) -> None:
     """Enter the room, say that we are ready, serve."""
     run_dir, containers_dir, stage_dir, max_bytes, files, open_files, ready_fd = arguments
@@ -229,6 +264,7 @@ def main(arguments: list[str]) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # five descriptors for each container
+    set_inherited_limits()
     null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     ready = int(ready_fd)
     if ready < FIRST_FREE_FD:
@@ -248,7 +284,7 @@ def main(arguments: list[str]) -> None:
     containers_fd = os.open(containers_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     enter_room(stage_dir)
     room = Room(
-        bearer=Bearer(MACHINE, open_files=(int(open_files), most)),
+        bearer=Bearer(MACHINE, open_files=(min(int(open_files), _MOST_OPEN_FILES), min(most, _MOST_OPEN_FILES))),
         poller=Poller(),
         containers_fd=containers_fd,
         procfs_fd=os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),

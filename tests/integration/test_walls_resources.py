@@ -61,6 +61,29 @@ def test_open_files_are_bounded(world: World) -> None:
     assert world.cli("exec", name, "true").exit_code == 0
 
 
+def test_limits_are_not_those_of_the_callers_shell(own_world: World) -> None:
+    """RES-04: what a container starts with is finite where it counts, and the same whoever came first."""
+    world = own_world
+    world.ok("service", "stop")
+    poll_until(lambda: not world.processes(), what="the services are gone")
+    shell = (
+        "ulimit -S -f 5000; ulimit -S -t 600; ulimit -l unlimited; ulimit -i unlimited; ulimit -q unlimited; " + '"$@"'
+    )
+    argv = world.argv("run", "--rm", IMAGE, "cat", "/proc/self/limits")
+    done = subprocess.run(
+        ["bash", "-c", shell, "sh", *argv], capture_output=True, text=True, env=world.environment, check=True
+    )
+    soft = {line[:26].strip(): line[26:].split()[0] for line in done.stdout.splitlines()[1:]}
+    hard = {line[:26].strip(): line[26:].split()[1] for line in done.stdout.splitlines()[1:]}
+    for free in ("Max file size", "Max cpu time", "Max address space"):
+        assert soft[free] == "unlimited", free
+    assert int(soft["Max locked memory"]) <= 8 << 20
+    assert int(soft["Max pending signals"]) <= 32768
+    assert int(soft["Max msgqueue size"]) <= 819200
+    assert int(hard["Max open files"]) <= 1 << 20
+    assert (soft["Max core file size"], hard["Max core file size"]) == ("0", "0")
+
+
 @pytest.mark.parametrize("path", ["/dev/shm/x", "/tmp/mem/x"])
 def test_memory_as_files_stays_within_the_cap(world: World, path: str) -> None:
     """RES-02: shared memory and tmpfs are the container's; they go with it."""
