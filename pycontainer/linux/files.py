@@ -19,16 +19,17 @@ RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x08, 0x10
 _OPEN_HOW = struct.Struct("QQQ")
 _RETRIES = 128
 _MAX_LINKS = 40  # the kernel's own limit
-_PROC_SUPER_MAGIC = 0x9FA0
+_PROC_SUPER_MAGIC, _PROC_ROOT_INO = 0x9FA0, 1
+_AT_EMPTY_PATH, _STATX_MNT_ID, _STATX_BYTES, _STX_MNT_ID_AT = 0x1000, 0x1000, 256, 144
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_REPORTED = 8
-_AT_EMPTY_PATH, _STATX_MNT_ID, _STATX_BYTES = 0x1000, 0x1000, 256
 
 use_openat2 = True  # the tests set it to False; it becomes False by itself where the call is missing or forbidden
 
 _syncfs = declare("syncfs", ctypes.c_int)
 _statx = declare("statx", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 _fstatfs = declare("fstatfs", ctypes.c_int, ctypes.c_void_p)
+_procfs_fd = -1  # see hold_procfs
 
 
 def syncfs(fd: int) -> None:
@@ -84,17 +85,18 @@ def read_bounded(source: StrPath | int, max_bytes: int) -> bytes:
 def openat2(dirfd: int, path: StrPath, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open `path` relative to `dirfd` as `resolve` (RESOLVE_*) says and return a close-on-exec descriptor. openat2(2).
 
-    EXDEV: it would leave the root, or cross a mount; ELOOP: a link where none is allowed; EAGAIN: renames raced with it,
-    even after many tries. Where the system call is missing or forbidden, RESOLVE_BENEATH or RESOLVE_IN_ROOT must be
-    among the rules, and magic links are never followed.
+    EXDEV: it would leave the root, or cross a mount; ELOOP: a link where none is allowed. Where the system call is missing
+    or forbidden, or lost the race with renames many times, we walk: RESOLVE_BENEATH or RESOLVE_IN_ROOT must be among the
+    rules then, and magic links are never followed.
     """
     global use_openat2
     if use_openat2:
         try:
             return _openat2(dirfd, path, flags, resolve, mode)
         except OSError as error:
-            # A look-up that may not pass fails with EACCES. EPERM is a filter's, or that of a file that is sealed.
-            if error.errno not in (errno.ENOSYS, errno.EPERM):
+            # A look-up that may not pass fails with EACCES. EPERM is a filter's, or that of a file that is sealed. EAGAIN
+            # after many tries: somebody inside renames without a pause, which a walk along descriptors does not mind.
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EAGAIN):
                 raise
             if error.errno == errno.ENOSYS:
                 use_openat2 = False
@@ -124,7 +126,7 @@ def _walk(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int) -> int
         raise OSError(errno.ENOSYS, "openat2: the fallback knows look-ups beneath a root alone", path)
     data = path_bytes(path)
     left = _components(data, path, resolve)
-    if data.endswith(b"/") and not flags & os.O_CREAT:
+    if data.endswith((b"/", b"/.")) and not flags & os.O_CREAT:
         flags |= os.O_DIRECTORY
     opened = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dirfd)]
     mount = _mount_id(opened[0]) if resolve & RESOLVE_NO_XDEV else 0
@@ -209,10 +211,25 @@ def _mount_id(fd: int) -> int:
     """Return which mount a descriptor lies on: a bind mount of the same file system differs too. statx(2), Linux 5.8."""
     buffer = ctypes.create_string_buffer(_STATX_BYTES)
     checked(_statx(fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, buffer), "statx")
-    mask, mount = int.from_bytes(buffer.raw[:4], "little"), int.from_bytes(buffer.raw[144:152], "little")
-    if not mask & _STATX_MNT_ID:
-        raise OSError(errno.ENODATA, "statx tells no mount id")
-    return mount
+    if not int.from_bytes(buffer.raw[:4], "little") & _STATX_MNT_ID:
+        raise OSError(errno.ENOSYS, "statx: this kernel does not tell the mount of a file")
+    return int.from_bytes(buffer.raw[_STX_MNT_ID_AT : _STX_MNT_ID_AT + 8], "little")
+
+
+def hold_procfs() -> None:
+    """Keep a descriptor of our own procfs, by which descriptors are opened anew from here on.
+
+    For who is about to enter a container's mount namespace, where `/proc` is the container's: of another pid namespace, or
+    whatever root inside has mounted there (CVE-2025-52881). Raises OSError(EINVAL) if `/proc` is not a procfs, whole.
+    """
+    global _procfs_fd
+    fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not _is_procfs(fd) or os.fstat(fd).st_ino != _PROC_ROOT_INO:
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a procfs", "/proc")
+    if _procfs_fd >= 0:
+        os.close(_procfs_fd)
+    _procfs_fd = fd
 
 
 def _reopen(opened: list[int], name: bytes, flags: int, path: StrPath) -> int:
@@ -225,6 +242,8 @@ def _reopen(opened: list[int], name: bytes, flags: int, path: StrPath) -> int:
     flags = flags & ~(os.O_NOFOLLOW | os.O_CREAT) | os.O_CLOEXEC
     if stat.S_ISDIR(details.st_mode):
         return os.open(".", flags, dir_fd=opened[-1])
+    if _procfs_fd >= 0:
+        return os.open(f"self/fd/{opened[-1]}", flags, dir_fd=_procfs_fd)
     try:
         return os.open(f"/proc/self/fd/{opened[-1]}", flags)
     except FileNotFoundError:  # a root without procfs: by name, which must still mean the same file

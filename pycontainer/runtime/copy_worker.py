@@ -25,7 +25,7 @@ import prctl
 
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux import landlock
-from pycontainer.linux.files import open_in_root
+from pycontainer.linux.files import hold_procfs, open_in_root
 from pycontainer.linux.namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -111,6 +111,7 @@ def _join(pidfd: int) -> None:
     """Become root of the container of `pidfd`, and nothing more; close `pidfd`."""
     prctl.set_dumpable(0)  # before we are where root inside could trace us
     unshare(_NAMESPACES)
+    hold_procfs()  # while /proc is the host's
     try:
         setns(pidfd, CLONE_NEWUSER | CLONE_NEWNS)
     except ProcessLookupError as error:

@@ -132,12 +132,15 @@ def _standard_streams(request: ExecRequest, root_fd: int, base: int, uid: int) -
     the master, never from a path (the classes of CVE-2016-10124 and CVE-2025-52565).
     """
     if request.tty:
-        flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-        ptmx_fd = openat2(root_fd, "dev/pts/ptmx", flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
-        details = os.fstat(ptmx_fd)
-        if not stat.S_ISCHR(details.st_mode) or details.st_rdev != _PTMX:
-            os.close(ptmx_fd)
-            raise StartFailed("the container's /dev/pts/ptmx is not a terminal multiplexer", step="console")
+        # Looked at before it is opened: root inside may have mounted a fifo, or a device that it was granted, over it.
+        looked_fd = openat2(root_fd, "dev/pts/ptmx", os.O_PATH, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+        try:
+            details = os.fstat(looked_fd)
+            if not stat.S_ISCHR(details.st_mode) or details.st_rdev != _PTMX:
+                raise StartFailed("the container's /dev/pts/ptmx is not a terminal multiplexer", step="console")
+            ptmx_fd = os.open(f"/proc/self/fd/{looked_fd}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        finally:
+            os.close(looked_fd)
         _, slave_fd = open_pty(ptmx_fd)
         os.fchown(slave_fd, base + uid, base + 5)
         if request.window is not None:

@@ -12,6 +12,7 @@ from pycontainer.linux import files
 from pycontainer.linux.files import (
     RESOLVE_BENEATH,
     RESOLVE_NO_SYMLINKS,
+    hold_procfs,
     mkdirs_in_root,
     open_in_root,
     open_regular_in_root,
@@ -84,6 +85,7 @@ def test_in_root_stays_inside(root_fd: int, path: str, expected: bytes) -> None:
         ("gone/x", os.O_RDONLY, errno.ENOENT),
         ("canary/x", os.O_RDONLY, errno.ENOTDIR),
         ("canary/", os.O_RDONLY, errno.ENOTDIR),
+        ("canary/.", os.O_RDONLY, errno.ENOTDIR),
         ("canary", os.O_PATH | os.O_DIRECTORY, errno.ENOTDIR),
         ("lib", os.O_RDONLY | os.O_NOFOLLOW, errno.ELOOP),
         ("", os.O_RDONLY, errno.ENOENT),
@@ -136,30 +138,42 @@ def test_leaks_no_descriptor(root_fd: int) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM])
-def test_falls_back_when_the_call_is_missing_or_forbidden(
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM, errno.EAGAIN])
+def test_walks_when_the_call_is_missing_or_forbidden_or_loses_every_race(
     root_fd: int, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
+    """PATH-09"""
+    calls = []
+
     def fail(*_args: object, **_named: object) -> int:
+        calls.append(1)
         raise OSError(code, "openat2")
 
     monkeypatch.setattr(files, "use_openat2", True)
     monkeypatch.setattr(files, "syscall", fail)
     assert content(open_in_root(root_fd, "up", os.O_RDONLY)) == b"inside"
+    assert len(calls) == (128 if code == errno.EAGAIN else 1)
 
 
-def test_gives_up_after_many_races(root_fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+def test_a_mount_is_not_crossed(root_fd: int) -> None:
+    """PATH-09: the same answer from the kernel and from our walk."""
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(OSError) as caught:
+            openat2(fd, "proc/version", os.O_RDONLY, resolve=files.RESOLVE_BENEATH | files.RESOLVE_NO_XDEV)
+        assert caught.value.errno == errno.EXDEV
+    finally:
+        os.close(fd)
 
-    def race(*_args: object, **_named: object) -> int:
-        calls.append(1)
-        raise BlockingIOError(errno.EAGAIN, "openat2")
 
-    monkeypatch.setattr(files, "use_openat2", True)
-    monkeypatch.setattr(files, "syscall", race)
-    with pytest.raises(BlockingIOError):
-        open_in_root(root_fd, "canary", os.O_RDONLY)
-    assert len(calls) == 128
+def test_a_procfs_that_is_held_is_used(root_fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_procfs_fd", -1)
+    hold_procfs()
+    held_fd = files._procfs_fd
+    try:
+        assert content(open_in_root(root_fd, "up", os.O_RDONLY)) == b"inside"
+    finally:
+        os.close(held_fd)
 
 
 def test_mkdirs_follows_links_inside(root_fd: int, tmp_path: Path) -> None:
