@@ -315,7 +315,7 @@ def test_worker_is_root_inside_and_nobody_outside(world: World) -> None:
         poll_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 6, what="it has opened its target")
         open_files = [os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0] for fd in range(6)]
         # "/" and "/tmp" are the container's; the host's procfs, in place of the container's, is out of reach: see below
-        assert open_files == ["pipe", "/dev/null", "pipe", "/", "/proc", "/tmp"]
+        assert open_files == ["pipe", "/dev/null", "pipe", "/proc", "/", "/tmp"]
         assert os.stat(f"/proc/{pid}/root").st_ino == os.stat(f"/proc/{init_pid}/root").st_ino
         assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # not dumpable: procfs gives it to root of the host
         assert "copy_worker" not in world.ok("exec", name, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
