@@ -172,9 +172,8 @@ def _ours(cgroup_fd: int) -> list[bpf.Program]:
 
 
 def _open(cgroup: Cgroup) -> int:
-    cgroup_fd = cgroup.dirfd()
-    assert cgroup_fd is not None  # a cgroup of v2 is one directory
-    return cgroup_fd
+    """Open the directory of v2 that is ours, never one beneath it that was delegated (dirfd): root inside may remove that."""
+    return os.open(next(iter(cgroup.paths().values())), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _differs(found: object) -> Unsupported:

@@ -8,6 +8,7 @@ import pytest
 
 from pycontainer.cgroup import devices
 from pycontainer.cgroup.base import Cgroup
+from pycontainer.cgroup.delegation import PAYLOAD
 from pycontainer.cgroup.devicefilter import Rule, merged, program
 from pycontainer.cgroup.v1 import CgroupV1
 from pycontainer.cgroup.v2 import CgroupV2
@@ -99,6 +100,20 @@ def test_a_change_holds_at_once_and_beneath(cgroup: Cgroup, nodes: dict[tuple[st
     assert set(devices.held(cgroup) or ()) == {*DEFAULT, Rule("b", 7, 0, "rwm"), KMSG}
 
 
+def test_what_was_delegated_beneath_does_not_take_the_policys_place(
+    cgroup: Cgroup, nodes: dict[tuple[str, int, int], str]
+) -> None:
+    """A system instance arranges cgroups of its own, and may remove them."""
+    devices.hold(cgroup, DEFAULT)
+    os.mkdir(f"{directory_of(cgroup)}/{PAYLOAD}")
+    assert devices.held(cgroup) == DEFAULT
+    devices.hold(cgroup, (FULL_READ,))
+    os.rmdir(f"{directory_of(cgroup)}/{PAYLOAD}")
+    assert devices.held(cgroup) == (FULL_READ,)
+    assert len(attached(cgroup)) <= 1
+    assert modes(cgroup, nodes["c", 1, 5]) == ["EPERM"] * 3
+
+
 def test_another_supervisor_finds_what_is_held(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = merged((*DEFAULT, KMSG))
     devices.hold(cgroup, rules)
@@ -153,9 +168,9 @@ def test_programs_of_others_stay_and_only_narrow(cgroup: Cgroup, nodes: dict[tup
 
 def attached(cgroup: Cgroup) -> list[int]:
     """Return the ids of the programs that hang on the cgroup; none on v1."""
-    directory_fd = cgroup.dirfd()
-    if directory_fd is None:
+    if cgroup.version == 1:
         return []
+    directory_fd = os.open(directory_of(cgroup), os.O_RDONLY | os.O_DIRECTORY)
     try:
         return bpf.attached_device_filters(directory_fd)
     finally:

@@ -96,7 +96,7 @@ def running(world: World, *options: str) -> str:
 
 
 def cgroup_of(world: World, name: str) -> str:
-    """Return the directory in which the policy of a running container is held."""
+    """Return a directory that takes processes, of a running container, where the policy is held or inherited."""
     return _cgroup_of(world.inspect(name))
 
 
@@ -126,4 +126,6 @@ def check_grant(world: World, owner: str, other: str, device: str) -> None:
 
 def _cgroup_of(record: dict[str, Any]) -> str:
     paths = record["cgroup"]["paths"]
-    return str(paths.get("devices") or paths["memory"])  # v2 has one directory
+    directory = str(paths.get("devices") or paths["memory"])  # v2 has one directory
+    delegated = f"{directory}/payload"  # of a system instance: who joins has to land there
+    return delegated if os.path.isdir(delegated) else directory
