@@ -1,5 +1,7 @@
 """Options and markers of all tests; the fixtures of the integration tests stand in integration/conftest.py."""
 
+from collections import Counter
+
 import pytest
 
 from tests.support.features import PROBES, why_not
@@ -13,6 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FEATURE[,FEATURE...]",
         help=f"fail, instead of skipping, what needs a feature this host lacks ({', '.join(PROBES)})",
     )
+    parser.addoption("--part", metavar="N/M", help="run the Nth of M parts of the tests, whole modules each")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,3 +36,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.fail(f"must run, but there is no {feature} here: {reason}", pytrace=False)
             if reason:
                 pytest.skip(f"needs {feature}: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep one part of what was selected: the largest module goes first, each to the part that is least so far."""
+    if not (part := config.getoption("--part")):
+        return
+    number, count = map(int, part.split("/"))
+    sizes = Counter(item.path for item in items)
+    filled = [0] * count
+    kept = set()
+    for path, size in sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0])):
+        least = filled.index(min(filled))
+        filled[least] += size
+        if least == number - 1:
+            kept.add(path)
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in kept])
+    items[:] = [item for item in items if item.path in kept]

@@ -12,7 +12,6 @@ from tests.support.hostns import OUTSIDE_IP, OUTSIDE_IP6
 from tests.support.poll import SLOWNESS
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
 PACKET_SOCKETS = ("--cap-add", "NET_RAW")
 DRIVERS = pytest.mark.parametrize("driver", ["routed", "bridge"])
 STRANGER = "02:ba:db:ad:ba:d0"
@@ -54,12 +53,14 @@ def both_drivers(*options: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("segment", cases, indirect=True, ids=["routed", "bridge"])
 
 
+@pytest.mark.vm
 @both_drivers()
 def test_packet_socket_is_refused_by_default(segment: Segment) -> None:
     """NET-01"""
     assert segment.send(bytes(60)) == "frame: EAFNOSUPPORT"
 
 
+@pytest.mark.vm
 @both_drivers(*PACKET_SOCKETS)
 def test_forged_frames_of_one_that_may_have_packet_sockets(segment: Segment) -> None:
     """NET-01, NET-02, NET-10: out to the world, and to the neighbour; its own datagram between them arrives."""

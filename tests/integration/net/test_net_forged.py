@@ -37,7 +37,6 @@ from tests.support.frames import (
 from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, OUTSIDE_IP6, NetworkNamespace
 from tests.support.poll import SLOWNESS
 
-pytestmark = pytest.mark.vm
 KINDS = pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
 STRANGER = bytes.fromhex("02badbadbad0")
 HONEST = b"an honest datagram"
@@ -174,6 +173,7 @@ def segment(site: Site) -> Iterator[Cast]:
     yield Cast(site, thief, victim, "10.77.0.1", gateway6)
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("with_ip_filters", [True, False], ids=["br_netfilter", "bridge-alone"])
 def test_nobody_on_a_bridge_hears_what_is_forged(segment: Cast, with_ip_filters: bool) -> None:
     """NET-01, NET-02, NET-04, NET-10: for every kind of frame, and nobody believes any of it.
@@ -228,6 +228,7 @@ def port_of(cast: Cast, mac: bytes) -> str:
     return next(line.split()[2] for line in lines if line.startswith(mac.hex(":")) and "permanent" not in line)
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("driver", ["routed", "bridge"])
 def test_interface_that_is_renamed_moved_to_another_mac_and_set_up_again(site: Site, driver: str) -> None:
     """NET-01: what root inside does with its end of the link changes nothing at ours."""
@@ -276,6 +277,7 @@ def answers_from(namespace: NetworkNamespace, source: str, target: str) -> bool:
     return False
 
 
+@pytest.mark.vm
 def test_routed_link_has_no_segment_to_lie_on(site: Site) -> None:
     """NET-02, NET-04, NET-10: of all those frames nothing reaches a neighbour, and the host believes none of it."""
     thief, victim = site.instance("thief"), site.instance("victim")
@@ -429,6 +431,7 @@ def test_bridge_is_one_tenants(site: Site) -> None:
     site.instance("two", networks=("segment",), tenant="acme")
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("driver", ["routed", "bridge"])
 def test_walls_stand_before_the_link_is_up_and_until_it_is_gone(
     site: Site, driver: str, monkeypatch: pytest.MonkeyPatch

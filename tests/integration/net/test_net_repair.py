@@ -19,8 +19,6 @@ from tests.support.hostns import INSIDE_IP, OUTSIDE_IP, NetworkNamespace
 from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
-
 
 class Damaged:
     """A site with a container of each driver, and the watch that its supervisor would have."""
@@ -198,6 +196,7 @@ def container_namespace(world: World, name: str) -> NetworkNamespace:
     return namespace
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("driver", ["routed", "bridge"])
 def test_supervisor_puts_the_firewall_back_by_itself(world: World, driver: str) -> None:
     """After a flush from outside: the published port answers again, a forged source is refused again, an event tells."""

@@ -14,7 +14,6 @@ from tests.integration.net.conftest import HTTP, Instance, Server, Site, ask
 from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, OUTSIDE_IP6
 from tests.support.poll import SLOWNESS, poll_until
 
-pytestmark = pytest.mark.vm
 SHARE = 40
 DRIVERS = pytest.mark.parametrize("driver", ["routed", "bridge"])
 
@@ -71,6 +70,7 @@ def service(site: Site) -> Iterator[None]:
     server.close()
 
 
+@pytest.mark.vm
 @DRIVERS
 def test_flows_beyond_the_share_are_dropped_and_counted(site: Site, driver: str, service: None) -> None:
     """IPv4 and IPv6 together are one share; a neighbour opens new ones all the while."""
