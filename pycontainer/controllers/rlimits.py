@@ -4,6 +4,8 @@ import resource
 
 from pycontainer.controllers.protocol import Host, Instance, Reading
 from pycontainer.errors import Unsupported
+from pycontainer.linux.namespaces import owner_of_user_namespace
+from pycontainer.linux.process import effective_uid
 from pycontainer.spec.model import ContainerSpec, Ulimit
 
 _ROUNDS = 10  # a process that forks meanwhile hands on what it had
@@ -48,8 +50,12 @@ def _set(pid: int, ulimit: Ulimit) -> None:
     number = getattr(resource, f"RLIMIT_{ulimit.name.upper()}")
     soft, hard = (resource.RLIM_INFINITY if value is None else value for value in (ulimit.soft, ulimit.hard))
     try:
-        if resource.prlimit(pid, number) != (soft, hard):
-            resource.prlimit(pid, number, (soft, hard))
+        try:
+            if resource.prlimit(pid, number) != (soft, hard):
+                resource.prlimit(pid, number, (soft, hard))
+        except PermissionError:  # a host that keeps CAP_SYS_RESOURCE from us: who made the namespace has it there
+            with effective_uid(owner_of_user_namespace(pid)):
+                resource.prlimit(pid, number, (soft, hard))
     except ProcessLookupError:
         pass  # it has just ended
     except PermissionError as error:

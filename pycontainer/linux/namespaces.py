@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+_NS_GET_OWNER_UID = 0xB704  # ioctl_ns(2)
 _LOST = 70  # EX_SOFTWARE of sysexits.h
 
 _setns = declare("setns", ctypes.c_int, ctypes.c_int)
@@ -32,6 +34,19 @@ def setns(fd: int, flags: int) -> None:
 def unshare(flags: int) -> None:
     """Leave for fresh namespaces. unshare(2)."""
     checked(_unshare(flags), "unshare")
+
+
+def owner_of_user_namespace(pid: int) -> int:
+    """Return the id that made the user namespace of a process; ProcessLookupError if it has ended. ioctl_ns(2)"""
+    try:
+        fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ProcessLookupError(errno.ESRCH, "no such process") from error
+    try:
+        owner = fcntl.ioctl(fd, _NS_GET_OWNER_UID, bytes(4))
+    finally:
+        os.close(fd)
+    return int.from_bytes(owner, "little")
 
 
 _HOME_FILES = ((CLONE_NEWNET, "net"), (CLONE_NEWIPC, "ipc"), (CLONE_NEWUTS, "uts"), (CLONE_NEWPID, "pid"))

@@ -1,8 +1,10 @@
 """Processes: pidfds, file-system ids, a few prctl options. pidfd_open(2), pidfd_send_signal(2), setfsuid(2), prctl(2)."""
 
+import contextlib
 import ctypes
 import os
 import signal
+from collections.abc import Iterator
 
 from pycontainer.linux.libc import checked, declare, syscall
 
@@ -56,6 +58,19 @@ def start_time_ticks(pid: int, procfs_dirfd: int | None = None) -> int:
     finally:
         os.close(fd)
     return int(text.rpartition(b")")[2].split()[19])  # field 22; the command may itself hold ") "
+
+
+@contextlib.contextmanager
+def effective_uid(uid: int) -> Iterator[None]:
+    """Have `uid` for the effective id while the block runs, in this thread alone: glibc's seteuid changes all of them.
+
+    It takes the effective capabilities along; root's come back with its id. setresuid(2), capabilities(7)
+    """
+    syscall("setresuid", -1, uid, -1)
+    try:
+        yield
+    finally:
+        syscall("setresuid", -1, 0, -1)
 
 
 def set_fs_ids(uid: int) -> None:

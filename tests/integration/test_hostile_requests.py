@@ -121,6 +121,8 @@ def test_a_frame_beyond_the_limit_ends_the_connection(world: World, connection: 
     """API-04"""
     with connect(world) as other:
         other.sendall(struct.pack(">I", MAX_FRAME_BYTES + 1))
+        said = answer(other)["error"]["message"]
+        assert said == f"a request of {MAX_FRAME_BYTES + 1} bytes; the most is {MAX_FRAME_BYTES}"
         assert other.recv(1) == b""
     assert "result" in ask(connection, "ping")
 
