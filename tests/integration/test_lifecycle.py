@@ -14,8 +14,6 @@ from tests.support.images import copy_rootfs
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
-
 PATIENT = ("sh", "-c", 'trap "exit 9" TERM; echo up; while :; do sleep 0.1; done')  # ends by itself when asked to
 STUBBORN = ("payload", "sleep", "0")  # as pid 1 it never sees a SIGTERM it has no handler for
 
@@ -30,17 +28,20 @@ def started(world: World, *options: str, command: tuple[str, ...] = STUBBORN) ->
 # -- run
 
 
+@pytest.mark.vm
 def test_run_passes_output_and_exit_code(world: World) -> None:
     result = world.cli("run", "--rm", IMAGE, "payload", "out", "to stdout", "err", "to stderr", "exit", "7")
     assert result == (7, "to stdout\n", "to stderr\n")
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("signal", [6, 9, 11])
 def test_run_ends_with_128_plus_signal(world: World, signal: int) -> None:
     result = world.cli("run", "--rm", "--init", IMAGE, "payload", "signal", str(signal))
     assert result.exit_code == 128 + signal
 
 
+@pytest.mark.vm
 def test_run_passes_stdin(world: World) -> None:
     assert world.ok("run", "--rm", "-i", IMAGE, "payload", "echo", stdin="one\ntwo\n") == "one\ntwo"
 
@@ -121,11 +122,13 @@ def test_hostname(world: World) -> None:
     assert world.ok("run", "--rm", "--hostname", "apple", IMAGE, "hostname") == "apple"
 
 
+@pytest.mark.vm
 def test_ulimit(world: World) -> None:
     shell = "ulimit -Sn; ulimit -Hn"
     assert world.ok("run", "--rm", "--ulimit", "nofile=100:200", IMAGE, "sh", "-c", shell) == "100\n200"
 
 
+@pytest.mark.vm
 def test_sysctl(world: World) -> None:
     option = "net.ipv4.ip_unprivileged_port_start=79"
     assert (
@@ -142,6 +145,7 @@ def test_env_file(world: World) -> None:
     assert {"ONE=1", "TWO=two words"} <= set(lines)
 
 
+@pytest.mark.vm
 def test_bind_mount_and_volume_and_tmpfs(world: World) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pct-bind-") as directory:
         os.chmod(directory, 0o755)  # root inside is nobody to what lies on the host
@@ -157,6 +161,7 @@ def test_bind_mount_and_volume_and_tmpfs(world: World) -> None:
     assert world.ok("run", "--rm", "-v", "things:/things", IMAGE, "cat", "/things/a") == "kept"
 
 
+@pytest.mark.vm
 def test_read_only_root(world: World) -> None:
     result = world.cli("run", "--rm", "--read-only", IMAGE, "sh", "-c", "echo x > /file")
     assert result.exit_code != 0
@@ -166,6 +171,7 @@ def test_read_only_root(world: World) -> None:
 # -- life
 
 
+@pytest.mark.vm
 def test_create_start_stop(world: World) -> None:
     name = unique_name()
     world.ok("create", "--name", name, IMAGE, *PATIENT)
@@ -180,6 +186,7 @@ def test_create_start_stop(world: World) -> None:
     assert (record["status"], record["exit_code"], record["pid"]) == ("stopped", 9, 0)
 
 
+@pytest.mark.vm
 def test_stop_kills_after_the_timeout(world: World) -> None:
     name = started(world)
     began = time.monotonic()
@@ -188,6 +195,7 @@ def test_stop_kills_after_the_timeout(world: World) -> None:
     assert world.inspect(name)["exit_code"] == 137
 
 
+@pytest.mark.vm
 def test_stop_signal(world: World) -> None:
     name = started(
         world, "--stop-signal", "USR1", command=("sh", "-c", 'trap "exit 3" USR1; echo up; while :; do sleep 0.1; done')
@@ -197,6 +205,7 @@ def test_stop_signal(world: World) -> None:
     assert world.inspect(name)["exit_code"] == 3
 
 
+@pytest.mark.vm
 def test_init_forwards_signals_and_reaps(world: World) -> None:
     name = started(world, "--init", command=("sh", "-c", "(sleep 0.1 &) ; exec payload sleep 0"))
     world.ok("kill", "-s", "TERM", name)
@@ -204,12 +213,14 @@ def test_init_forwards_signals_and_reaps(world: World) -> None:
     assert world.inspect(name)["exit_code"] == 143
 
 
+@pytest.mark.vm
 def test_stopped_container_starts_again_with_its_files(world: World) -> None:
     name = unique_name()
     world.ok("run", "--name", name, IMAGE, "sh", "-c", "echo x >> /file; wc -l < /file")
     assert world.ok("start", "-a", name).strip() == "2"
 
 
+@pytest.mark.vm
 def test_restart_makes_a_new_process(world: World) -> None:
     name = started(world)
     first = world.inspect(name)
@@ -220,6 +231,7 @@ def test_restart_makes_a_new_process(world: World) -> None:
     assert second["pid"] != first["pid"]
 
 
+@pytest.mark.vm
 def test_kill_sends_the_signal(world: World) -> None:
     name = started(world, command=("sh", "-c", 'trap "echo got it" HUP; echo up; while :; do sleep 0.1; done'))
     poll_until(lambda: world.ok("logs", name) == "up")
@@ -237,12 +249,14 @@ def test_kill_refuses_an_unknown_signal(world: World) -> None:
     assert world.status(name) == "running"
 
 
+@pytest.mark.vm
 def test_wait_prints_the_exit_code(world: World) -> None:
     name = started(world, command=("payload", "sleep", "1", "exit", "5"))
     assert world.ok("wait", name) == "5"
     assert world.ok("wait", name) == "5"
 
 
+@pytest.mark.vm
 def test_rm_refuses_a_running_container(world: World) -> None:
     name = started(world)
     message = world.refused(5, "rm", name)
@@ -266,6 +280,7 @@ def test_name_is_free_after_rm(world: World) -> None:
         world.ok("rm", "-f", name)
 
 
+@pytest.mark.vm
 def test_pause_stops_time_inside(world: World) -> None:
     name = started(world, command=("sh", "-c", "while :; do echo tick; sleep 0.05; done"))
     poll_until(lambda: world.ok("logs", name))
@@ -280,12 +295,14 @@ def test_pause_stops_time_inside(world: World) -> None:
     poll_until(lambda: len(world.ok("logs", name)) > count)
 
 
+@pytest.mark.vm
 def test_paused_container_is_removed_by_force(world: World) -> None:
     name = started(world)
     world.ok("pause", name)
     world.ok("rm", "-f", name)
 
 
+@pytest.mark.vm
 def test_restart_policy_on_failure_counts(world: World) -> None:
     name = started(world, "--restart", "on-failure:2", command=("payload", "exit", "4"))
     poll_until(
@@ -296,6 +313,7 @@ def test_restart_policy_on_failure_counts(world: World) -> None:
     assert world.inspect(name)["exit_code"] == 4
 
 
+@pytest.mark.vm
 def test_restart_policy_ends_with_stop(world: World) -> None:
     name = started(world, "--restart", "always", command=PATIENT)
     world.ok("stop", name)
@@ -352,6 +370,7 @@ def test_ps_filters(world: World) -> None:
     assert world.ok("ps", "-q", "--filter", f"name={web}").split() == ids
 
 
+@pytest.mark.vm
 def test_stats_shows_use_and_limit(world: World) -> None:
     name = started(world, "-m", "64M", "--pids-limit", "10", command=("payload", "allocate", "20", "sleep", "0"))
     poll_until(lambda: world.ok("logs", name) == "allocated 20")
@@ -452,6 +471,7 @@ def test_absurd_passwd_is_no_traceback(world: World) -> None:
     assert "beyond the container's ids" in world.refused(125, "exec", "-u", "9" * 5000, name, "true")
 
 
+@pytest.mark.vm
 def test_more_mounts_than_a_message_holds(world: World, tmp_path: Path) -> None:
     bystander = started(world)
     mounts = [word for number in range(300) for word in ("-v", f"{tmp_path}:/m/{number}:ro")]

@@ -13,9 +13,8 @@ from tests.integration.conftest import IMAGE
 from tests.support.terminal import Terminal
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
 
-
+@pytest.mark.vm
 def test_no_process_is_reached_before_it_is_confined(world: World) -> None:
     """ESC-07: root of a system, with CAP_SYS_PTRACE, tries ptrace, process_vm_readv, pidfd_getfd, and exe, fd, root and mem
     in /proc of all that come. It gets into those that have become the container's, so that the hunter is known to work."""
@@ -85,6 +84,7 @@ def test_closed_streams_of_the_caller(world: World, closed: str) -> None:
         assert len(lines) == 3
 
 
+@pytest.mark.vm
 def test_descriptors_of_the_caller_stay_outside(world: World) -> None:
     """FD-01: fifty files, directories and sockets, inheritable, over run, exec and create."""
     made = [os.open(path, os.O_RDONLY) for path in ("/etc/passwd", "/", "/proc") for _ in range(17)]
@@ -126,6 +126,7 @@ def test_workdir_through_a_descriptor(world: World, busybox_rootfs: str, number:
         assert "/var/tmp" not in result.stdout
 
 
+@pytest.mark.vm
 def test_filter_is_on_every_task(world: World) -> None:
     """SEC-03: seen from the host, of init, of its threads and children, and of what exec brought."""
     name = unique_name()
