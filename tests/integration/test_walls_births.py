@@ -14,7 +14,6 @@ from tests.support.terminal import Terminal
 from tests.support.world import World, unique_name
 
 
-@pytest.mark.vm
 def test_no_process_is_reached_before_it_is_confined(world: World) -> None:
     """ESC-07: root of a system, with CAP_SYS_PTRACE, tries ptrace, process_vm_readv, pidfd_getfd, and exe, fd, root and mem
     in /proc of all that come. It gets into those that have become the container's, so that the hunter is known to work."""

@@ -9,14 +9,13 @@ from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
-
 
 def taken(text: str) -> dict[str, int]:
     """Return how many of each kind `payload take` got."""
     return {line.split(": ")[0]: int(line.split(": ")[1].split()[0]) for line in text.split("\n")}
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("profile", ["app", "system"])
 def test_what_the_kernel_counts_by_user_is_the_containers_own(world: World, busybox_rootfs: str, profile: str) -> None:
     """RES-04: inotify instances, queued signals, timers and terminals; the host's root and a neighbour have theirs still.
@@ -53,6 +52,7 @@ def test_what_the_kernel_counts_by_user_is_the_containers_own(world: World, busy
     holder.communicate(timeout=60)
 
 
+@pytest.mark.vm
 def test_open_files_are_bounded(world: World) -> None:
     """RES-04"""
     name = unique_name()
@@ -61,6 +61,7 @@ def test_open_files_are_bounded(world: World) -> None:
     assert world.cli("exec", name, "true").exit_code == 0
 
 
+@pytest.mark.vm
 def test_limits_are_not_those_of_the_callers_shell(own_world: World) -> None:
     """RES-04: what a container starts with is finite where it counts, and the same whoever came first."""
     world = own_world
@@ -84,6 +85,7 @@ def test_limits_are_not_those_of_the_callers_shell(own_world: World) -> None:
     assert (soft["Max core file size"], hard["Max core file size"]) == ("0", "0")
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("path", ["/dev/shm/x", "/tmp/mem/x"])
 def test_memory_as_files_stays_within_the_cap(world: World, path: str) -> None:
     """RES-02: shared memory and tmpfs are the container's; they go with it."""
@@ -108,6 +110,7 @@ def test_memory_as_files_stays_within_the_cap(world: World, path: str) -> None:
     assert world.cli("ps").exit_code == 0
 
 
+@pytest.mark.vm
 def test_forks_of_many_users_stop_at_the_cap(world: World) -> None:
     """RES-01: and the host and a neighbour fork on; the end of the container is not held up."""
     name, neighbour = unique_name(), unique_name()
