@@ -45,6 +45,7 @@ def _restart_filtered(world: World, code: int) -> "subprocess.Popen[bytes]":
     supervisor = subprocess.Popen(argv, stdin=subprocess.DEVNULL, cwd=CHECKOUT)
     poll_until(lambda: os.path.exists(world.paths.supervisor_socket), what="it listens")
     world.ok("run", "--rm", IMAGE, "true")  # what is made once is there
+    poll_until(lambda: not os.listdir(world.paths.containers_dir), what="that container's files are gone")
     return supervisor
 
 
