@@ -60,72 +60,77 @@ class NetOutController(_RateController):
         return spec.net_out_min_bits, spec.net_out_bits
 
 
-class NetPacketsController:
+class _CountController:
+    """A number that is each container's own, held in the firewall; `fail_count` is the packets it refused."""
+
+    name, unit, for_tenant = "", "", ""
+
+    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
+        return [f"{self.name}: {self.for_tenant}"] if self._wish(spec) is not None and host.for_tenant else []
+
+    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
+        return ""
+
+    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        wish = self._wish(spec)
+        if instance.network is not None:
+            self._hold(instance.network, wish)
+        elif wish is not None:
+            raise _no_network(self.name)
+        return []
+
+    def read(self, instance: Instance) -> Reading | None:
+        if instance.network is None or instance.is_tenant:
+            return None
+        limit, refused = self._held(instance.network)
+        return Reading(None, None, limit, refused)
+
+    def account(self, instance: Instance) -> dict[str, int]:
+        return {}
+
+    def release(self, instance: Instance) -> None:
+        pass  # with the rates
+
+    def _wish(self, spec: ContainerSpec) -> int | None:
+        raise NotImplementedError
+
+    def _hold(self, network: Bandwidth, wish: int | None) -> None:
+        raise NotImplementedError
+
+    def _held(self, network: Bandwidth) -> tuple[int | None, int]:
+        raise NotImplementedError
+
+
+class NetPacketsController(_CountController):
     """Packets per second that a container may send: small ones cost the host as much as large ones."""
 
     name, unit = "net_packets", "packets/s"
+    for_tenant = "the packets of a tenant's containers are guarded one by one; set it on these"
 
-    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
-        if spec.net_packets_per_second is not None and host.for_tenant:
-            return ["net_packets: the packets of a tenant's containers are guarded one by one; set it on these"]
-        return []
+    def _wish(self, spec: ContainerSpec) -> int | None:
+        return spec.net_packets_per_second
 
-    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
-        return ""
+    def _hold(self, network: Bandwidth, wish: int | None) -> None:
+        network.guard(wish)
 
-    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        if instance.network is not None:
-            instance.network.guard(spec.net_packets_per_second)
-        elif spec.net_packets_per_second is not None:
-            raise _no_network(self.name)
-        return []
-
-    def read(self, instance: Instance) -> Reading | None:
-        """`fail_count` is the packets dropped."""
-        network: Bandwidth | None = instance.network
-        if network is None or instance.is_tenant:
-            return None
-        return Reading(None, None, network.guarded(), network.guarded_packets())
-
-    def account(self, instance: Instance) -> dict[str, int]:
-        return {}
-
-    def release(self, instance: Instance) -> None:
-        pass  # with the rates
+    def _held(self, network: Bandwidth) -> tuple[int | None, int]:
+        return network.guarded(), network.guarded_packets()
 
 
-class NetConnectionsController:
+class NetConnectionsController(_CountController):
     """Connections that the host's firewall tracks for a container: its table is one for all, and full is full for all."""
 
     name, unit = "net_connections", "connections"
+    for_tenant = "each of a tenant's containers has a share of its own; set it on these"
 
-    def validate(self, spec: ContainerSpec, host: Host) -> list[str]:
-        if spec.net_connections is not None and host.for_tenant:
-            return ["net_connections: each of a tenant's containers has a share of its own; set it on these"]
-        return []
+    def _wish(self, spec: ContainerSpec) -> int | None:
+        return spec.net_connections
 
-    def excess(self, instance: Instance, spec: ContainerSpec) -> str:
-        return ""
+    def _hold(self, network: Bandwidth, wish: int | None) -> None:
+        network.share(wish)
 
-    def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        if instance.network is not None:
-            instance.network.share(spec.net_connections)
-        elif spec.net_connections is not None:
-            raise _no_network(self.name)
-        return []
-
-    def read(self, instance: Instance) -> Reading | None:
-        """`fail_count` is the packets that would have begun one more connection."""
-        network: Bandwidth | None = instance.network
-        if network is None or instance.is_tenant:
-            return None
-        return Reading(None, None, network.shared(), network.refused())
-
-    def account(self, instance: Instance) -> dict[str, int]:
-        return {}
-
-    def release(self, instance: Instance) -> None:
-        pass  # with the rates
+    def _held(self, network: Bandwidth) -> tuple[int | None, int]:
+        return network.shared(), network.refused()
 
 
 def _no_network(name: str) -> Unsupported:

@@ -163,7 +163,10 @@ class World:
 
     def rights_of(self, container: Container) -> Rights:
         """Return the same, as far as this host can hold it."""
-        given = self.rights(container.spec)
+        return self.holdable(self.rights(container.spec))
+
+    def holdable(self, given: Rights) -> Rights:
+        """Return `given` without the walls that this host has nothing for."""
         can_hide = landlock_abi() >= LANDLOCK_SCOPES
         return given._replace(hides_abstract_sockets=given.hides_abstract_sockets and can_hide)
 

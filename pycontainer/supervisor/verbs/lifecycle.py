@@ -167,9 +167,10 @@ async def start_now(
         os.unlink(f"{container.directory}/exit.json")
     except FileNotFoundError:
         pass
-    rights = world.rights_of(container)
+    wanted = world.rights(spec)
+    rights = world.holdable(wanted)
     label, container.missing_walls = world.labels.choose(rights, base=container.base, is_reaped=spec.init)
-    if world.rights(spec).hides_abstract_sockets and not rights.hides_abstract_sockets:
+    if wanted.hides_abstract_sockets and not rights.hides_abstract_sockets:
         container.missing_walls.append("can reach the host's abstract unix sockets: they need Landlock of Linux 6.12")
     await world.link.connect(start=True)
     layers = tuple(container.image.layers) if container.image else (spec.rootfs,)
