@@ -44,16 +44,15 @@ class CpuController:
         return ""  # time is not held: from the next period on it is less
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        cgroup = instance.cgroup
-        _apply_weight(cgroup, spec.cpu_weight)
-        _apply_burst(cgroup, None)  # the kernel wants burst <= quota at every moment
-        self._apply_quota(cgroup, spec)
-        _apply_burst(cgroup, spec.cpu_burst_usec)
+        _apply_weight(instance, spec.cpu_weight)
+        _apply_burst(instance, None)  # the kernel wants burst <= quota at every moment
+        self._apply_quota(instance, spec)
+        _apply_burst(instance, spec.cpu_burst_usec)
         return []
 
-    def _apply_quota(self, cgroup: Cgroup, spec: ContainerSpec) -> None:
-        quota, period = spec.cpu_quota_usec, spec.cpu_period_usec
-        if quota is None and self._limit(cgroup) is None:
+    def _apply_quota(self, instance: Instance, spec: ContainerSpec) -> None:
+        cgroup, quota, period = instance.cgroup, spec.cpu_quota_usec, spec.cpu_period_usec
+        if quota is None and (instance.is_new or self._limit(cgroup) is None):
             return
         if cgroup.version == 2:
             set_and_compare(cgroup, "cpu", "cpu.max", f"{'max' if quota is None else quota} {period}")
@@ -109,17 +108,18 @@ def _within_parent_v1(cgroup: Cgroup, quota: int, period: int) -> int:
     return quota
 
 
-def _apply_weight(cgroup: Cgroup, weight: int | None) -> None:
+def _apply_weight(instance: Instance, weight: int | None) -> None:
     """v2 counts from 1 to 10000 around 100, v1 has shares around 1024: the same proportion."""
+    cgroup = instance.cgroup
     try:
         if cgroup.version == 2:
-            hold(cgroup, "cpu", "cpu.weight", weight, "100")
+            hold(instance, "cpu", "cpu.weight", weight, "100")
         else:
-            hold(cgroup, "cpu", "cpu.shares", None if weight is None else max(2, weight * 1024 // 100), "1024")
+            hold(instance, "cpu", "cpu.shares", None if weight is None else max(2, weight * 1024 // 100), "1024")
     except OSError as error:
         if error.errno != errno.EINVAL or weight is not None or cgroup.read("cpu", "cpu.idle") != "1":
             raise  # an idle group, which another controller may have made of it, has no weight
 
 
-def _apply_burst(cgroup: Cgroup, burst_usec: int | None) -> None:
-    hold(cgroup, "cpu", "cpu.max.burst" if cgroup.version == 2 else "cpu.cfs_burst_us", burst_usec, "0")
+def _apply_burst(instance: Instance, burst_usec: int | None) -> None:
+    hold(instance, "cpu", "cpu.max.burst" if instance.cgroup.version == 2 else "cpu.cfs_burst_us", burst_usec, "0")

@@ -40,7 +40,8 @@ class _SubsetController:
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         cgroup, text = instance.cgroup, self._wish(spec)
         if not text:
-            self._follow_parent(cgroup)
+            if not instance.is_new:  # a new one follows already
+                self._follow_parent(cgroup)
             return []
         wanted = parse_cpu_list(text)
         if cgroup.version == 1:

@@ -46,7 +46,7 @@ class HugetlbController:
             raise Unsupported(
                 "cannot hold hugetlb: this host has no hugetlb controller", hint="leave it out", feature="hugetlb"
             )
-        if cgroup.has("hugetlb"):
+        if cgroup.has("hugetlb") and (wishes or not instance.is_new):
             for page_bytes in {*wishes, *_limits(cgroup)} & huge_page_bytes():
                 value = str(wishes.get(page_bytes, "max" if cgroup.version == 2 else "-1"))
                 cgroup.write("hugetlb", _file(cgroup, page_bytes, _LIMIT), value)

@@ -1,7 +1,7 @@
 """Disk bandwidth and operations per second, one controller for each of the four caps.
 
-The user names no device: `disks` are those that hold what the container uses. v2 holds all of its traffic; v1 knows the
-writer of direct and synchronous writes alone, so what goes through the page cache is not held there, and people are told.
+The user names no device: `find_disks` gives those that hold what the container uses. v2 holds all of its traffic; v1 knows
+the writer of direct and synchronous writes alone, so what goes through the page cache is not held there, and people are told.
 """
 
 from pycontainer.cgroup.base import Cgroup
@@ -35,15 +35,18 @@ class _IoController:
             raise Unsupported(
                 f"cannot hold {self.name}: this host has no io controller", hint="leave it out", feature="io"
             )
-        if wish is not None and not instance.disks:
+        held = {} if instance.is_new else self._held(cgroup)
+        if wish is None and not held:
+            return []
+        disks = instance.find_disks()
+        if wish is not None and not disks:
             raise Unsupported(
                 f"cannot hold {self.name}: no disk lies beneath what the container uses",
                 hint="keep the state directory on a file system of a disk, or leave the limit out",
                 feature="io",
             )
-        held = self._held(cgroup)
-        for disk in {*instance.disks, *held}:
-            wanted = wish if disk in instance.disks else None  # a disk that is not used any more
+        for disk in {*disks, *held}:
+            wanted = wish if disk in disks else None  # a disk that is not used any more
             if held.get(disk) != wanted:
                 self._set(cgroup, disk, wanted)
         if wish is not None and cgroup.version == 1 and self.name.startswith("io_write"):

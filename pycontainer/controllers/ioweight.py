@@ -23,6 +23,8 @@ class IoWeightController:
         return ""
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        if spec.io_weight is None and instance.is_new:
+            return []
         cgroup = instance.cgroup
         found = _file_of(cgroup)
         if found is None:

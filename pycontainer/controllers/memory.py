@@ -61,13 +61,13 @@ class MemoryController:
         return f"memory: {format_bytes_short(used)} are in use, more than {format_bytes(spec.memory_bytes)}"
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        warnings = self._apply_cap(instance.cgroup, spec)
-        _apply_soft(instance.cgroup, spec)
+        warnings = self._apply_cap(instance, spec)
+        _apply_soft(instance, spec)
         return warnings
 
-    def _apply_cap(self, cgroup: Cgroup, spec: ContainerSpec) -> list[str]:
-        limit_bytes = spec.memory_bytes
-        if limit_bytes is None and self._limit(cgroup) is None:
+    def _apply_cap(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        cgroup, limit_bytes = instance.cgroup, spec.memory_bytes
+        if limit_bytes is None and (instance.is_new or self._limit(cgroup) is None):
             return []
         total_bytes = limit_bytes if spec.memory_swap_bytes is None else spec.memory_swap_bytes
         has_swap_cap = (_apply_v2 if cgroup.version == 2 else _apply_v1)(cgroup, limit_bytes, total_bytes)
@@ -140,9 +140,10 @@ def _asked_of_v2(spec: ContainerSpec) -> list[str]:
     return [*asked, "oom_group"] if spec.oom_group else asked
 
 
-def _apply_soft(cgroup: Cgroup, spec: ContainerSpec) -> None:
-    if cgroup.version == 1:
-        hold(cgroup, "memory", "memory.soft_limit_in_bytes", _in_pages(spec.memory_low_bytes), str(_V1_NO_LIMIT_BYTES))
+def _apply_soft(instance: Instance, spec: ContainerSpec) -> None:
+    if instance.cgroup.version == 1:
+        low_bytes = _in_pages(spec.memory_low_bytes)
+        hold(instance, "memory", "memory.soft_limit_in_bytes", low_bytes, str(_V1_NO_LIMIT_BYTES))
         if asked := _asked_of_v2(spec):
             raise Unsupported(
                 f"cannot hold {', '.join(asked)}: cgroup v1 has no such limit",
@@ -150,9 +151,9 @@ def _apply_soft(cgroup: Cgroup, spec: ContainerSpec) -> None:
                 feature="memory",
             )
         return
-    hold(cgroup, "memory", "memory.oom.group", 1 if spec.oom_group else None, "0")
+    hold(instance, "memory", "memory.oom.group", 1 if spec.oom_group else None, "0")
     for _, name, value in _soft_limits(spec):
-        hold(cgroup, "memory", name, _in_pages(value), "max" if name == "memory.high" else "0")
+        hold(instance, "memory", name, _in_pages(value), "max" if name == "memory.high" else "0")
 
 
 def _in_pages(size_bytes: int | None) -> int | None:

@@ -32,6 +32,8 @@ class PidsController:
         return f"pids: {used} processes and threads are there, more than {spec.pids_max}"
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
+        if spec.pids_max is None and instance.is_new:
+            return []
         set_and_compare(instance.cgroup, "pids", "pids.max", "max" if spec.pids_max is None else str(spec.pids_max))
         return []
 

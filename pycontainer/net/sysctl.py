@@ -16,10 +16,13 @@ def has_ipv6() -> bool:
 def read(name: str) -> str:
     """Return a setting, empty if there is none such."""
     try:
-        with open(f"{_SYSCTL}/{name}") as file:
-            return file.read().strip()
+        fd = os.open(f"{_SYSCTL}/{name}", os.O_RDONLY | os.O_CLOEXEC)  # open() makes twice as many system calls
     except FileNotFoundError:
         return ""
+    try:
+        return os.read(fd, 4096).decode().strip()
+    finally:
+        os.close(fd)
 
 
 def write(name: str, value: str) -> None:

@@ -37,9 +37,14 @@ class Tenants:
 
     def instance(self, name: str) -> Instance:
         """Return what controllers act on."""
-        disks = tuple(sorted(self._disks.get(name, ())))
         network = self._networks.tenant_bandwidth(name)
-        return Instance(self._hierarchy.open_tenant(name), disks, network, self.pool(name), is_tenant=True)
+        return Instance(
+            self._hierarchy.open_tenant(name),
+            lambda: tuple(sorted(self._disks.get(name, ()))),
+            network,
+            self.pool(name),
+            is_tenant=True,
+        )
 
     def pool(self, name: str) -> Pool:
         """Return what holds the layers of the tenant's containers, if their sum is capped."""

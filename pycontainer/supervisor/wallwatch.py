@@ -1,8 +1,9 @@
 """The firewall stays as it was written: whoever else flushes or edits it, it is back before a second is over.
 
-The kernel says when another process has changed a table of ours (net/rulesetwatch.py). Then the tables are compared with
-what is remembered, and replaced as a whole if they differ. A tool that changes them again and again is answered
-at most five times a second, and every half minute it is looked whether a message was lost.
+The kernel says when somebody has changed nftables (net/rulesetwatch.py), us included: its messages are read in bunches, not
+amid the starts that cause most of them. If another process touched a table of ours, the tables are compared with what is
+remembered, and replaced as a whole if they differ. A tool that changes them again and again is answered at most five
+times a second, and every half minute it is looked whether a message was lost.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pycontainer.net.manager import NetworkManager
 
 _PAUSE_SECONDS = 0.2
+_BUNCH_SECONDS = 0.05
 _LOOK_SECONDS = 30.0
 
 
@@ -26,15 +28,30 @@ class WallWatch:
         self._culprit = ""
         self._next_repair = 0.0
         self._pending: asyncio.TimerHandle | None = None
-        self._loop.add_reader(self._watch.fileno(), self._heard)
+        self._bunch: asyncio.TimerHandle | None = None
+        self._listen()
         self._look = self._loop.call_later(_LOOK_SECONDS, self._look_again)
 
     def close(self) -> None:
         self._look.cancel()
+        if self._bunch is not None:
+            self._bunch.cancel()
         if self._pending is not None:
             self._pending.cancel()
         self._loop.remove_reader(self._watch.fileno())
         self._watch.close()
+
+    def _listen(self) -> None:
+        self._bunch = None
+        self._loop.add_reader(self._watch.fileno(), self._first_heard)
+
+    def _first_heard(self) -> None:
+        self._loop.remove_reader(self._watch.fileno())
+        self._bunch = self._loop.call_later(_BUNCH_SECONDS, self._heard_bunch)
+
+    def _heard_bunch(self) -> None:
+        self._heard()
+        self._listen()
 
     def _heard(self) -> None:
         self._soon(self._watch.heard())

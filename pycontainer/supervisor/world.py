@@ -174,11 +174,11 @@ class World:
         """Return the compiled filter of system calls, with its flags."""
         return loadable(given.seccomp, self.paths.seccomp_dir)
 
-    def instance(self, container: Container, cgroup: Cgroup) -> Instance:
-        """Return what controllers act on."""
+    def instance(self, container: Container, cgroup: Cgroup, *, is_new: bool = False) -> Instance:
+        """Return what controllers act on; `is_new` if the cgroup was made just now."""
         storage = None if container.spec.rootfs_writable else container.storage()
         network = self.networks.bandwidth(container.id, container.spec.tenant) if container.addresses else None
-        return Instance(cgroup, container.disks(), network, storage)
+        return Instance(cgroup, container.disks, network, storage, is_new=is_new)
 
     # -- events ----------------------------------------------------------------------------------------------------
 

@@ -213,7 +213,7 @@ def _fresh_cgroup(world: World, container: Container) -> Cgroup:
 def _apply(world: World, container: Container, cgroup: Cgroup) -> None:
     spec = container.spec
     try:
-        container.warnings = registry.apply(world.instance(container, cgroup), spec)
+        container.warnings = registry.apply(world.instance(container, cgroup, is_new=True), spec)
     except OSError as error:
         raise StartFailed(
             f"cannot start '{spec.name}': limit on '{error.filename}': {error.strerror or error}",

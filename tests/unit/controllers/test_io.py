@@ -48,7 +48,7 @@ def v2() -> FakeCgroup:
 def test_v2() -> None:
     cgroup = v2()
     spec = ContainerSpec(io_write_bps=1000, io_write_ops_per_second=20)
-    instance = Instance(cgroup, DISKS)
+    instance = Instance(cgroup, lambda: DISKS)
     assert WRITE.apply(instance, spec) == WRITE_OPS.apply(instance, spec) == READ.apply(instance, spec) == []
     assert cgroup.files["io.max"].splitlines() == [
         f"{disk} rbps=max wbps=1000 riops=max wiops=20"
@@ -56,40 +56,40 @@ def test_v2() -> None:
     ]
     assert WRITE.read(Instance(cgroup)) == Reading(None, None, 1000, 0)
     assert READ.read(Instance(cgroup)) == Reading(None, None, None, 0)
-    WRITE.apply(Instance(cgroup, DISKS[:1]), ContainerSpec(io_write_bps=2000))
+    WRITE.apply(Instance(cgroup, lambda: DISKS[:1]), ContainerSpec(io_write_bps=2000))
     assert cgroup.files["io.max"].count("wbps=2000") == cgroup.files["io.max"].count("wbps=max") == 1
     for controller in (WRITE, WRITE_OPS):
-        controller.apply(Instance(cgroup, DISKS), ContainerSpec())
+        controller.apply(Instance(cgroup, lambda: DISKS), ContainerSpec())
     assert cgroup.files["io.max"] == ""
 
 
 def test_v1_tells_what_it_does_not_hold() -> None:
     cgroup = v1()
-    assert WRITE.apply(Instance(cgroup, DISKS), ContainerSpec(io_write_bps=1000)) == [
+    assert WRITE.apply(Instance(cgroup, lambda: DISKS), ContainerSpec(io_write_bps=1000)) == [
         "io_write: cgroup v1 holds direct and synchronous writes; those through the page cache are not held"
     ]
     assert sorted(cgroup.files[V1].splitlines()) == ["254:0 1000", "8:16 1000"]
-    assert WRITE.apply(Instance(cgroup, DISKS), ContainerSpec()) == []
+    assert WRITE.apply(Instance(cgroup, lambda: DISKS), ContainerSpec()) == []
     assert cgroup.files[V1] == ""
     assert cgroup.written[-1].endswith(" 0")
 
 
 def test_nothing_asked_nothing_written() -> None:
     for cgroup in (v1(), v2()):
-        assert WRITE.apply(Instance(cgroup, DISKS), ContainerSpec()) == []
+        assert WRITE.apply(Instance(cgroup, lambda: DISKS), ContainerSpec()) == []
         assert cgroup.written == []
 
 
 def test_a_limit_without_a_disk_is_refused() -> None:
     with pytest.raises(Unsupported, match="cannot hold io_write: no disk lies beneath"):
-        WRITE.apply(Instance(v2(), ()), ContainerSpec(io_write_bps=1000))
+        WRITE.apply(Instance(v2(), tuple), ContainerSpec(io_write_bps=1000))
 
 
 def test_a_kernel_that_holds_something_else_is_refused() -> None:
     cgroup = v1()
     cgroup.change = {V1: lambda value: "254:0 999"}
     with pytest.raises(Unsupported, match="cannot set io_write of disk 254:0 to 1000: the kernel holds 999"):
-        WRITE.apply(Instance(cgroup, DISKS[:1]), ContainerSpec(io_write_bps=1000))
+        WRITE.apply(Instance(cgroup, lambda: DISKS[:1]), ContainerSpec(io_write_bps=1000))
 
 
 @pytest.mark.parametrize(("version", "without"), [("v1", "blkio"), ("v2", "io")])
