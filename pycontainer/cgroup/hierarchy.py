@@ -2,6 +2,7 @@
 
 import errno
 
+from pycontainer.cgroup import reserve
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import Layout
 from pycontainer.cgroup.v1 import TreeV1
@@ -23,7 +24,8 @@ class Hierarchy:
     Raises Unsupported if a controller that every container needs is missing. Nothing is made before the first `create`.
     """
 
-    def __init__(self, layout: Layout, parent_name: str) -> None:
+    def __init__(self, layout: Layout, parent_name: str, *, memory_bytes: int | None = None) -> None:
+        """`memory_bytes` is what all containers may have together; None is no cap."""
         required = REQUIRED if layout.is_v2 else (*REQUIRED, "cpuacct", "freezer")
         if missing := layout.missing(*required):
             raise Unsupported(
@@ -35,6 +37,7 @@ class Hierarchy:
         self.layout = layout
         self.parent_name = _checked(parent_name)
         self._tree = TreeV2(layout, parent_name) if layout.is_v2 else TreeV1(layout, parent_name)
+        self._memory_bytes = memory_bytes
         self._is_prepared = False
 
     def create(self, container_id: str, tenant: str = "") -> Cgroup:
@@ -99,6 +102,8 @@ class Hierarchy:
     def _prepare(self) -> None:
         if not self._is_prepared:
             self._tree.prepare()
+            if self._memory_bytes is not None:
+                reserve.hold(self._tree.open("."), self._memory_bytes)
             self._is_prepared = True
 
 

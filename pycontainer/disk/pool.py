@@ -79,6 +79,9 @@ class PooledLayer:
         finally:
             os.close(mount_fd)
 
+    def default_caps(self) -> Caps:
+        return Caps()  # the pool is capped
+
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None
     ) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.disk import filesystems
-from pycontainer.disk.storage import Caps, Usage, make_directories
+from pycontainer.disk.storage import Caps, Usage, half_of, make_directories
 from pycontainer.errors import Unsupported
 from pycontainer.linux import quota
 from pycontainer.linux.mounts import clone_tree
@@ -25,6 +25,9 @@ class ProjectQuota:
 
     def prepare(self) -> None:
         make_directories(os.path.dirname(self._rootfs))
+
+    def default_caps(self) -> Caps:
+        return half_of(os.path.dirname(self._rootfs), with_inodes=True)
 
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None

@@ -6,7 +6,8 @@
     tenant's pool     an image that all containers of a tenant share; one with a cap of its own has its image in there
 
 `df` inside is true with all others: they make the file system beneath the overlay answer for the cap.
-A container without a cap, and of a tenant without one, has the plain directory and pays nothing.
+Where a quota costs nothing, who asks for no cap gets half of the file system. Anywhere else a container without a cap, and
+of a tenant without one, has the plain directory and pays nothing.
 """
 
 import os
@@ -50,6 +51,9 @@ class Storage(Protocol):
     def prepare(self) -> None:
         """Make the layer of a new container."""
 
+    def default_caps(self) -> Caps:
+        """Return what holds who asked for nothing: no container fills the file system that others live on."""
+
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None
     ) -> None:
@@ -86,6 +90,13 @@ def _is_subvolume(container_dir: str) -> bool:
     """Say whether the layer is one, or, before it is made, is to be one."""
     rootfs = f"{container_dir}/rootfs"
     return btrfs.has_quotas(container_dir) and (btrfs.is_subvolume(rootfs) or not os.path.exists(rootfs))
+
+
+def half_of(directory: str, *, with_inodes: bool) -> Caps:
+    """Return half of the file system that `directory` lies on. statvfs(3)"""
+    found = os.statvfs(directory)
+    size_bytes = found.f_blocks * found.f_frsize // 2 >> 20 << 20
+    return Caps(size_bytes, None, found.f_files // 2 if with_inodes and found.f_files else None)
 
 
 def make_directories(container_dir: str) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.disk import filesystems
-from pycontainer.disk.storage import Caps, Usage, make_layer
+from pycontainer.disk.storage import Caps, Usage, half_of, make_layer
 from pycontainer.errors import Unsupported
 from pycontainer.linux import btrfs
 from pycontainer.linux.mounts import clone_tree
@@ -22,6 +22,9 @@ class Subvolume:
     def prepare(self) -> None:
         btrfs.create_subvolume(self._rootfs)
         make_layer(self._rootfs)
+
+    def default_caps(self) -> Caps:
+        return half_of(os.path.dirname(self._rootfs), with_inodes=False)
 
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None

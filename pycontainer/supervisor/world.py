@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
 from pycontainer.cgroup.hierarchy import Hierarchy
+from pycontainer.cgroup.reserve import memory_for_containers, total_memory_bytes
 from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
@@ -67,7 +68,9 @@ class World:
         self.volumes = Volumes(paths)
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
-        self.hierarchy = Hierarchy(detect(name=paths.marker), paths.marker)
+        self.hierarchy = Hierarchy(
+            detect(name=paths.marker), paths.marker, memory_bytes=memory_for_containers(total_memory_bytes())
+        )
         self.tenants = Tenants(paths, self.hierarchy, self.networks)
         self.link = MonitorLink(
             paths,
@@ -323,6 +326,8 @@ class World:
             limit_of = "container"
         elif container.spec.tenant and kill.limited_by == os.path.dirname(own):
             limit_of = "tenant"
+        elif os.path.basename(kill.limited_by) == self.paths.marker:
+            limit_of = "all containers"
         self._oom_told[container.id] = self._oom_told.get(container.id, 0) + 1
         victim = {"pid": kill.pid, "command": kill.command, "rss_bytes": kill.rss_bytes}
         self.emit("oom", container, victim=victim, limit_of=limit_of)

@@ -251,6 +251,39 @@ def test_memory_beyond_the_limit_is_killed_inside(hierarchy: Hierarchy, child_of
     assert reading.fail_count >= 1
 
 
+def test_all_containers_together_leave_the_host_its_memory(hierarchy: Hierarchy, child_of: ChildOf) -> None:
+    """I6. No container asked for a cap; the largest goes, its neighbour stays."""
+    capped = Hierarchy(hierarchy.layout, hierarchy.parent_name, memory_bytes=48 * MB)
+    hungry, modest = capped.create("c1"), capped.create("c2")
+    for cgroup in (hungry, modest):
+        assert registry.apply(Instance(cgroup, is_new=True), ContainerSpec()) == []
+    neighbour = child_of(lambda: signal.pause())
+    modest.attach(neighbour.pid)
+    neighbour.go()
+
+    def allocate() -> int:
+        held = []
+        while True:
+            held.append(b"x" * MB)
+            os.write(1, b"m")
+
+    child = child_of(allocate)
+    hungry.attach(child.pid)
+    assert child.go().wait() == -signal.SIGKILL
+    assert 24 <= len(child.output()) < 48
+    assert (hungry.oom_kills(), modest.oom_kills()) == (1, 0)
+    assert modest.pids() == [neighbour.pid]
+
+
+def test_a_cap_that_the_operator_set_on_all_of_ours_stays(hierarchy: Hierarchy) -> None:
+    hierarchy.create("c1").delete()
+    name = "memory.max" if hierarchy.layout.is_v2 else "memory.limit_in_bytes"
+    path = f"{hierarchy.layout.controllers['memory']}/{hierarchy.parent_name}/{name}"
+    write_file(path, str(40 * MB))
+    Hierarchy(hierarchy.layout, hierarchy.parent_name, memory_bytes=48 * MB).create("c2").delete()
+    assert int(read_file(path)) == 40 * MB
+
+
 def test_cpu_quota_gives_that_share(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
     registry.apply(Instance(cgroup), ContainerSpec(cpu_quota_usec=20_000))

@@ -56,6 +56,19 @@ def test_cap_grow_shrink_and_df(world: World) -> None:
 
 
 @pytest.mark.requires("project_quota")
+def test_who_asks_for_no_cap_gets_half_of_the_file_system(world: World) -> None:
+    """I6. No container fills what others live on, unless somebody said that it may."""
+    name, free = run(world), run(world, "--disk", "unlimited")
+    total_bytes = size_inside(world, free)
+    assert total_bytes > 900 * MIB
+    assert size_inside(world, name) == pytest.approx(total_bytes / 2, rel=0.02)
+    assert limit_of(world, name, "disk_inodes")["limit"]
+    world.ok("set", name, "--disk", "unlimited", "--disk-inodes", "unlimited")
+    assert size_inside(world, name) == total_bytes
+    world.ok("rm", "-f", name, free)
+
+
+@pytest.mark.requires("project_quota")
 def test_cap_on_a_container_that_has_written(world: World) -> None:
     name = run(world)
     world.ok("exec", name, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=20")

@@ -39,11 +39,13 @@ _NOUNS = (
     "lagoon",
     "meadow",
 )
+_DISK_KEYS = ("disk", "disk_soft", "disk_inodes", "disk_inodes_soft")
 
 
 async def create(world: World, call: Call) -> object:
     """Make the container's record and claim what lasts: name, id range, addresses, volumes. Nothing runs yet."""
-    spec = parse_spec(call.mapping("spec"))
+    asked = call.mapping("spec")
+    spec = parse_spec(asked)
     if not spec.name:
         spec = dataclasses.replace(spec, name=_new_name(world))
     if spec.name in world.names or spec.name in world.containers:
@@ -69,7 +71,11 @@ async def create(world: World, call: Call) -> object:
         container = Container(world.paths, container_id, spec, image, base=base, created=now())
         if spec.tenant and (pool := world.tenants.pool(spec.tenant)).exists():
             pool.admit(directory)
-        container.storage().prepare()
+        storage = container.storage()
+        storage.prepare()
+        if not spec.rootfs_writable and all(asked.get(key) is None for key in _DISK_KEYS):
+            caps = storage.default_caps()
+            container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
         for mount in spec.mounts:
             if mount.type == "volume":
                 world.volumes.get_or_create(mount.source)
