@@ -27,11 +27,16 @@ Spans = tuple[tuple[int, int], ...]  # (first id, number of ids)
 
 
 class IdRanges:
-    """The claims. `pool` and `etc` are other than usual in tests."""
+    """The claims. `pool`, `etc` and `proc` are other than usual in tests."""
 
-    def __init__(self, directory: str, *, pool: tuple[int, int] = (FIRST, LAST), etc: str = "/etc") -> None:
-        """`pool` is the first and the last base; ids that the files of `etc` give to somebody else are left alone."""
-        self._directory, self._pool, self._etc = directory, pool, etc
+    def __init__(
+        self, directory: str, *, pool: tuple[int, int] = (FIRST, LAST), etc: str = "/etc", proc: str = "/proc"
+    ) -> None:
+        """`pool` is the first and the last base; ids that the files of `etc` give to somebody else are left alone.
+
+        The processes of `proc` are asked which ids they live with.
+        """
+        self._directory, self._pool, self._etc, self._proc = directory, pool, etc, proc
         self._cursor = 0  # the base to try next; moving on, not going back, keeps a released range unused for long
         self._host_ids: tuple[tuple[int, ...], Spans] = ((), ())
 
@@ -94,7 +99,7 @@ class IdRanges:
     def _sweep(self, fd: int) -> list[int]:
         orphans = [base for base in _bases(fd) if not os.path.lexists(_owner(fd, str(base)) or "/")]
         if orphans:
-            lived_with = _bases_of_processes()
+            lived_with = _bases_of_processes(self._proc)
             orphans = [base for base in orphans if base not in lived_with]
         for base in orphans:
             os.unlink(str(base), dir_fd=fd)
@@ -150,13 +155,13 @@ def _owner(fd: int, name: str) -> str | None:
         raise
 
 
-def _bases_of_processes() -> set[int]:
+def _bases_of_processes(proc: str) -> set[int]:
     """Return where the user namespaces of all processes begin on the host: `inside outside count` in uid_map."""
     bases: set[int] = set()
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir(proc):
         if entry.isdigit():
             try:
-                words = read_bounded(f"/proc/{entry}/uid_map", 4096).split()
+                words = read_bounded(f"{proc}/{entry}/uid_map", 4096).split()
             except OSError:  # it ended, or is a kernel thread's
                 continue
             bases.update(int(outside) for outside in words[1::3])

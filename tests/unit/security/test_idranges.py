@@ -7,7 +7,7 @@ import pytest
 from pycontainer.errors import PycontainerError
 from pycontainer.security.idranges import COUNT, LAST, IdRanges
 
-FIRST = LAST + COUNT  # no container of this machine lives there
+FIRST = LAST + COUNT
 
 
 @pytest.fixture
@@ -16,8 +16,19 @@ def claims(tmp_path: Path) -> str:
 
 
 def make(claims: str, etc: Path, ranges: int = 4) -> IdRanges:
-    """Return an allocator over a pool of few ranges and an empty /etc."""
-    return IdRanges(claims, pool=(FIRST, FIRST + (ranges - 1) * COUNT), etc=str(etc))
+    """Return an allocator over a pool of few ranges, an empty /etc, and a /proc in which nobody lives with any of them."""
+    return IdRanges(claims, pool=(FIRST, FIRST + (ranges - 1) * COUNT), etc=str(etc), proc=str(nobody(etc)))
+
+
+def nobody(tmp_path: Path) -> Path:
+    """Return a directory like /proc, of kernel threads and processes of the host alone."""
+    directory = tmp_path / "proc"
+    if not directory.exists():
+        (directory / "1").mkdir(parents=True)
+        (directory / "1/uid_map").write_text("         0          0 4294967295\n")
+        (directory / "2").mkdir()
+        (directory / "self").symlink_to("1")
+    return directory
 
 
 def owner(tmp_path: Path, name: str) -> str:
@@ -94,8 +105,24 @@ def test_sweep(claims: str, tmp_path: Path) -> None:
     assert sorted(os.listdir(claims)) == [".lock", str(FIRST + COUNT)]
 
 
+def test_a_process_keeps_its_ids_from_the_sweep(claims: str, tmp_path: Path) -> None:
+    """Also one that has them for the second range of its map."""
+    ranges = make(claims, tmp_path)
+    a, b = owner(tmp_path, "a"), owner(tmp_path, "b")
+    ranges.allocate(a), ranges.allocate(b)
+    os.rmdir(a)
+    os.rmdir(b)
+    process = nobody(tmp_path) / "7"
+    process.mkdir()
+    (process / "uid_map").write_text(f"         0 {FIRST + 40 * COUNT} 1\n         1 {FIRST} 65535\n")
+    assert ranges.sweep() == [FIRST + COUNT]
+    (process / "uid_map").unlink()
+    process.rmdir()
+    assert ranges.sweep() == [FIRST]
+
+
 def test_ids_that_somebody_lives_with_are_not_given_back(claims: str, tmp_path: Path) -> None:
-    """A process of the host's own user namespace has 0 in its uid_map, as one of a container has its base."""
+    """On the host's real /proc: its processes have 0 in their uid_map, as those of a container have its base."""
     ranges = IdRanges(claims, pool=(0, 0), etc=str(tmp_path / "no-etc"))
     ranges.allocate(str(tmp_path / "deleted"))
     assert ranges.sweep() == []
