@@ -8,9 +8,11 @@ where it is missing or forbidden, the same rules are followed here component by 
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import stat
 import struct
+from collections.abc import Callable
 
 from pycontainer.linux.libc import StrPath, checked, declare, path_bytes, syscall
 
@@ -23,6 +25,9 @@ _PROC_SUPER_MAGIC, _PROC_ROOT_INO = 0x9FA0, 1
 _AT_EMPTY_PATH, _STATX_MNT_ID, _STATX_BYTES, _STX_MNT_ID_AT = 0x1000, 0x1000, 256, 144
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_REPORTED = 8
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
+_FLAGS = struct.Struct("=I4x")
+_KEEPING = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: what keeps a file from its removal
 
 use_openat2 = True  # the tests set it to False; it becomes False by itself where the call is missing or forbidden
 
@@ -306,8 +311,9 @@ def _require_small_regular(details: os.stat_result, path: StrPath, max_bytes: in
 def remove_tree(path: str) -> None:
     """Remove a file, a link, or a directory with all that is in it; if it is gone already, that is fine.
 
-    Links are removed, never followed; what is mounted in the tree is left alone, with the directories above it. The
-    path of `path` itself is trusted. Everything that can go goes; then OSError names what is left, with the first reason.
+    Links are removed, never followed; what is mounted in the tree is left alone, with the directories above it. Files and
+    directories that are immutable or append-only lose that first: only root of the host can have made them so. The path
+    of `path` itself is trusted. Everything that can go goes; then OSError names what is left, with the first reason.
     """
     parent, name = os.path.split(path.rstrip("/"))
     try:
@@ -339,7 +345,7 @@ def _remove(parent_fd: int, name: str, left: list[tuple[str, OSError]]) -> None:
             if inner_names[-1]:
                 name = inner_names[-1].pop()
                 try:
-                    inner_fd = _unlink_or_open(fd, name)
+                    inner_fd = _unlink_or_open(fd, name, in_tree=bool(way))
                 except FileNotFoundError:
                     continue
                 except OSError as error:
@@ -362,7 +368,7 @@ def _remove(parent_fd: int, name: str, left: list[tuple[str, OSError]]) -> None:
                 raise OSError(errno.ESTALE, "the tree was moved while it was removed", name)
             if len(left) == left_before:
                 try:
-                    os.rmdir(name, dir_fd=fd)
+                    _take_away(os.rmdir, fd, name, in_tree=bool(way))
                 except FileNotFoundError:
                     continue
                 except OSError as error:
@@ -371,13 +377,66 @@ def _remove(parent_fd: int, name: str, left: list[tuple[str, OSError]]) -> None:
         os.close(fd)
 
 
-def _unlink_or_open(fd: int, name: str) -> int | None:
+def _unlink_or_open(fd: int, name: str, *, in_tree: bool) -> int | None:
     """Remove what is no directory; return a descriptor of what is one, if nothing is mounted on it."""
     try:
-        os.unlink(name, dir_fd=fd)
+        _take_away(os.unlink, fd, name, in_tree=in_tree)
         return None
     except IsADirectoryError:
-        return openat2(fd, name, _DIR_FLAGS, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+        return _open_in_tree(fd, name, _DIR_FLAGS)
+
+
+def _take_away(remove: Callable[..., None], fd: int, name: str, *, in_tree: bool) -> None:
+    """Call `remove` (os.unlink or os.rmdir) for `name` of a directory; once more if it was flags that kept it.
+
+    The directory counts too, unless it is the one that holds the tree (`in_tree` False), which is not ours to change.
+    """
+    try:
+        remove(name, dir_fd=fd)
+    except OSError as error:
+        if error.errno != errno.EPERM or not _clear_flags(fd, name, in_tree=in_tree):
+            raise
+        remove(name, dir_fd=fd)
+
+
+def _clear_flags(fd: int, name: str, *, in_tree: bool) -> bool:
+    """Make `name` and, in the tree, its directory neither immutable nor append-only; say whether one of them was.
+
+    Nothing but files and directories is opened: a fifo would wait, a device do something.
+    """
+    cleared = in_tree and _clear_flags_of(fd, ".")
+    looked_fd = _open_in_tree(fd, name, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        kind = stat.S_IFMT(os.fstat(looked_fd).st_mode)
+    finally:
+        os.close(looked_fd)
+    return kind in (stat.S_IFREG, stat.S_IFDIR) and _clear_flags_of(fd, name) or cleared
+
+
+def _clear_flags_of(dirfd: int, name: str) -> bool:
+    """Do so for one file or directory. ioctl_iflags(2); the kernel reads and writes 4 of the 8 bytes that the number says."""
+    fd = _open_in_tree(dirfd, name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        (flags,) = _FLAGS.unpack(fcntl.ioctl(fd, _GET_FLAGS, bytes(_FLAGS.size)))
+        if flags & _KEEPING:
+            fcntl.ioctl(fd, _SET_FLAGS, _FLAGS.pack(flags & ~_KEEPING))
+        return bool(flags & _KEEPING)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):  # a file system without such flags
+            return False
+        raise
+    finally:
+        os.close(fd)
+
+
+def _open_in_tree(dirfd: int, name: str, flags: int) -> int:
+    """Open `name` of a directory, and nothing that is mounted on it: OSError(EBUSY)."""
+    try:
+        return openat2(dirfd, name, flags, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), name) from error
 
 
 def _inode(fd: int) -> tuple[int, int]:

@@ -38,6 +38,7 @@ from pycontainer.security.lsm import Labels
 from pycontainer.security.profile import Rights, rights
 from pycontainer.security.seccomp_compile import loadable
 from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.names import is_container_id
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.lxcfs import Lxcfs
@@ -94,6 +95,7 @@ class World:
         self._oom_watch: OomWatch | None = None
         self._wall_watch: WallWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._erasing: dict[str, asyncio.Task[None]] = {}  # id of a removed container -> its files are going
         self.leave = asyncio.Event()
         self.start: Callable[[Container], object] | None = None  # verbs/lifecycle, for restart policies
 
@@ -214,7 +216,7 @@ class World:
             os.makedirs(directory, mode=0o700, exist_ok=True)
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
             if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
-                self.spawn(asyncio.to_thread(erase, f"{self.paths.containers_dir}/{container_id}"))
+                self.spawn(self._erase_later(container_id.removeprefix(_TRASH)))
                 continue
             if not os.path.exists(f"{self.paths.container_dir(container_id)}/spec.json"):
                 self._discard_half_made(container_id)
@@ -258,13 +260,14 @@ class World:
         self.names[container.spec.name] = container.id
 
     def _discard_half_made(self, container_id: str) -> None:
-        """A directory without a record: a create that was cut off before its last step."""
+        """Take away a directory without a record: a create that was cut off before its last step."""
         directory = self.paths.container_dir(container_id)
         base = self.idranges.lookup(directory)
         if base is not None:
             self.idranges.release(base, directory)
         self.networks.release(container_id)
-        erase(directory)
+        os.rename(directory, self._remains(container_id))
+        self.spawn(self._erase_later(container_id))
 
     # -- running and ending ------------------------------------------------------------------------------------------
 
@@ -459,7 +462,10 @@ class World:
     async def _remove_later(self, container: Container) -> None:
         async with self.lock(container):
             if container.id in self.containers and container.id not in self.runs:
-                await self.remove(container)
+                try:
+                    await self.remove(container)
+                except InvalidState as error:
+                    self.emit("leftover", detail=f"files of container '{container.id}': {error}")
 
     def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
         """Run a task of our own and keep it alive until it ends."""
@@ -476,16 +482,46 @@ class World:
             container.storage().release()
         self.idranges.release(container.base, container.directory)
         container.forget_run()
-        trash = f"{self.paths.containers_dir}/{_TRASH}{container.id}"
         with contextlib.suppress(FileNotFoundError):
-            os.rename(container.directory, trash)
+            os.rename(container.directory, self._remains(container.id))
         if self.names.get(container.spec.name) == container.id:
             del self.names[container.spec.name]
         self.containers.pop(container.id, None)
         self.locks.pop(container.id, None)
         self.seen_failures = {key: count for key, count in self.seen_failures.items() if key[0] != container.id}
         self.emit("remove", container)
-        await asyncio.shield(asyncio.to_thread(erase, trash))  # a tenant may have made millions of files
+        await self.erase_remains(container.id)
+
+    def has_remains(self, container_id: str) -> bool:
+        """Tell whether files of a removed container are there, still or because something kept them."""
+        return is_container_id(container_id) and os.path.lexists(self._remains(container_id))
+
+    async def erase_remains(self, container_id: str) -> None:
+        """Delete the files of a removed container; InvalidState names what cannot go. May be repeated.
+
+        Beside other requests, as a tenant may have made millions of files; who asks for the same waits for the same.
+        """
+        task = self._erasing.get(container_id)
+        if task is None:
+            erasing = asyncio.to_thread(erase, self._remains(container_id))
+            task = self._erasing[container_id] = asyncio.get_running_loop().create_task(erasing)
+            task.add_done_callback(lambda _: self._erasing.pop(container_id, None))
+        try:
+            await asyncio.shield(task)
+        except OSError as error:
+            raise InvalidState(
+                f"the container is removed, but not all of its files: {error.strerror}",
+                hint=f"see what holds them (findmnt, lsattr), then: pycontainer rm {container_id}",
+            ) from error
+
+    async def _erase_later(self, container_id: str) -> None:
+        try:
+            await self.erase_remains(container_id)
+        except InvalidState as error:
+            self.emit("leftover", detail=f"files of container '{container_id}': {error}")
+
+    def _remains(self, container_id: str) -> str:
+        return f"{self.paths.containers_dir}/{_TRASH}{container_id}"
 
     def is_idle(self) -> bool:
         return not self.runs and not self._restarts and not self._tasks

@@ -231,6 +231,19 @@ def _atheris() -> str:
     return "" if any((place / "atheris").is_dir() for place in places) else "no Python package 'atheris'"
 
 
+def _file_flags() -> str:
+    """Where worlds and temporary files lie."""
+    if reason := _programs("chattr"):
+        return reason
+    for directory in ("/var/tmp", tempfile.gettempdir()):
+        with tempfile.NamedTemporaryFile(dir=directory, prefix="pct-feature-") as file:
+            for flags in ("+ia", "-ia"):
+                done = subprocess.run(["chattr", flags, file.name], capture_output=True, text=True, check=False)
+                if done.returncode:
+                    return done.stderr.strip()
+    return ""
+
+
 def _vm() -> str:
     """What boots a stock kernel, which apt brings (tests/vm)."""
     if not os.path.exists(VIRTIOFSD):
@@ -262,6 +275,7 @@ PROBES = {
     "mkfs_xfs": lambda: _programs("mkfs.xfs"),
     "project_quota": _project_quota,
     "btrfs": _btrfs,
+    "file_flags": _file_flags,
     "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
     "vm": _vm,

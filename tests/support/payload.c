@@ -19,6 +19,7 @@
  *     frame DEVICE,HEX           send an Ethernet frame through a packet socket
  *     daemon         go on in a new session, the first process ends
  *     take KIND      take files, inotify, epoll, eventfd, timers, signals, locked or pty until refused, and keep them
+ *     many N         make N files in ./many         deep N         make N directories, one in the other, in ./deep
  *     calls          try the system calls that no container may make, with arguments that an allowed one does nothing with
  *     families       try every socket family        sti            push a character into the terminal on stdin
  *     mount TYPE:DIR mount a fresh file system      bind FROM:TO   bind mount, `rbind` with all below, `move` a mount
@@ -247,6 +248,34 @@ static void spin(long seconds) {
     time_t end = now.tv_sec + seconds;
     while (now.tv_sec < end)
         clock_gettime(CLOCK_MONOTONIC, &now);
+}
+
+static void many(long count) {
+    char name[32];
+    if (mkdir("many", 0755) || chdir("many"))
+        refused("many");
+    for (long i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "%ld", i);
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd < 0) {
+            refused("many");
+            return;
+        }
+        close(fd);
+    }
+}
+
+static void deep(long count) {
+    char name[32];
+    if (mkdir("deep", 0755) || chdir("deep"))
+        refused("deep");
+    for (long i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "d%ld", i);
+        if (mkdir(name, 0755) || chdir(name)) {
+            refused("deep");
+            return;
+        }
+    }
 }
 
 static long take_one(const char *kind) {
@@ -534,6 +563,10 @@ int main(int argc, char **argv) {
                 try_open(argument, argument, O_WRONLY);
             else if (!strcmp(verb, "take"))
                 take(argument);
+            else if (!strcmp(verb, "many"))
+                many(number);
+            else if (!strcmp(verb, "deep"))
+                deep(number);
             else if (!strcmp(verb, "hunt"))
                 hunt(number);
             else if (!strcmp(verb, "mount") || !strcmp(verb, "bind") || !strcmp(verb, "rbind") || !strcmp(verb, "move"))

@@ -13,6 +13,9 @@ from pycontainer.cli.report import for_each
 def command(settings: Settings, containers: tuple[str, ...], force: bool) -> None:
     """Delete containers and what they wrote.
 
+    Immutable and append-only files go too. What cannot go, such as what is mounted among the files, is named; rm with
+    the container's id then tries again.
+
     \b
     Example:
       pycontainer rm -f web

@@ -305,6 +305,9 @@ async def rm(world: World, call: Call) -> object:
         _discard(world, reference, world.paths.container_dir(reference))
         del world.broken[reference]
         return {}
+    if world.has_remains(reference):  # of one that is removed: something kept them the last time
+        await world.erase_remains(reference)
+        return {}
     container = world.find(reference)
     async with world.lock(container):
         if container.id not in world.containers:

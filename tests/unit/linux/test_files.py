@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,6 +226,50 @@ def test_remove_tree_follows_no_link(tmp_path: Path) -> None:
 def test_remove_tree_of_nothing_is_success(tmp_path: Path) -> None:
     remove_tree(str(tmp_path / "gone"))
     remove_tree(str(tmp_path / "gone/deeper"))
+
+
+def chattr(flags: str, *paths: Path) -> None:
+    subprocess.run(["chattr", flags, *paths], check=True)
+
+
+@pytest.mark.requires("root", "file_flags")
+@pytest.mark.parametrize("flags", ["+i", "+a", "+ia"])
+def test_remove_tree_of_what_is_immutable_or_append_only(tmp_path: Path, flags: str) -> None:
+    """PATH-08: files, empty directories, and directories with files, a link, a fifo and such directories in them."""
+    tree = tmp_path / "tree"
+    (tree / "full/inner").mkdir(parents=True)
+    (tree / "empty").mkdir()
+    for name in ("file", "full/file", "full/inner/file"):
+        (tree / name).write_text("x")
+    (tree / "full/link").symlink_to(tmp_path)
+    os.mkfifo(tree / "full/fifo")
+    flagged = [tree / name for name in ("file", "full/inner/file", "full/inner", "full", "empty")] + [tree]
+    try:
+        chattr(flags, *flagged)
+        with pytest.raises(PermissionError):
+            os.unlink(tree / "full/link")
+        remove_tree(str(tree))
+        assert os.listdir(tmp_path) == []
+    finally:
+        for path in reversed(flagged):
+            if path.exists():
+                chattr("-ia", path)
+
+
+@pytest.mark.requires("root", "file_flags")
+def test_remove_tree_leaves_what_holds_the_tree_as_it_is(tmp_path: Path) -> None:
+    """PATH-08: the flags of the directory above are not ours; nothing goes then, and it can be repeated."""
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    chattr("+i", tmp_path)
+    try:
+        for _ in range(2):
+            with pytest.raises(PermissionError, match=r"Operation not permitted; left: '.*/tree'"):
+                remove_tree(str(tmp_path / "tree"))
+            assert os.listdir(tmp_path / "tree") == ["inner"]
+    finally:
+        chattr("-i", tmp_path)
+    remove_tree(str(tmp_path / "tree"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_remove_tree_3000_deep(tmp_path: Path) -> None:
