@@ -4,8 +4,10 @@ It is the monitor's child like any first process, in the container's cgroups, wi
 """
 
 import contextlib
+import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.errors import InvalidInput, StartFailed
@@ -58,12 +60,11 @@ async def start_exec(
         raise InvalidInput("no command to execute", field="command")
     config = container.image.config if container.image else {}
     action = f"cannot run '{request.command[0]}' in '{container.spec.name}'"
-    check_room(cgroup, action)
+    with _alive(action):
+        check_room(cgroup, action)
     async with contextlib.AsyncExitStack() as undo:
-        root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root_fd = _open_root(container)
         try:
-            if not container.is_running():  # the pid was reused between our look and the open
-                raise StartFailed(f"container '{container.spec.name}' ended", step="join")
             user = users.resolve(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
             pty_fd, stdio_fds = _standard_streams(request, root_fd, container.base, user.uid)
         finally:
@@ -91,7 +92,8 @@ async def start_exec(
             image, rows_at = build(table, MACHINE)
             write_program(memfd, image)
             fds = [*stdio_fds, memfd, init_pidfd]
-            cgroup_fd = cgroup.dirfd(beside=container.pid)
+            with _alive(action):
+                cgroup_fd = cgroup.dirfd(beside=container.pid)
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
@@ -116,13 +118,41 @@ async def start_exec(
         undo.push_async_callback(birth.abort)
         await birth.ready()
         if cgroup_fd is None:
-            cgroup.attach(birth.pid, beside=container.pid)
-            check_room(cgroup, action, arrived=1)
+            with _alive(action):
+                cgroup.attach(birth.pid, beside=container.pid)
+                check_room(cgroup, action, arrived=1)
         report = await birth.release(streams=[], input_fd=-1, tty=request.tty, attached=None)
         if report:
             raise failure(action, table, rows_at, report)
         undo.pop_all()
     return birth.pid, birth.pidfd, pty_fd
+
+
+@contextlib.contextmanager
+def _alive(action: str) -> Iterator[None]:
+    """Turn what the files of a cgroup say of a process or a cgroup that is gone into StartFailed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
+            raise
+        raise StartFailed(f"{action}: it was killed before it began, or the container ended", step="cgroup") from error
+
+
+def _open_root(container: Container) -> int:
+    """Return a descriptor of the running container's root; StartFailed if it has ended meanwhile."""
+    ended = StartFailed(f"container '{container.spec.name}' ended", step="join")
+    try:
+        root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ) as error:  # a process that ends has no root any more, before it is reaped
+        raise ended from error
+    if not container.is_running():  # the pid was reused between our look and the open
+        os.close(root_fd)
+        raise ended
+    return root_fd
 
 
 def _standard_streams(request: ExecRequest, root_fd: int, base: int, uid: int) -> tuple[int, list[int]]:

@@ -250,6 +250,7 @@ def _files(world: World, container: Container) -> planner.Files:
 async def stop(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
     async with world.lock(container):
+        world.require(container)
         await stop_now(world, container, call.number("timeout_seconds"))
     return container_info(world, container)
 

@@ -20,6 +20,7 @@ async def set(world: World, call: Call) -> object:
     changes = parse_changes(call.mapping("spec"))
     transient = call.flag("transient")
     async with world.lock(container):
+        world.require(container)
         for key in {"limits", "hugetlb", "cgroup_conf"} & changes.keys():  # each of them is a setting of its own
             changes[key] = tuple((dict(getattr(container.spec, key)) | dict(changes[key])).items())
         if "ulimits" in changes:

@@ -39,6 +39,7 @@ async def network_connect(world: World, call: Call) -> object:
             hint="a container joins networks when it was created with one; create it with --network NAME",
         )
     async with world.lock(container):
+        world.require(container)
         netns_fd = _netns(world, container)
         try:
             world.networks.connect(container.id, call.text("network"), call.text("ip"), call.text("ip6"), netns_fd)
@@ -52,6 +53,7 @@ async def network_connect(world: World, call: Call) -> object:
 async def network_disconnect(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
     async with world.lock(container):
+        world.require(container)
         netns_fd = _netns(world, container)
         try:
             world.networks.disconnect(container.id, call.text("network"), netns_fd)
