@@ -58,6 +58,7 @@ def walls(facts: hostfacts.HostFacts, *, is_root: bool, directory: str, apparmor
     yield _procfs(facts)
     yield _delegation(facts)
     yield kernel_settings()
+    yield way_in()
 
 
 def _filter() -> Check:
@@ -163,6 +164,22 @@ def kernel_settings(proc_dir: str = "/proc") -> Check:
         stands="no BPF, tracing or kernel addresses for ordinary users",
         without="matters to containers with seccomp=unconfined, and to users of the host",
         fix=" ".join(["sysctl", *(f"{name}={least}" for name, _, least in weak)]),
+    )
+
+
+def way_in(proc_dir: str = "/proc") -> Check:
+    """Whether who enters a container stays out of its reach until confined. proc_sys_fs(5), suid_dumpable.
+
+    We are non-dumpable when we join, but the change of ids sets that anew, to what this setting says; 1 is for debugging.
+    """
+    with open(f"{proc_dir}/sys/fs/suid_dumpable", encoding="ascii") as file:
+        value = int(file.read())
+    return _wall(
+        "exec",
+        f"fs.suid_dumpable={value}" if value == 1 else "",
+        stands="no process inside can trace one that is about to be confined",
+        without="root of a container can trace what exec starts there, and use it before its filter and capabilities are set",
+        fix="sysctl fs.suid_dumpable=0",
     )
 
 

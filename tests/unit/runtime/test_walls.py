@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.runtime.finding import Status
-from pycontainer.runtime.walls import kernel_settings, mandatory
+from pycontainer.runtime.walls import kernel_settings, mandatory, way_in
 from pycontainer.security.apparmor import AppArmor
 
 
@@ -68,3 +68,17 @@ def test_kernel_settings(tmp_path: Path) -> None:
     for name in ("yama/ptrace_scope", "dmesg_restrict"):
         (directory / name).write_text("1\n")
     assert (kernel_settings(str(tmp_path)).status, kernel_settings(str(tmp_path)).fix) == (Status.OK, "")
+
+
+@pytest.mark.parametrize(("value", "stands"), [("0", True), ("1", False), ("2", True)])
+def test_way_in(tmp_path: Path, value: str, stands: bool) -> None:
+    """ESC-07: 1 makes every process dumpable that changes its ids; 2, for core dumps of root alone, does not."""
+    (tmp_path / "sys/fs").mkdir(parents=True)
+    (tmp_path / "sys/fs/suid_dumpable").write_text(f"{value}\n")
+    check = way_in(str(tmp_path))
+    assert (check.name, check.needed, check.section) == ("exec", False, "walls")
+    if stands:
+        assert (check.status, check.fix) == (Status.OK, "")
+        return
+    assert (check.status, check.fix) == (Status.MISSING, "sysctl fs.suid_dumpable=0")
+    assert check.detail.endswith("before its filter and capabilities are set: fs.suid_dumpable=1")
