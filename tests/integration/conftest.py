@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.archives import CANARY, picture
 from tests.support.hostns import HostNetwork
 from tests.support.images import CHECKOUT, build_rootfs
 from tests.support.leaks import Lines, check_dev_null, difference, take_snapshot
@@ -99,6 +101,21 @@ def world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
 def own_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
     """A world with image `busybox` for one test, which may break it."""
     yield from make_world(host_network, busybox_rootfs)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A directory beside `root`, into which an archive is unpacked: content, modes, owners and times must not change.
+
+    Nor may anything appear beside it but what tests make themselves: `archive` and `source`.
+    """
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    (directory / "canary").write_text(CANARY)
+    before = picture(directory)
+    yield directory
+    assert picture(directory) == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"outside", "root", "archive", "source"}
 
 
 @pytest.fixture(autouse=True)

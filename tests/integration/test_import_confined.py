@@ -34,7 +34,7 @@ from pycontainer.security.idranges import COUNT, LAST
 from pycontainer.security.seccomp import ALLOW, Policy, Rule
 from pycontainer.security.seccomp_compile import program
 from pycontainer.store.unpack import Budgets, Unpacker
-from tests.support.archives import BREAK_OUTS, CANARY, DIR, LNK, SYM, E, archive, break_out, picture
+from tests.support.archives import BREAK_OUTS, DIR, LNK, SYM, E, archive, break_out, picture
 from tests.support.poll import poll_until
 from tests.support.world import World, process_commands
 
@@ -54,17 +54,6 @@ def without(name: str) -> Policy:
     """Return the filter with one system call less: it fails with EPERM."""
     rules = [Rule(tuple(n for n in r.names if n != name), r.action) if r.action == ALLOW else r for r in FILTER.rules]
     return FILTER._replace(rules=tuple(rules))
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    """A directory beside the root, which nothing may change."""
-    directory = tmp_path / "outside"
-    directory.mkdir()
-    (directory / "canary").write_text(CANARY)
-    before = picture(directory)
-    yield directory
-    assert picture(directory) == before
 
 
 def unpack(tmp_path: Path, data: bytes, **options: object) -> tuple[str, int]:

@@ -5,7 +5,7 @@ import os
 import stat
 import struct
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,25 +14,13 @@ from pycontainer.errors import InvalidInput
 from pycontainer.linux import files
 from pycontainer.store.tarstream import Packed
 from pycontainer.store.unpack import Budgets, Unpacker
-from tests.support.archives import BREAK_OUTS, CANARY, DIR, LNK, SYM, E, archive, break_out, picture
+from tests.support.archives import BREAK_OUTS, DIR, LNK, SYM, E, archive, break_out, picture
 
 
 @pytest.fixture(params=["openat2", "fallback"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "fallback":
         monkeypatch.setattr(files, "use_openat2", False)
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    """A directory beside the root whose content, modes and times must not change."""
-    directory = tmp_path / "outside"
-    directory.mkdir()
-    (directory / "canary").write_text(CANARY)
-    before = picture(directory)
-    yield directory
-    assert picture(directory) == before
-    assert sorted(os.listdir(tmp_path)) == ["outside", "root"]
 
 
 def unpack(tmp_path: Path, data: bytes, **options: object) -> Unpacker:
