@@ -26,6 +26,9 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _V1_NO_LIMIT_BYTES = ((1 << 63) - 1) // _PAGE_BYTES * _PAGE_BYTES
 _V1_UNLIMITED_BYTES = 1 << 62  # v1 says "no limit" as the largest number of pages, just below 1 << 63
 
+_V1_SOCKETS = "memory.kmem.tcp.limit_in_bytes"
+_V1_SOCKETS_PART, _V1_SOCKETS_LEAST_BYTES = 4, 4 << 20
+
 _SWAP_FILES = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 
 
@@ -71,12 +74,13 @@ class MemoryController:
             return []
         total_bytes = limit_bytes if spec.memory_swap_bytes is None else spec.memory_swap_bytes
         has_swap_cap = (_apply_v2 if cgroup.version == 2 else _apply_v1)(cgroup, limit_bytes, total_bytes)
+        warnings = _cap_sockets_v1(cgroup, limit_bytes) if cgroup.version == 1 else []
         if limit_bytes is not None and not has_swap_cap and _host_has_swap():
-            return [
+            warnings.append(
                 f"swap is not capped: the kernel has no {_SWAP_FILES[cgroup.version]}; "
                 "boot with swapaccount=1 or turn swap off"
-            ]
-        return []
+            )
+        return warnings
 
     def read(self, instance: Instance) -> Reading:
         cgroup = instance.cgroup
@@ -184,6 +188,22 @@ def _apply_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) 
     for name, value in values:
         _set(cgroup, name, value)
     return True
+
+
+def _cap_sockets_v1(cgroup: Cgroup, limit_bytes: int | None) -> list[str]:
+    """Cap what connections and datagrams hold unread and unsent: a quarter of the memory, on top of it; return warnings.
+
+    v1 counts that apart, and only where it is capped (of sockets made after that), so a container could take the host's
+    memory by writing to itself, and all that net.ipv4.tcp_mem gives to everybody. Nobody is killed for it: datagrams
+    beyond it are dropped; a TCP connection falls back to the least that the kernel lets each have (some 80 KB for both
+    ends), so that their number, which memory bounds, bounds the sum. v2 counts all of it as memory. memory.rst of v1, 2.7.
+    """
+    value_bytes = None if limit_bytes is None else max(limit_bytes // _V1_SOCKETS_PART, _V1_SOCKETS_LEAST_BYTES)
+    try:
+        _set(cgroup, _V1_SOCKETS, value_bytes)
+    except FileNotFoundError:
+        return [] if limit_bytes is None else [f"the memory of sockets is not capped: the kernel has no {_V1_SOCKETS}"]
+    return []
 
 
 def _swap_limit(cgroup: Cgroup) -> str | None:

@@ -19,6 +19,7 @@
  *     frame DEVICE,HEX           send an Ethernet frame through a packet socket
  *     daemon         go on in a new session, the first process ends
  *     take KIND      take files, inotify, epoll, eventfd, timers, signals, locked or pty until refused, and keep them
+ *     hold KIND,N    keep N MiB as pipes, unix (sockets that nobody reads), udp or locked (memory)
  *     many N         make N files in ./many         deep N         make N directories, one in the other, in ./deep
  *     calls          try the system calls that no container may make, with arguments that an allowed one does nothing with
  *     families       try every socket family        sti            push a character into the terminal on stdin
@@ -52,6 +53,7 @@
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -315,6 +317,66 @@ static void take(const char *kind) {
     printf("%s: %ld %s\n", kind, count, count < 100000 ? strerrorname_np(errno) : "unbounded");
 }
 
+/* Write until nothing more fits; return the bytes. */
+static long fill(int fd) {
+    static char block[65536];
+    long sum = 0;
+    ssize_t length;
+    while ((length = write(fd, block, sizeof block)) > 0)
+        sum += length;
+    return sum;
+}
+
+/* Take some more of a kind and keep it; return the bytes, 0 when refused. */
+static long hold_some(const char *kind) {
+    static struct sockaddr_in own = {.sin_family = AF_INET};
+    socklen_t size = sizeof own;
+    int pair[2];
+    if (!strcmp(kind, "pipes"))
+        return pipe2(pair, O_NONBLOCK) ? 0 : fill(pair[1]);
+    if (!strcmp(kind, "unix"))
+        return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) ? 0 : fill(pair[0]);
+    if (!strcmp(kind, "locked")) {
+        void *block = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return block == MAP_FAILED || mlock(block, 1 << 20) ? 0 : 1 << 20;
+    }
+    own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (!strcmp(kind, "udp")) {
+        int to = socket(AF_INET, SOCK_DGRAM, 0), from = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+        static char datagram[60000];
+        long sum = 0, before = -1;
+        own.sin_port = 0;
+        if (bind(to, (struct sockaddr *)&own, sizeof own) || getsockname(to, (struct sockaddr *)&own, &size) ||
+            connect(from, (struct sockaddr *)&own, sizeof own))
+            return 0;
+        for (int i = 0; i < 16 && sum != before; i++) { /* what finds no room is dropped */
+            before = sum;
+            sum += send(from, datagram, sizeof datagram, 0) > 0 ? (long)sizeof datagram : 0;
+        }
+        return sum > 180000 ? 180000 : sum; /* about what fits */
+    }
+    errno = EINVAL;
+    return 0;
+}
+
+static void hold(const char *argument) {
+    char kind[16];
+    long wanted, held = 0, got = 1;
+    struct rlimit files;
+    if (sscanf(argument, "%15[^,],%ld", kind, &wanted) != 2) {
+        puts("hold: KIND,N");
+        return;
+    }
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    while (held < wanted << 20 && (got = hold_some(kind)) > 0)
+        held += got;
+    if (got <= 0)
+        refused("hold");
+    printf("held %ld\n", held >> 20);
+}
+
 static void try_call(const char *name, long number, long a, long b, long c, long d, long e) {
     errno = 0;
     long result = syscall(number, a, b, c, d, e, 0L);
@@ -563,6 +625,8 @@ int main(int argc, char **argv) {
                 try_open(argument, argument, O_WRONLY);
             else if (!strcmp(verb, "take"))
                 take(argument);
+            else if (!strcmp(verb, "hold"))
+                hold(argument);
             else if (!strcmp(verb, "many"))
                 many(number);
             else if (!strcmp(verb, "deep"))

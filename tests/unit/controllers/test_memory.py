@@ -13,6 +13,7 @@ from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import PAGE_BYTES, FakeCgroup, host
 
 V1_NONE = "9223372036854771712"
+SOCKETS = "memory.kmem.tcp.limit_in_bytes"
 MB = 1024 * 1024
 CONTROLLER = MemoryController()
 
@@ -24,7 +25,7 @@ def whole_pages(value: str) -> str:
 def v1(limit: str = V1_NONE, total: str | None = V1_NONE) -> FakeCgroup:
     """A v1 cgroup whose kernel keeps memory <= memory+swap."""
     names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
-    files = {names[0]: limit} | ({names[1]: total} if total is not None else {})
+    files = {names[0]: limit, SOCKETS: V1_NONE} | ({names[1]: total} if total is not None else {})
     cgroup = FakeCgroup(1, files)
 
     def checked(name: str, value: str) -> str:
@@ -34,6 +35,7 @@ def v1(limit: str = V1_NONE, total: str | None = V1_NONE) -> FakeCgroup:
         return after[name]
 
     cgroup.change = {name: lambda value, name=name: checked(name, value) for name in names}  # type: ignore[misc]
+    cgroup.change[SOCKETS] = whole_pages
     return cgroup
 
 
@@ -75,13 +77,17 @@ def test_v1_limits_go_up_and_down_in_the_right_order(limit: int | None) -> None:
     cgroup = v1(str(200 * MB), str(200 * MB))
     assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=limit)) == []
     expected = V1_NONE if limit is None else str(limit // PAGE_BYTES * PAGE_BYTES)
-    assert set(cgroup.files.values()) == {expected}
+    assert {value for name, value in cgroup.files.items() if name != SOCKETS} == {expected}
 
 
 def test_v1_first_limit() -> None:
     cgroup = v1()
     CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=MB))
-    assert cgroup.written == [f"memory.limit_in_bytes={MB}", f"memory.memsw.limit_in_bytes={MB}"]
+    assert cgroup.written == [
+        f"memory.limit_in_bytes={MB}",
+        f"memory.memsw.limit_in_bytes={MB}",
+        f"{SOCKETS}={4 * MB}",
+    ]
 
 
 @pytest.mark.parametrize("cgroup", [v1(total=None), v2(swap=None)])
@@ -180,4 +186,28 @@ def test_swap_on_top() -> None:
     CONTROLLER.apply(Instance(two), spec)
     assert two.files == {"memory.max": str(2 * MB), "memory.swap.max": str(MB)}
     CONTROLLER.apply(Instance(one), spec)
-    assert one.files == {"memory.limit_in_bytes": str(2 * MB), "memory.memsw.limit_in_bytes": str(3 * MB)}
+    assert one.files == {
+        "memory.limit_in_bytes": str(2 * MB),
+        "memory.memsw.limit_in_bytes": str(3 * MB),
+        SOCKETS: str(4 * MB),
+    }
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "held"), [(64 * MB, 16 * MB), (8 * MB, 4 * MB), (50 * MB + 5, 12 * MB + MB // 2)]
+)
+def test_v1_sockets_have_a_quarter_on_top(limit_bytes: int, held: int) -> None:
+    """RES-02; and it goes with the cap."""
+    cgroup = v1()
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=limit_bytes)) == []
+    assert cgroup.files[SOCKETS] == str(held)
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
+    assert cgroup.files[SOCKETS] == V1_NONE
+
+
+def test_v1_without_a_count_of_sockets() -> None:
+    cgroup = v1()
+    del cgroup.files[SOCKETS]
+    (warning,) = CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=64 * MB))
+    assert warning == "the memory of sockets is not capped: the kernel has no memory.kmem.tcp.limit_in_bytes"
+    assert CONTROLLER.apply(Instance(cgroup), ContainerSpec()) == []
