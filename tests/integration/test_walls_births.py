@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.integration.conftest import IMAGE
+from tests.support.poll import SLOWNESS
 from tests.support.terminal import Terminal
 from tests.support.world import World, unique_name
 
@@ -19,16 +20,19 @@ def test_no_process_is_reached_before_it_is_confined(world: World) -> None:
     in /proc of all that come. It gets into those that have become the container's, so that the hunter is known to work."""
     name = unique_name()
     world.ok("run", "-d", "--name", name, "--profile", "system", IMAGE, "payload", "sleep", "0")
-    hunter = world.popen("exec", name, "payload", "hunt", "60")
-    rounds = 0
-    while hunter.poll() is None and rounds < 400:
-        world.cli("exec", name, "true")
-        rounds += 1
-    out, err = hunter.communicate(timeout=60)
+    hunter = world.popen("exec", name, "payload", "hunt", "200")
+    with world.client() as client:
+        container = client.container(name)
+        done = 0
+        while hunter.poll() is None and done < 1000:  # a process may end between two looks
+            container.exec(["true"])
+            done += 1
+    out, err = hunter.communicate(timeout=60 * SLOWNESS)
     lines = out.decode().splitlines()
     assert lines, err
     assert re.fullmatch(r"hunted \d+, met some before it was confined, entered some", lines[-1]), lines
     assert lines[:-1] == []
+    assert done >= 200
 
 
 def test_no_program_is_opened_for_writing(world: World) -> None:
@@ -81,6 +85,42 @@ def test_closed_streams_of_the_caller(world: World, closed: str) -> None:
         lines = world.ok("exec", name, "cat", "/tmp/streams").split("\n")
         assert all(re.fullmatch(r"/dev/null|pipe:\[\d+\]", line) for line in lines), lines
         assert len(lines) == 3
+
+
+@pytest.mark.parametrize("arguments", [("run", "--rm", IMAGE), ("run", "--rm", "-i", IMAGE), ("exec",), ("exec", "-i")])
+def test_input_is_a_directory(world: World, arguments: tuple[str, ...]) -> None:
+    """FD-05: nothing to read; the directory stays outside, also as `..` of something.
+
+    Python ends with a directory as standard input before any of our code runs (main thread, init_sys_streams). So it comes
+    to us in two ways: that refusal, which must have started nothing; and a directory put there once Python runs.
+    """
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, IMAGE, "payload", "sleep", "0")
+    words = (*arguments, name) if arguments[0] == "exec" else arguments
+    script = "readlink /proc/self/fd/0; ls /proc/$$/fd/0/ 2>/dev/null; wc -c"
+    argv = world.argv(*words, "sh", "-c", script)
+    directory_fd = os.open("/etc", os.O_RDONLY)
+    try:
+        refused = subprocess.run(argv, stdin=directory_fd, capture_output=True, env=world.environment, check=False)
+        later = [sys.executable, "-c", _LATER, str(directory_fd), *argv[argv.index("--root") :]]
+        process = subprocess.Popen(
+            world.network.inside.argv(*later), pass_fds=(directory_fd,), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=world.environment,
+        )  # fmt: skip
+        out, err = process.communicate(timeout=60 * SLOWNESS)
+    finally:
+        os.close(directory_fd)
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"<stdin> is a directory, cannot continue" in refused.stderr
+    assert (process.returncode, err) == (0, b"")
+    assert re.fullmatch(rb"(/dev/null|pipe:\[\d+\])\n0\n", out), out
+    assert len(world.ok("ps", "-aq").split()) == 1
+
+
+_LATER = (
+    "import os, sys; os.dup2(int(sys.argv.pop(1)), 0); "
+    "from pycontainer.cli.main import main; sys.argv[0] = 'pycontainer'; sys.exit(main())"
+)
 
 
 @pytest.mark.vm
