@@ -7,8 +7,10 @@
     │   └── log            log log.1 log.2              ├── forwarder.sock    published ports on loopback
     ├── networks/          NAME.json, addresses         ├── stage/            mount point, inside the monitor
     ├── tenants/           NAME.json                    └── containers/ID.json   runtime state
-    └── volumes/NAME/                                  seccomp/           compiled filters, by content
-                                                        apparmor/          what of our profiles was loaded
+    └── volumes/NAME/                                  ├── seccomp/       compiled filters, by content
+                                                        └── apparmor/      what of our profiles was loaded
+    /etc/pycontainer       (config_dir)
+    └── operator-group     who beside root may connect
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -29,6 +31,7 @@ class HostPaths:
         self.state_dir = f"{self.root}/lib" if self.root else DEFAULT_STATE_DIR
         self.run_dir = f"{self.root}/run" if self.root else DEFAULT_RUN_DIR
         self.config_dir = f"{self.root}/etc" if self.root else DEFAULT_CONFIG_DIR
+        self.operator_group_file = f"{self.config_dir}/operator-group"
         self.images_dir = f"{self.state_dir}/images"
         self.containers_dir = f"{self.state_dir}/containers"
         self.networks_dir = f"{self.state_dir}/networks"

@@ -32,7 +32,8 @@ VERBS: dict[str, str] = {
     "exec": "{container, command, env, user, workdir, tty, privileged, rows, columns}, fds: [stdin, stdout, stderr]"
     " unless tty -> event {started: {pid}} (with tty its frame carries the pty master), then {exit_code}",
     "attach": "{container} -> {} and fd 0 is the attach socket",
-    "logs": "{container} -> {paths: [oldest..newest], running: bool}; the client reads the files",
+    "logs": "{container, open: bool} -> {paths: [oldest..newest], running: bool}; the client reads the files. With open,"
+    " for who may not: an event for each file that is there, newest first, whose frame carries it open",
     "set": "{container, spec: what changes, transient: bool, force: bool} -> ContainerInfo",
     "limits": "{containers: [..], tenants: [..], recent: bool} -> [Limit]; without names, of all that run",
     "stats": "{containers: [..]} -> [Stats]",

@@ -182,7 +182,7 @@ def connect(paths: HostPaths, *, start: bool = True) -> socket.socket:
             hint="any command that needs it starts it, for example 'pycontainer ps'",
         )
     if os.geteuid() != 0:
-        raise _not_root()
+        raise _may_not_start(paths)
     try:
         _make_directory(paths.run_dir, 0o750)
     except (FileExistsError, NotADirectoryError) as error:
@@ -235,7 +235,7 @@ def _try_connect(path: str) -> socket.socket | None:
         return None
     except PermissionError as error:
         sock.close()
-        raise _not_root() from error
+        raise _not_root(os.path.dirname(path)) from error
     except BaseException:
         sock.close()
         raise
@@ -296,5 +296,30 @@ def _lost(verb: str) -> ConnectionLost:
     )
 
 
-def _not_root() -> NotPermitted:
-    return NotPermitted("pycontainer must run as root", hint="try the same command with sudo")
+def _may_not_start(paths: HostPaths) -> NotPermitted:
+    """Return why somebody who is not root gets no answer: nobody listens."""
+    if (gid := _group_of(paths.run_dir)) and gid in (os.getegid(), *os.getgroups()):
+        return NotPermitted(
+            "the supervisor is not running, and only root can start it", hint="sudo pycontainer service start"
+        )
+    return _not_root(paths.run_dir)
+
+
+def _not_root(run_dir: str) -> NotPermitted:
+    import grp  # nothing but this message needs it
+
+    others = ""
+    if gid := _group_of(run_dir):
+        try:
+            others = f", or as a member of group '{grp.getgrgid(gid).gr_name}'"
+        except KeyError:
+            others = f", or as a member of group {gid}"
+    return NotPermitted(f"pycontainer must run as root{others}", hint="try the same command with sudo")
+
+
+def _group_of(run_dir: str) -> int:
+    """Return the group that may drive this world; 0 for none, or where that cannot be seen."""
+    try:
+        return os.stat(run_dir).st_gid
+    except OSError:
+        return 0

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.client.connection import Pool
+from pycontainer.client.connection import Pool, close_all
 from pycontainer.client.result import Completed
 from pycontainer.client.waiting import Waiter
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
@@ -278,7 +278,8 @@ class Container:
         after = logs.format_time(since) if since is not None else ""
         before = logs.format_time(until) if until is not None else "~"  # greater than every digit
 
-        reader = logs.LogReader(f"{os.path.dirname(paths[-1])}/log")  # while it is rotated, only older ones are there
+        path = f"{os.path.dirname(paths[-1])}/log"  # while it is rotated, only older ones are there
+        reader = logs.LogReader(path, None if os.geteuid() == 0 else self._open_log)
         try:
             past: Iterable[LogLine] = (line for line in reader.read() if after <= line.time <= before)
             if tail is not None:
@@ -358,6 +359,25 @@ class Container:
             return bool(self._request("logs")["running"])
         except NotFound:
             return False
+
+    def _open_log(self) -> list[int]:
+        """Ask for the files of the log as descriptors, newest first; none once the container is gone."""
+        opened: list[int] = []
+        connection = self._pool.take()
+        try:
+            connection.send("logs", {"container": self.id, "open": True})
+            is_result = False
+            while not is_result:
+                is_result, _, fds = connection.receive()
+                opened += fds
+        except NotFound:  # before the first of them
+            return []
+        except BaseException:
+            close_all(opened)
+            raise
+        finally:
+            self._pool.give_back(connection)
+        return opened
 
     def _attach_socket(self, verb: str, *, size: tuple[int, int] | None = None) -> socket.socket:
         """Return our end of a new attach socket, the other end of which went along with `start` or `attach`."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from pycontainer.client.connection import Connection, Pool
 from pycontainer.client.terminal import write_all
-from pycontainer.errors import InvalidInput, NotFound, PycontainerError
+from pycontainer.errors import InvalidInput, NotFound, NotPermitted, PycontainerError
 
 _BLOCK_BYTES = 1 << 16
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,6 +43,10 @@ def put_tar(pool: Pool, container_id: str, tar_fd: int, path: str) -> list[str]:
 
 def get(pool: Pool, container_id: str, path: str, target: str, *, archive: bool = False) -> list[str]:
     """Copy `path` of the container to `target` as `cp -r` does; return what was left out, one line each."""
+    if archive and os.geteuid() != 0:
+        raise NotPermitted(
+            "cannot keep the owners: only root can give files away", hint="leave --archive out, or use sudo"
+        )
     name = _last_component(path)
     directory, new_name = (target, name) if os.path.isdir(target) else _new_place(target)
     root_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -5,7 +5,8 @@ The monitor appends to `log`; at its size limit it renames log.1 to log.2, log t
 that the line goes on in the next record of the same stream.
 
 A reader keeps the file it is in open, so it may be renamed or removed meanwhile. Names are opened from the newest to
-the oldest, against the direction of the renames: a rotation in between shows a file twice, but hides none.
+the oldest, against the direction of the renames: a rotation in between shows a file twice, but hides none. Who may not open
+them (the files are root's, an operator may be of the group) is handed them open by the supervisor.
 """
 
 import os
@@ -66,8 +67,9 @@ def format_time(epoch_seconds: float) -> str:
 class LogReader:
     """A position in the log whose newest file is `path`; starts before the oldest line there is."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, ask: Callable[[], list[int]] | None = None) -> None:
+        """`ask` returns the log's files as descriptors, now ours, newest first: for who cannot open them by name."""
+        self._path, self._ask = path, ask
         self._fds = self._open_files()  # the file we are in, then the newer ones
         self._rest = b""
 
@@ -106,7 +108,7 @@ class LogReader:
         """Open what came after the file we are in; if that was removed meanwhile, all there is came after it."""
         current_fd = self._fds[0]
         try:
-            if os.path.samestat(os.stat(self._path), os.fstat(current_fd)):
+            if self._ask is None and os.path.samestat(os.stat(self._path), os.fstat(current_fd)):
                 return
         except FileNotFoundError:  # between the renames and the new file
             return
@@ -122,17 +124,22 @@ class LogReader:
     def _open_files(self) -> list[int]:
         """Open all files of the log, oldest first, each once."""
         fds: list[int] = []
-        for path in [self._path, *(f"{self._path}.{number}" for number in range(1, MAX_ROTATED + 1))]:
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                continue
+        for fd in self._ask() if self._ask is not None else open_by_name(self._path):
             if fds and os.path.sameopenfile(fd, fds[-1]):
                 os.close(fd)
             else:
                 fds.append(fd)
         fds.reverse()
         return fds
+
+
+def open_by_name(path: str) -> Iterator[int]:
+    """Open the files of the log whose newest one is `path`, from that to the oldest."""
+    for name in [path, *(f"{path}.{number}" for number in range(1, MAX_ROTATED + 1))]:
+        try:
+            yield os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
 
 
 def last_lines(records: Iterator[LogLine], count: int) -> list[LogLine]:

@@ -72,6 +72,11 @@ class Record:
 
 def read_record(path: str, max_bytes: int = MAX_BYTES) -> Record:
     """Read a record. Raises FileNotFoundError, other OSErrors, and ValueError for what is none of ours."""
+    return Record(jsontext.loads(read_own(path, max_bytes), max_bytes=max_bytes))
+
+
+def read_own(path: str, max_bytes: int) -> bytes:
+    """Read a file that only we could have written; ValueError for any other."""
     fd = os.open(path, _FLAGS)
     try:
         details = os.fstat(fd)
@@ -82,7 +87,7 @@ def read_record(path: str, max_bytes: int = MAX_BYTES) -> Record:
                 f"it belongs to user {details.st_uid} with mode {stat.S_IMODE(details.st_mode):04o}: "
                 "others could have written it"
             )
-        return Record(jsontext.loads(read_bounded(fd, max_bytes), max_bytes=max_bytes))
+        return read_bounded(fd, max_bytes)
     finally:
         os.close(fd)
 

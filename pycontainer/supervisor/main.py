@@ -3,7 +3,8 @@
     python -I -m pycontainer.supervisor.main [--root DIR] [--ready-fd N]
 
 It takes the lock on its pidfile, recovers the world, listens, writes one byte to the ready descriptor, and serves. With
-nothing running and nobody asking it leaves after a minute, and nothing of ours stays on the host.
+nothing running and nobody asking it leaves after a minute, and nothing of ours stays on the host. Where a group may drive it
+(operators.py) it stays: the group's members could not start it again.
 """
 
 import asyncio
@@ -20,12 +21,15 @@ import prctl
 
 from pycontainer.errors import NotPermitted, PycontainerError
 from pycontainer.paths import HostPaths
+from pycontainer.supervisor.operators import load_operators
 from pycontainer.supervisor.server import Server
 from pycontainer.supervisor.verbs import lifecycle
 from pycontainer.supervisor.world import World
 
 IDLE_SECONDS = 60.0
 _SYSTEMD_FIRST_FD = 3
+_BACKLOG = 128
+_LEAVING_SECONDS, _LOCK_RETRY_SECONDS = 20.0, 0.02
 
 
 def main() -> None:
@@ -75,9 +79,7 @@ def _need_capabilities() -> None:
 async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> None:
     os.makedirs(paths.run_dir, mode=0o750, exist_ok=True)
     lock_fd = os.open(paths.supervisor_pidfile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _take_lock(lock_fd, paths):
         _say_ready(ready_fd)  # another client was faster: its supervisor serves both
         return
     os.ftruncate(lock_fd, 0)
@@ -92,7 +94,12 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
     own_socket = listener is None
     if listener is None:
         listener = _listen(paths)
-    server = Server(world, listener)
+    operators = world.operators = load_operators(paths)
+    if operators.problem:
+        print(operators.problem, file=sys.stderr)
+    operators.open_up(paths.run_dir, listener.getsockname())
+    listener.listen(_BACKLOG)
+    server = Server(world, listener, operators)
     accepting = loop.create_task(server.run())
     _say_ready(ready_fd)
     try:
@@ -109,12 +116,25 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
         os.close(lock_fd)
 
 
+def _take_lock(lock_fd: int, paths: HostPaths) -> bool:
+    """Take the lock of the one supervisor; False if another one serves. One that is just leaving is waited for."""
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if os.path.lexists(paths.supervisor_socket) or time.monotonic() > deadline:
+                return False
+        time.sleep(_LOCK_RETRY_SECONDS)
+
+
 async def _until_idle_or_told(world: World, server: Server) -> None:
     while not world.leave.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(world.leave.wait(), 5.0)
         quiet = time.monotonic() - world.last_activity
-        if not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
+        if world.operators.gid is None and not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
             return
 
 
@@ -129,13 +149,11 @@ def _systemd_listener() -> socket.socket | None:
 
 
 def _listen(paths: HostPaths) -> socket.socket:
-    """Return a listening socket of our own, mode 0600."""
+    """Return a socket of our own at its place, to which nobody can connect yet."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.supervisor_socket)
     listener.bind(paths.supervisor_socket)
-    os.chmod(paths.supervisor_socket, 0o600)
-    listener.listen(128)
     listener.setblocking(False)
     return listener
 

@@ -22,7 +22,9 @@ from collections.abc import Callable, Coroutine
 
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
+from pycontainer.linux.sockets import peer_ids
 from pycontainer.supervisor.call import Call, parse_request
+from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.verbs import copy, images, lifecycle, limits, networks, observe, processes, tenants
 from pycontainer.supervisor.world import World
 from pycontainer.units import shown
@@ -50,13 +52,13 @@ VERBS = {name: verb for name, verb in _verbs().items() if name not in ("start_no
 class Connection:
     """One client; `large` is what the large frames of all of them take turns on."""
 
-    def __init__(self, world: World, sock: socket.socket, large: asyncio.Semaphore) -> None:
-        self._world, self._sock, self._large = world, sock, large
+    def __init__(self, world: World, sock: socket.socket, large: asyncio.Semaphore, operators: Operators) -> None:
+        self._world, self._sock, self._large, self._operators = world, sock, large, operators
         self._loop = asyncio.get_running_loop()
 
     async def serve(self) -> None:
         try:
-            self._check_peer()
+            self._operators.check(self._sock.fileno())
             while True:
                 frame = await self._receive()
                 if frame is None:
@@ -71,12 +73,6 @@ class Connection:
                 await self._send({"error": error.to_wire()})
         finally:
             self._sock.close()
-
-    def _check_peer(self) -> None:
-        """Root alone may drive the runtime; the socket's mode says so too."""
-        uid = _peer_uid(self._sock)
-        if uid != 0:
-            raise NotPermitted(f"user {uid} may not control containers", hint="run as root")
 
     async def _answer(self, data: bytes, fds: list[int]) -> None:
         call = None
@@ -233,8 +229,8 @@ class Connection:
 class Server:
     """Accepts clients until told to leave."""
 
-    def __init__(self, world: World, listener: socket.socket) -> None:
-        self._world, self._listener = world, listener
+    def __init__(self, world: World, listener: socket.socket, operators: Operators) -> None:
+        self._world, self._listener, self._operators = world, listener, operators
         self.connections: set[asyncio.Task[None]] = set()
         self._of_user: Counter[int] = Counter()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -248,12 +244,12 @@ class Server:
                 await asyncio.sleep(0.1)
                 continue
             sock.setblocking(False)
-            uid = _peer_uid(sock)
+            uid, _ = peer_ids(sock.fileno())
             if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
                 _turn_away(sock)
                 continue
             self._of_user[uid] += 1
-            task = loop.create_task(Connection(self._world, sock, self._large).serve())
+            task = loop.create_task(Connection(self._world, sock, self._large, self._operators).serve())
             self.connections.add(task)
             task.add_done_callback(functools.partial(self._left, uid))
 
@@ -262,12 +258,6 @@ class Server:
         self._of_user[uid] -= 1
         if not self._of_user[uid]:
             del self._of_user[uid]
-
-
-def _peer_uid(sock: socket.socket) -> int:
-    """Return who connected, as the kernel knows it. SO_PEERCRED, unix(7)."""
-    _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(uid)
 
 
 def _turn_away(sock: socket.socket) -> None:

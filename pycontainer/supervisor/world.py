@@ -44,6 +44,7 @@ from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
+from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.tenants import Tenants
 from pycontainer.supervisor.wallwatch import WallWatch
 from pycontainer.units import shown
@@ -97,6 +98,7 @@ class World:
         self._tasks: set[asyncio.Task[None]] = set()
         self._erasing: dict[str, asyncio.Task[None]] = {}  # id of a removed container -> its files are going
         self.leave = asyncio.Event()
+        self.operators = Operators()
         self.start: Callable[[Container], object] | None = None  # verbs/lifecycle, for restart policies
 
     # -- finding ---------------------------------------------------------------------------------------------------

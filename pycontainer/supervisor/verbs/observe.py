@@ -70,6 +70,7 @@ async def info(world: World, call: Call) -> object:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "cgroup_version": layout.version,
         "supervisor_pid": os.getpid(),
+        "operators": world.operators.describe(),
         "containers": len(world.containers),
         "running": len(world.runs),
         "images": len(world.images.list()),

@@ -78,10 +78,20 @@ async def attach(world: World, call: Call) -> object:
 
 
 async def logs(world: World, call: Call) -> object:
-    """Say where the log is, oldest file first; the client reads it."""
+    """Say where the log is, oldest file first; the client reads it, and is handed the open files if it asks for that."""
     container = world.find(call.text("container"))
     base = f"{container.directory}/log"
     candidates = [f"{base}.2", f"{base}.1", base]
+    if call.flag("open"):
+        for path in reversed(candidates):  # against the direction of the renames, so that a rotation hides none
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue
+            try:
+                await call.event({}, [fd])
+            finally:
+                os.close(fd)
     return {"paths": [path for path in candidates if os.path.exists(path)], "running": container.id in world.runs}
 
 
