@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pycontainer.cli.report import printable
+from pycontainer.cli.report import printable, show_error
 
 _AGES = ((60 * 60 * 24 * 365, "year"), (60 * 60 * 24 * 30, "month"), (60 * 60 * 24 * 7, "week"),
          (60 * 60 * 24, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second"))  # fmt: skip
@@ -39,6 +39,13 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def tell_of_damage(infos: Sequence[Any]) -> None:
+    """Say on stderr what is wrong with those of a list whose records cannot be read."""
+    for info in infos:
+        if damage := info.get("damaged") or (info.get("status") == "damaged" and info["warnings"][0]):
+            show_error(damage)
 
 
 def show_json(data: Any) -> None:
@@ -73,6 +80,8 @@ def profile(info: Any) -> str:
 
 def _state(info: Any) -> str:
     state = info["status"]
+    if state == "damaged":
+        return "Damaged"
     if state in ("running", "paused"):
         up = f"Up {duration(max(0.0, time.time() - (info['started'] or time.time())))}"
         return f"{up} (paused)" if state == "paused" else up

@@ -4,6 +4,7 @@ Everything the command can do. A method is one request to the supervisor, which 
 of pycontainer.errors, whichever side found them.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -15,7 +16,7 @@ from pycontainer.client.fields import plain_spec
 from pycontainer.client.images import Image, list_images
 from pycontainer.client.networks import Network
 from pycontainer.client.tenants import Tenant
-from pycontainer.errors import SupervisorUnavailable
+from pycontainer.errors import InvalidState, SupervisorUnavailable
 from pycontainer.paths import HostPaths
 
 if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
@@ -198,7 +199,9 @@ class Client:
     def network(self, name: str) -> Network:
         """Return the network of this name. Raises NotFound."""
         network = Network(self._pool, name)
-        return Network(self._pool, network.info["name"])
+        with contextlib.suppress(InvalidState):  # damaged: it can be removed all the same
+            _ = network.info
+        return network
 
     def create_network(self, name: str, *, driver: str = "routed", subnet: str = "", subnet6: str = "") -> Network:
         """Create a network: `routed` isolates its containers, `bridge` is a shared segment; no subnet picks one."""
@@ -219,7 +222,9 @@ class Client:
     def tenant(self, name: str) -> Tenant:
         """Return the tenant of this name. Raises NotFound."""
         tenant = Tenant(self._pool, name)
-        return Tenant(self._pool, tenant.info["name"])
+        with contextlib.suppress(InvalidState):  # damaged: it can be removed all the same
+            _ = tenant.info
+        return tenant
 
     def create_tenant(self, name: str, **limits: Any) -> Tenant:
         """Create a tenant: its containers together never exceed `limits` (memory="2G", cpus=2, net_out="100mbit", ...)."""

@@ -55,7 +55,7 @@ class Container:
 
     @property
     def status(self) -> "Status":
-        """Its status, asked for now: created, running, paused, stopped or restarting."""
+        """Its status, asked for now: created, running, paused, stopped or restarting; one whose record is damaged raises."""
         return self.info["status"]
 
     @property

@@ -7,7 +7,7 @@ holds and what the control socket carries. Values may be strings everywhere ("20
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-Status = Literal["created", "running", "paused", "stopped", "restarting"]
+Status = Literal["created", "running", "paused", "stopped", "restarting", "damaged"]  # the last: its record is
 
 
 class ContainerFields(TypedDict, total=False):
@@ -216,6 +216,7 @@ class ImageInfo(TypedDict):
     created: float
     size_bytes: int
     config: dict[str, object]
+    damaged: str  # why its record cannot be read, and where that is; empty: it can
 
 
 class NetworkMember(TypedDict):
@@ -235,6 +236,7 @@ class NetworkInfo(TypedDict):
     subnet6: str
     gateway: str
     containers: dict[str, NetworkMember]
+    damaged: str
 
 
 class TenantInfo(TypedDict):
@@ -246,6 +248,7 @@ class TenantInfo(TypedDict):
     warnings: list[str]
     containers: dict[str, str]
     running: int
+    damaged: str
 
 
 class Event(TypedDict, total=False):

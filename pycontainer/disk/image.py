@@ -13,13 +13,14 @@ import tempfile
 
 from pycontainer.disk import filesystems
 from pycontainer.disk.storage import Caps, Usage
-from pycontainer.errors import Unsupported
+from pycontainer.errors import InvalidState, Unsupported
 from pycontainer.linux import loopdevices
-from pycontainer.linux.files import read_bounded, write_atomically
+from pycontainer.linux.files import write_atomically
 from pycontainer.linux.mounts import new_mount
+from pycontainer.record import read_record
 from pycontainer.units import format_bytes_short
 
-_LEAST_BYTES = 16 << 20
+_LEAST_BYTES, _MAX_RECORD_BYTES = 16 << 20, 1 << 16
 
 
 class DiskImage:
@@ -40,11 +41,17 @@ class DiskImage:
         return filesystems.kind_of(self._image)
 
     def caps(self) -> Caps:
-        """Return what was asked last."""
+        """Return what was asked last; InvalidState when that is damaged."""
         try:
-            return Caps(**json.loads(read_bounded(self._caps_file, 65536)))
+            record = read_record(self._caps_file, _MAX_RECORD_BYTES)
+            return Caps(*(record.integer_or_none(key) for key in Caps._fields))
         except FileNotFoundError:
             return Caps()
+        except (OSError, ValueError) as error:
+            raise InvalidState(
+                f"cannot read the caps of a disk: '{self._caps_file}': {getattr(error, 'strerror', None) or error}",
+                hint="repair it: it holds hard_bytes, soft_bytes, hard_inodes and soft_inodes, each a number or null",
+            ) from error
 
     def cap(self, caps: Caps) -> None:
         """Make the image with these caps, or let it grow to them. Unsupported for what an image cannot do."""

@@ -1,25 +1,30 @@
 """Who has which address: networks as recorded, and one small file per container that survives restarts.
 
-    networks/NAME.json           {"name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6"}
-    networks/addresses/ID.json   {"name", "hostname", "endpoints": [{"network", "device", "slot", "ip", "ip6"}],
+    networks/NAME.json           {"version", "name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6"}
+    networks/addresses/ID.json   {"version", "name", "hostname", "endpoints": [{"network", "device", "slot", "ip", "ip6",
+                                                                         "subnet", "subnet6"}],
                                   "ports": [...], "add_hosts": [...], "packets_per_second", "tenant", "connections"}
 
 The files are read once, at the start of the supervisor, which is their only writer; what is taken is known in memory.
+One that cannot be read is told of and costs what it is about, never the others.
 An address is handed out in turn, not reused at once, and the IPv6 one ends in the same number where it can.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-from pycontainer import jsontext
-from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState
-from pycontainer.linux.files import read_bounded, write_atomically
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, PycontainerError
+from pycontainer.linux.files import write_atomically
+from pycontainer.record import Record, check_version, read_record, remove_record
 from pycontainer.spec.model import Port
+from pycontainer.spec.names import is_name
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -27,7 +32,10 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 POOLS = (("10.64.0.0/10", 16), ("172.16.0.0/12", 16), ("192.168.0.0/16", 20))
 MIN_ADDRESSES = 4  # a /30: the subnet, its gateway, one instance, the last
 MAX_SEARCH = 1 << 16
+RECORD_VERSION = 1
 _MAX_RECORD_BYTES = 16 << 20  # a container may publish 4096 ranges of ports
+_MAX_NUMBER = 1 << 31  # of networks and of links; far more than a host has
+_DEVICE = re.compile(r"eth[0-9]{1,4}", re.ASCII)
 _T = TypeVar("_T")
 
 
@@ -46,13 +54,18 @@ class Network:
 
 @dataclass(slots=True)
 class Endpoint:
-    """A container's place on one network; `index` is that of its link on the host, 0 while there is none."""
+    """A container's place on one network; `index` is that of its link on the host, 0 while there is none.
+
+    `subnet` and `subnet6` are the network's, for the day on which its own record is damaged.
+    """
 
     network: str
     device: str
     slot: int
     ip: str
     ip6: str
+    subnet: str = ""
+    subnet6: str = ""
     index: int = 0
 
 
@@ -83,6 +96,24 @@ class Reservation:
         return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)
 
 
+class Loaded(Generic[_T]):
+    """What was read of the records of one kind: those that are whole, and why the others, by name, are not."""
+
+    def __init__(self) -> None:
+        self.whole: list[_T] = []
+        self.damaged: dict[str, PycontainerError] = {}
+
+
+class Remains:
+    """What can be told of a network whose record is damaged: what must not be given to another one."""
+
+    __slots__ = ("number", "subnets")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.subnets: list[IPNetwork] = []
+
+
 class Records:
     """The files drawn above."""
 
@@ -90,11 +121,40 @@ class Records:
         self._directory = networks_dir
         self._addresses_dir = f"{networks_dir}/addresses"
 
-    def load_networks(self) -> list[Network]:
-        return list(self._load(self._directory, lambda _name, data: Network(**data)))
+    def load_networks(self) -> Loaded[Network]:
+        return self._load(self._directory, _network, self.damaged_network)
 
-    def load_reservations(self) -> list[Reservation]:
-        return list(self._load(self._addresses_dir, _reservation))
+    def load_reservations(self) -> Loaded[Reservation]:
+        return self._load(self._addresses_dir, _reservation, self.damaged_reservation)
+
+    def damaged_network(self, name: str, reason: object) -> PycontainerError:
+        """Return the error that every operation on such a network raises."""
+        path = f"{self._directory}/{name}.json"
+        return InvalidState(
+            f"cannot read the record of network '{name}': '{path}': {reason}",
+            hint=f"repair it, then 'pycontainer service stop'; or 'pycontainer network rm {name}', without containers on it",
+        )
+
+    def damaged_reservation(self, container_id: str, reason: object) -> PycontainerError:
+        path = f"{self._addresses_dir}/{container_id}.json"
+        return InvalidState(
+            f"cannot read the addresses of container '{container_id}': '{path}': {reason}",
+            hint=f"repair it, then 'pycontainer service stop'; 'pycontainer rm --force {container_id}' removes the container",
+        )
+
+    def remains(self, name: str) -> Remains:
+        """Look at a damaged record of a network for what it holds all the same."""
+        found = Remains()
+        try:
+            record = read_record(f"{self._directory}/{name}.json", _MAX_RECORD_BYTES)
+        except (OSError, ValueError):
+            return found
+        with contextlib.suppress(ValueError):
+            found.number = record.integer("number", 1, _MAX_NUMBER)
+        for key, version in (("subnet", 4), ("subnet6", 6)):
+            with contextlib.suppress(ValueError, InvalidInput):
+                found.subnets.append(parse_subnet(record.text(key), version))
+        return found
 
     def save_network(self, network: Network) -> None:
         self._save(self._directory, network.name, asdict(network))
@@ -107,44 +167,90 @@ class Records:
         self._save(self._addresses_dir, reservation.container_id, data)
 
     def delete_network(self, name: str) -> None:
-        _unlink(f"{self._directory}/{name}.json")
+        remove_record(f"{self._directory}/{name}.json")
 
     def delete_reservation(self, container_id: str) -> None:
-        _unlink(f"{self._addresses_dir}/{container_id}.json")
+        remove_record(f"{self._addresses_dir}/{container_id}.json")
 
-    def _load(self, directory: str, make: Callable[[str, Any], _T]) -> Iterable[_T]:
-        """Yield what `make` makes of each file; InvalidState names the one that is damaged."""
+    def _load(
+        self, directory: str, make: Callable[[str, Record], _T], damaged: Callable[[str, object], PycontainerError]
+    ) -> Loaded[_T]:
+        found: Loaded[_T] = Loaded()
         try:
-            names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
+            names = sorted(name.removesuffix(".json") for name in os.listdir(directory) if name.endswith(".json"))
         except FileNotFoundError:
-            return
+            return found
         for name in names:
-            path = f"{directory}/{name}"
             try:
-                data = jsontext.loads(read_bounded(path, _MAX_RECORD_BYTES), max_bytes=_MAX_RECORD_BYTES)
-                made = make(name.removesuffix(".json"), data)
-            except (ValueError, TypeError, KeyError, OSError) as error:
-                hint = "the file is damaged; delete it"
-                raise InvalidState(f"cannot read '{path}': {error}", hint=hint) from error
-            yield made
+                record = read_record(f"{directory}/{name}.json", _MAX_RECORD_BYTES)
+                if "version" in record:  # the first ones had none
+                    check_version(record, RECORD_VERSION)
+                found.whole.append(make(name, record))
+            except (ValueError, OSError, InvalidInput) as error:
+                found.damaged[name] = damaged(name, getattr(error, "strerror", None) or error)
+        return found
 
     def _save(self, directory: str, name: str, data: dict[str, object]) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        data = {"version": RECORD_VERSION, **data}
         write_atomically(f"{directory}/{name}.json", json.dumps(data).encode() + b"\n", mode=0o600)
 
 
-def _reservation(container_id: str, data: Any) -> Reservation:
+def _network(name: str, record: Record) -> Network:
+    """Return the network that a record describes; ValueError or InvalidInput for what cannot be one."""
+    if record.text("name") != name or not is_name(name):
+        raise ValueError(f"it is that of {record['name']!a}")
+    if (driver := record.text("driver")) not in ("routed", "bridge"):
+        raise ValueError(f"field 'driver' holds {driver!a}")
+    subnet, subnet6 = (str(parse_subnet(record.text(key), v)) for key, v in (("subnet", 4), ("subnet6", 6)))
+    for key, of in (("gateway", subnet), ("gateway6", subnet6)):
+        if record.text(key) != first_address(of):
+            raise ValueError(f"field '{key}' holds {record[key]!a}")
+    number = record.integer("number", 1, _MAX_NUMBER)
+    return Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6))
+
+
+def _reservation(container_id: str, record: Record) -> Reservation:
+    name, add_hosts = record.text("name"), []
+    for pair in record.lists("add_hosts"):
+        if len(pair) != 2:
+            raise ValueError(f"field 'add_hosts' holds {pair!a}")
+        add_hosts.append((pair[0], pair[1]))
     return Reservation(
         container_id,
-        data["name"],
-        data["hostname"],
-        [Endpoint(**item) for item in data["endpoints"]],
-        [Port(**item) for item in data["ports"]],
-        [(name, ip) for name, ip in data["add_hosts"]],
-        data.get("packets_per_second"),
-        data.get("tenant", ""),
-        data.get("connections"),
+        name,
+        record.text("hostname"),
+        [_endpoint(item) for item in record.each("endpoints")],
+        [_port(item) for item in record.each("ports")],
+        add_hosts,
+        record.integer_or_none("packets_per_second"),
+        record.text("tenant"),
+        record.integer_or_none("connections"),
     )
+
+
+def _endpoint(record: Record) -> Endpoint:
+    device, ip, ip6 = record.text("device"), record.text("ip"), record.text("ip6")
+    if not _DEVICE.fullmatch(device):
+        raise ValueError(f"field 'device' holds {device!a}")
+    ipaddress.IPv4Address(ip)
+    if ip6:
+        ipaddress.IPv6Address(ip6)
+    subnet, subnet6 = (record.text(key) if key in record else "" for key in ("subnet", "subnet6"))
+    for text, version in ((subnet, 4), (subnet6, 6)):
+        if text:
+            parse_subnet(text, version)
+    return Endpoint(record.text("network"), device, record.integer("slot", 1, _MAX_NUMBER), ip, ip6, subnet, subnet6)
+
+
+def _port(record: Record) -> Port:
+    protocol, host_ip = record.text("protocol"), record.text("host_ip")
+    if protocol not in ("tcp", "udp"):
+        raise ValueError(f"field 'protocol' holds {protocol!a}")
+    if host_ip:
+        ipaddress.ip_address(host_ip)
+    host_port, container_port = (record.integer(key, 1, 65535) for key in ("host_port", "container_port"))
+    return Port(host_port, container_port, protocol, host_ip)
 
 
 class Pool:
@@ -177,6 +283,14 @@ class Pool:
         self._taken[number] = owner
         if number == self._next:
             self._next += 1
+
+    def hold(self, ip: str, owner: str) -> bool:
+        """Take an address for an owner that is damaged; False if it is none of the subnet, or somebody else's."""
+        try:
+            self.claim(ip, owner)
+        except (ValueError, InvalidInput, AlreadyExists):
+            return False
+        return True
 
     def take(self, owner: str, *, wished: int = 0) -> str:
         """Take a free address, the one with number `wished` if that is free; returns it."""
@@ -254,10 +368,3 @@ def host_routes(path: str = "/proc/thread-self/net/route") -> list[IPNetwork]:
 def first_address(subnet: str) -> str:
     """Return the address after the subnet's own: the gateway's; empty for no subnet."""
     return str(ipaddress.ip_network(subnet).network_address + 1) if subnet else ""
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -8,20 +8,26 @@
     close                                leave, or take everything of ours off the host
 
 The firewall's elements come before the link and go after it. `host` and `none` never get here.
+
+A network whose record is damaged lets nobody on, and its subnets and addresses go to nobody else; a container that runs on
+it is cut off from it. One whose addresses are damaged is the supervisor's to refuse: `hold` keeps those it had.
 """
 
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, Unsupported
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, Unsupported
 from pycontainer.net import hosts, link, sysctl
 from pycontainer.net.addresses import (
     Endpoint,
+    IPNetwork,
     Network,
     Pool,
     Records,
+    Remains,
     Reservation,
     first_address,
     host_routes,
@@ -48,6 +54,7 @@ LEAST_SHARES = 8  # ... where the host's table holds at least eight times as man
 
 Addresses = dict[str, dict[str, str]]
 NetworkInfo = dict[str, object]
+_Subnets = list[IPNetwork]
 _Infos = list[NetworkInfo]  # within the class, `list` is the method
 _PortList = list[Port]
 _Elements = list[Element]
@@ -75,12 +82,16 @@ class NetworkManager:
         self._groups: dict[tuple[str, str], int] = {}  # (network, tenant) → the packet mark of those who may talk
         self._shares: dict[str, int] = {}  # the number by which the firewall knows an instance, for as long as it runs
         self._last_share = 0
-        for network in self._records.load_networks():
-            self._know(network)
-        for reservation in self._records.load_reservations():
-            self._reservations[reservation.container_id] = reservation
-            for endpoint in reservation.endpoints:
-                self._take_again(reservation, endpoint)
+        self._remains: dict[str, Remains] = {}  # of each damaged network
+        self._held: dict[str, list[tuple[Pool, str]]] = {}  # by containers whose reservation is damaged
+        networks, reservations = self._records.load_networks(), self._records.load_reservations()
+        self.damaged_networks: dict[str, PycontainerError] = networks.damaged
+        self.damaged_reservations: dict[str, PycontainerError] = reservations.damaged
+        for network in networks.whole:
+            self._know_again(network)
+        self._remains = {name: self._records.remains(name) for name in self.damaged_networks}
+        for reservation in reservations.whole:
+            self._take_again(reservation)
 
     @staticmethod
     def warm_up() -> None:
@@ -92,6 +103,7 @@ class NetworkManager:
     def create(self, name: str, driver: str = "routed", subnet: str = "", subnet6: str = "") -> NetworkInfo:
         """Make a network; subnets left empty are chosen. Returns NetworkInfo."""
         check_name(name, "network")
+        self._require_whole(name)
         if name in RESERVED_NAMES or name == DEFAULT or name in self._networks:
             raise AlreadyExists(f"network '{name}' exists already", hint="choose another name")
         if driver not in DRIVERS:
@@ -104,13 +116,18 @@ class NetworkManager:
         return self.inspect(name)
 
     def list(self) -> _Infos:
-        """Return NetworkInfo of every network, the default one first."""
-        self._find(DEFAULT)
-        return [self.inspect(name) for name in sorted(self._networks, key=lambda name: (name != DEFAULT, name))]
+        """Return NetworkInfo of every network, the default one first; damaged ones say so."""
+        if DEFAULT not in self.damaged_networks:
+            self._find(DEFAULT)
+        names = sorted((*self._networks, *self.damaged_networks), key=lambda name: (name != DEFAULT, name))
+        return [self._info(name, self._networks.get(name)) for name in names]
 
     def inspect(self, name: str) -> NetworkInfo:
         """Return NetworkInfo of a network and of the containers that have addresses in it."""
-        network = self._find(name)
+        return self._info(name, self._find(name))
+
+    def _info(self, name: str, network: Network | None) -> NetworkInfo:
+        """Return NetworkInfo; without `network` it is damaged."""
         containers = {
             reservation.container_id: {"name": reservation.name, "ip": endpoint.ip, "ip6": endpoint.ip6}
             for reservation in self._reservations.values()
@@ -118,22 +135,26 @@ class NetworkManager:
         }
         return {
             "name": name,
-            "driver": network.driver,
-            "subnet": network.subnet,
-            "subnet6": network.subnet6,
-            "gateway": network.gateway,
+            "driver": network.driver if network else "",
+            "subnet": network.subnet if network else "",
+            "subnet6": network.subnet6 if network else "",
+            "gateway": network.gateway if network else "",
             "containers": containers,
+            "damaged": "" if network else self.damaged_networks[name].message,
         }
 
     def remove(self, name: str) -> None:
         """Remove a network and what it has on the host; InvalidState while a container has an address in it."""
-        network = self._find(name)
+        network = None if name in self.damaged_networks else self._find(name)
         users = [reservation.name for reservation in self._reservations.values() if reservation.endpoint(name)]
         if users:
             raise InvalidState(
                 f"network '{name}' is in use by {', '.join(repr(user) for user in users[:5])}",
                 hint="delete these containers or disconnect them first",
             )
+        if network is None:
+            self._remove_damaged(name)
+            return
         if name == DEFAULT:
             raise InvalidState("network 'default' cannot be removed", hint="it costs nothing while nobody uses it")
         self._take_down(network)
@@ -141,7 +162,31 @@ class NetworkManager:
         self._records.delete_network(name)
         del self._networks[name], self._pools[name]
 
+    def _remove_damaged(self, name: str) -> None:
+        self._take_down_remains(name)
+        self._hosts.forget_network(name)
+        self._records.delete_network(name)
+        del self.damaged_networks[name], self._remains[name]
+
     # -- addresses
+
+    def hold(self, container_id: str, name: str, addresses: Addresses) -> None:
+        """Keep what a container whose reservation is damaged had, as its own record says, until `release`."""
+        held: list[tuple[Pool, str]] = []
+        for network, address in addresses.items():
+            for pool, ip in zip(self._pools.get(network, ()), (address.get("ip"), address.get("ip6")), strict=False):
+                if ip and pool.hold(ip, f"container '{name}'"):
+                    held.append((pool, ip))
+        self._held[container_id] = held
+
+    def has_reservation(self, container_id: str) -> bool:
+        """Tell whether a container's addresses are recorded, and whole."""
+        return container_id in self._reservations
+
+    def reservation_is_gone(self, container_id: str) -> PycontainerError:
+        """Return the error for a container that had addresses, and no record of them."""
+        error = self._records.damaged_reservation(container_id, "it is gone")
+        return self.damaged_reservations.setdefault(container_id, error)
 
     def reserve(
         self,
@@ -188,6 +233,10 @@ class NetworkManager:
 
     def release(self, container_id: str) -> None:
         """Give back all that a container holds; nothing happens if it holds nothing."""
+        if self.damaged_reservations.pop(container_id, None) is not None:
+            for pool, ip in self._held.pop(container_id, ()):
+                pool.free(ip)
+            self._records.delete_reservation(container_id)
         reservation = self._reservations.get(container_id)
         if reservation is None:
             return
@@ -203,14 +252,20 @@ class NetworkManager:
     def claim_ports(self, container_id: str, ports: Sequence[Port]) -> _PortList:
         """Claim host ports for the next run, all or none, and return them with free ones chosen; `detach` ends it.
 
-        AlreadyExists if a port is taken.
+        AlreadyExists if a port is taken; InvalidState if one of its networks is damaged.
         """
         reservation = self._reservation(container_id)
+        self.require_usable(container_id)
         claimed = self._ports.claim(container_id, reservation.name, ports, _targets(reservation))
         if claimed != reservation.ports:
             reservation.ports = claimed
             self._records.save_reservation(reservation)
         return claimed
+
+    def require_usable(self, container_id: str) -> None:
+        """Raise InvalidState if a container is on a network whose record is damaged."""
+        for endpoint in self._reservation(container_id).endpoints:
+            self._require_whole(endpoint.network)
 
     def release_ports(self, container_id: str) -> None:
         """Give claimed ports back, after a start that failed before `attach`."""
@@ -354,8 +409,9 @@ class NetworkManager:
                 endpoint.index = links.pop(self._link_name(endpoint), 0)
                 if not endpoint.index:
                     problems.append(f"container '{reservation.name}': its link to '{endpoint.network}' is gone")
+                elif (network := self._networks.get(endpoint.network)) is None:  # without its elements it is cut off
+                    problems.append(f"container '{reservation.name}': network '{endpoint.network}' is damaged")
                 else:
-                    network = self._networks[endpoint.network]
                     if network.driver == "bridge":
                         links.pop(bridge_name(self._prefix, network), None)
                         groups[_bridge_owner(network)] = self._bridge_elements(network)
@@ -380,7 +436,10 @@ class NetworkManager:
             for endpoint in reservation.endpoints:
                 if endpoint.index:
                     self._join(reservation, endpoint)
-            self._hosts.path(reservation.container_id, _circles(reservation), reservation.add_hosts)
+            try:
+                self._hosts.path(reservation.container_id, _circles(reservation), reservation.add_hosts)
+            except OSError as error:
+                problems.append(f"container '{reservation.name}': '{error.filename}': {error.strerror}")
         return problems
 
     def watch(self) -> RulesetWatch:
@@ -410,13 +469,20 @@ class NetworkManager:
                 self._links.delete(*indexes)
             for network in self._networks.values():
                 self._take_down(network)
+            for name in self._remains:
+                self._take_down_remains(name)
             self._drop_table()
         self._firewall.close()
         self._links.close()
 
     # -- within
 
+    def _require_whole(self, name: str) -> None:
+        if (error := self.damaged_networks.get(name)) is not None:
+            raise type(error)(error.message, hint=error.hint)  # a new one: a traceback would grow with each raise
+
     def _find(self, name: str) -> Network:
+        self._require_whole(name)
         network = self._networks.get(name)
         if network is None and name == DEFAULT:
             network = self._create(DEFAULT, "routed", "", "")
@@ -432,6 +498,7 @@ class NetworkManager:
 
     def _create(self, name: str, driver: str, subnet: str, subnet6: str) -> Network:
         own = [subnet for pools in self._pools.values() for subnet in (pools[0].subnet, pools[1].subnet)]
+        own += self._subnets_of_damaged()
         routes = [route for route in host_routes() if not any(_lies_in(route, subnet) for subnet in own)]
         wished = {version: parse_subnet(text, version) for text, version in ((subnet, 4), (subnet6, 6)) if text}
         for asked in wished.values():
@@ -441,11 +508,34 @@ class NetworkManager:
         subnet = str(wished.get(4) or pick_subnet([*own, *routes], self._world))
         subnet6 = str(wished.get(6) or random_subnet6())
         numbers = {network.number for network in self._networks.values()}
+        numbers |= {remains.number for remains in self._remains.values()} - {0}
         number = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
         network = Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6))
         self._records.save_network(network)
         self._know(network)
         return network
+
+    def _subnets_of_damaged(self) -> _Subnets:
+        """Return what nobody else may get while networks are damaged: their subnets, and what containers have of them."""
+        found = [subnet for remains in self._remains.values() for subnet in remains.subnets]
+        for reservation in self._reservations.values():
+            for endpoint in reservation.endpoints:
+                if endpoint.network in self.damaged_networks:
+                    found += [ipaddress.ip_network(ip) for ip in (endpoint.ip, endpoint.ip6) if ip]
+        return found
+
+    def _know_again(self, network: Network) -> None:
+        """Take a network from its record, unless that contradicts another's."""
+        subnets = (parse_subnet(network.subnet, 4), parse_subnet(network.subnet6, 6))
+        for other in self._networks.values():
+            pools = self._pools[other.name]
+            if other.number == network.number or any(
+                pool.subnet.overlaps(s) for pool, s in zip(pools, subnets, strict=True)
+            ):
+                reason = f"its number or a subnet is that of network '{other.name}'"
+                self.damaged_networks[network.name] = self._records.damaged_network(network.name, reason)
+                return
+        self._know(network)
 
     def _know(self, network: Network) -> None:
         self._networks[network.name] = network
@@ -473,7 +563,7 @@ class NetworkManager:
             undo.pop_all()
         devices = {endpoint.device for endpoint in reservation.endpoints}
         device = next(name for number in range(len(devices) + 1) if (name := f"eth{number}") not in devices)
-        endpoint = Endpoint(network, device, self._next_slot, ip, ip6)
+        endpoint = Endpoint(network, device, self._next_slot, ip, ip6, str(pool.subnet), str(pool6.subnet))
         self._next_slot += 1
         reservation.endpoints.append(endpoint)
         return endpoint
@@ -491,20 +581,37 @@ class NetworkManager:
                     field="network",
                 )
 
-    def _take_again(self, reservation: Reservation, endpoint: Endpoint) -> None:
-        """Note at start what a reservation on disk holds."""
-        pool, pool6 = self._pools[endpoint.network]
+    def _take_again(self, reservation: Reservation) -> None:
+        """Note at start what a reservation on disk holds, unless that cannot be."""
         owner = f"container '{reservation.name}'"
-        pool.claim(endpoint.ip, owner)
-        if endpoint.ip6:
-            pool6.claim(endpoint.ip6, owner)
-        self._next_slot = max(self._next_slot, endpoint.slot + 1)
+        with ExitStack() as undo:
+            try:
+                for endpoint in reservation.endpoints:
+                    self._next_slot = max(self._next_slot, endpoint.slot + 1)
+                    if endpoint.network not in (*self._networks, *self.damaged_networks):
+                        error = self._records.damaged_network(endpoint.network, "it is gone")
+                        self.damaged_networks[endpoint.network] = error
+                        self._remains[endpoint.network] = Remains()
+                    if (remains := self._remains.get(endpoint.network)) is not None:
+                        for text, version in ((endpoint.subnet, 4), (endpoint.subnet6, 6)):
+                            if text:
+                                remains.subnets.append(parse_subnet(text, version))
+                    if endpoint.network in self._pools:
+                        for pool, ip in zip(self._pools[endpoint.network], (endpoint.ip, endpoint.ip6), strict=True):
+                            if ip:
+                                pool.claim(ip, owner)
+                                undo.callback(pool.free, ip)
+            except (InvalidInput, AlreadyExists) as error:
+                container_id = reservation.container_id
+                self.damaged_reservations[container_id] = self._records.damaged_reservation(container_id, error)
+                return
+            undo.pop_all()
+        self._reservations[reservation.container_id] = reservation
 
     def _free(self, endpoint: Endpoint) -> None:
-        pool, pool6 = self._pools[endpoint.network]
-        pool.free(endpoint.ip)
-        if endpoint.ip6:
-            pool6.free(endpoint.ip6)
+        for pool, ip in zip(self._pools.get(endpoint.network, ()), (endpoint.ip, endpoint.ip6), strict=False):
+            if ip:
+                pool.free(ip)
 
     def _attach(self, reservation: Reservation, endpoints: Sequence[Endpoint], netns_fd: int, *, fresh: bool) -> None:
         self._prepare_host()
@@ -612,6 +719,7 @@ class NetworkManager:
                 statements=limit,
             )
             for endpoint in reservation.endpoints
+            if endpoint.network in self._networks
         ]
 
     def _share(self, reservation: Reservation, connections: int | None) -> None:
@@ -686,6 +794,12 @@ class NetworkManager:
         elif _is_local(network.gateway):
             self._links.remove_gateway(network.gateway, network.gateway6 if sysctl.has_ipv6() else "")
         self._with_gateway.discard(network.name)
+
+    def _take_down_remains(self, name: str) -> None:
+        """Remove the gateway's addresses of a damaged network, if its record or those of its containers tell them."""
+        gateways = {subnet.version: first_address(str(subnet)) for subnet in self._remains[name].subnets}
+        if 4 in gateways and _is_local(gateways[4]):
+            self._links.remove_gateway(gateways[4], gateways.get(6, "") if sysctl.has_ipv6() else "")
 
     def _drop_table(self) -> None:
         try:

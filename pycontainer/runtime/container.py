@@ -14,12 +14,12 @@ import signal
 import time
 
 from pycontainer.disk.storage import Storage, open_storage
-from pycontainer.errors import PycontainerError
+from pycontainer.errors import InvalidState, PycontainerError
 from pycontainer.linux.blockdevices import disks_of
 from pycontainer.linux.files import write_atomically
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
-from pycontainer.runtime.record import Record, check_version, read_record
+from pycontainer.record import Record, check_version, read_record
 from pycontainer.security.idranges import COUNT, FIRST, LAST
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import is_container_id
@@ -156,7 +156,7 @@ class Container:
             pass
 
     def load_run(self) -> None:
-        """Read what is known of the present or last run; ValueError when that is damaged."""
+        """Read what is known of the present run; ValueError when that is damaged."""
         try:
             state = read_record(self.paths.runtime_state(self.id))
             if state.text("id") != self.id:
@@ -168,7 +168,6 @@ class Container:
             self.label, self.missing_walls = state.texts("label"), state.texts("missing_walls")
         except FileNotFoundError:
             pass
-        self.load_exit()
 
     def load_exit(self) -> None:
         """Read how the last run ended, if it did; ValueError when that is damaged."""
@@ -208,7 +207,7 @@ def exit_code(wait_status: int) -> int:
 
 
 def load(paths: HostPaths, container_id: str) -> Container:
-    """Read the record of one container. Raises PycontainerError naming the file when it cannot be understood."""
+    """Read the records of one container. Raises InvalidState naming the file that cannot be understood."""
     path = f"{paths.container_dir(container_id)}/spec.json"
     try:
         record = read_record(path)
@@ -228,12 +227,16 @@ def load(paths: HostPaths, container_id: str) -> Container:
         )
         container.warnings = record.texts("warnings")
         container.addresses = {name: where.all_texts() for name, where in record.records("addresses").items()}
+        path = paths.runtime_state(container_id)
         container.load_run()
+        path = f"{container.directory}/exit.json"
+        container.load_exit()
         return container
     except (ValueError, OSError, PycontainerError) as error:
-        raise PycontainerError(
-            f"cannot read the record of container {shown(container_id)}: {error}",
-            hint=f"look at '{path}'; 'pycontainer rm --force {container_id}' removes the container",
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidState(
+            f"cannot read the record of container {shown(container_id)}: '{path}': {reason}",
+            hint=f"repair it, then 'pycontainer service stop'; 'pycontainer rm --force {container_id}' removes the container",
         ) from error
 
 

@@ -1,6 +1,7 @@
 """One tenant on disk: a name and the limits that its containers share.
 
-    tenants/NAME.json      version, name, created, spec
+    tenants/NAME.json              version, name, created, spec
+            NAME.json.damaged      what a new record replaced, if that could not be read
 
 In the kernel a tenant is a cgroup with those of its containers beneath it, and a traffic class with theirs beneath it, so
 the limits hold whatever the containers were promised one by one. Both come with the first start and go with the tenant.
@@ -9,17 +10,19 @@ the limits hold whatever the containers were promised one by one. Both come with
 import json
 import os
 
-from pycontainer.errors import PycontainerError
+from pycontainer.errors import InvalidState, PycontainerError
 from pycontainer.linux.files import write_atomically
 from pycontainer.paths import HostPaths
-from pycontainer.runtime.record import check_version, read_record
+from pycontainer.record import check_version, read_record, remove_record
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import from_plain, to_plain
+from pycontainer.units import shown
 
 RECORD_VERSION = 1
 NO_LIMITS = ContainerSpec(pids_max=None)
 _MAX_RECORD_BYTES = 1 << 20
+_ASIDE = ".damaged"
 
 
 class Tenant:
@@ -45,32 +48,50 @@ class Tenant:
 
     def delete(self) -> None:
         """Forget it; already gone is success."""
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            pass
+        forget(self._path)
 
 
-def load_tenants(paths: HostPaths) -> list[Tenant]:
-    """Read all records. Raises PycontainerError naming the file that cannot be understood."""
+def load_tenants(paths: HostPaths) -> tuple[list[Tenant], dict[str, PycontainerError]]:
+    """Read all records; return also why those that are damaged, by name, cannot be understood."""
     try:
-        names = sorted(name for name in os.listdir(paths.tenants_dir) if name.endswith(".json"))
+        names = sorted(name.removesuffix(".json") for name in os.listdir(paths.tenants_dir) if name.endswith(".json"))
     except FileNotFoundError:
-        return []
-    return [_load(paths, f"{paths.tenants_dir}/{name}") for name in names]
+        return [], {}
+    whole: list[Tenant] = []
+    damaged: dict[str, PycontainerError] = {}
+    for name in names:
+        try:
+            whole.append(_load(paths, f"{paths.tenants_dir}/{name}.json"))
+        except PycontainerError as error:
+            damaged[name] = error
+    return whole, damaged
+
+
+def set_aside(paths: HostPaths, name: str) -> None:
+    """Take a damaged record out of the way of a new one; it may be a newer version's, so it is kept beside that."""
+    path = f"{paths.tenants_dir}/{name}.json"
+    remove_record(f"{path}{_ASIDE}")
+    os.rename(path, f"{path}{_ASIDE}")
+
+
+def forget(path: str) -> None:
+    """Delete a record, damaged or not, and one that it replaced; already gone is success."""
+    remove_record(path)
+    remove_record(f"{path}{_ASIDE}")
 
 
 def _load(paths: HostPaths, path: str) -> Tenant:
+    name = os.path.basename(path).removesuffix(".json")
     try:
         record = read_record(path, _MAX_RECORD_BYTES)
         check_version(record, RECORD_VERSION)
-        name = check_name(record["name"], "tenant")
-        if os.path.basename(path) != f"{name}.json":
-            raise ValueError(f"it is that of tenant '{name}'")
+        if check_name(record["name"], "tenant") != name:
+            raise ValueError(f"it is that of tenant '{record['name']}'")
         tenant = Tenant(paths, name, from_plain(record["spec"]), created=record.time("created"))
         tenant.warnings = record.texts("warnings")
         return tenant
     except (ValueError, OSError, PycontainerError) as error:
-        raise PycontainerError(
-            f"cannot read '{path}': {error}", hint="the file is damaged; repair or delete it"
+        raise InvalidState(
+            f"cannot read the record of tenant {shown(name)}: '{path}': {getattr(error, 'strerror', None) or error}",
+            hint=f"repair it, then 'pycontainer service stop'; or give it its limits anew: pycontainer tenant create {name}",
         ) from error

@@ -2,7 +2,7 @@
 
     images/                              0700: set-user-id files in it are out of reach on the host
     ├── lock                             flock'ed while refs and layers change, never for long
-    ├── refs/NAME.json                   name, id, created, size_bytes, layers, config; `/` is written %2F
+    ├── refs/NAME.json                   version, name, id, created, size_bytes, layers, config; `/` is written %2F
     ├── refs/@sha256-HEX.json            an image whose name went to another one
     ├── layers/sha256-HEX/fs/            unpacked, owners 0 to 65535 as inside; HEX is of the tar stream
     └── staging/RANDOM/fs/               an import at work, its directory flock'ed; without a lock: left over, removed
@@ -23,13 +23,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, TypedDict
 
-from pycontainer.errors import InvalidInput, InvalidState, NotFound
-from pycontainer.linux.files import read_bounded, remove_tree, syncfs, write_atomically
+from pycontainer import jsontext
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.linux.files import remove_tree, syncfs, write_atomically
 from pycontainer.paths import HostPaths
+from pycontainer.record import Record, check_version, read_own, remove_record
 from pycontainer.spec.names import check_image
 from pycontainer.store.imageconfig import check_config
 from pycontainer.units import shown
 
+RECORD_VERSION = 1
 _MAX_RECORD_BYTES = 2 << 20
 _MAX_NAME_BYTES = 200  # with its ending it must fit into a file name
 _MIN_ID_DIGITS = 6
@@ -50,9 +53,15 @@ class ImageInfo(TypedDict):
     created: float
     size_bytes: int
     config: dict[str, object]
+    damaged: str  # why its record cannot be read; empty: it can
 
 
-class _Record(ImageInfo):
+class _Record(TypedDict):
+    name: str
+    id: str
+    created: float
+    size_bytes: int
+    config: dict[str, object]
     layers: list[str]
 
 
@@ -90,7 +99,11 @@ class ImageStore:
 
         `in_use` holds the ids that containers are made of. Raises NotFound; InvalidState when one needs this image.
         """
-        self._find(reference)
+        try:
+            self._find(reference)
+        except InvalidState:
+            self._remove_damaged(reference)
+            return
         with self._locked():
             record = self._find(reference)
             others = [other for other in self._records() if other["name"] != record["name"]]
@@ -107,6 +120,11 @@ class ImageStore:
                     kept.append(other)
             doomed = [*self._retire_layers(kept, in_use)]
         _remove_all(doomed)
+
+    def _remove_damaged(self, name: str) -> None:
+        """Remove a record that cannot be read; its layers go with the next removal that finds nobody who needs them."""
+        with self._locked():
+            remove_record(self._ref_path(name))
 
     def import_image(
         self,
@@ -133,8 +151,25 @@ class ImageStore:
             return self._register(name, f"sha256-{digest}", size_bytes, checked_config, staging)
 
     def list(self) -> list[ImageInfo]:
-        """Return all images by name; one whose record cannot be read is left out, and `get` says why."""
-        return [_info(record) for record in self._records()]
+        """Return all images by name; of one whose record cannot be read the name and why."""
+        found = [_info(record) for record in self._records()]
+        for name, error in self.damaged().items():
+            found.append(
+                {"name": name, "id": "", "created": 0.0, "size_bytes": 0, "config": {}, "damaged": error.message}
+            )
+        return sorted(found, key=lambda info: info["name"])
+
+    def damaged(self) -> dict[str, PycontainerError]:
+        """Return why the records that cannot be read cannot, by the images' names."""
+        found: dict[str, PycontainerError] = {}
+        for name in self._names():
+            try:
+                self._read(name)
+            except NotFound:
+                pass
+            except InvalidState as error:
+                found[name] = error
+        return found
 
     # -- importing -------------------------------------------------------------------------------------------------
 
@@ -229,23 +264,35 @@ class ImageStore:
         return f"{self._directory}/refs/{quoted}.json"
 
     def _write(self, record: _Record) -> None:
-        write_atomically(self._ref_path(record["name"]), json.dumps(record, indent=1).encode())
+        path = self._ref_path(record["name"])
+        if os.path.isdir(path):  # what no rename replaces
+            remove_record(path)
+        write_atomically(path, json.dumps({"version": RECORD_VERSION, **record}, indent=1).encode())
         _sync_directory(f"{self._directory}/refs")
 
     def _read(self, name: str) -> _Record:
+        path = self._ref_path(name)
         try:
-            data = read_bounded(self._ref_path(name), _MAX_RECORD_BYTES)
+            return _parse(read_own(path, _MAX_RECORD_BYTES), name)
         except FileNotFoundError as error:
             raise NotFound(f"no image '{name}'", hint=_IMAGE_HINT) from error
-        return _parse(data, name)
+        except (OSError, ValueError, InvalidInput) as error:
+            raise InvalidState(
+                f"the record of image '{name}' is damaged: '{path}': {getattr(error, 'strerror', None) or error}",
+                hint=f"import the image again under this name, or remove it: pycontainer image rm {name}",
+            ) from error
 
     def _records(self) -> Iterator[_Record]:
         """Yield all records that can be read, in the order of their names."""
-        for file in self._ref_files():
-            stem = file.removesuffix(".json")
-            name = stem[1:].replace("-", ":") if stem.startswith("@") else stem.replace("%2F", "/")
+        for name in self._names():
             with contextlib.suppress(NotFound, InvalidState):
                 yield self._read(name)
+
+    def _names(self) -> Iterator[str]:
+        """Yield the names of all records, damaged ones as well."""
+        for file in self._ref_files():
+            stem = file.removesuffix(".json")
+            yield stem[1:].replace("-", ":") if stem.startswith("@") else stem.replace("%2F", "/")
 
     def _ref_files(self) -> tuple[str, ...]:
         try:
@@ -301,23 +348,25 @@ def _is_id(reference: str) -> bool:
 
 
 def _parse(data: bytes, name: str) -> _Record:
-    """Return the record in `data`; InvalidState when it is not one."""
-    try:
-        record = json.loads(data)
-        layers = record["layers"]
-        if (
-            record["name"] == name
-            and _is_id(record["id"])
-            and isinstance(record["created"], (int, float))
-            and isinstance(record["size_bytes"], int)
-            and all(_LAYER.fullmatch(layer) for layer in layers)
-            and layers
-        ):
-            config = check_config(record["config"])
-            return {**record, "config": config}  # type: ignore[typeddict-item]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput):
-        pass
-    raise InvalidState(f"the record of image '{name}' is damaged", hint="import the image again under this name")
+    """Return the record in `data`; ValueError or InvalidInput when it is not one."""
+    record = Record(jsontext.loads(data, max_bytes=_MAX_RECORD_BYTES))
+    if "version" in record:  # the first ones had none
+        check_version(record, RECORD_VERSION)
+    if record.text("name") != name:
+        raise ValueError(f"it is that of {shown(record['name'])}")
+    if not _is_id(record.text("id")):
+        raise ValueError(f"field 'id' holds {shown(record['id'])}")
+    layers = record.texts("layers")
+    if not layers or not all(_LAYER.fullmatch(layer) for layer in layers):
+        raise ValueError(f"field 'layers' holds {shown(layers)}")
+    return {
+        "name": name,
+        "id": record.text("id"),
+        "created": record.time("created"),
+        "size_bytes": record.integer("size_bytes"),
+        "config": check_config(record["config"]),
+        "layers": layers,
+    }
 
 
 def _info(record: _Record) -> ImageInfo:
@@ -327,6 +376,7 @@ def _info(record: _Record) -> ImageInfo:
         "created": record["created"],
         "size_bytes": record["size_bytes"],
         "config": record["config"],
+        "damaged": "",
     }
 
 

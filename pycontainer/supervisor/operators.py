@@ -13,7 +13,7 @@ import os
 from pycontainer.errors import NotPermitted
 from pycontainer.linux.sockets import peer_groups, peer_ids
 from pycontainer.paths import HostPaths
-from pycontainer.runtime.record import read_own
+from pycontainer.record import read_own
 
 _MAX_BYTES = 256
 

@@ -12,7 +12,7 @@ from pycontainer.disk.pool import Pool
 from pycontainer.errors import NotFound, StartFailed
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
-from pycontainer.runtime.tenant import Tenant, load_tenants
+from pycontainer.runtime.tenant import Tenant, forget, load_tenants, set_aside
 from pycontainer.units import shown
 
 
@@ -21,15 +21,35 @@ class Tenants:
 
     def __init__(self, paths: HostPaths, hierarchy: Hierarchy, networks: NetworkManager) -> None:
         self._paths, self._hierarchy, self._networks = paths, hierarchy, networks
-        self.by_name: dict[str, Tenant] = {tenant.name: tenant for tenant in load_tenants(paths)}
+        whole, self.damaged = load_tenants(paths)
+        self.by_name: dict[str, Tenant] = {tenant.name: tenant for tenant in whole}
         self._disks: dict[str, set[str]] = {}  # of each tenant that is raised
 
     def find(self, name: str) -> Tenant:
-        """Return a tenant by name; NotFound."""
+        """Return a tenant by name; NotFound, InvalidState if its record is damaged."""
+        if (damage := self.damaged.get(name)) is not None:
+            raise type(damage)(damage.message, hint=damage.hint)
         tenant = self.by_name.get(name)
         if tenant is None:
             raise NotFound(f"no tenant {shown(name)}", hint="pycontainer tenant ls shows those there are")
         return tenant
+
+    def put(self, tenant: Tenant) -> None:
+        """Record a new tenant, also in the place of a damaged one of its name."""
+        if tenant.name in self.damaged:
+            set_aside(self._paths, tenant.name)
+            del self.damaged[tenant.name]
+        tenant.save()
+        self.by_name[tenant.name] = tenant
+
+    def remove(self, name: str) -> None:
+        """Forget a tenant that has no containers, damaged or not, with what the kernel holds for it."""
+        self.drop_limits(name)
+        self.pool(name).erase()
+        self._networks.forget_tenant(name)
+        forget(f"{self._paths.tenants_dir}/{name}.json")
+        self.by_name.pop(name, None)
+        self.damaged.pop(name, None)
 
     def is_raised(self, name: str) -> bool:
         """Say whether the kernel holds the tenant's limits now."""
@@ -77,5 +97,5 @@ class Tenants:
     def adopt(self) -> None:
         """Learn after a restart what is raised; the cgroups of tenants that are no more go."""
         for name in self._hierarchy.tenants():
-            if name not in self.by_name:
+            if name not in self.by_name and name not in self.damaged:
                 self._hierarchy.open_tenant(name).delete()

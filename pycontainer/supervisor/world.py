@@ -23,11 +23,12 @@ from pycontainer.cgroup.reserve import memory_for_containers, total_memory_bytes
 from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
-from pycontainer.disk.storage import erase
+from pycontainer.disk.storage import erase, open_storage
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.process import pidfd_open
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
+from pycontainer.record import remove_record
 from pycontainer.runtime.container import Container, exit_code, load, now
 from pycontainer.runtime.hostfacts import LANDLOCK_SCOPES, kernel_version, landlock_abi
 from pycontainer.runtime.start import Run
@@ -41,6 +42,7 @@ from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import is_container_id
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
+from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
 from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
@@ -65,7 +67,7 @@ class World:
         self.names: dict[str, str] = {}
         self.runs: dict[str, Run] = {}
         self.locks: dict[str, asyncio.Lock] = {}
-        self.broken: dict[str, PycontainerError] = {}  # records that cannot be read: one instance each, not all
+        self.broken: dict[str, Damaged] = {}  # records that cannot be read: one container each, not all
         self.images = ImageStore(paths)
         self.volumes = Volumes(paths)
         self.networks = NetworkManager(paths)
@@ -109,15 +111,35 @@ class World:
         if container_id in self.containers:
             return self.containers[container_id]
         matches = [key for key in self.containers if reference and key.startswith(reference)]
+        if (damaged := self.find_damaged(reference)) is not None:
+            raise damaged.refuse()
         if len(matches) == 1:
             return self.containers[matches[0]]
         if matches:
             raise InvalidInput(
                 f"'{reference}' is the beginning of {len(matches)} container ids", hint="give more of it, or the name"
             )
-        if reference in self.broken:
-            raise self.broken[reference]
         raise NotFound(f"no container {shown(reference)}", hint="'pycontainer ps --all' lists them")
+
+    def find_damaged(self, reference: str) -> Damaged | None:
+        """Return the damaged container with this id, name, or unambiguous beginning of an id, if there is one."""
+        if reference in self.broken:
+            return self.broken[reference]
+        if not reference or reference in self.names and self.names[reference] in self.containers:
+            return None
+        if any(key.startswith(reference) for key in self.containers):
+            return None
+        matches = [
+            damaged for key, damaged in self.broken.items() if damaged.name == reference or key.startswith(reference)
+        ]
+        return matches[0] if len(matches) == 1 else None
+
+    def damages(self) -> list[PycontainerError]:
+        """Return what is wrong with the records of this world, one error for each that is damaged."""
+        containers = [damaged.error for damaged in self.broken.values()]
+        kinds = (self.tenants.damaged, self.networks.damaged_networks, self.images.damaged())
+        addresses = [e for key, e in self.networks.damaged_reservations.items() if key not in self.broken]
+        return [*containers, *(error for errors in kinds for error in errors.values()), *addresses]
 
     def require(self, container: Container) -> None:
         """Raise NotFound if the container was removed while its lock was waited for."""
@@ -147,7 +169,8 @@ class World:
 
     def images_in_use(self) -> set[str]:
         """Return the ids of images that containers were made from."""
-        return {container.image.id for container in self.containers.values() if container.image}
+        used = {container.image.id for container in self.containers.values() if container.image}
+        return used | {damaged.image_id for damaged in self.broken.values() if damaged.image_id}
 
     def cgroup(self, container: Container) -> Cgroup:
         """Return its cgroup as it is, without looking whether it exists."""
@@ -220,13 +243,15 @@ class World:
             if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
                 self.spawn(self._erase_later(container_id.removeprefix(_TRASH)))
                 continue
-            if not os.path.exists(f"{self.paths.container_dir(container_id)}/spec.json"):
-                self._discard_half_made(container_id)
-                continue
-            try:
-                self.add(load(self.paths, container_id))
-            except PycontainerError as error:
-                self.broken[container_id] = error
+            self._recover_record(container_id)
+        for container in list(self.containers.values()):
+            if container.addresses and not self.networks.has_reservation(container.id):
+                error = self.networks.reservation_is_gone(container.id)
+                self.networks.hold(container.id, container.spec.name, container.addresses)
+                del self.containers[container.id]
+                self._set_aside(from_container(container, error))
+        for error in self.damages():
+            print(f"{error.message}\nhint: {error.hint}", file=sys.stderr)
         self.idranges.sweep()
         children: dict[str, dict[str, object]] = {}
         if await self.link.connect(start=False):
@@ -243,6 +268,13 @@ class World:
         tenants = {
             container_id: tenant for container_id in live if (tenant := self.containers[container_id].spec.tenant)
         }
+        for container_id, tenant in self.hierarchy.containers():
+            if (damaged := self.broken.get(container_id)) is not None:
+                damaged.tenant = tenant
+                damaged.is_alive = bool(self.hierarchy.open(container_id, tenant).pids())
+                if damaged.is_alive:  # it keeps its network; who is to end it can
+                    live[container_id] = True
+                    tenants |= {container_id: tenant} if tenant else {}
         with contextlib.suppress(OSError):  # a kernel without nftables: no network can be attached either
             self._wall_watch = WallWatch(self.networks, self._heard_repair)
         for problem in self.networks.reconcile(live, tenants):
@@ -253,9 +285,68 @@ class World:
             elif container.restarting:  # we left while it waited for its next start
                 self._after_end(container, lasted_seconds=0)
         for cgroup_id, tenant in self.hierarchy.containers():
-            if cgroup_id not in self.runs and cgroup_id not in self.broken:
+            if cgroup_id not in self.runs and not (cgroup_id in self.broken and self.broken[cgroup_id].is_alive):
                 self._remove_cgroup(self.hierarchy.open(cgroup_id, tenant))
         self.tenants.adopt()
+
+    def _recover_record(self, container_id: str) -> None:
+        """Read what is in one directory: a container, a damaged one, or a create that was cut off before its last step."""
+        directory = self.paths.container_dir(container_id)
+        if os.path.lexists(f"{directory}/spec.json"):
+            try:
+                container = load(self.paths, container_id)
+            except PycontainerError as error:
+                self._set_aside(from_directory(self.paths, container_id, error))
+                return
+            if (other := self.names.get(container.spec.name)) is not None:
+                self._set_aside(from_container(container, same_name(container, other)))
+                return
+            self.add(container)
+        elif not is_container_id(container_id):
+            print(f"'{directory}' is none of ours: left alone", file=sys.stderr)
+        elif any(
+            map(os.path.lexists, (f"{directory}/log", f"{directory}/exit.json", self.paths.runtime_state(container_id)))
+        ):
+            self._set_aside(from_directory(self.paths, container_id, lost_record(self.paths, container_id)))
+        else:
+            self._discard_half_made(container_id)
+
+    def _set_aside(self, damaged: Damaged) -> None:
+        self.broken[damaged.id] = damaged
+        if damaged.name:
+            self.names.setdefault(damaged.name, damaged.id)
+
+    async def remove_damaged(self, damaged: Damaged) -> None:
+        """Take away all that a damaged container has, its processes first; nobody learns how they ended."""
+        for container_id, tenant in self.hierarchy.containers():
+            if container_id == damaged.id:
+                cgroup = self.hierarchy.open(container_id, tenant)
+                cgroup.kill()
+                cgroup.delete()
+        directory = self.paths.container_dir(damaged.id)
+        self.networks.release(damaged.id)
+        base = self.idranges.lookup(directory)
+        if base is not None:
+            with contextlib.suppress(OSError):  # a disk image that is damaged too has nothing to forget
+                open_storage(directory, base).release()
+            self.idranges.release(base, directory)
+        remove_record(self.paths.runtime_state(damaged.id))
+        trash = f"{self.paths.containers_dir}/{_TRASH}{damaged.id}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(directory, trash)
+        if self.names.get(damaged.name) == damaged.id:
+            del self.names[damaged.name]
+        self.broken.pop(damaged.id, None)
+        self.emit("remove", id=damaged.id, name=damaged.name)
+        await asyncio.shield(asyncio.to_thread(erase, trash))
+
+    def _damaged_ended(self, damaged: Damaged) -> None:
+        """A damaged container that went on running has ended: what it held of the host goes, its files stay."""
+        damaged.is_alive = False
+        self.networks.detach(damaged.id, alive=False)
+        self._sweep_networks_later()
+        self._remove_cgroup(self.hierarchy.open(damaged.id, damaged.tenant))
+        self.emit("die", id=damaged.id, name=damaged.name, exit_code=None)
 
     def add(self, container: Container) -> None:
         self.containers[container.id] = container
@@ -306,6 +397,9 @@ class World:
             future = self._exec_exits.get(child_id)
             if future is not None and not future.done():
                 future.set_result(exit_code(int(str(message["wait_status"]))))
+            return
+        if (damaged := self.broken.get(child_id)) is not None:
+            self._damaged_ended(damaged)
             return
         container = self.containers.get(child_id)
         if container is None:
@@ -526,11 +620,14 @@ class World:
         return f"{self.paths.containers_dir}/{_TRASH}{container_id}"
 
     def is_idle(self) -> bool:
-        return not self.runs and not self._restarts and not self._tasks
+        return self._nothing_runs() and not self._restarts and not self._tasks
+
+    def _nothing_runs(self) -> bool:
+        return not self.runs and not any(damaged.is_alive for damaged in self.broken.values())
 
     def close(self) -> None:
         """Leave; with nothing running, nothing of ours stays on the host."""
-        nothing_runs = not self.runs
+        nothing_runs = self._nothing_runs()
         if self._oom_watch is not None:
             self._oom_watch.close()
         if self._wall_watch is not None:

@@ -1,12 +1,14 @@
-"""Records on disk in any state of damage: of a container, its run and its end, of a tenant, of an image.
+"""Records on disk in any state of damage: of a container, its run and its end, of a tenant, an image, a network, addresses.
 
 An input is a letter that says which, and what the file holds.
 """
 
+import contextlib
 import json
 import os
 
-from pycontainer.errors import InvalidState, PycontainerError
+from pycontainer.errors import InvalidInput, PycontainerError
+from pycontainer.net.addresses import Network, Records
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, load
 from pycontainer.runtime.tenant import Tenant, load_tenants
@@ -39,13 +41,49 @@ _EXIT = {"wait_status": 256, "finished": 1764000000.5, "dropped_output_bytes": 0
 _TENANT = {"version": 1, "name": "acme", "created": 5.0, "spec": {"memory_bytes": 5}, "warnings": []}
 _IMAGE = {"name": "a", "id": "sha256:" + "0" * 64, "created": 5, "size_bytes": 9, "layers": ["0" * 64], "config": {}}
 
-_RECORDS = (("c", _CONTAINER), ("r", _RUN), ("e", _EXIT), ("t", _TENANT), ("i", _IMAGE))
+_NETWORK = {
+    "name": "net",
+    "driver": "routed",
+    "number": 3,
+    "subnet": "10.77.0.0/24",
+    "subnet6": "fd00::/64",
+    "gateway": "10.77.0.1",
+    "gateway6": "fd00::1",
+}
+_ADDRESSES = {
+    "name": "web",
+    "hostname": "web",
+    "endpoints": [{"network": "net", "device": "eth0", "slot": 7, "ip": "10.77.0.2", "ip6": ""}],
+    "ports": [{"host_port": 8080, "container_port": 80, "protocol": "tcp", "host_ip": ""}],
+    "add_hosts": [["db", "10.0.0.1"]],
+    "packets_per_second": None,
+    "tenant": "",
+    "connections": 5,
+}
+
+_RECORDS = (
+    ("n", _NETWORK),
+    ("a", _ADDRESSES),
+    ("c", _CONTAINER),
+    ("r", _RUN),
+    ("e", _EXIT),
+    ("t", _TENANT),
+    ("i", _IMAGE),
+)
 SEEDS = tuple(letter.encode() + seed for letter, record in _RECORDS for seed in encoded((record,))) + (
     b'e{"wait_status": 1e999, "finished": NaN, "dropped_output_bytes": 0}',
     b"c" + b"[" * 50,
     b"r",
 )
 MAX_BYTES = 3000
+
+
+def _tenant(paths: HostPaths) -> Tenant:
+    whole, damaged = load_tenants(paths)
+    assert len(whole) + len(damaged) == 1
+    for error in damaged.values():
+        raise error
+    return whole[0]
 
 
 def try_one(data: bytes) -> None:
@@ -59,10 +97,23 @@ def try_one(data: bytes) -> None:
         b"t": f"{paths.tenants_dir}/acme.json",
     }
     if kind == b"i":
-        try:
+        with contextlib.suppress(ValueError, InvalidInput):
             images._parse(content, "a")
-        except InvalidState as error:
-            assert error.hint
+        return
+    if kind in (b"n", b"a"):
+        write(f"nets/{'net' if kind == b'n' else f'addresses/{_ID}'}.json", content)
+        records = Records(f"{directory()}/nets")
+        loaded = records.load_networks() if kind == b"n" else records.load_reservations()
+        assert len(loaded.whole) + len(loaded.damaged) == 1
+        for damage in loaded.damaged.values():
+            check_message(damage)
+            assert damage.hint
+        for whole in loaded.whole:  # it can be used, and written again
+            if isinstance(whole, Network):
+                records.save_network(whole)
+            else:
+                records.save_reservation(whole)
+        records.remains("net")
         return
     if kind not in files:
         return
@@ -72,7 +123,7 @@ def try_one(data: bytes) -> None:
         if kind == b"t" or letter != "t":
             write(os.path.relpath(path, directory()), written)
     try:
-        found: Container | Tenant = load(paths, _ID) if kind != b"t" else load_tenants(paths)[0]
+        found: Container | Tenant = load(paths, _ID) if kind != b"t" else _tenant(paths)
     except PycontainerError as error:
         check_message(error)
         assert error.hint

@@ -206,7 +206,8 @@ def test_a_damaged_record_harms_nobody_else(store: ImageStore, tmp_path: Path, t
     Path(tree, "new").write_text("more")
     import_image(store, tree, "bad", {})
     (images_dir(tmp_path) / "refs/bad.json").write_text('{"name": "bad", "layers": ["../../x"]}')
-    assert [info["name"] for info in store.list()] == ["good"]
+    listed = {info["name"]: info["damaged"] for info in store.list()}
+    assert listed["good"] == "" and listed["bad"].startswith("the record of image 'bad' is damaged")
     with pytest.raises(InvalidState, match="the record of image 'bad' is damaged"):
         store.get("bad")
     store.remove("good", in_use=set())

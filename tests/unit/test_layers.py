@@ -13,7 +13,7 @@ import pycontainer
 
 ROOT = Path(pycontainer.__file__).parent
 
-LAYER0 = {"linux", "errors", "jsontext", "paths", "units"}
+LAYER0 = {"linux", "errors", "jsontext", "paths", "record", "units"}
 LAYER1 = {"init", "monitor", "spec", "api"}
 LAYER2 = {"cgroup", "net", "store", "security", "disk", "controllers"}
 
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "jsontext": set(),
     "paths": set(),
+    "record": {"linux", "jsontext", "units"},
     "units": {"errors"},
     # 1: runs inside; parents the containers; the user's wish; wire types
     "init": LAYER0,

@@ -40,13 +40,20 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
         rows = [
             (
                 image["name"],
-                image["id"].removeprefix("sha256:")[:12],
-                output.ago(image["created"]),
-                format_bytes_short(image["size_bytes"]),
+                *(
+                    ("damaged", "-", "-")
+                    if image["damaged"]
+                    else (
+                        image["id"].removeprefix("sha256:")[:12],
+                        output.ago(image["created"]),
+                        format_bytes_short(image["size_bytes"]),
+                    )
+                ),
             )
             for image in images
         ]
         output.table(("NAME", "IMAGE ID", "CREATED", "SIZE"), rows)
+        output.tell_of_damage(images)
 
 
 @command.command("import")

@@ -58,7 +58,7 @@ def ls(settings: Settings, quiet: bool, form: str) -> None:
         rows = [
             (
                 network["name"],
-                network["driver"],
+                network["driver"] or "damaged",
                 network["subnet"] or "-",
                 network["subnet6"] or "-",
                 str(len(network["containers"])),
@@ -66,6 +66,7 @@ def ls(settings: Settings, quiet: bool, form: str) -> None:
             for network in networks
         ]
         output.table(("NAME", "DRIVER", "SUBNET", "SUBNET6", "CONTAINERS"), rows)
+        output.tell_of_damage(networks)
 
 
 @command.command

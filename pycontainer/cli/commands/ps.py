@@ -27,6 +27,8 @@ _COMMAND_WIDTH = 28
 def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...], form: str, no_trunc: bool) -> None:
     """List the running containers.
 
+    Those whose records are damaged are among them, running or not; 'rm --force' removes one.
+
     An exclamation mark after the profile: options take more walls down than it does; 'inspect' says which.
 
     \b
@@ -57,6 +59,7 @@ def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...]
             for info in infos
         ]
         output.table(headers, rows)
+        output.tell_of_damage(infos)
 
 
 def parse_filters(filters: Iterable[str]) -> dict[str, list[str]]:

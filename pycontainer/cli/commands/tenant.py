@@ -76,13 +76,14 @@ def ls(settings: Settings, quiet: bool, form: str) -> None:
         rows = [
             (
                 tenant["name"],
-                *_limits(tenant["limits"]),
+                *(_limits(tenant["limits"]) if not tenant["damaged"] else ("damaged", "-", "-", "-", "-")),
                 str(len(tenant["containers"])),
                 str(tenant["running"]),
             )
             for tenant in tenants
         ]
         output.table(headers, rows)
+        output.tell_of_damage(tenants)
 
 
 @command.command

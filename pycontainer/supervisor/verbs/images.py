@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.errors import InvalidState, PycontainerError, from_wire
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
@@ -69,6 +69,11 @@ async def _clean_up(world: World) -> None:
 
 
 async def image_rm(world: World, call: Call) -> object:
+    if unknown := [damaged for damaged in world.broken.values() if damaged.image_id is None]:
+        raise InvalidState(
+            f"container '{unknown[0].id}' is damaged: nobody knows which image it is made of",
+            hint=f"repair its record, or: pycontainer rm --force {unknown[0].id}",
+        )
     world.images.remove(call.text("image"), world.images_in_use())
     world.emit("image-remove", image=call.text("image"))
     return {}

@@ -162,6 +162,7 @@ async def start_now(
 ) -> None:
     """Start a container whose lock is held."""
     spec = container.spec
+    _require_startable(world, container)
     container.stopping = container.restarting = container.rebooting = False
     if not world.idranges.holds(container.base, container.directory):
         container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside
@@ -201,6 +202,14 @@ async def start_now(
             world.networks.release_ports(container.id)
         raise
     world.began(container, run)
+
+
+def _require_startable(world: World, container: Container) -> None:
+    """Raise InvalidState if the record of its tenant, or of one of its networks, is damaged."""
+    if container.spec.tenant:
+        world.tenants.find(container.spec.tenant)
+    if container.addresses:
+        world.networks.require_usable(container.id)
 
 
 def _fresh_cgroup(world: World, container: Container) -> Cgroup:
@@ -280,6 +289,7 @@ async def restart(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
     async with world.lock(container):
         world.require(container)
+        _require_startable(world, container)  # before it is stopped
         await stop_now(world, container, call.number("timeout_seconds"))
         container.restart_count = 0
         await start_now(world, container)
@@ -302,9 +312,10 @@ async def kill(world: World, call: Call) -> object:
 
 async def rm(world: World, call: Call) -> object:
     reference = call.text("container")
-    if reference in world.broken and call.flag("force"):
-        _discard(world, reference, world.paths.container_dir(reference))
-        del world.broken[reference]
+    if (damaged := world.find_damaged(reference)) is not None:
+        if not call.flag("force"):
+            raise damaged.refuse()
+        await world.remove_damaged(damaged)
         return {}
     if world.has_remains(reference):  # of one that is removed: something kept them the last time
         await world.erase_remains(reference)

@@ -19,6 +19,8 @@ async def set(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
     changes = parse_changes(call.mapping("spec"))
     transient = call.flag("transient")
+    if container.spec.tenant:
+        world.tenants.find(container.spec.tenant)  # what it sees of limits depends on these
     async with world.lock(container):
         world.require(container)
         for key in {"limits", "hugetlb", "cgroup_conf"} & changes.keys():  # each of them is a setting of its own

@@ -26,7 +26,8 @@ async def list(world: World, call: Call) -> object:
             raise InvalidInput(f"unknown filter {shown(key)}", field="filter", hint="one of " + ", ".join(_FILTERS))
     show_all = call.flag("all") or "status" in filters or "exited" in filters
     chosen = [c for c in world.containers.values() if show_all or c.id in world.runs]
-    result = []
+    damaged = [item.info() for item in world.broken.values()]  # whatever was asked for: nobody should miss them
+    result = [info for info in damaged if all(_damaged_matches(info, key, values) for key, values in filters.items())]
     for container in sorted(chosen, key=lambda c: c.created, reverse=True):
         info = container_info(world, container)
         if all(_matches(container, info, key, values) for key, values in filters.items()):
@@ -53,6 +54,16 @@ def _matches(container: Container, info: dict[str, object], key: str, values: ob
     return info[key] in wanted or (key == "status" and info[key] == "stopped" and "exited" in wanted)
 
 
+def _damaged_matches(info: dict[str, object], key: str, values: object) -> bool:
+    """Match what is known of a container whose record cannot be read: its id, its status, perhaps its name."""
+    wanted = [str(value) for value in values] if isinstance(values, tuple | type([])) else [str(values)]
+    if key == "id":
+        return any(str(info["id"]).startswith(value) for value in wanted)
+    if key == "name":
+        return any(value in str(info["name"]) for value in wanted)
+    return key == "status" and "damaged" in wanted
+
+
 async def inspect(world: World, call: Call) -> object:
     return full_record(world, world.find(call.text("container")))
 
@@ -74,7 +85,7 @@ async def info(world: World, call: Call) -> object:
         "containers": len(world.containers),
         "running": len(world.runs),
         "images": len(world.images.list()),
-        "unreadable": {key: error.message for key, error in world.broken.items()},
+        "damaged": [error.message for error in world.damages()],
     }
 
 

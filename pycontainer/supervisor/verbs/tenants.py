@@ -28,14 +28,17 @@ async def tenant_create(world: World, call: Call) -> object:
     spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
     tenant = Tenant(world.paths, name, spec, created=now())
     _cap_pool(world, name, spec)
-    tenant.save()
-    world.tenants.by_name[name] = tenant
+    if world.tenants.is_raised(name):  # its record was damaged, and containers of it run
+        tenant.warnings = registry.apply(world.tenants.instance(name), spec)
+    world.tenants.put(tenant)
     world.emit("tenant-create", tenant=name)
     return _info(world, tenant)
 
 
 async def tenant_list(world: World, call: Call) -> object:
-    return [_info(world, tenant) for _, tenant in sorted(world.tenants.by_name.items())]
+    found = {name: _info(world, tenant) for name, tenant in world.tenants.by_name.items()}
+    found |= {name: _damaged_info(world, name) for name in world.tenants.damaged}
+    return [info for _, info in sorted(found.items())]
 
 
 async def tenant_inspect(world: World, call: Call) -> object:
@@ -74,16 +77,16 @@ async def tenant_set(world: World, call: Call) -> object:
 
 
 async def tenant_rm(world: World, call: Call) -> object:
-    tenant = world.tenants.find(call.text("tenant"))
-    if members := _members(world, tenant.name):
-        names = ", ".join(repr(member.spec.name) for member in members[:5])
-        raise InvalidState(f"tenant '{tenant.name}' has containers: {names}", hint="delete these first")
-    world.tenants.drop_limits(tenant.name)
-    world.tenants.pool(tenant.name).erase()
-    world.networks.forget_tenant(tenant.name)
-    tenant.delete()
-    world.tenants.by_name.pop(tenant.name, None)
-    world.emit("tenant-remove", tenant=tenant.name)
+    name = call.text("tenant")
+    if name not in world.tenants.damaged:
+        world.tenants.find(name)
+    members = [member.spec.name for member in _members(world, name)]
+    members += [damaged.name or damaged.id for damaged in world.broken.values() if damaged.tenant == name]
+    if members:
+        names = ", ".join(repr(member) for member in members[:5])
+        raise InvalidState(f"tenant '{name}' has containers: {names}", hint="delete these first")
+    world.tenants.remove(name)
+    world.emit("tenant-remove", tenant=name)
     return {}
 
 
@@ -111,6 +114,13 @@ def _members(world: World, name: str) -> list[Container]:
     return [container for container in world.containers.values() if container.spec.tenant == name]
 
 
+def _damaged_info(world: World, name: str) -> dict[str, object]:
+    return {
+        **_info(world, Tenant(world.paths, name, NO_LIMITS, created=0.0)),
+        "damaged": world.tenants.damaged[name].message,
+    }
+
+
 def _info(world: World, tenant: Tenant) -> dict[str, object]:
     """Return TenantInfo (docs/api.md)."""
     members = _members(world, tenant.name)
@@ -126,4 +136,5 @@ def _info(world: World, tenant: Tenant) -> dict[str, object]:
         "warnings": tenant.warnings,
         "containers": {member.id: member.spec.name for member in members},
         "running": sum(member.id in world.runs for member in members),
+        "damaged": "",
     }

@@ -1,8 +1,11 @@
 """Subnets, pools and the records on disk."""
 
+import copy
 import ipaddress
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -154,7 +157,7 @@ def test_random_subnet6_is_unique_local() -> None:
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     records = Records(str(tmp_path / "networks"))
-    assert (records.load_networks(), records.load_reservations()) == ([], [])
+    assert (records.load_networks().whole, records.load_reservations().whole) == ([], [])
     network = Network("net", "bridge", 3, "10.77.0.0/24", "fd00::/64", "10.77.0.1", "fd00::1")
     reservation = Reservation(
         "a" * 12, "web", "web.example", [Endpoint("net", "eth0", 7, "10.77.0.2", "fd00::2", index=9)],
@@ -164,34 +167,122 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     records.save_reservation(reservation)
     reservation.endpoints[0].index = 0  # a fact of this run, not of the record
     again = Records(str(tmp_path / "networks"))
-    assert (again.load_networks(), again.load_reservations()) == ([network], [reservation])
+    networks, reservations = again.load_networks(), again.load_reservations()
+    assert (networks.whole, reservations.whole) == ([network], [reservation])
+    assert (networks.damaged, reservations.damaged) == ({}, {})
     again.delete_reservation("a" * 12)
     again.delete_reservation("a" * 12)
     again.delete_network("net")
     assert os.listdir(tmp_path / "networks") == ["addresses"]
 
 
+NETWORK = {
+    "name": "net",
+    "driver": "bridge",
+    "number": 3,
+    "subnet": "10.77.0.0/24",
+    "subnet6": "fd00::/64",
+    "gateway": "10.77.0.1",
+    "gateway6": "fd00::1",
+}
+RESERVATION = {
+    "name": "web",
+    "hostname": "web",
+    "endpoints": [{"network": "net", "device": "eth0", "slot": 7, "ip": "10.77.0.2", "ip6": ""}],
+    "ports": [{"host_port": 8080, "container_port": 80, "protocol": "tcp", "host_ip": ""}],
+    "add_hosts": [["db", "10.0.0.1"]],
+    "packets_per_second": None,
+    "tenant": "",
+    "connections": 5,
+}
+ID = "0123456789ab"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        "",
-        "{",
-        "[]",
-        "{}",
-        "null",
-        '{"name": "a", "name": "b"}',
-        '{"nmae": 1}',
-        "[" * 5000,
-        '{"name": NaN}',
-        '{"endpoints": 5}',
+        ("", "not JSON at character 0: Expecting value"),
+        ("{", "not JSON at character 1: Expecting property name enclosed in double quotes"),
+        ("[]", "[] is not an object"),
+        ("{}", "field 'name' is missing"),
+        ("null", "None is not an object"),
+        ('{"name": "a", "name": "b"}', "a key is given twice"),
+        ("[" * 5000, "more than 32 levels deep"),
+        ('{"name": NaN}', "NaN is not JSON"),
+        ('{"version": 2}', "version 2 is of a newer pycontainer, this one knows 1"),
+        (None, "it is not a regular file"),
     ],
 )
-def test_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_costs_one_object(tmp_path: Path, text: str | None, reason: str) -> None:
     """FLT-09"""
-    (tmp_path / "net.json").write_text(text)
-    with pytest.raises(InvalidState, match=f"^cannot read '{tmp_path}/net.json': "):
-        Records(str(tmp_path)).load_networks()
     (tmp_path / "addresses").mkdir()
-    (tmp_path / "addresses/0123456789ab.json").write_text(text)
-    with pytest.raises(InvalidState, match=f"^cannot read '{tmp_path}/addresses/0123456789ab.json': "):
-        Records(str(tmp_path)).load_reservations()
+    for path in (tmp_path / "net.json", tmp_path / f"addresses/{ID}.json"):
+        path.mkdir() if text is None else path.write_text(text)
+    (tmp_path / "other.json").write_text(json.dumps({**NETWORK, "name": "other"}))
+    (tmp_path / "addresses/other.json").write_text(json.dumps(RESERVATION))
+    networks, reservations = Records(str(tmp_path)).load_networks(), Records(str(tmp_path)).load_reservations()
+    assert [network.name for network in networks.whole] == ["other"]
+    assert (
+        networks.damaged["net"].message == f"cannot read the record of network 'net': '{tmp_path}/net.json': {reason}"
+    )
+    assert [reservation.container_id for reservation in reservations.whole] == ["other"]
+    assert reservations.damaged[ID].message == (
+        f"cannot read the addresses of container '{ID}': '{tmp_path}/addresses/{ID}.json': {reason}"
+    )
+    records = Records(str(tmp_path))
+    records.delete_network("net")
+    records.delete_reservation(ID)
+    assert (records.load_networks().damaged, records.load_reservations().damaged) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "other"), ("name", 5), ("driver", "macvlan"), ("number", 0), ("number", "3"), ("number", 1 << 40),
+        ("subnet", "10.77.0.0/33"), ("subnet", "fd00::/64"), ("subnet", "127.0.0.0/8"), ("subnet", None),
+        ("subnet6", ""), ("gateway", "10.77.0.2"), ("gateway6", "fd00::2"), ("version", "1"),
+    ],
+)  # fmt: skip
+def test_a_network_of_another_kind(tmp_path: Path, key: str, value: object) -> None:
+    """FLT-09"""
+    (tmp_path / "net.json").write_text(json.dumps({**NETWORK, key: value}))
+    found = Records(str(tmp_path)).load_networks()
+    assert found.whole == [] and list(found.damaged) == ["net"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("name",), 5), (("hostname",), None), (("tenant",), ["a"]), (("endpoints",), {}), (("endpoints",), [5]),
+        (("endpoints", 0, "ip"), "fd00::5"), (("endpoints", 0, "ip"), 5), (("endpoints", 0, "ip6"), "10.0.0.1"),
+        (("endpoints", 0, "device"), "eth0;reboot"), (("endpoints", 0, "slot"), -1), (("endpoints", 0, "network"), None),
+        (("ports", 0, "host_port"), 70000), (("ports", 0, "protocol"), "sctp"), (("ports", 0, "host_ip"), "x"),
+        (("add_hosts",), [["a"]]), (("add_hosts",), ["ab"]), (("add_hosts",), [["a", 5]]),
+        (("packets_per_second",), "5"), (("connections",), 1.5),
+    ],
+)  # fmt: skip
+def test_a_reservation_of_another_kind(tmp_path: Path, keys: tuple[str | int, ...], value: object) -> None:
+    """FLT-09"""
+    (tmp_path / "addresses").mkdir()
+    record = copy.deepcopy(RESERVATION)
+    inner: Any = record
+    for step in keys[:-1]:
+        inner = inner[step]
+    inner[keys[-1]] = value
+    (tmp_path / f"addresses/{ID}.json").write_text(json.dumps(record))
+    found = Records(str(tmp_path)).load_reservations()
+    assert found.whole == [] and list(found.damaged) == [ID]
+
+
+def test_what_a_damaged_network_still_tells(tmp_path: Path) -> None:
+    """FLT-09: what must not be given away."""
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({**NETWORK, "version": 2, "driver": "new"}))
+    remains = Records(str(tmp_path)).remains("net")
+    assert remains.number == 3
+    assert [str(subnet) for subnet in remains.subnets] == ["10.77.0.0/24", "fd00::/64"]
+    path.write_text(json.dumps({**NETWORK, "number": [], "subnet": 5}))
+    remains = Records(str(tmp_path)).remains("net")
+    assert (remains.number, [str(subnet) for subnet in remains.subnets]) == (0, ["fd00::/64"])
+    path.write_text("{")
+    assert Records(str(tmp_path)).remains("net").subnets == []

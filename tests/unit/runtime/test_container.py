@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pycontainer.errors import PycontainerError
+from pycontainer.errors import InvalidState, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, ImageRecord, load
 from pycontainer.spec.model import ContainerSpec
@@ -56,14 +56,17 @@ def write(path: str, data: object) -> None:
 
 
 def refused(paths: HostPaths) -> str:
-    with pytest.raises(PycontainerError) as caught:
+    """Return the reason, which follows the file's name."""
+    with pytest.raises(InvalidState) as caught:
         load(paths, ID)
-    head = f"cannot read the record of container '{ID}': "
+    head = f"cannot read the record of container '{ID}': '"
     assert caught.value.message.startswith(head) and "\n" not in caught.value.message
     assert caught.value.hint == (
-        f"look at '{paths.container_dir(ID)}/spec.json'; 'pycontainer rm --force {ID}' removes the container"
+        f"repair it, then 'pycontainer service stop'; 'pycontainer rm --force {ID}' removes the container"
     )
-    return caught.value.message.removeprefix(head)
+    path, _, reason = caught.value.message.removeprefix(head).partition("': ")
+    assert os.path.lexists(path)
+    return reason
 
 
 def test_a_record_is_read_as_it_was_written(paths: HostPaths, container: Container) -> None:
@@ -89,7 +92,7 @@ MISSING = object()
     ("keys", "value", "reason"),
     [
         (("version",), MISSING, "field 'version' is missing"),
-        (("version",), 2, "version 2 is not 1"),
+        (("version",), 2, "version 2 is of a newer pycontainer, this one knows 1"),
         (("version",), True, "field 'version' holds True"),
         (("id",), "0123456789ac", "it is that of '0123456789ac'"),
         (("id",), 5, "field 'id' holds 5"),
@@ -224,7 +227,9 @@ def test_what_is_no_file(paths: HostPaths, container: Container) -> None:
 def test_a_directory_that_no_container_made(paths: HostPaths, container: Container) -> None:
     """A copy of a container's directory, under another name, is not a second container."""
     os.rename(container.directory, f"{paths.containers_dir}/copy of {ID}")
-    with pytest.raises(PycontainerError, match=f"^cannot read the record of container 'copy of {ID}': it is that of"):
+    with pytest.raises(
+        PycontainerError, match=f"^cannot read the record of container 'copy of {ID}': '.*': it is that of"
+    ):
         load(paths, f"copy of {ID}")
 
 

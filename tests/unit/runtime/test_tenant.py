@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pycontainer.errors import PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.tenant import Tenant, load_tenants
 from pycontainer.spec.model import ContainerSpec
@@ -15,19 +14,20 @@ from pycontainer.spec.model import ContainerSpec
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     paths = HostPaths(str(tmp_path))
-    assert load_tenants(paths) == []
+    assert load_tenants(paths) == ([], {})
     os.makedirs(paths.tenants_dir)
     tenant = Tenant(paths, "acme", ContainerSpec(memory_bytes=5, pids_max=None), created=5.5)
     tenant.warnings = ["w"]
     tenant.save()
-    (found,) = load_tenants(paths)
+    (found,), damaged = load_tenants(paths)
+    assert damaged == {}
     assert (found.name, found.spec, found.created, found.warnings) == ("acme", tenant.spec, 5.5, ["w"])
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version": 9}, "version 9 is not 1"),
+        ({"version": 9}, "version 9 is of a newer pycontainer, this one knows 1"),
         ({"name": "other"}, "it is that of tenant 'other'"),
         ({"name": "../x"}, "'../x' is not a tenant name"),
         ({"created": None}, "field 'created' holds None"),
@@ -43,6 +43,7 @@ def test_a_record_of_another_kind(tmp_path: Path, changes: dict[str, Any], reaso
     with open(path, "w") as file:
         json.dump({**record, **changes}, file)
     os.chmod(path, 0o600)
-    with pytest.raises(PycontainerError) as caught:
-        load_tenants(paths)
-    assert caught.value.message == f"cannot read '{path}': {reason}"
+    whole, damaged = load_tenants(paths)
+    assert whole == []
+    assert damaged["acme"].message == f"cannot read the record of tenant 'acme': '{path}': {reason}"
+    assert "pycontainer tenant create acme" in damaged["acme"].hint

@@ -10,7 +10,7 @@ import stat
 from typing import Any
 
 from pycontainer import jsontext
-from pycontainer.linux.files import read_bounded
+from pycontainer.linux.files import read_bounded, remove_tree
 from pycontainer.units import MAX_INTEGER, shown
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -33,6 +33,9 @@ class Record:
         except KeyError:
             raise ValueError(f"field '{key}' is missing") from None
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._fields
+
     def text(self, key: str) -> str:
         return _text(self[key], key)
 
@@ -41,6 +44,13 @@ class Record:
         if not isinstance(value, list):
             raise _wrong(key, value)
         return [_text(item, key) for item in value]
+
+    def lists(self, key: str) -> list[list[str]]:
+        """Return a list of lists of text."""
+        value = self[key]
+        if not isinstance(value, list) or not all(isinstance(inner, list) for inner in value):
+            raise _wrong(key, value)
+        return [[_text(item, key) for item in inner] for inner in value]
 
     def flag(self, key: str) -> bool:
         value = self[key]
@@ -61,9 +71,19 @@ class Record:
             raise _wrong(key, value)
         return float(value)
 
+    def integer_or_none(self, key: str) -> int | None:
+        return None if self._fields.get(key) is None else self.integer(key)
+
     def records(self, key: str) -> dict[str, "Record"]:
         """Return an object of objects."""
         return {name: Record(value) for name, value in Record(self[key])._fields.items()}
+
+    def each(self, key: str) -> list["Record"]:
+        """Return a list of objects."""
+        value = self[key]
+        if not isinstance(value, list):
+            raise _wrong(key, value)
+        return [Record(item) for item in value]
 
     def all_texts(self) -> dict[str, str]:
         """Return the whole object, whose values are text."""
@@ -93,8 +113,20 @@ def read_own(path: str, max_bytes: int) -> bytes:
 
 
 def check_version(record: Record, version: int) -> None:
-    if (found := record.integer("version")) != version:
+    if (found := record.integer("version")) > version:
+        raise ValueError(f"version {found} is of a newer pycontainer, this one knows {version}")
+    if found != version:
         raise ValueError(f"version {found} is not {version}")
+
+
+def remove_record(path: str) -> None:
+    """Delete a record, or what is in its place; already gone is success."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        remove_tree(path)
 
 
 def _text(value: object, key: str) -> str:
