@@ -8,6 +8,7 @@ descriptor, each component opened without following links, so nothing lands outs
 
 import errno
 import os
+import select
 import stat
 import tarfile
 from collections.abc import Callable
@@ -252,7 +253,16 @@ class _Incoming:
         if self._connection is not None:
             self._pool.give_back(self._connection)
 
+    def _await_data(self) -> None:
+        """Wait for data or for the reply: a worker that waits inside for ever keeps its end of the pipe open."""
+        assert self._connection is not None
+        if not self._connection.is_idle and self._read_fd not in _first_ready(
+            {self._read_fd: select.POLLIN}, self._connection
+        ):
+            self._left_out += _left_out(self._connection)
+
     def read(self, size: int) -> bytes:
+        self._await_data()
         data = os.read(self._read_fd, min(size, _BLOCK_BYTES))
         if not data:
             self.finish()  # raises what went wrong, before a truncated stream is taken for the reason
@@ -260,8 +270,9 @@ class _Incoming:
 
     def finish(self) -> list[str]:
         """Read what is left, then the reply; return what the other side left out."""
+        self._await_data()
         while os.read(self._read_fd, _BLOCK_BYTES):
-            pass
+            self._await_data()
         assert self._connection is not None
         self._left_out += _left_out(self._connection)
         return self._left_out
@@ -296,8 +307,9 @@ def _send_tar(pool: Pool, container_id: str, path: str, send: Callable[[Callable
             connection.send("cp_to", {"container": container_id, "path": path}, [read_fd])
         finally:
             os.close(read_fd)
+        os.set_blocking(write_fd, False)
         try:
-            send(lambda block: write_all(write_fd, block))
+            send(lambda block: _write_unless_answered(write_fd, block, connection))
         except BrokenPipeError:
             pass  # the reply says why
         os.close(write_fd)
@@ -308,6 +320,27 @@ def _send_tar(pool: Pool, container_id: str, path: str, send: Callable[[Callable
             os.close(write_fd)
         if connection is not None:
             pool.give_back(connection)
+
+
+def _first_ready(wanted: dict[int, int], connection: Connection) -> set[int]:
+    """Wait until a descriptor is ready, or a reply has come; return those that are."""
+    poller = select.poll()
+    for fd, events in wanted.items():
+        poller.register(fd, events)
+    poller.register(connection, select.POLLIN)
+    return {fd for fd, _ in poller.poll()}
+
+
+def _write_unless_answered(write_fd: int, block: bytes, connection: Connection) -> None:
+    """Write all of a block; BrokenPipeError when the reply has come first: nobody reads on."""
+    data = memoryview(block)
+    while data:
+        if write_fd not in _first_ready({write_fd: select.POLLOUT}, connection):
+            raise BrokenPipeError
+        try:
+            data = data[os.write(write_fd, data) :]
+        except BlockingIOError:  # room for less than the least that is written at once
+            continue
 
 
 def _left_out(connection: Connection) -> list[str]:

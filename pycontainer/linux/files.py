@@ -22,7 +22,8 @@ _OPEN_HOW = struct.Struct("QQQ")
 _RETRIES = 128
 _MAX_LINKS = 40  # the kernel's own limit
 _PROC_SUPER_MAGIC, _PROC_ROOT_INO = 0x9FA0, 1
-_AT_EMPTY_PATH, _STATX_MNT_ID, _STATX_BYTES, _STX_MNT_ID_AT = 0x1000, 0x1000, 256, 144
+_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC, _STATX_MNT_ID, _STATX_BYTES = 0x1000, 0x4000, 0x1000, 256
+_STX_DEV_AT, _STX_MNT_ID_AT = 136, 144
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_REPORTED = 8
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
@@ -156,9 +157,9 @@ def _walk(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int) -> int
                     return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=opened[-1])
                 raise
             opened.append(fd)
-            details = os.fstat(fd)
-            if resolve & RESOLVE_NO_XDEV and _mount_id(fd) != mount:
+            if resolve & RESOLVE_NO_XDEV and _mount_id(fd) != mount:  # first: fstat could wait for that file system
                 raise OSError(errno.EXDEV, "openat2: a mount is in the way", path)
+            details = os.fstat(fd)
             if stat.S_ISLNK(details.st_mode):
                 if is_last and flags & os.O_NOFOLLOW:
                     if flags & os.O_PATH and not flags & os.O_DIRECTORY:
@@ -214,11 +215,26 @@ def _filesystem_type(fd: int) -> int:
 
 def _mount_id(fd: int) -> int:
     """Return which mount a descriptor lies on: a bind mount of the same file system differs too. statx(2), Linux 5.8."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
-    checked(_statx(fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, buffer), "statx")
-    if not int.from_bytes(buffer.raw[:4], "little") & _STATX_MNT_ID:
+    found = _statx_known(fd, _STATX_MNT_ID)
+    if not int.from_bytes(found[:4], "little") & _STATX_MNT_ID:
         raise OSError(errno.ENOSYS, "statx: this kernel does not tell the mount of a file")
-    return int.from_bytes(buffer.raw[_STX_MNT_ID_AT : _STX_MNT_ID_AT + 8], "little")
+    return int.from_bytes(found[_STX_MNT_ID_AT : _STX_MNT_ID_AT + 8], "little")
+
+
+def _statx_known(fd: int, mask: int) -> bytes:
+    """Return a struct statx of what the kernel knows already: no file system is asked, so none can keep us waiting."""
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    checked(_statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, mask, buffer), "statx")
+    return buffer.raw
+
+
+def file_system_of(fd: int) -> int:
+    """Return the device number of the file system that a descriptor lies on, without asking that."""
+    return _device(_statx_known(fd, 0), _STX_DEV_AT)
+
+
+def _device(found: bytes, at: int) -> int:
+    return os.makedev(*(int.from_bytes(found[i : i + 4], "little") for i in (at, at + 4)))
 
 
 def hold_procfs() -> None:
@@ -259,9 +275,12 @@ def _reopen(opened: list[int], name: bytes, flags: int, path: StrPath) -> int:
     return fd
 
 
-def open_in_root(root_fd: int, path: StrPath, flags: int) -> int:
-    """Open `path` as a process with its root at `root_fd` would; links and `..` stay inside, magic links are refused."""
-    return openat2(root_fd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+def open_in_root(root_fd: int, path: StrPath, flags: int, *, resolve: int = 0) -> int:
+    """Open `path` as a process with its root at `root_fd` would; links and `..` stay inside, magic links are refused.
+
+    `resolve` adds to these rules.
+    """
+    return openat2(root_fd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
 
 def mkdirs_in_root(root_fd: int, path: StrPath, mode: int) -> None:
@@ -280,18 +299,18 @@ def mkdirs_in_root(root_fd: int, path: StrPath, mode: int) -> None:
         at = at + b"/" + part
 
 
-def open_regular_in_root(root_fd: int, path: StrPath, max_bytes: int) -> int:
+def open_regular_in_root(root_fd: int, path: StrPath, max_bytes: int, *, resolve: int = 0) -> int:
     """Open a file of a container for reading; OSError(EINVAL) if it is not regular, or larger than `max_bytes`.
 
     A fifo in its place is looked at before it is opened: nothing waits for a writer, no device is touched.
     """
-    looked_fd = open_in_root(root_fd, path, os.O_PATH)
+    looked_fd = open_in_root(root_fd, path, os.O_PATH, resolve=resolve)
     try:
         looked = os.fstat(looked_fd)
     finally:
         os.close(looked_fd)
     _require_small_regular(looked, path, max_bytes)
-    fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, resolve=resolve)
     try:
         _require_small_regular(os.fstat(fd), path, max_bytes)
     except OSError:

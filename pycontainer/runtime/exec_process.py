@@ -7,22 +7,27 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.errors import InvalidInput, StartFailed
+from pycontainer.errors import Busy, InvalidInput, StartFailed
 from pycontainer.init.sealed import build, new_memfd, write_program
-from pycontainer.linux.files import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
 from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.tty import open_pty, set_window_size
-from pycontainer.runtime import planner, users
+from pycontainer.runtime import planner
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
 from pycontainer.runtime.start import check_room, failure, own_pipes
+from pycontainer.runtime.users import User
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
 
-_PTMX, _NULL = os.makedev(5, 2), os.makedev(1, 3)
+_NULL = os.makedev(1, 3)
+_EXECUTE_SECONDS, _KILL_SECONDS = 30.0, 5.0
+
+# Both beneath the root of a container that runs, and nobody else waits for its files.
+FindUser = Callable[[int, str], Awaitable[User]]
+OpenPtmx = Callable[[int], Awaitable[int]]
 
 
 class ExecRequest:
@@ -50,11 +55,20 @@ class ExecRequest:
 
 
 async def start_exec(
-    container: Container, cgroup: Cgroup, launcher: Launcher, request: ExecRequest, *, exec_id: str, init_pidfd: int
+    container: Container,
+    cgroup: Cgroup,
+    launcher: Launcher,
+    request: ExecRequest,
+    *,
+    exec_id: str,
+    init_pidfd: int,
+    find_user: FindUser,
+    open_ptmx: OpenPtmx,
 ) -> tuple[int, int, int]:
     """Start the process; return (pid, pidfd, pty master or -1), the descriptors the caller's.
 
-    Raises StartFailed with step `execve` when the program is missing or not executable.
+    Raises StartFailed with step `execve` when the program is missing or not executable, Busy when a file system that was
+    mounted inside does not answer.
     """
     if not request.command or not request.command[0]:
         raise InvalidInput("no command to execute", field="command")
@@ -65,8 +79,9 @@ async def start_exec(
     async with contextlib.AsyncExitStack() as undo:
         root_fd = _open_root(container)
         try:
-            user = users.resolve(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
-            pty_fd, stdio_fds = _standard_streams(request, root_fd, container.base, user.uid)
+            user = await find_user(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
+            ptmx_fd = await open_ptmx(root_fd) if request.tty else -1
+            pty_fd, stdio_fds = _standard_streams(request, ptmx_fd, container, user.uid)
         finally:
             os.close(root_fd)
         with contextlib.ExitStack() as sent:  # descriptors only the message needs
@@ -115,13 +130,21 @@ async def start_exec(
                 fds,
                 action=action,
             )
-        undo.push_async_callback(birth.abort)
+        undo.push_async_callback(birth.abort, seconds=_KILL_SECONDS)
         await birth.ready()
         if cgroup_fd is None:
             with _alive(action):
                 cgroup.attach(birth.pid, beside=container.pid)
                 check_room(cgroup, action, arrived=1)
-        report = await birth.release(streams=[], input_fd=-1, tty=request.tty, attached=None)
+        try:
+            report = await birth.release(
+                streams=[], input_fd=-1, tty=request.tty, attached=None, seconds=_EXECUTE_SECONDS
+            )
+        except TimeoutError:
+            raise Busy(
+                f"{action}: the program is not executed within {_EXECUTE_SECONDS:g} seconds",
+                hint="a file system that was mounted inside does not answer, or the container was paused",
+            ) from None
         if report:
             raise failure(action, table, rows_at, report)
         undo.pop_all()
@@ -155,24 +178,15 @@ def _open_root(container: Container) -> int:
     return root_fd
 
 
-def _standard_streams(request: ExecRequest, root_fd: int, base: int, uid: int) -> tuple[int, list[int]]:
+def _standard_streams(request: ExecRequest, ptmx_fd: int, container: Container, uid: int) -> tuple[int, list[int]]:
     """Return the pty master (or -1) and the three descriptors for the process.
 
     The pty is the container's own: its ptmx is opened without following links and proven to be one, the slave comes from
     the master, never from a path (the classes of CVE-2016-10124 and CVE-2025-52565).
     """
     if request.tty:
-        # Looked at before it is opened: root inside may have mounted a fifo, or a device that it was granted, over it.
-        looked_fd = openat2(root_fd, "dev/pts/ptmx", os.O_PATH, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
-        try:
-            details = os.fstat(looked_fd)
-            if not stat.S_ISCHR(details.st_mode) or details.st_rdev != _PTMX:
-                raise StartFailed("the container's /dev/pts/ptmx is not a terminal multiplexer", step="console")
-            ptmx_fd = os.open(f"/proc/self/fd/{looked_fd}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        finally:
-            os.close(looked_fd)
         _, slave_fd = open_pty(ptmx_fd)
-        os.fchown(slave_fd, base + uid, base + 5)
+        os.fchown(slave_fd, container.base + uid, container.base + 5)
         if request.window is not None:
             set_window_size(ptmx_fd, *request.window)
         return ptmx_fd, [slave_fd, slave_fd, slave_fd]
@@ -183,5 +197,5 @@ def _standard_streams(request: ExecRequest, root_fd: int, base: int, uid: int) -
         is_null = stat.S_ISCHR(details.st_mode) and details.st_rdev == _NULL
         if not stat.S_ISFIFO(details.st_mode) and not is_null:  # a host file or terminal never goes inside
             raise InvalidInput("the standard streams of exec must be pipes or /dev/null", field="fds")
-    own_pipes(request.stdio_fds, base + uid)
+    own_pipes(request.stdio_fds, container.base + uid)
     return -1, request.stdio_fds

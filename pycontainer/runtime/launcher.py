@@ -14,15 +14,21 @@ class Birth(Protocol):
         """Wait for the parent's half; return the root's descriptor (the caller's), -1 for a process that joins."""
 
     async def release(
-        self, *, streams: list[tuple[int, int]], input_fd: int, tty: bool, attached: socket.socket | None
+        self,
+        *,
+        streams: list[tuple[int, int]],
+        input_fd: int,
+        tty: bool,
+        attached: socket.socket | None,
+        seconds: float | None = None,
     ) -> bytes:
         """Let the child go on, its output pumped from `streams` (descriptor, kind), `attached` seeing all of it.
 
-        Return the failure report, empty once the program has been executed.
+        Return the failure report, empty once the program has been executed; TimeoutError if that takes longer than `seconds`.
         """
 
-    async def abort(self) -> None:
-        """Kill the child and wait until it has been reaped."""
+    async def abort(self, *, seconds: float | None = None) -> None:
+        """Kill the child and wait until it has been reaped, so long at most: one may be in a wait that no signal ends."""
 
 
 class Launcher(Protocol):

@@ -84,13 +84,14 @@ class Host:
 class Run:
     """What a started container leaves with its supervisor: descriptors that outlive the monitor."""
 
-    __slots__ = ("cgroup", "pid", "pidfd", "stream_fds")
+    __slots__ = ("cgroup", "pid", "pidfd", "root_fd", "stream_fds")
 
-    def __init__(self, cgroup: Cgroup, pid: int, pidfd: int, stream_fds: list[int]) -> None:
-        self.cgroup, self.pid, self.pidfd, self.stream_fds = cgroup, pid, pidfd, stream_fds
+    def __init__(self, cgroup: Cgroup, pid: int, pidfd: int, stream_fds: list[int], root_fd: int = -1) -> None:
+        """`root_fd` is the root as we made it, -1 where another supervisor did."""
+        self.cgroup, self.pid, self.pidfd, self.stream_fds, self.root_fd = cgroup, pid, pidfd, stream_fds, root_fd
 
     def close(self) -> None:
-        for fd in (self.pidfd, *self.stream_fds):
+        for fd in (self.pidfd, *self.stream_fds, *([self.root_fd] if self.root_fd >= 0 else [])):
             os.close(fd)
 
 
@@ -239,8 +240,10 @@ async def start(
             user = users.resolve(root_fd, spec.user or str(config.get("user") or ""))
             own_pipes([*streams.outer_fds(), streams.input_fd], container.base + user.uid)
             console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)
-        finally:
+        except BaseException:
             os.close(root_fd)
+            raise
+        undo.callback(os.close, root_fd)
         if pty_fd >= 0:
             undo.callback(os.close, slave_fd)
             streams.outer = [(pty_fd, STDOUT)]
@@ -272,7 +275,7 @@ async def start(
         os.close(slave_fd)
     if streams.input_fd >= 0:
         os.close(streams.input_fd)
-    return Run(cgroup, birth.pid, birth.pidfd, [fd for fd, _ in streams.outer])
+    return Run(cgroup, birth.pid, birth.pidfd, [fd for fd, _ in streams.outer], root_fd)
 
 
 def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFailed:

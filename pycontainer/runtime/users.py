@@ -4,10 +4,11 @@ Our own parser on a file opened beneath the root, bounded in size, never the hos
 data from the container (CVE-2019-14271), or resolve the container's names with the host's ids. passwd(5), group(5).
 """
 
+import errno
 import os
 
 from pycontainer.errors import InvalidInput
-from pycontainer.linux.files import open_regular_in_root, read_bounded
+from pycontainer.linux.files import RESOLVE_NO_XDEV, open_regular_in_root, read_bounded
 from pycontainer.units import shown
 
 _MAX_BYTES = 1024 * 1024
@@ -24,14 +25,16 @@ class User:
         self.uid, self.gid, self.groups, self.home, self.name = uid, gid, groups, home, name
 
 
-def resolve(root_fd: int, user: str) -> User:
+def resolve(root_fd: int, user: str, *, one_mount: bool = False) -> User:
     """Resolve `name`, `uid`, `name:group` or `uid:gid` (empty: root) beneath `root_fd`.
 
-    A number need not be listed; a name must be. Raises InvalidInput naming what is unknown.
+    A number need not be listed; a name must be. Raises InvalidInput naming what is unknown, and with `one_mount`
+    OSError(EXDEV) where something is mounted over the files: whoever runs inside may have mounted what never answers.
     """
+    rules = RESOLVE_NO_XDEV if one_mount else 0
     wanted_user, _, wanted_group = user.partition(":")
     wanted_user = wanted_user or "0"
-    entries = _lines(root_fd, "etc/passwd", 7)
+    entries = _lines(root_fd, "etc/passwd", 7, rules)
     by_number = wanted_user.isascii() and wanted_user.isdigit()
     wanted_id = _given_id(wanted_user, user) if by_number else 0
     found = None
@@ -45,7 +48,7 @@ def resolve(root_fd: int, user: str) -> User:
     gid = _checked_id(found[3], wanted_user) if found else (uid if by_number and uid == 0 else 0)
     name = found[0] if found else str(uid)
     groups: dict[int, None] = {}  # in order; a tenant may list its user in as many as there are ids
-    group_lines = _lines(root_fd, "etc/group", 4)
+    group_lines = _lines(root_fd, "etc/group", 4, rules)
     if wanted_group:
         if wanted_group.isascii() and wanted_group.isdigit():
             gid = _given_id(wanted_group, user)
@@ -69,10 +72,12 @@ def resolve(root_fd: int, user: str) -> User:
     return User(uid, gid, list(groups), home, name)
 
 
-def _lines(root_fd: int, path: str, count: int) -> list[list[str]]:
+def _lines(root_fd: int, path: str, count: int, rules: int) -> list[list[str]]:
     try:
-        fd = open_regular_in_root(root_fd, path, _MAX_BYTES)
-    except (OSError, InvalidInput):
+        fd = open_regular_in_root(root_fd, path, _MAX_BYTES, resolve=rules)
+    except OSError as error:
+        if rules and error.errno == errno.EXDEV:
+            raise
         return []  # absent, a fifo, a device, too large: as if absent
     try:
         text = read_bounded(fd, _MAX_BYTES).decode(errors="replace")

@@ -39,7 +39,7 @@ def main() -> None:
         os.umask(0o022)  # what is private says so itself: 0700 directories, 0600 files
         _need_capabilities()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # three descriptors for each container
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors for each container
         asyncio.run(_serve(HostPaths(root), ready_fd, open_files_soft=soft))
     except PycontainerError as error:
         print(f"pycontainer supervisor: {error.message}", file=sys.stderr)

@@ -39,7 +39,13 @@ class MonitorBirth:
         return await self._ready
 
     async def release(
-        self, *, streams: list[tuple[int, int]], input_fd: int, tty: bool, attached: socket.socket | None
+        self,
+        *,
+        streams: list[tuple[int, int]],
+        input_fd: int,
+        tty: bool,
+        attached: socket.socket | None,
+        seconds: float | None = None,
     ) -> bytes:
         fds = [fd for fd, _ in streams] + ([input_fd] if input_fd >= 0 else [])
         if attached is not None:
@@ -56,11 +62,12 @@ class MonitorBirth:
             },
             fds,
         )
-        return await self._done
+        return await asyncio.wait_for(self._done, seconds)
 
-    async def abort(self) -> None:
+    async def abort(self, *, seconds: float | None = None) -> None:
         self._link.kill(self)
-        await self.ended.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), seconds)
         self._link.forget(self._id)
         if self.pidfd >= 0:
             os.close(self.pidfd)

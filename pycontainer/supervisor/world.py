@@ -43,6 +43,7 @@ from pycontainer.spec.names import is_container_id
 from pycontainer.store.images import ImageStore
 from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
+from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
@@ -66,6 +67,7 @@ class World:
         self.containers: dict[str, Container] = {}
         self.names: dict[str, str] = {}
         self.runs: dict[str, Run] = {}
+        self.looks: dict[str, Looks] = {}  # of each run
         self.locks: dict[str, asyncio.Lock] = {}
         self.broken: dict[str, Damaged] = {}  # records that cannot be read: one container each, not all
         self.images = ImageStore(paths)
@@ -261,6 +263,7 @@ class World:
             if container.is_running():
                 pidfd = pidfd_open(container.pid)
                 self.runs[container.id] = Run(self.cgroup(container), container.pid, pidfd, [])
+                self.looks[container.id] = Looks(container, -1)
                 self._exits[container.id] = asyncio.Event()
                 live[container.id] = True
                 if container.id not in children:  # its monitor died: it goes on, and we see its end by the pidfd
@@ -367,6 +370,7 @@ class World:
     def began(self, container: Container, run: Run) -> None:
         """A start succeeded."""
         self.runs[container.id] = run
+        self.looks[container.id] = Looks(container, run.root_fd)
         self._exits[container.id] = asyncio.Event()
         self.emit("start", container)
         early = self._early_exits.pop(container.id, None)
@@ -465,6 +469,7 @@ class World:
     def _finish(self, container: Container, *, exit_code: int | None) -> None:
         """The run is over: take down what it had, record how it ended, start again if the policy says so."""
         run = self.runs.pop(container.id, None)
+        self.looks.pop(container.id, None)
         cgroup = run.cgroup if run is not None else self.cgroup(container)
         try:
             container.oom_killed = cgroup.oom_kills() > 0

@@ -25,6 +25,8 @@
  *     families       try every socket family        sti            push a character into the terminal on stdin
  *     mount TYPE:DIR mount a fresh file system      bind FROM:TO   bind mount, `rbind` with all below, `move` a mount
  *     umount DIR     detach what is mounted there   pivot          pivot_root back and forth, then ".." as far as it goes
+ *     stall DIR      mount a FUSE file system over DIR that never answers a look-up, and go on; `silent:DIR`: that answers nothing
+ *     chroot DIR     make DIR the root of what follows
  *     hunt N         until N processes have come and gone: get into every process that is seen; tell of each that is not
  *                    yet confined
  *
@@ -35,6 +37,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <linux/keyctl.h>
 #include <net/if.h>
 #include <netpacket/packet.h>
@@ -464,6 +467,58 @@ static void try_families(void) {
     }
 }
 
+/* Answer one request of FUSE, but no look-up; linux/fuse.h. */
+static void answer(int fd, const struct fuse_in_header *in) {
+    struct {
+        struct fuse_out_header head;
+        union {
+            struct fuse_init_out init;
+            struct fuse_attr_out attr;
+            struct fuse_statfs_out statfs;
+        } body;
+    } reply = {.head = {.unique = in->unique}};
+    size_t size = 0;
+    if (in->opcode == FUSE_LOOKUP)
+        return;
+    if (in->opcode == FUSE_INIT) {
+        reply.body.init = (struct fuse_init_out){
+            .major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096, .max_background = 16};
+        size = sizeof reply.body.init;
+    } else if (in->opcode == FUSE_GETATTR) {
+        reply.body.attr = (struct fuse_attr_out){.attr = {.ino = 1, .mode = S_IFDIR | 0755, .nlink = 2}};
+        size = sizeof reply.body.attr;
+    } else if (in->opcode == FUSE_STATFS) {
+        reply.body.statfs = (struct fuse_statfs_out){.st = {.bsize = 4096, .namelen = 255}};
+        size = sizeof reply.body.statfs;
+    } else
+        reply.head.error = -ENOSYS;
+    reply.head.len = sizeof reply.head + size;
+    if (write(fd, &reply, reply.head.len) < 0 && errno != ENOENT)
+        _exit(1);
+}
+
+static void stall(const char *argument) {
+    int silent = !strncmp(argument, "silent:", 7);
+    const char *directory = silent ? argument + 7 : argument;
+    int fd = open("/dev/fuse", O_RDWR);
+    char options[100];
+    snprintf(options, sizeof options, "fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other", fd);
+    if (fd < 0 || mount("stall", directory, "fuse", MS_NOSUID | MS_NODEV, options)) {
+        refused("stall");
+        return;
+    }
+    fflush(stdout);
+    if (!fork()) {
+        static char request[1 << 18] __attribute__((aligned(8)));
+        while (!silent && read(fd, request, sizeof request) > 0)
+            answer(fd, (const struct fuse_in_header *)request);
+        for (;;)
+            pause();
+    }
+    close(fd);
+    printf("stall: ok\n");
+}
+
 static void try_mount(const char *verb, const char *argument) {
     char from[256], to[256];
     if (sscanf(argument, "%255[^:]:%255s", from, to) != 2) {
@@ -635,6 +690,11 @@ int main(int argc, char **argv) {
                 hunt(number);
             else if (!strcmp(verb, "mount") || !strcmp(verb, "bind") || !strcmp(verb, "rbind") || !strcmp(verb, "move"))
                 try_mount(verb, argument);
+            else if (!strcmp(verb, "chroot")) {
+                if (chroot(argument) || chdir("/"))
+                    refused(verb);
+            } else if (!strcmp(verb, "stall"))
+                stall(argument);
             else if (!strcmp(verb, "umount"))
                 printf("umount %s: %s\n", argument, umount2(argument, MNT_DETACH) ? strerrorname_np(errno) : "ok");
             else if (!strcmp(verb, "allocate"))

@@ -1,7 +1,8 @@
 """cp_from and cp_to: a tar stream out of or into a container, made by a worker that is inside with the container's ids.
 
 A copy out of or into a running container holds no lock, or a stream that stalls would keep `stop` from it; it ends when
-the container does. A stopped one is locked: nothing may start on its root, nor remove it, while that is mounted here.
+the container does, when the client leaves, or when a file system inside does not answer. A stopped one is locked: nothing
+may start on its root, nor remove it, while that is mounted here.
 """
 
 import asyncio
@@ -9,14 +10,17 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Coroutine
 
-from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, from_wire
+from pycontainer.errors import Busy, InvalidInput, InvalidState, PycontainerError, from_wire
+from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, clone_tree, in_private_mounts, move_mount, new_mount
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
 _MAX_PATH_BYTES = 4095  # PATH_MAX, without its final NUL
+_STALL_SECONDS, _LOOK_SECONDS, _KILL_SECONDS = 30.0, 1.0, 5.0
 
 
 async def cp_from(world: World, call: Call) -> object:
@@ -71,7 +75,7 @@ async def _copy_running(
 
     loop.add_reader(pidfd, end)
     try:
-        return await _result(worker, container, path)
+        return await _unless_stalled(_result(worker, container, path), worker, container)
     except PycontainerError as error:
         if has_ended:
             raise InvalidState(f"container '{container.spec.name}' ended during the copy") from error
@@ -109,7 +113,8 @@ async def _result(worker: asyncio.subprocess.Process, container: Container, path
     finally:
         if worker.returncode is None:
             worker.kill()
-            await worker.wait()
+            with contextlib.suppress(TimeoutError):  # it is reaped later, if a file system inside keeps it
+                await asyncio.wait_for(worker.wait(), _KILL_SECONDS)
     said = _said(errors)
     if "left_out" in said and not worker.returncode:
         return said
@@ -118,6 +123,43 @@ async def _result(worker: asyncio.subprocess.Process, container: Container, path
         raise from_wire(error)
     words = said.get("words") or f"status {worker.returncode}"
     raise PycontainerError(f"cannot copy '{container.spec.name}:{path}': the worker ended: {words}")
+
+
+async def _unless_stalled(
+    result: Coroutine[object, object, object], worker: asyncio.subprocess.Process, container: Container
+) -> object:
+    """Return the result, or raise Busy when the worker waits for a file system and not for the other end of the stream."""
+    copying, watching = asyncio.create_task(result), asyncio.create_task(_stalled(worker.pid))
+    try:
+        await asyncio.wait({copying, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if copying.done():
+            return copying.result()
+        raise Busy(
+            f"a file system that container '{container.spec.name}' has mounted does not answer",
+            hint="end what serves it inside, or stop the container",
+        )
+    finally:
+        watching.cancel()
+        copying.cancel()
+        await asyncio.wait({copying, watching})
+
+
+async def _stalled(pid: int) -> None:
+    """Return when a process has been in one system call for long that is no transfer on its stream; proc_pid_syscall(5)."""
+    transfers = tuple(f"{syscall_number(name)} {fd:#x} " for name in ("read", "write") for fd in (0, 1))
+    last, since = "", 0.0
+    while True:
+        try:
+            with open(f"/proc/{pid}/syscall") as file:
+                now_in = file.read()
+        except OSError:  # it has ended, or this kernel does not tell
+            now_in = ""
+        now = asyncio.get_running_loop().time()
+        if now_in != last or not now_in or now_in.startswith(("running", *transfers)):
+            last, since = now_in, now
+        elif now - since > _STALL_SECONDS:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _checked(path: str) -> str:

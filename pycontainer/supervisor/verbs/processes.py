@@ -47,6 +47,8 @@ async def exec(world: World, call: Call) -> object:
                 ),
                 exec_id=exec_id,
                 init_pidfd=run.pidfd,
+                find_user=world.looks[container.id].user,
+                open_ptmx=world.looks[container.id].ptmx,
             )
         finally:
             for fd in stdio_fds:
@@ -118,24 +120,16 @@ def _stats(world: World, container: Container) -> dict[str, object]:
 async def top(world: World, call: Call) -> object:
     """List the container's processes, asked of its cgroup and /proc."""
     container = world.find(call.text("container"))
-    rows = []
-    for pid in sorted(world.run_of(container).cgroup.pids()):
-        row = _process(pid, container.base)
-        if row is not None:
-            rows.append(row)
-    return rows
+    run = world.run_of(container)
+    found = await world.looks[container.id].processes(sorted(run.cgroup.pids()))
+    return [_process(int(pid), parts, container.base) for pid, parts in found.items() if isinstance(parts, list)]
 
 
-def _process(pid: int, base: int) -> dict[str, object] | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        with open(f"/proc/{pid}/status", "rb") as file:
-            status = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read(4096)
-    except (FileNotFoundError, ProcessLookupError):
-        return None  # it ended while we looked
+def _process(pid: int, parts: list[str], base: int) -> dict[str, object]:
+    """Make a row of what /proc says: stat, status and the command line."""
+    stat, status_text, command = (part.encode("latin-1") for part in parts)
+    fields = stat.rpartition(b")")[2].split()
+    status = dict(line.split(b":", 1) for line in status_text.splitlines() if b":" in line)
     uid = int(status[b"Uid"].split()[1])
     inside = uid - base if base <= uid < base + 65536 else uid
     text = command.replace(b"\0", b" ").strip() or b"[" + status[b"Name"].strip() + b"]"

@@ -282,3 +282,13 @@ def test_remove_tree_3000_deep(tmp_path: Path) -> None:
     os.close(fd)
     remove_tree(str(tmp_path / "tree"))
     assert os.listdir(tmp_path) == []
+
+
+def test_the_file_system_of_a_descriptor(tmp_path: Path) -> None:
+    """PATH-07: the same as stat says, where nothing keeps us waiting."""
+    for path in ("/dev/null", "/proc", str(tmp_path)):
+        fd = os.open(path, os.O_PATH)
+        try:
+            assert files.file_system_of(fd) == os.fstat(fd).st_dev
+        finally:
+            os.close(fd)
