@@ -9,10 +9,10 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, read_file
+from pycontainer.cgroup.v1 import UNLIMITED_BYTES
 
 _PART = 16
 _LEAST_BYTES, _MOST_BYTES = 256 << 20, 4 << 30
-_V1_UNLIMITED_BYTES = 1 << 62  # v1 says "no limit" as the largest number of pages
 
 
 def memory_for_containers(total_bytes: int) -> int:
@@ -38,7 +38,7 @@ def hold(parent: Cgroup, memory_bytes: int) -> None:
 def _set_if_none(parent: Cgroup, name: str, limit_bytes: int) -> None:
     try:
         held = parent.read("memory", name)
-        if held == "max" or int(held) >= _V1_UNLIMITED_BYTES:
+        if held == "max" or int(held) >= UNLIMITED_BYTES:
             parent.write("memory", name, str(limit_bytes))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):  # a kernel that does not count swap

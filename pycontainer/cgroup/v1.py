@@ -26,6 +26,7 @@ from pycontainer.cgroup.base import (
 )
 from pycontainer.cgroup.detect import Layout
 
+UNLIMITED_BYTES = 1 << 62  # no limit is told as the largest number of pages, just below 1 << 63
 _INSIDE = ("memory", "cpu", "cpuacct", "cpuset", "pids")  # what programs inside look at
 _KILL_ROUNDS = 10
 

@@ -7,6 +7,7 @@ import errno
 import os
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed
+from pycontainer.cgroup.v1 import UNLIMITED_BYTES
 from pycontainer.controllers.protocol import (
     Host,
     Instance,
@@ -24,7 +25,6 @@ from pycontainer.units import format_bytes, format_bytes_short
 MINIMUM_BYTES = 1024 * 1024  # less cannot even hold the page tables and stacks of a start
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _V1_NO_LIMIT_BYTES = ((1 << 63) - 1) // _PAGE_BYTES * _PAGE_BYTES
-_V1_UNLIMITED_BYTES = 1 << 62  # v1 says "no limit" as the largest number of pages, just below 1 << 63
 
 _V1_SOCKETS = "memory.kmem.tcp.limit_in_bytes"
 _V1_SOCKETS_PART, _V1_SOCKETS_LEAST_BYTES = 4, 4 << 20
@@ -115,7 +115,7 @@ class MemoryController:
         if cgroup.version == 2:
             return parse_limit(cgroup.read("memory", "memory.max"))
         limit_bytes = int(cgroup.read("memory", "memory.limit_in_bytes"))
-        return None if limit_bytes >= _V1_UNLIMITED_BYTES else limit_bytes
+        return None if limit_bytes >= UNLIMITED_BYTES else limit_bytes
 
 
 def working_set_bytes(cgroup: Cgroup) -> int:
@@ -237,7 +237,7 @@ def _set(cgroup: Cgroup, name: str, limit_bytes: int | None) -> None:
 def _is_same(found: str, limit_bytes: int | None) -> bool:
     held = parse_limit(found)
     if limit_bytes is None:
-        return held is None or held >= _V1_UNLIMITED_BYTES
+        return held is None or held >= UNLIMITED_BYTES
     return held == _in_pages(limit_bytes)
 
 

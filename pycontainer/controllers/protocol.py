@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from pycontainer.cgroup.base import Cgroup, read_file
 from pycontainer.cgroup.detect import Layout
 from pycontainer.cgroup.devices import why_no_policy
+from pycontainer.cgroup.reserve import total_memory_bytes
 from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
@@ -154,7 +155,7 @@ def read_host(layout: Layout, *, for_tenant: bool = False) -> Host:
         page_bytes,
         for_tenant,
         nodes,
-        os.sysconf("SC_PHYS_PAGES") * page_bytes,
+        total_memory_bytes(),
         huge_page_bytes(),
         why_no_policy(layout),
     )

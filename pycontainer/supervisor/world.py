@@ -334,14 +334,13 @@ class World:
                 open_storage(directory, base).release()
             self.idranges.release(base, directory)
         remove_record(self.paths.runtime_state(damaged.id))
-        trash = f"{self.paths.containers_dir}/{_TRASH}{damaged.id}"
         with contextlib.suppress(FileNotFoundError):
-            os.rename(directory, trash)
+            os.rename(directory, self._remains(damaged.id))
         if self.names.get(damaged.name) == damaged.id:
             del self.names[damaged.name]
         self.broken.pop(damaged.id, None)
         self.emit("remove", id=damaged.id, name=damaged.name)
-        await asyncio.shield(asyncio.to_thread(erase, trash))
+        await self.erase_remains(damaged.id)
 
     def _damaged_ended(self, damaged: Damaged) -> None:
         """A damaged container that went on running has ended: what it held of the host goes, its files stay."""

@@ -229,15 +229,17 @@ def test_fork_bomb_is_bounded_and_killed_whole(hierarchy: Hierarchy, child_of: C
     cgroup.delete()
 
 
+def allocate() -> int:
+    """Take megabyte after megabyte, and say so for each."""
+    held = []
+    while True:
+        held.append(b"x" * MB)
+        os.write(1, b"m")
+
+
 def test_memory_beyond_the_limit_is_killed_inside(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
     assert registry.apply(Instance(cgroup), ContainerSpec(memory_bytes=32 * MB)) == []
-
-    def allocate() -> int:
-        held = []
-        while True:
-            held.append(b"x" * MB)
-            os.write(1, b"m")
 
     child = child_of(allocate)
     cgroup.attach(child.pid)
@@ -260,12 +262,6 @@ def test_all_containers_together_leave_the_host_its_memory(hierarchy: Hierarchy,
     neighbour = child_of(lambda: signal.pause())
     modest.attach(neighbour.pid)
     neighbour.go()
-
-    def allocate() -> int:
-        held = []
-        while True:
-            held.append(b"x" * MB)
-            os.write(1, b"m")
 
     child = child_of(allocate)
     hungry.attach(child.pid)
