@@ -16,6 +16,7 @@ from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import to_plain
 from pycontainer.store import images
 from tests.fuzz.inputs import check_message, directory, encoded, write
+from tests.support.netrecords import NETWORK, RESERVATION
 
 _ID = "0123456789ab"
 _CONTAINER = {
@@ -41,29 +42,9 @@ _EXIT = {"wait_status": 256, "finished": 1764000000.5, "dropped_output_bytes": 0
 _TENANT = {"version": 1, "name": "acme", "created": 5.0, "spec": {"memory_bytes": 5}, "warnings": []}
 _IMAGE = {"name": "a", "id": "sha256:" + "0" * 64, "created": 5, "size_bytes": 9, "layers": ["0" * 64], "config": {}}
 
-_NETWORK = {
-    "name": "net",
-    "driver": "routed",
-    "number": 3,
-    "subnet": "10.77.0.0/24",
-    "subnet6": "fd00::/64",
-    "gateway": "10.77.0.1",
-    "gateway6": "fd00::1",
-}
-_ADDRESSES = {
-    "name": "web",
-    "hostname": "web",
-    "endpoints": [{"network": "net", "device": "eth0", "slot": 7, "ip": "10.77.0.2", "ip6": ""}],
-    "ports": [{"host_port": 8080, "container_port": 80, "protocol": "tcp", "host_ip": ""}],
-    "add_hosts": [["db", "10.0.0.1"]],
-    "packets_per_second": None,
-    "tenant": "",
-    "connections": 5,
-}
-
 _RECORDS = (
-    ("n", _NETWORK),
-    ("a", _ADDRESSES),
+    ("n", NETWORK),
+    ("a", RESERVATION),
     ("c", _CONTAINER),
     ("r", _RUN),
     ("e", _EXIT),

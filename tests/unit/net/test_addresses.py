@@ -25,6 +25,8 @@ from pycontainer.net.addresses import (
     random_subnet6,
 )
 from pycontainer.spec.model import Port
+from tests.support.netrecords import NETWORK as ROUTED
+from tests.support.netrecords import RESERVATION
 
 ROUTES = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -176,25 +178,7 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "networks") == ["addresses"]
 
 
-NETWORK = {
-    "name": "net",
-    "driver": "bridge",
-    "number": 3,
-    "subnet": "10.77.0.0/24",
-    "subnet6": "fd00::/64",
-    "gateway": "10.77.0.1",
-    "gateway6": "fd00::1",
-}
-RESERVATION = {
-    "name": "web",
-    "hostname": "web",
-    "endpoints": [{"network": "net", "device": "eth0", "slot": 7, "ip": "10.77.0.2", "ip6": ""}],
-    "ports": [{"host_port": 8080, "container_port": 80, "protocol": "tcp", "host_ip": ""}],
-    "add_hosts": [["db", "10.0.0.1"]],
-    "packets_per_second": None,
-    "tenant": "",
-    "connections": 5,
-}
+NETWORK = {**ROUTED, "driver": "bridge"}
 ID = "0123456789ab"
 
 
