@@ -167,9 +167,8 @@ class Client:
         return list_images(self._pool)
 
     def image(self, name: str) -> Image:
-        """Return the image of this name. Raises NotFound."""
-        image = Image(self._pool, name)
-        return Image(self._pool, image.info["name"])
+        """Return the image of this name, id, or beginning of an id (6 digits at least). Raises NotFound."""
+        return Image(self._pool, self._pool.request("image_inspect", {"image": name})["name"])
 
     def import_image(
         self,
@@ -177,16 +176,37 @@ class Client:
         name: str,
         config: Mapping[str, Any] | None = None,
         *,
+        platform: str = "",
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> Image:
-        """Bring a root file system, a directory or a tarball, into the store as image `name`.
+        """Bring a root file system or an image into the store as image `name`; what it is, is told by its content.
 
-        `config` says how its containers start: entrypoint, cmd, env, user, workdir, exposed_ports, stop_signal, labels.
-        `on_progress` is called now and then with counters of what was read and written so far.
+        A root file system is a directory, a tarball, or a squashfs or erofs file. `config` says how its containers start:
+        entrypoint, cmd, env, user, workdir, exposed_ports, volumes, stop_signal, labels, healthcheck. OCI layouts and docker
+        archives say that themselves; `platform`, as linux/arm64, takes one that this host cannot run. `on_progress` is
+        called now and then with what is being done: step, bytes and, where it is known, total_bytes.
         """
         args = {"source": os.path.abspath(os.fspath(source)), "name": name, "config": dict(config or {})}
-        info: ImageInfo = self._pool.request("image_import", args, on_event=on_progress)
+        info: ImageInfo = self._pool.request("image_import", {**args, "platform": platform}, on_event=on_progress)
         return Image(self._pool, info["name"])
+
+    def load_images(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        name: str = "",
+        platform: str = "",
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> "list[Image]":
+        """Bring in the images of an OCI layout or docker archive under the names that are written there, or `name`."""
+        args = {"source": os.path.abspath(os.fspath(source)), "name": name, "platform": platform}
+        return [
+            Image(self._pool, info["name"]) for info in self._pool.request("image_load", args, on_event=on_progress)
+        ]
+
+    def prune_images(self, *, all: bool = False) -> "list[ImageInfo]":
+        """Remove images without a name that no container needs, with `all` also named ones; return those."""
+        return self._pool.request("image_prune", {"all": all})  # type: ignore[no-any-return]
 
     def networks(self) -> "Sequence[Network]":
         """Return the networks."""

@@ -6,7 +6,7 @@ from pycontainer.client.connection import Pool
 from pycontainer.errors import NotFound
 
 if TYPE_CHECKING:
-    from pycontainer.client.types import ImageInfo
+    from pycontainer.client.types import ImageDetails, ImageInfo
 
 
 class Image:
@@ -26,6 +26,15 @@ class Image:
             if info["name"] == self.name:
                 return info
         raise NotFound(f"no image '{self.name}'", hint="'pycontainer image list' shows what there is")
+
+    @property
+    def details(self) -> "ImageDetails":
+        """What `image inspect` shows of it, asked for now."""
+        return self._pool.request("image_inspect", {"image": self.name})  # type: ignore[no-any-return]
+
+    def tag(self, name: str) -> "Image":
+        """Give it one more name, which another image loses if it has it."""
+        return Image(self._pool, self._pool.request("image_tag", {"image": self.name, "name": name})["name"])
 
     def remove(self) -> None:
         """Delete it. Raises InvalidState while a container is made of it."""

@@ -215,8 +215,28 @@ class ImageInfo(TypedDict):
     id: str
     created: float
     size_bytes: int
+    platform: str
     config: dict[str, object]
     damaged: str  # why its record cannot be read, and where that is; empty: it can
+
+
+class LayerInfo(TypedDict):
+    """A layer of an image; `blob` is the digest of the archive that it came as, None where only its files were kept."""
+
+    diff_id: str
+    size_bytes: int
+    format: str
+    blob: str | None
+    media_type: str
+    path: str
+
+
+class ImageDetails(ImageInfo):
+    """All that is known of an image; `layers` are lowest first."""
+
+    names: list[str]
+    manifest: str | None
+    layers: list[LayerInfo]
 
 
 class NetworkMember(TypedDict):

@@ -17,15 +17,17 @@ _ATTEMPTS = 50
 def attach(image_fd: int) -> int:
     """Return a descriptor of a loop device over an open file; the device goes when nobody has it open or mounted.
 
-    I/O goes past the page cache, so that nothing is cached twice, and is charged to whoever caused it.
+    I/O goes past the page cache, so that nothing is cached twice, and is charged to whoever caused it. A file that is open
+    for reading alone makes a read-only device.
     """
+    access = fcntl.fcntl(image_fd, fcntl.F_GETFL) & os.O_ACCMODE
     for _ in range(_ATTEMPTS):  # another process may take the free one before us
         control_fd = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
         try:
             number = fcntl.ioctl(control_fd, _GET_FREE)
         finally:
             os.close(control_fd)
-        device_fd = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+        device_fd = os.open(f"/dev/loop{number}", access | os.O_CLOEXEC)
         info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _AUTOCLEAR | _DIRECT_IO, b"", b"", b"", 0, 0)
         try:
             fcntl.ioctl(device_fd, _CONFIGURE, _CONFIG.pack(image_fd, _BLOCK_BYTES) + info + bytes(64))
@@ -39,14 +41,15 @@ def attach(image_fd: int) -> int:
 
 
 def find(image_fd: int) -> int:
-    """Return a descriptor of the loop device over a file that has one, -1 if it has none."""
+    """Return a descriptor of the loop device over a file that has one, -1 if it has none; both are read-only, or neither."""
     wanted = os.fstat(image_fd)
+    access = fcntl.fcntl(image_fd, fcntl.F_GETFL) & os.O_ACCMODE
     for name in os.listdir("/sys/block"):
         if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop"):
             continue
         try:
-            device_fd = os.open(f"/dev/{name}", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+            device_fd = os.open(f"/dev/{name}", access | os.O_CLOEXEC)
+        except (FileNotFoundError, PermissionError):  # gone; a read-only one, where another is looked for
             continue
         try:
             data = fcntl.ioctl(device_fd, _GET_STATUS64, bytes(_INFO.size))

@@ -91,8 +91,8 @@ _NEEDS_REFER = 2  # the ABI before cannot allow hard links between directories
 _ALLOWED = """
 brk chmod chown clock_gettime clock_nanosleep close close_range dup dup2 dup3 exit exit_group faccessat faccessat2 fadvise64
 fchmod fchmodat fchown fchownat fcntl fgetxattr flistxattr fsetxattr fstat fstatfs fsync ftruncate futex futimesat
-getdents64 getegid geteuid getgid getpid getppid getrandom getrusage gettid getuid lchown linkat lseek lstat madvise
-mkdirat mmap mprotect mremap munmap nanosleep newfstatat open openat openat2 poll ppoll pread64 prlimit64 read readlink
+getdents64 getegid geteuid getgid getpid getppid getrandom getrusage gettid getuid lchown linkat lseek lstat madvise mkdirat
+mknodat mmap mprotect mremap munmap nanosleep newfstatat open openat openat2 poll ppoll pread64 prlimit64 read readlink
 readlinkat readv restart_syscall rmdir rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_yield sigaltstack stat statx
 symlinkat sysinfo uname unlink unlinkat utimensat write writev
 """

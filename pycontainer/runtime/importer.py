@@ -3,8 +3,11 @@
     archive, compressed  ──▶ reader ──tar──▶ unpacker ──▶ staging/…/fs
     archive, plain       ──────────────────▶ unpacker        │
     directory            ──▶ packer ──tar──▶ unpacker        ▼
-                                │              {bytes}, {digest, size_bytes}, {error}
+                                │              {bytes}, {paths}, {size_bytes}, {error}
                                 └── {error} ─▶ parent: time limits; the store registers the layer
+
+The stream goes through the parent, which hashes it and looks at none of it: so whatever becomes of the children, a layer's
+digest is the truth, and no archive can be taken for another one.
 
     reader     root: an empty directory; the archive and the stream as descriptors. Decompresses
     packer     root: a read-only copy of the source's mount. Sees all owners as they are, may read any file, writes nowhere
@@ -17,14 +20,15 @@ Each has one kind of input and no more rights than that needs. The host ids of t
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
-import re
 import select
 import signal
 import stat
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from pycontainer.errors import InvalidInput, PycontainerError, Unsupported
@@ -49,10 +53,12 @@ from pycontainer.runtime.confined import (
 )
 from pycontainer.security.idranges import COUNT, LAST
 from pycontainer.security.seccomp_compile import program
+from pycontainer.store.archivefiles import MAX_MEMBERS, Member, list_members
 from pycontainer.store.compression import MAGIC_BYTES, Compression, Decompressed, Source, compression
-from pycontainer.store.images import Progress
-from pycontainer.store.tarstream import Digest, Packed
+from pycontainer.store.tarstream import Packed
 from pycontainer.store.unpack import Budgets, Unpacker
+from pycontainer.store.unpacking import Progress, Unpacked
+from pycontainer.store.whiteouts import MAX_PATHS, Notes, Parts
 
 UNPACKER_BASE = LAST + COUNT  # no container's, ever: claims end at LAST
 _EVERY_ID = 0xFFFFFFFF
@@ -61,7 +67,8 @@ _PIPE_BYTES = 1 << 20  # the default limit of pipe-max-size
 _F_SETPIPE_SZ = 1031
 _PROGRESS_SECONDS = 0.2
 _MAX_MESSAGE_BYTES = 1 << 16
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MAX_NOTES_BYTES = 16 << 20
+_MAX_PATHS_CHARACTERS = 4096  # six bytes each, at most, when they are escaped
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
@@ -73,7 +80,7 @@ class TimeLimits(NamedTuple):
 
 
 class Importer:
-    """Unpacks sources into directories; `unpack` is what ImageStore.import_image asks for."""
+    """Unpacks sources into directories; the store's Tools (store/load.py)."""
 
     def __init__(
         self, filter_cache_dir: str = "", *, budgets: Budgets | None = None, time_limits: TimeLimits | None = None
@@ -83,15 +90,32 @@ class Importer:
         self._budgets = budgets or Budgets()
         self._time_limits = time_limits or TimeLimits()
 
-    def unpack(self, source_fd: int, target: str, on_progress: Progress | None) -> tuple[str, int]:
+    def unpack(
+        self, source_fd: int, target: str, on_progress: Progress | None, /, *, has_digest: bool = False
+    ) -> Unpacked:
         """Unpack a directory or an archive; return the digest of its tar stream and the bytes that its files hold.
+
+        Names that begin with `.wh.` are whiteouts; the notes in the result say what is left to do. With `has_digest` the
+        caller knows what the digest has to be: the archive's end mark may be missing then.
 
         Raises InvalidInput for what is hostile, damaged, too large or too slow; Unsupported, and OSError of the disk.
         """
         with contextlib.ExitStack() as undo:
             unpacker = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
-            unpacker.start(source_fd, target)
+            unpacker.start(source_fd, target, has_digest=has_digest)
             return unpacker.follow(on_progress or (lambda _progress: None))
+
+    def members(self, source_fd: int) -> tuple[Member, ...]:
+        """Return the members of a tar archive that holds images; none for a root file system, or what is no archive."""
+        with contextlib.ExitStack() as undo:
+            job = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
+            return job.list_members(source_fd)
+
+    def expand(self, source_fd: int, target_fd: int) -> None:
+        """Write the plain form of a compressed archive into an empty file. Raises InvalidInput, OSError of the disk."""
+        with contextlib.ExitStack() as undo:
+            job = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
+            job.expand(source_fd, target_fd)
 
 
 class _Job:
@@ -100,8 +124,10 @@ class _Job:
     def __init__(self, undo: contextlib.ExitStack, budgets: Budgets, time_limits: TimeLimits, filter_: bytes) -> None:
         self._undo, self._budgets, self._time_limits, self._filter = undo, budgets, time_limits, filter_
         self._children: list[_Child] = []  # in the order in which their word counts
+        self._hasher = _Hasher()
 
-    def start(self, source_fd: int, target: str) -> None:
+    def start(self, source_fd: int, target: str, *, has_digest: bool) -> None:
+        self._undo.callback(self._hasher.join)  # after the children's end, which is its own
         nobody_fd = self._undo.enter_context(user_namespace(UNPACKER_BASE, COUNT))
         if stat.S_ISDIR(os.fstat(source_fd).st_mode):
             stream_fd, packed_bytes = self._start_packer(source_fd), None
@@ -109,11 +135,59 @@ class _Job:
             packed_bytes = os.fstat(source_fd).st_size
             form = compression(os.pread(source_fd, MAGIC_BYTES, 0))
             stream_fd = source_fd if form is None else self._start_reader(source_fd, form, nobody_fd)
+        hashed_read_fd, hashed_write_fd = _wide_pipe()
         try:
-            self._start_unpacker(stream_fd, packed_bytes, target, nobody_fd)
-        finally:
+            self._start_unpacker(hashed_read_fd, packed_bytes, target, nobody_fd, has_digest=has_digest)
+        except BaseException:
+            os.close(hashed_write_fd)
             if stream_fd != source_fd:
-                os.close(stream_fd)  # the unpacker's alone: when it ends, its source ends
+                os.close(stream_fd)
+            raise
+        finally:
+            os.close(hashed_read_fd)  # the unpacker's alone: when it ends, its source ends
+        if stream_fd == source_fd:
+            stream_fd = os.dup(source_fd)
+            os.lseek(stream_fd, 0, os.SEEK_SET)
+        self._hasher.start(stream_fd, hashed_write_fd)  # the last: who forks has one thread
+
+    def list_members(self, source_fd: int) -> tuple[Member, ...]:
+        nobody_fd = self._undo.enter_context(user_namespace(UNPACKER_BASE, COUNT))
+        form = compression(os.pread(source_fd, MAGIC_BYTES, 0))
+
+        def listing(say: Callable[[dict[str, object]], None]) -> None:
+            with open(source_fd, "rb", closefd=False) as file:
+                file.seek(0)
+                source = file if form is None else Decompressed(file, form)
+                for member in list_members(source, is_seekable=form is None):
+                    say({"member": member})
+
+        self._spawn(listing, "pc-list", nobody_fd, None, frozenset(), 0, {source_fd})
+        self._hear(lambda _progress: None)
+        return self._children[-1].members()
+
+    def expand(self, source_fd: int, target_fd: int) -> None:
+        nobody_fd = self._undo.enter_context(user_namespace(UNPACKER_BASE, COUNT))
+        form = compression(os.pread(source_fd, MAGIC_BYTES, 0))
+        assert form is not None
+        packed_bytes, budgets = os.fstat(source_fd).st_size, self._budgets
+        max_bytes = min(budgets.max_bytes, budgets.grace_bytes + budgets.max_ratio * packed_bytes)
+
+        def expand(say: Callable[[dict[str, object]], None]) -> None:
+            with open(source_fd, "rb", closefd=False) as file:
+                file.seek(0)
+                source, report, total = Decompressed(file, form), _reporter(say), 0
+                while block := source.read(_BLOCK_BYTES):
+                    total += len(block)
+                    if total > max_bytes:
+                        raise InvalidInput(
+                            f"the archive unpacks to more than {max_bytes} bytes",
+                            hint="if it is meant to, decompress it before",
+                        )
+                    _write_all(target_fd, block)
+                    report(len(block))
+
+        self._spawn(expand, "pc-read", nobody_fd, None, frozenset(), 0, {source_fd, target_fd})
+        self._hear(lambda _progress: None)
 
     def _start_packer(self, source_fd: int) -> int:
         # Owners beyond 65535 have to be seen to be refused: ids as they are, in a namespace that owns nothing.
@@ -129,6 +203,7 @@ class _Job:
 
     def _start_reader(self, source_fd: int, form: Compression, userns_fd: int) -> int:
         def read() -> Source:
+            os.lseek(source_fd, 0, os.SEEK_SET)  # who looked at it before has moved it
             return Decompressed(open(source_fd, "rb", closefd=False), form)
 
         return self._start_source("pc-read", read, userns_fd, None, frozenset(), 0, {source_fd})
@@ -144,17 +219,13 @@ class _Job:
         keep_fds: set[int],
     ) -> int:
         """Start a child that writes a tar stream; return the end of the pipe to read it from."""
-        read_fd, write_fd = os.pipe()
-        with contextlib.suppress(PermissionError):  # beyond the host's limit it stays as it is
-            fcntl.fcntl(write_fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+        read_fd, write_fd = _wide_pipe()
 
         def copy(_say: Callable[[dict[str, object]], None]) -> None:
             source = open_source()
             with contextlib.suppress(BrokenPipeError):  # the unpacker has ended, and says why
                 while block := source.read(_BLOCK_BYTES):
-                    view = memoryview(block)
-                    while view:
-                        view = view[os.write(write_fd, view) :]
+                    _write_all(write_fd, block)
 
         try:
             self._spawn(copy, name, userns_fd, root_fd, capabilities, rights, {write_fd, *keep_fds})
@@ -165,7 +236,9 @@ class _Job:
             os.close(write_fd)
         return read_fd
 
-    def _start_unpacker(self, stream_fd: int, packed_bytes: int | None, target: str, userns_fd: int) -> None:
+    def _start_unpacker(
+        self, stream_fd: int, packed_bytes: int | None, target: str, userns_fd: int, *, has_digest: bool
+    ) -> None:
         tree_fd = clone_tree(target)
         self._undo.callback(os.close, tree_fd)
         try:
@@ -181,12 +254,16 @@ class _Job:
 
         def unpack(say: Callable[[dict[str, object]], None]) -> None:
             root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            unpacker = Unpacker(root_fd, budgets=self._budgets, packed_bytes=packed_bytes)
-            digest = Digest(open(stream_fd, "rb", buffering=0, closefd=False), _reporter(say))  # noqa: SIM115
-            unpacker.unpack(digest)
-            say({"digest": digest.hexdigest(), "size_bytes": unpacker.size_bytes})
+            unpacker = Unpacker(
+                root_fd, budgets=self._budgets, packed_bytes=packed_bytes, is_layer=True, may_lack_end=has_digest
+            )
+            unpacker.unpack(_Counted(stream_fd, _reporter(say)))
+            for kind in Notes._fields:
+                _say_paths(say, kind, getattr(unpacker, kind))
+            say({"size_bytes": unpacker.size_bytes})
 
-        self._spawn(unpack, "pc-unpack", userns_fd, tree_fd, FILE_CAPABILITIES, WRITE_RIGHTS, {stream_fd})
+        rights = WRITE_RIGHTS | landlock.MAKE_CHAR  # for whiteouts; real devices would need CAP_MKNOD
+        self._spawn(unpack, "pc-unpack", userns_fd, tree_fd, FILE_CAPABILITIES, rights, {stream_fd})
 
     def _spawn(
         self,
@@ -225,8 +302,17 @@ class _Job:
         self._undo.callback(child.end)
         self._children.append(child)
 
-    def follow(self, on_progress: Progress) -> tuple[str, int]:
+    def follow(self, on_progress: Progress) -> Unpacked:
         """Hear the children until they have ended; return what the unpacker found."""
+        self._hear(on_progress)
+        unpacker = self._children[-1]
+        size_bytes = unpacker.result.get("size_bytes")
+        if type(size_bytes) is not int or size_bytes < 0:
+            raise PycontainerError("the unpacker ended without a result")
+        return Unpacked(self._hasher.hexdigest(), size_bytes, unpacker.notes())
+
+    def _hear(self, on_progress: Progress) -> None:
+        """Hear the children until they have ended; raise what went wrong."""
         begun = moved = next_report = time.monotonic()
         seen = reported = 0
         poller = select.poll()
@@ -256,11 +342,51 @@ class _Job:
                     on_progress({"bytes": seen})
         for child in self._children:
             child.check()
-        result = self._children[-1].result
-        digest, size_bytes = result.get("digest"), result.get("size_bytes")
-        if not (isinstance(digest, str) and _DIGEST.fullmatch(digest) and isinstance(size_bytes, int)):
-            raise PycontainerError("the unpacker ended without a result")
-        return digest, size_bytes
+
+
+class _Hasher:
+    """Passes a stream on, in a thread, and hashes it. It ends when the stream does, or when nobody reads any more."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._thread: threading.Thread | None = None
+
+    def start(self, read_fd: int, write_fd: int) -> None:
+        """Begin; both descriptors are the thread's to close."""
+        self._thread = threading.Thread(target=self._run, args=(read_fd, write_fd), name="hash", daemon=True)
+        self._thread.start()
+
+    def _run(self, read_fd: int, write_fd: int) -> None:
+        try:
+            with contextlib.suppress(BrokenPipeError):  # the unpacker has ended, and says why
+                while block := os.read(read_fd, _PIPE_BYTES):
+                    self._sha256.update(block)
+                    _write_all(write_fd, block)
+        finally:
+            os.close(read_fd)
+            os.close(write_fd)
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def hexdigest(self) -> str:
+        """Return the digest of the whole stream."""
+        self.join()
+        return self._sha256.hexdigest()
+
+
+def _wide_pipe() -> tuple[int, int]:
+    read_fd, write_fd = os.pipe()
+    with contextlib.suppress(PermissionError):  # beyond the host's limit it stays as it is
+        fcntl.fcntl(write_fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+    return read_fd, write_fd
+
+
+def _write_all(fd: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 class _Child:
@@ -269,6 +395,9 @@ class _Child:
     def __init__(self, name: str, pid: int, fd: int) -> None:
         self.name, self.pid, self.fd = name, pid, fd
         self.result: dict[str, Any] = {}
+        self._paths: dict[str, set[Parts]] = {kind: set() for kind in Notes._fields}
+        self._notes_bytes = 0
+        self._members: list[Member] = []
         self._rest = b""
         self._wait_status: int | None = None
 
@@ -283,9 +412,44 @@ class _Child:
             raise PycontainerError(f"{self.name} wrote a message without an end")
         messages = [_message(line) for line in lines]
         for message in messages:
-            if "bytes" not in message:
+            if "paths" in message:
+                self._note(message)
+            elif "member" in message:
+                self._note_member(message["member"])
+            elif "bytes" not in message:
                 self.result = message
         return messages
+
+    def _note(self, message: dict[str, Any]) -> None:
+        kind, paths = message.get("kind"), message["paths"]
+        if kind not in self._paths or not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise PycontainerError("a confined process wrote no message")
+        noted = self._paths[kind]
+        noted.update(tuple(filter(None, os.fsencode(path).split(b"/"))) for path in paths)
+        self._notes_bytes += sum(map(len, paths))
+        if len(noted) > MAX_PATHS or self._notes_bytes > _MAX_NOTES_BYTES:
+            raise InvalidInput(f"the layer has more than {MAX_PATHS} {kind} names, or {_MAX_NOTES_BYTES} bytes of them")
+
+    def _note_member(self, fields: object) -> None:
+        if not isinstance(fields, list) or len(fields) != 4 or len(self._members) >= MAX_MEMBERS:
+            raise PycontainerError("a confined process wrote no message")
+        name, offset, size_bytes, target = fields
+        if not (
+            isinstance(name, str)
+            and isinstance(target, str)
+            and type(offset) is type(size_bytes) is int
+            and min(offset, size_bytes) >= 0
+        ):
+            raise PycontainerError("a confined process wrote no message")
+        self._members.append(Member(name, offset, size_bytes, target))
+
+    def members(self) -> tuple[Member, ...]:
+        """Return the members that it told of; whether they lie within the file is for the reader to see to."""
+        return tuple(self._members)
+
+    def notes(self) -> Notes:
+        """Return the names that it told of; where they lead is for the reader to see to."""
+        return Notes(**{kind: frozenset(noted) for kind, noted in self._paths.items()})
 
     def check(self) -> None:
         """Raise what went wrong."""
@@ -339,6 +503,30 @@ def _tell(message_fd: int, error: OSError, what: str) -> None:
     text = path.decode(errors="backslashreplace") if isinstance(path, bytes) else str(path or "")
     message = {"errno": error.errno or errno.EIO, "what": what, "path": text or error.strerror}
     os.write(message_fd, json.dumps(message).encode() + b"\n")
+
+
+class _Counted:
+    """A descriptor as a source; `on_bytes` hears how many bytes went by."""
+
+    def __init__(self, fd: int, on_bytes: Callable[[int], None]) -> None:
+        self._fd, self._on_bytes = fd, on_bytes
+
+    def read(self, size: int, /) -> bytes:
+        block = os.read(self._fd, size)
+        self._on_bytes(len(block))
+        return block
+
+
+def _say_paths(say: Callable[[dict[str, object]], None], kind: str, paths: Iterable[Parts]) -> None:
+    """Tell of names in messages that are short enough."""
+    some: list[str] = []
+    for parts in paths:
+        some.append(os.fsdecode(b"/".join(parts)))
+        if sum(map(len, some)) > _MAX_PATHS_CHARACTERS:
+            say({"kind": kind, "paths": some})
+            some = []
+    if some:
+        say({"kind": kind, "paths": some})
 
 
 def _reporter(say: Callable[[dict[str, object]], None]) -> Callable[[int], None]:

@@ -60,10 +60,10 @@ _PING_SYSCTL = "net.ipv4.ping_group_range"
 class Tree:
     """A mount the parent clones from a host path before the birth; steps refer to it by its index."""
 
-    __slots__ = ("path", "recursive")
+    __slots__ = ("is_layer", "path", "recursive")
 
-    def __init__(self, path: str, *, recursive: bool = False) -> None:
-        self.path, self.recursive = path, recursive
+    def __init__(self, path: str, *, recursive: bool = False, is_layer: bool = False) -> None:
+        self.path, self.recursive, self.is_layer = path, recursive, is_layer
 
 
 class Plan:
@@ -76,9 +76,9 @@ class Plan:
         self.trees: list[Tree] = []
         self.steps: list[list[object]] = []
 
-    def tree(self, path: str, *, recursive: bool = False) -> int:
-        """Add a tree and return its index."""
-        self.trees.append(Tree(path, recursive=recursive))
+    def tree(self, path: str, *, recursive: bool = False, is_layer: bool = False) -> int:
+        """Add a tree and return its index; a layer may be the file of a file system instead (store/fsimages.py)."""
+        self.trees.append(Tree(path, recursive=recursive, is_layer=is_layer))
         return len(self.trees) - 1
 
     def step(self, name: str, *arguments: object) -> None:
@@ -129,7 +129,7 @@ def plan_mounts(
         plan.step("Tree", plan.tree(rootfs_dir), "t0", True)
         lowers = []
         for number, layer in enumerate(reversed(layers), start=1):
-            plan.step("Tree", plan.tree(layer), f"t{number}", True)
+            plan.step("Tree", plan.tree(layer, is_layer=True), f"t{number}", True)
             lowers.append(f"t{number}")
         plan.step("Overlay", lowers, "t0/upper", "t0/work", rights.no_new_privs)
 

@@ -35,6 +35,7 @@ from pycontainer.runtime.launcher import Birth, Launcher
 from pycontainer.runtime.sysctls import write_sysctls
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
+from pycontainer.store.fsimages import open_layer
 
 _NO_TREE = (
     "this host has no cgroup v2 tree: an init such as systemd cannot boot inside; "
@@ -320,7 +321,12 @@ def _open_trees(
     fds = []
     for tree in plan.trees:
         try:
-            fd = open_rootfs() if tree.path == rootfs_dir else clone_tree(tree.path, recursive=tree.recursive)
+            if tree.path == rootfs_dir:
+                fd = open_rootfs()
+            elif tree.is_layer:
+                fd = open_layer(tree.path)
+            else:
+                fd = clone_tree(tree.path, recursive=tree.recursive)
         except FileNotFoundError as error:
             raise InvalidInput(f"mount source '{tree.path}' does not exist", field="volumes") from error
         undo.callback(os.close, fd)

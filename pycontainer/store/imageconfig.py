@@ -8,7 +8,21 @@ from pycontainer.units import shown
 
 _TEXTS = ("user", "workdir", "stop_signal")
 _LISTS = ("entrypoint", "cmd", "env", "exposed_ports", "volumes")
-_KEYS = ("entrypoint", "cmd", "env", "user", "workdir", "exposed_ports", "volumes", "stop_signal", "labels")
+_KEYS = (
+    "entrypoint",
+    "cmd",
+    "env",
+    "user",
+    "workdir",
+    "exposed_ports",
+    "volumes",
+    "stop_signal",
+    "labels",
+    "healthcheck",
+)
+_HEALTH_SECONDS = ("interval_seconds", "timeout_seconds", "start_period_seconds", "start_interval_seconds")
+_HEALTH_KEYS = ("test", *_HEALTH_SECONDS, "retries")
+_MAX_HEALTH_SECONDS = 1e9
 _MAX_CHARACTERS = 1 << 20
 _MAX_ENTRIES = 4096  # of one list or mapping; argv, environment and labels stay far below
 
@@ -17,7 +31,9 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     """Return a config with exactly the known keys, empty where nothing was said; InvalidInput names what is wrong.
 
     entrypoint, cmd, env ("NAME=VALUE"), exposed_ports and volumes are lists of text; labels maps text to text; user,
-    workdir and stop_signal are text.
+    workdir and stop_signal are text. healthcheck is empty or has test, the words of Docker's field (first NONE, CMD or
+    CMD-SHELL), and where they were given interval_seconds, timeout_seconds, start_period_seconds, start_interval_seconds
+    and retries: for whoever looks after the container, nothing here runs it.
     """
     if not isinstance(config, Mapping):
         raise InvalidInput(f"{shown(config)} is not an image's config")
@@ -46,6 +62,8 @@ def _checked(key: str, value: object) -> object:
             except InvalidInput:
                 raise _wrong(key, value, "a signal") from None
         return value
+    if key == "healthcheck":
+        return _checked_health({} if value is None else value)
     if isinstance(value, (dict, list, tuple)) and len(value) > _MAX_ENTRIES:
         raise InvalidInput(f"'{key}' in the image's config has more than {_MAX_ENTRIES} entries", field=key)
     if key == "labels":
@@ -61,6 +79,21 @@ def _checked(key: str, value: object) -> object:
     if key == "env" and not all("=" in item[1:] for item in value):
         raise _wrong(key, value, "a list of NAME=VALUE")
     return list(value)
+
+
+def _checked_health(value: object) -> dict[str, object]:
+    if not isinstance(value, dict) or not value.keys() <= set(_HEALTH_KEYS):
+        raise _wrong("healthcheck", value, f"a mapping with {', '.join(_HEALTH_KEYS)}")
+    test = value.get("test") or []
+    if not isinstance(test, (list, tuple)) or len(test) > _MAX_ENTRIES or not all(_is_text(item) for item in test):
+        raise _wrong("healthcheck", value, "one whose test is a list of text")
+    for key in _HEALTH_SECONDS:
+        number = value.get(key, 0)
+        if type(number) not in (int, float) or not 0 <= number <= _MAX_HEALTH_SECONDS:
+            raise _wrong("healthcheck", value, f"one whose {key} is a number of seconds")
+    if type(retries := value.get("retries", 0)) is not int or not 0 <= retries <= _MAX_HEALTH_SECONDS:
+        raise _wrong("healthcheck", value, "one whose retries are a whole number")
+    return {key: list(test) if key == "test" else value[key] for key in _HEALTH_KEYS if value.get(key)}
 
 
 def _is_text(value: object) -> bool:

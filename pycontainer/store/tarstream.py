@@ -8,11 +8,10 @@ streams.
 
 import enum
 import errno
-import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
 from pycontainer.errors import InvalidInput
@@ -56,11 +55,11 @@ class Entry(NamedTuple):
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-class _StrictInfo(tarfile.TarInfo):
+class StrictInfo(tarfile.TarInfo):
     """A header that must be one: tarfile takes a damaged header for the end of the archive."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictInfo":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "StrictInfo":
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -72,8 +71,8 @@ class _StrictInfo(tarfile.TarInfo):
 class _Bounded:
     """The source as tarfile sees it: whole blocks, no more than allowed, and never beyond the end."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, *, may_lack_end: bool) -> None:
+        self._source, self._may_lack_end = source, may_lack_end
         self.allowed_bytes = 0
         self.position = 0
         self.last = b""
@@ -82,6 +81,8 @@ class _Bounded:
         if self.allowed_bytes <= 0:
             raise InvalidInput(f"the archive is damaged: a header of more than {_MAX_HEADER_BYTES} bytes", hint=HINT)
         self.last = _read_fully(self._source, size)
+        if len(self.last) < size and self._may_lack_end:
+            self.last += bytes(size - len(self.last))
         if not self.last:
             raise InvalidInput("the archive is cut off", hint=HINT)
         self.position += len(self.last)
@@ -106,8 +107,12 @@ class _Bounded:
 class TarReader:
     """The entries of an uncompressed tar stream, one after the other; after a file's entry, `read` gives its content."""
 
-    def __init__(self, source: Source) -> None:
-        self._bounded = _Bounded(source)
+    def __init__(self, source: Source, *, may_lack_end: bool = False) -> None:
+        """`may_lack_end`: the padding and the end mark need not be there, as umoci leaves them out of what it inserts.
+
+        Only for a stream whose digest is known: one that is cut off elsewhere reads as if zeros followed.
+        """
+        self._bounded = _Bounded(source, may_lack_end=may_lack_end)
         self._bounded.allow(_MAX_HEADER_BYTES)
         self._tar = guarded(self._open)
         self._content: IO[bytes] | None = None
@@ -117,7 +122,7 @@ class TarReader:
             fileobj=cast("IO[bytes]", self._bounded),
             mode="r|",
             bufsize=_BUFFER_BYTES,
-            tarinfo=_StrictInfo,
+            tarinfo=StrictInfo,
             encoding="utf-8",
             errors="surrogateescape",
         )
@@ -204,24 +209,6 @@ def _read_fully(source: Source, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class Digest:
-    """A source that is hashed as it is read; `on_bytes` hears how many bytes went by."""
-
-    def __init__(self, source: Source, on_bytes: Callable[[int], None] = lambda _count: None) -> None:
-        self._source = source
-        self._sha256 = hashlib.sha256()
-        self._on_bytes = on_bytes
-
-    def read(self, size: int) -> bytes:
-        block = self._source.read(size)
-        self._sha256.update(block)
-        self._on_bytes(len(block))
-        return block
-
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import open_in_root
 from pycontainer.store.compression import Source
 from pycontainer.store.tarstream import Entry, Kind, TarReader
+from pycontainer.store.whiteouts import META_PREFIX, OPAQUE, PREFIX
 from pycontainer.units import shown
 
 _BLOCK_BYTES = 1 << 18
@@ -30,6 +31,7 @@ _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 _MAX_ID = 65535
 _MAX_NAME_BYTES = 255
 _RETRIES = 16
+_MAX_LINKS = 40  # the kernel's own limit
 _TIME = re.compile(r"(-?)([0-9]{1,11})(?:\.([0-9]*))?", re.ASCII)
 _CAPABILITY = "security.capability"
 _VFS_CAP_REVISION_2, _VFS_CAP_REVISION_3 = 0x02000000, 0x03000000
@@ -77,8 +79,15 @@ class Unpacker:
         budgets: Budgets | None = None,
         merge: bool = False,
         packed_bytes: int | None = None,
+        is_layer: bool = False,
+        may_lack_end: bool = False,
     ) -> None:
-        """`packed_bytes` is the size of the archive that the stream comes from, None where there is none."""
+        """`packed_bytes` is the size of the archive that the stream comes from, None where there is none.
+
+        With `is_layer` the stream is one layer of an OCI image: `.wh.NAME` becomes a whiteout of overlayfs, if this layer
+        itself has no NAME. What only the layers beneath, or the host's rights, can settle is noted: `opaque` directories,
+        `whiteouts` and `implied` directories, which the stream goes into without a word of them. `may_lack_end`: TarReader.
+        """
         self._root_fd = root_fd
         self._owner = owner
         self._budgets = budgets or Budgets()
@@ -90,6 +99,12 @@ class Unpacker:
         self._files: set[tuple[int, int]] = set()  # made by this extraction: what hard links may lead to
         self._directories: dict[tuple[bytes, ...], _Directory] = {}
         self._dropped: set[tuple[bytes, ...]] = set()
+        self._is_layer, self._may_lack_end = is_layer, may_lack_end
+        self._implied: set[tuple[bytes, ...]] = set()
+        self._opaque_marks: set[tuple[bytes, ...]] = set()
+        self._whiteout_marks: set[tuple[bytes, ...]] = set()
+        self.opaque: set[tuple[bytes, ...]] = set()
+        self.whiteouts: set[tuple[bytes, ...]] = set()
         self.dropped: list[str] = []
         self.entries = 0
         self.size_bytes = 0
@@ -100,7 +115,7 @@ class Unpacker:
         Raises InvalidInput, naming the entry, for what is hostile, damaged or beyond the budgets; what was made until
         then stays, for the caller to remove.
         """
-        reader = TarReader(fileobj)
+        reader = TarReader(fileobj, may_lack_end=self._may_lack_end)
         try:
             while (entry := reader.next()) is not None:
                 self.entries += 1
@@ -117,6 +132,12 @@ class Unpacker:
                         raise InvalidInput(f"cannot unpack {_quoted(entry)}: {refusal}") from error
                     raise
             reader.finish()
+            try:
+                self._make_whiteouts()
+            except OSError as error:
+                if refusal := _refusal(error):
+                    raise InvalidInput(f"cannot apply the whiteouts of the layer: {refusal}") from error
+                raise
             self._finish_directories()
         finally:
             self._forget_parent()
@@ -150,6 +171,9 @@ class Unpacker:
                 hint="pack the tree with the owners it has inside of the container",
             )
         mtime_ns = _time(entry)
+        if self._is_layer and any(part.startswith(PREFIX) for part in parts):
+            self._note_whiteout(parts, entry)
+            return
         if entry.kind is Kind.SPECIAL:
             self._dropped.add(parts)
             self.dropped.append(entry.name.decode(errors="backslashreplace"))
@@ -168,6 +192,71 @@ class Unpacker:
             self._make_symlink(parts, parent_fd, entry, mtime_ns)
         else:
             self._make_hardlink(parts, parent_fd, entry)
+
+    @property
+    def implied(self) -> set[tuple[bytes, ...]]:
+        """The directories that were made because something lies in them; the root is one until it is mentioned."""
+        return {self._canonical(parts) for parts in ({()} | self._implied) - self._directories.keys()}
+
+    def _note_whiteout(self, parts: tuple[bytes, ...], entry: Entry) -> None:
+        """Note what hides something of the layers beneath: it never hides what this layer has, in whatever order.
+
+        OCI image-spec, layer.md: Whiteouts. `.wh..wh.*` besides the opaque mark are notes of aufs to itself.
+        """
+        *above, name = parts
+        if any(part.startswith(META_PREFIX) for part in parts) and name != OPAQUE:
+            return
+        parent, hidden = tuple(above), name[len(PREFIX) :]
+        if any(part.startswith(PREFIX) for part in parent) or hidden in (b"", b".", b".."):
+            raise InvalidInput(f"{_quoted(entry)} is no whiteout, and nothing else may be called that")
+        if name == OPAQUE:
+            self._opaque_marks.add(parent)
+        else:
+            self._whiteout_marks.add((*parent, hidden))
+
+    def _make_whiteouts(self) -> None:
+        """Make the whiteouts that were noted, now that all of the layer is there."""
+        for parent in sorted(self._opaque_marks):
+            with contextlib.suppress(NotADirectoryError):  # hidden by this layer's file
+                self._open_parent(parent)
+                self.opaque.add(self._canonical(parent))
+        for *above, name in sorted(self._whiteout_marks):
+            try:
+                self._open_parent(tuple(above))  # made, if it is missing
+            except NotADirectoryError:  # likewise, or by another whiteout
+                continue
+            parts = (*self._canonical(tuple(above)), name)
+            parent_fd = self._open_parent(parts[:-1])
+            try:
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent_fd)
+            except FileExistsError:
+                if stat.S_ISDIR(os.lstat(name, dir_fd=parent_fd).st_mode):
+                    self.opaque.add(parts)
+                continue
+            self._parent_may_have_changed = True
+            self.whiteouts.add(parts)
+
+    def _canonical(self, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return the name that a directory has without the links that lead to it."""
+        done: list[bytes] = []
+        left, links = [*reversed(parts)], 0
+        while left:
+            part = left.pop()
+            if part == b"..":
+                del done[-1:]
+                continue
+            try:
+                target = os.readlink(part, dir_fd=self._open_parent(tuple(done)))
+            except OSError:  # EINVAL: no link
+                done.append(part)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            if target.startswith(b"/"):
+                done.clear()
+            left += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+        return tuple(done)
 
     def _checked_parts(self, entry: Entry, name: bytes) -> tuple[bytes, ...]:
         """Split a name into components; a leading slash means the root, `..` is refused wherever it stands."""
@@ -332,6 +421,7 @@ class Unpacker:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(parts[depth - 1], 0o755, dir_fd=fd)
+                    self._implied.add(parts[:depth])
                     if self._owner is not None:
                         os.chown(parts[depth - 1], *self._owner, dir_fd=fd, follow_symlinks=False)
             finally:

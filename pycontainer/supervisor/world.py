@@ -170,9 +170,12 @@ class World:
         return "created" if container.started is None and container.finished is None else "stopped"
 
     def images_in_use(self) -> set[str]:
-        """Return the ids of images that containers were made from."""
+        """Return the ids of images that containers were made from.
+
+        While nobody knows that of a damaged one there is "?" among them, and the store keeps all that it has.
+        """
         used = {container.image.id for container in self.containers.values() if container.image}
-        return used | {damaged.image_id for damaged in self.broken.values() if damaged.image_id}
+        return used | {"?" if each.image_id is None else each.image_id for each in self.broken.values()} - {""}
 
     def cgroup(self, container: Container) -> Cgroup:
         """Return its cgroup as it is, without looking whether it exists."""

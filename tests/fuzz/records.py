@@ -14,7 +14,7 @@ from pycontainer.runtime.container import Container, load
 from pycontainer.runtime.tenant import Tenant, load_tenants
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import to_plain
-from pycontainer.store import images
+from pycontainer.store import refs
 from tests.fuzz.inputs import check_message, directory, encoded, write
 from tests.support.netrecords import NETWORK, RESERVATION
 
@@ -79,7 +79,7 @@ def try_one(data: bytes) -> None:
     }
     if kind == b"i":
         with contextlib.suppress(ValueError, InvalidInput):
-            images._parse(content, "a")
+            refs._parse(content, "a")
         return
     if kind in (b"n", b"a"):
         write(f"nets/{'net' if kind == b'n' else f'addresses/{_ID}'}.json", content)

@@ -6,7 +6,7 @@ Each look-up happens in three ways: with openat2, without it, and with a filter 
 import errno
 import functools
 import gzip
-import io
+import hashlib
 import lzma
 import os
 import resource
@@ -68,7 +68,7 @@ def unpack_path(tmp_path: Path, source: Path, **options: object) -> tuple[str, i
     root.mkdir(exist_ok=True)
     fd = os.open(source, os.O_RDONLY)
     try:
-        return Importer(**options).unpack(fd, str(root), None)  # type: ignore[arg-type]
+        return Importer(**options).unpack(fd, str(root), None)[:2]  # type: ignore[arg-type]
     finally:
         os.close(fd)
 
@@ -472,19 +472,18 @@ def test_a_child_that_is_killed_by_the_filter_is_told_of(tmp_path: Path, monkeyp
         unpack(tmp_path, archive(E("f")))
 
 
-def test_what_a_child_says_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A digest becomes a directory's name."""
+def test_a_layer_cannot_be_taken_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IMG-05: whatever becomes of who reads an archive, the digest is that of the bytes that it was given."""
 
-    class Digest:
-        def __init__(self, source: object, _on_bytes: object) -> None:
-            self.read = io.BytesIO(archive(E("f"))).read
+    def take_over(_self: object, stream: object) -> None:
+        os.write(os.open("planted", os.O_WRONLY | os.O_CREAT), b"x")
+        while stream.read(1 << 20):  # type: ignore[attr-defined]
+            pass
 
-        def hexdigest(self) -> str:
-            return "../../../outside"
-
-    monkeypatch.setattr(importer, "Digest", Digest)
-    with pytest.raises(Exception, match="the unpacker ended without a result"):
-        unpack(tmp_path, archive(E("f")))
+    monkeypatch.setattr(Unpacker, "unpack", take_over)
+    data = archive(E("f"))
+    assert unpack(tmp_path, data)[0] == hashlib.sha256(data).hexdigest()
+    assert (tmp_path / "root/planted").exists()
 
 
 @pytest.mark.parametrize(
@@ -492,7 +491,11 @@ def test_what_a_child_says_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         b'{"error": {"class": "StartFailed", "message": 5, "hint": [], "errno": {}}}\n',
         b'{"errno": 28, "what": {}, "path": []}\n',
-        b'{"digest": 1, "size_bytes": "x"}\n',
+        b'{"size_bytes": "x"}\n',
+        b'{"size_bytes": -1}\n',
+        b'{"paths": ["x"], "kind": "others"}\n',
+        b'{"paths": [1], "kind": "opaque"}\n',
+        b'{"member": ["x", 0]}\n',
         b"[" * 30_000 + b"\n",
         b"\xff\n",
         b"x" * 400_000,
@@ -520,7 +523,7 @@ def test_a_killed_import_gives_its_space_back(own_world: World, tmp_path: Path) 
     """IMG-08: the worker gets no chance to clean up, its children end with it, nothing is left of the image."""
     staging = Path(own_world.paths.images_dir) / "staging"
     with own_world.popen("image", "import", str(endless(tmp_path, "directory")), "big") as command:
-        poll_until(lambda: any(staging.glob("*/fs/big")), timeout_seconds=20, what="the import is at work")
+        poll_until(lambda: any(staging.glob("*/layers/*/fs/big")), timeout_seconds=20, what="the import is at work")
         (worker,) = [
             pid
             for pid, line in process_commands()

@@ -19,7 +19,12 @@ from pycontainer.errors import InvalidInput, InvalidState, NotFound, Pycontainer
 from pycontainer.linux.files import remove_tree
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
-from pycontainer.store.images import ImageInfo, ImageStore
+from pycontainer.store import load
+from pycontainer.store.blobs import digest_of
+from pycontainer.store.images import ImageStore
+from pycontainer.store.imports import importing
+from pycontainer.store.ociconfig import host_platform, parse_config
+from pycontainer.store.refs import ImageInfo
 from tests.support.poll import poll_until
 
 
@@ -29,7 +34,7 @@ def store(tmp_path: Path) -> ImageStore:
 
 
 def import_image(store: ImageStore, source: str, name: str, config: dict[str, object]) -> ImageInfo:
-    return store.import_image(source, name, config, Importer().unpack)
+    return load.import_image(store, source, name, config, Importer())
 
 
 @pytest.fixture
@@ -59,7 +64,8 @@ def start_worker(tmp_path: Path, source: str, name: str) -> "subprocess.Popen[by
         [sys.executable, "-I", "-m", "pycontainer.runtime.import_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert worker.stdin is not None
-    request = {"root": str(tmp_path / "world"), "source": source, "name": name, "config": {"cmd": ["sh"]}}
+    request = {"root": str(tmp_path / "world"), "action": "import", "source": source, "name": name}
+    request |= {"config": {"cmd": ["sh"]}, "platform": "", "in_use": []}  # type: ignore[dict-item]
     worker.stdin.write(json.dumps(request).encode() + b"\n")
     worker.stdin.flush()
     return worker
@@ -251,7 +257,7 @@ def test_killed_import_leaves_nothing_usable(tmp_path: Path, store: ImageStore, 
     worker = start_worker(tmp_path, str(big), "big")
     staging = images_dir(tmp_path) / "staging"
     poll_until(
-        lambda: staging.is_dir() and any(path.name.startswith("f1") for path in staging.glob("*/fs/d*/f1*")),
+        lambda: staging.is_dir() and any(path.name.startswith("f1") for path in staging.glob("*/layers/*/fs/d*/f1*")),
         timeout_seconds=30,
         what="the import is at work",
     )
@@ -259,7 +265,8 @@ def test_killed_import_leaves_nothing_usable(tmp_path: Path, store: ImageStore, 
     assert worker.wait(timeout=10) == -signal.SIGKILL
     worker.communicate()
     assert store.list() == []
-    assert len(os.listdir(staging)) == 1 and os.listdir(images_dir(tmp_path) / "layers") == []
+    assert any(name.startswith("import-") for name in os.listdir(staging))
+    assert os.listdir(images_dir(tmp_path) / "layers") == []
     import_image(store, tree, "next", {})
     assert os.listdir(staging) == []
     assert [info["name"] for info in store.list()] == ["next"]
@@ -312,3 +319,136 @@ def test_remove_tree_leaves_mounts_alone_and_says_so(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tree / "a/mounted")], check=True)
     remove_tree(str(tree))
     assert not tree.exists()
+
+
+# -- content addressing --------------------------------------------------------------------------------------------
+
+
+def test_an_archive_that_is_a_layer_is_kept_and_the_id_is_that_of_a_config(
+    store: ImageStore, tmp_path: Path, tarball: str
+) -> None:
+    """What is in blobs is byte for byte what came; the image's id is the digest of its OCI config."""
+    packed = tmp_path / "tree.tar.gz"
+    packed.write_bytes(_compress("gz", Path(tarball).read_bytes()))
+    info = import_image(store, str(packed), "web", {"cmd": ["sh"], "healthcheck": {"test": ["CMD", "x"]}})
+    image = store.get("web")
+    (layer,) = image.layers
+    assert layer.diff_id == digest_of(Path(tarball).read_bytes()) and layer.key == layer.diff_id.replace(":", "-")
+    assert layer.blob == digest_of(packed.read_bytes())
+    assert layer.media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert (layer.format, layer.size_bytes, image.platform) == ("tar", 2, host_platform())
+    assert Path(store.blobs.path(layer.blob)).read_bytes() == packed.read_bytes()
+    config = parse_config(store.blobs.read(info["id"], 1 << 20), info["id"])
+    assert config.diff_ids == (layer.diff_id,) and config.config == info["config"]
+    assert store.blobs.all() == {info["id"], layer.blob}
+    store.remove("web", in_use=set())
+    assert store.blobs.all() == set()
+
+
+@pytest.mark.parametrize("form", ["bz2", "xz", "directory"])
+def test_what_is_no_layer_as_it_came_has_no_blob(
+    store: ImageStore, tmp_path: Path, tree: str, tarball: str, form: str
+) -> None:
+    packed = tmp_path / "packed"
+    if form != "directory":
+        packed.write_bytes(_compress(form, Path(tarball).read_bytes()))
+    info = import_image(store, tree if form == "directory" else str(packed), "web", {})
+    assert store.get("web").layers[0].blob is None
+    assert store.blobs.all() == {info["id"]}
+
+
+def test_the_same_archive_again_is_not_unpacked_again(
+    store: ImageStore, tarball: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = import_image(store, tarball, "one", {})
+
+    def unpack(*_arguments: object) -> None:
+        raise AssertionError("it was unpacked again")
+
+    monkeypatch.setattr(Importer, "unpack", unpack)
+    again = import_image(store, tarball, "two", {"cmd": ["x"]})
+    assert again["id"] != first["id"] and store.get("two").layer_dirs == store.get("one").layer_dirs
+
+
+def test_records_of_before_go_on_working(store: ImageStore, tmp_path: Path, tree: str) -> None:
+    """A store that the version before wrote: one layer without a note, an id that is no config's."""
+    directory = images_dir(tmp_path)
+    key = "sha256-" + "a" * 64
+    (directory / "layers" / key).mkdir(parents=True)
+    Path(tree).rename(directory / "layers" / key / "fs")
+    (directory / "refs").mkdir()
+    (directory / "staging").mkdir()
+    config = {"entrypoint": [], "cmd": ["sh"], "env": [], "user": "", "workdir": "", "exposed_ports": [], "volumes": []}
+    record = {"name": "old", "id": "sha256:" + "b" * 64, "created": 1.5, "size_bytes": 2, "layers": [key]}
+    (directory / "refs/old.json").write_text(
+        json.dumps({**record, "config": {**config, "stop_signal": "", "labels": {}}})
+    )
+    image = store.get("old")
+    assert (image.id, image.manifest, image.platform) == ("sha256:" + "b" * 64, None, host_platform())
+    assert Path(image.layer_dirs[0], "bin/sh").read_text() == "#!"
+    made = parse_config(store.config_blob(image), "x")
+    assert made.config == image.config and made.diff_ids == ("sha256:" + "a" * 64,)
+    store.tag("old", "other")
+    store.remove("old", in_use={image.id})
+    store.remove("other", in_use=set())
+    assert os.listdir(directory / "layers") == []
+
+
+def test_tag_moves_a_name_and_inspect_tells_all_of_them(store: ImageStore, tree: str) -> None:
+    one = import_image(store, tree, "one", {})
+    Path(tree, "new").write_text("more")
+    two = import_image(store, tree, "two", {})
+    assert store.tag("one", "local/three:1")["id"] == one["id"]
+    assert store.inspect(one["id"])["names"] == ["local/three:1", "one"]
+    assert store.tag("two", "one")["id"] == two["id"]
+    shown = store.inspect("one")
+    assert shown["names"] == ["one", "two"] and shown["manifest"] is None
+    (layer,) = shown["layers"]
+    assert layer["path"] == store.get("one").layer_dirs[0] and layer["format"] == "tar"
+    with pytest.raises(InvalidInput):
+        store.tag("two", "../x")
+    with pytest.raises(NotFound):
+        store.tag("none", "x")
+
+
+def test_prune_takes_what_nobody_needs_and_nothing_else(store: ImageStore, tmp_path: Path, tree: str) -> None:
+    one = import_image(store, tree, "web", {})
+    Path(tree, "new").write_text("more")
+    two = import_image(store, tree, "web", {})
+    import_image(store, tree, "idle", {"cmd": ["x"]})
+    orphan = images_dir(tmp_path) / "layers" / ("sha256-" + "f" * 64)
+    (orphan / "fs").mkdir(parents=True)
+    (images_dir(tmp_path) / "blobs/sha256" / ("f" * 64)).write_bytes(b"x")
+    assert store.prune({one["id"]}) == ()
+    assert not orphan.exists() and "sha256:" + "f" * 64 not in store.blobs.all()
+    assert [info["id"] for info in store.prune(set())] == [one["id"]]
+    assert [info["name"] for info in store.prune({two["id"]}, unused=True)] == ["idle"]
+    assert [info["name"] for info in store.list()] == ["web"]
+    assert len(os.listdir(images_dir(tmp_path) / "layers")) == 1
+
+
+def test_what_an_import_counts_on_stays_until_it_is_over(store: ImageStore, tmp_path: Path, tarball: str) -> None:
+    """An image is removed while another import has found its layer: the layer stays, and goes when the import gives up."""
+    import_image(store, tarball, "web", {})
+    (layer,) = store.get("web").layers
+    with importing(store) as work:
+        assert work.layer(layer.key) == layer
+        assert layer.blob is not None and work.has_blob(layer.blob)
+        store.remove("web", in_use=set())
+        assert layer.exists() and store.blobs.has(layer.blob)
+    store.prune(set())
+    assert not layer.exists() and store.blobs.all() == set()
+
+
+def test_a_layer_that_no_image_has_is_made_anew(store: ImageStore, tmp_path: Path, tarball: str) -> None:
+    """It may be what a power cut left of one; but while a record is damaged it may be a container's, and stays."""
+    import_image(store, tarball, "web", {})
+    (layer,) = store.get("web").layers
+    (images_dir(tmp_path) / "refs/web.json").unlink()
+    os.unlink(f"{layer.path}/bin/sh")
+    import_image(store, tarball, "again", {})
+    assert Path(store.get("again").layer_dirs[0], "bin/sh").exists()
+    (images_dir(tmp_path) / "refs/again.json").write_text("damaged")
+    os.unlink(f"{layer.path}/bin/sh")
+    with importing(store) as work:
+        assert work.layer(layer.key) == layer

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -219,6 +220,13 @@ def _programs(*names: str) -> str:
     return f"no {', '.join(missing)}" if missing else ""
 
 
+def _filesystem(kind: str, *programs: str) -> str:
+    """A file system that the kernel has, and what makes one."""
+    with open("/proc/filesystems") as file:
+        known = kind in file.read().split()
+    return _programs(*programs) if known else f"the kernel has no {kind}"
+
+
 def _assembler() -> str:
     """Assemblers of all machines we have code for, and what runs the code of the foreign one."""
     return _programs("as", "objcopy", "nm", "aarch64-linux-gnu-as", "aarch64-linux-gnu-objcopy", "qemu-aarch64-static")
@@ -251,7 +259,7 @@ def _vm() -> str:
     return _programs(QEMU, "busybox", "depmod", "apt-get", "dpkg")
 
 
-PROBES = {
+PROBES: "dict[str, Callable[[], str]]" = {
     "root": _root,
     "cgroup_v1": _cgroup_v1,
     "cgroup_v2": _cgroup_v2,
@@ -279,6 +287,11 @@ PROBES = {
     "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
     "vm": _vm,
+    "skopeo": lambda: _programs("skopeo"),
+    "umoci": lambda: _programs("umoci"),
+    "podman": lambda: _programs("podman"),
+    "squashfs": lambda: _filesystem("squashfs", "mksquashfs"),
+    "erofs": lambda: _filesystem("erofs", "mkfs.erofs"),
 }
 
 

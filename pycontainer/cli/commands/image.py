@@ -1,21 +1,23 @@
 """`pycontainer image`: the root file systems that containers start from."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_images, pass_settings
-from pycontainer.cli.report import for_each
+from pycontainer.cli.report import for_each, printable
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
 
 
 @click.group
 def command() -> None:
-    """List, import and remove images."""
+    """Bring in, list, name and remove images."""
 
 
 @command.command("list")
@@ -65,8 +67,12 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 @click.option("-u", "--user", metavar="USER[:GROUP]", help="User to run as.")
 @click.option("-w", "--workdir", metavar="DIR", help="Directory to start in.")
 @click.option("--expose", multiple=True, metavar="PORT[/udp]", help="Port it listens on. Repeatable.")
+@click.option(
+    "-v", "--volume", multiple=True, metavar="DIR", help="Directory whose files outlive containers. Repeatable."
+)
 @click.option("--stop-signal", metavar="SIGNAL", help="Signal that asks it to end.")
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="Label. Repeatable.")
+@click.option("--platform", metavar="OS/ARCH", help="Take the image for another platform, like linux/arm64.")
 @pass_settings
 def import_(
     settings: Settings,
@@ -78,12 +84,16 @@ def import_(
     user: str | None,
     workdir: str | None,
     expose: tuple[str, ...],
+    volume: tuple[str, ...],
     stop_signal: str | None,
     label: tuple[str, ...],
+    platform: str | None,
 ) -> None:
-    """Import a root file system, a directory or a tarball.
+    """Import a root file system or an image.
 
-    It becomes image NAME of the store; its id is printed.
+    A root file system is a directory, a tarball, or a squashfs or erofs file; the options say how its containers start. An
+    image, which says that itself, is an OCI layout (a directory or a tarball) or a docker archive. It becomes image NAME of
+    the store; its id is printed.
 
     \b
     Example:
@@ -96,25 +106,102 @@ def import_(
         "user": user,
         "workdir": workdir,
         "exposed_ports": list(expose),
+        "volumes": list(volume),
         "stop_signal": stop_signal,
         "labels": dict(text.partition("=")[::2] for text in label),
     }
+    wanted = {key: value for key, value in config.items() if value}
+    with settings.client() as host, _progress() as on_progress:
+        image = host.import_image(source, name, wanted, platform=platform or "", on_progress=on_progress)
+        image_id = image.info["id"]
+    click.echo(image_id)
+
+
+@command.command("load")
+@click.option(
+    "-i", "--input", "source", type=click.Path(), required=True, help="The archive, or the directory of a layout."
+)
+@click.option("--name", metavar="NAME", help="What the image is called here, if there is one only.")
+@click.option("--platform", metavar="OS/ARCH", help="Take the image for another platform, like linux/arm64.")
+@pass_settings
+def load(settings: Settings, source: str, name: str | None, platform: str | None) -> None:
+    """Load the images of an OCI layout or docker archive.
+
+    They get the names that are written there, which are printed.
+
+    \b
+    Example:
+      pycontainer image load -i images.tar
+    """
+    with settings.client() as host, _progress() as on_progress:
+        loaded = host.load_images(source, name=name or "", platform=platform or "", on_progress=on_progress)
+    for image in loaded:
+        click.echo(image.name)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """Give what draws progress where there is a terminal, and wipe the line at the end."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        yield _show_progress
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _show_progress(now: dict[str, Any]) -> None:
+    """Draw one line over the last one: "unpacking layer 1 of 2: 80MiB of 120MiB"."""
+    total = f" of {format_bytes_short(now['total_bytes'])}" if now.get("total_bytes") else ""
+    line = f"{now.get('step') or 'unpacking'}: {format_bytes_short(now.get('bytes', 0))}{total}"
+    click.echo(f"\r\x1b[K{printable(line)}", nl=False, err=True)
+
+
+@command.command("inspect")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_images)
+@pass_settings
+def inspect(settings: Settings, images: tuple[str, ...]) -> None:
+    """Show all that is known of images, as JSON.
+
+    \b
+    Example:
+      pycontainer image inspect debian-nginx
+    """
     with settings.client() as host:
-        wanted = {key: value for key, value in config.items() if value}
-        image = host.import_image(source, name, wanted, on_progress=_show_progress if sys.stderr.isatty() else None)
-        if sys.stderr.isatty():
-            click.echo("\r\x1b[K", nl=False, err=True)
-        click.echo(image.info["id"])
+        output.show_json([host.image(name).details for name in images])
 
 
-def _show_progress(counters: dict[str, Any]) -> None:
-    """Draw one line over the last one: "importing: entries 1200, bytes 80MiB"."""
-    shown = [
-        f"{key.removesuffix('_bytes')} {format_bytes_short(value) if key.endswith('bytes') else value}"
-        for key, value in counters.items()
-        if isinstance(value, int)
-    ]
-    click.echo(f"\r\x1b[Kimporting: {', '.join(shown)}", nl=False, err=True)
+@command.command("tag")
+@click.argument("image", shell_complete=complete_images)
+@click.argument("name")
+@pass_settings
+def tag(settings: Settings, image: str, name: str) -> None:
+    """Give an image one more name.
+
+    \b
+    Example:
+      pycontainer image tag debian-nginx debian-nginx:2026-11
+    """
+    with settings.client() as host:
+        host.image(image).tag(name)
+
+
+@command.command("prune")
+@click.option("-a", "--all", "unused", is_flag=True, help="Also images with a name that no container is made of.")
+@pass_settings
+def prune(settings: Settings, unused: bool) -> None:
+    """Delete images without a name that no container needs.
+
+    What imports left that were killed, and layers that no image has, go as well. Prints the images.
+
+    \b
+    Example:
+      pycontainer image prune
+    """
+    with settings.client() as host:
+        for image in host.prune_images(all=unused):
+            click.echo(image["name"])
 
 
 @command.command("rm")

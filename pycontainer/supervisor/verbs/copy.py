@@ -16,6 +16,7 @@ from pycontainer.errors import Busy, InvalidInput, InvalidState, PycontainerErro
 from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, clone_tree, in_private_mounts, move_mount, new_mount
 from pycontainer.runtime.container import Container
+from pycontainer.store.fsimages import attach_layers
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
@@ -200,7 +201,7 @@ def _mount_overlay(container: Container) -> int:
         "overlay",
         [
             ("source", "pycontainer"),
-            ("lowerdir", ":".join(reversed(layers))),
+            ("lowerdir", ":".join(reversed(attach_layers(layers)))),
             ("upperdir", f"{rootfs}/upper"),
             ("workdir", f"{rootfs}/work"),
         ],

@@ -25,6 +25,7 @@ CONFIG: dict[str, object] = {
     "volumes": [],
     "stop_signal": "",
     "labels": {},
+    "healthcheck": {},
 }
 
 

@@ -15,6 +15,7 @@ EMPTY: dict[str, object] = {
     "volumes": [],
     "stop_signal": "",
     "labels": {},
+    "healthcheck": {},
 }
 
 

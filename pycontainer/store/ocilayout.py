@@ -1,0 +1,133 @@
+"""OCI image layouts: oci-layout, index.json, blobs/sha256/HEX. Source: OCI image-spec, image-layout.md.
+
+An index may point to further indexes, one manifest a platform. Of each image one is taken: that of this host, or of the
+platform that was asked for.
+"""
+
+from collections.abc import Iterator
+
+from pycontainer import jsontext
+from pycontainer.errors import InvalidInput, Unsupported
+from pycontainer.store.archivefiles import Files, Place, read_all
+from pycontainer.store.blobs import digest_hex, digest_of
+from pycontainer.store.bundles import Bundle, Part, is_for
+from pycontainer.store.manifests import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_BYTES,
+    MAX_MANIFESTS,
+    Descriptor,
+    parse_index,
+    parse_manifest,
+)
+from pycontainer.store.ociconfig import parse_config
+from pycontainer.units import shown
+
+_MAX_DEPTH = 3
+_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # the first is the whole name
+
+
+def is_layout(files: Files) -> bool:
+    return files.find("oci-layout") is not None and files.find("index.json") is not None
+
+
+def read_layout(files: Files, platform: str) -> list[Bundle]:
+    """Return the images of a layout that are for `platform`.
+
+    Raises InvalidInput for what is damaged, and Unsupported when an image is for other platforms only.
+    """
+    version = _version(files)
+    if version.split(".")[0] != "1":
+        raise Unsupported(f"the image layout has version {shown(version)}, this reads 1.0.0", feature="oci-layout")
+    index = read_all(files, "index.json", MAX_BYTES)
+    descriptors = parse_index(index or b"", "index.json")
+    by_name: dict[str, list[Descriptor]] = {}
+    for descriptor in descriptors:
+        name = next((descriptor.annotations[key] for key in _NAMES if key in descriptor.annotations), "")
+        by_name.setdefault(name, []).append(descriptor)
+    if not by_name:
+        raise InvalidInput("index.json names no image")
+    return [_chosen(files, name, found, platform) for name, found in by_name.items()]
+
+
+def _version(files: Files) -> str:
+    try:
+        document = jsontext.loads(read_all(files, "oci-layout", MAX_BYTES) or b"", max_bytes=MAX_BYTES)
+    except ValueError as error:
+        raise InvalidInput(f"oci-layout is damaged: {error}") from error
+    version = document.get("imageLayoutVersion") if isinstance(document, dict) else None
+    if not isinstance(version, str):
+        raise InvalidInput("oci-layout is damaged: it has no imageLayoutVersion")
+    return version
+
+
+def _chosen(files: Files, name: str, descriptors: list[Descriptor], platform: str) -> Bundle:
+    others = []
+    for descriptor in _manifests(files, descriptors):
+        if descriptor.platform and not is_for(descriptor.platform, platform):
+            others.append(descriptor.platform)
+            continue
+        bundle = _bundle(files, name, descriptor)
+        found = parse_config(bundle.config, bundle.config_digest).platform
+        if is_for(found, platform):
+            return bundle
+        others.append(found)
+    what = f"image {shown(name)}" if name else "the image"
+    known = sorted({other for other in others if not other.startswith("unknown")})
+    if not known:
+        raise InvalidInput(f"{what} has no manifest that could be used")
+    raise Unsupported(
+        f"{what} is for {', '.join(known)}, not for {platform}",
+        hint=f"give --platform {known[0]} to bring it in nevertheless",
+        feature="platform",
+    )
+
+
+def _manifests(files: Files, descriptors: list[Descriptor]) -> Iterator[Descriptor]:
+    """Yield the manifests that descriptors lead to, through indexes."""
+    pending = [(descriptor, 1) for descriptor in reversed(descriptors)]
+    visited = 0
+    while pending:
+        descriptor, depth = pending.pop()
+        visited += 1
+        if visited > MAX_MANIFESTS or depth > _MAX_DEPTH:
+            raise InvalidInput(
+                f"the image has more than {MAX_MANIFESTS} manifests, or indexes {_MAX_DEPTH} levels deep"
+            )
+        if descriptor.media_type in INDEX_TYPES:
+            inner = parse_index(read_blob(files, descriptor), descriptor.digest)
+            pending += [(other, depth + 1) for other in reversed(inner)]
+        elif descriptor.media_type in MANIFEST_TYPES:
+            yield descriptor
+        # What else an index may point to is none of an image's business: signatures, attestations, artefacts.
+
+
+def _bundle(files: Files, name: str, descriptor: Descriptor) -> Bundle:
+    data = read_blob(files, descriptor)
+    manifest = parse_manifest(data, f"manifest {descriptor.digest}")
+    layers = tuple(
+        Part(place_of(files, layer), layer.digest, layer.size_bytes, layer.media_type) for layer in manifest.layers
+    )
+    return Bundle(name, read_blob(files, manifest.config), manifest.config.digest, data, layers)
+
+
+def place_of(files: Files, descriptor: Descriptor) -> Place | None:
+    """Return where a blob is, of the size that it should have; None when it is not there."""
+    place = files.find(f"blobs/sha256/{digest_hex(descriptor.digest)}")
+    if place is not None and place.size_bytes != descriptor.size_bytes:
+        raise InvalidInput(
+            f"blob {descriptor.digest} has {place.size_bytes} bytes, not the {descriptor.size_bytes} that it should have"
+        )
+    return place
+
+
+def read_blob(files: Files, descriptor: Descriptor) -> bytes:
+    """Return a document, verified; InvalidInput names the blob that is missing or damaged."""
+    if descriptor.size_bytes > MAX_BYTES:
+        raise InvalidInput(f"blob {descriptor.digest} has {descriptor.size_bytes} bytes, more than {MAX_BYTES}")
+    if place_of(files, descriptor) is None:
+        raise InvalidInput(f"blob {descriptor.digest} is missing", hint="copy the whole image once more")
+    data = read_all(files, f"blobs/sha256/{digest_hex(descriptor.digest)}", MAX_BYTES) or b""
+    if digest_of(data) != descriptor.digest:
+        raise InvalidInput(f"blob {descriptor.digest} is damaged: what is there has the digest {digest_of(data)}")
+    return data
