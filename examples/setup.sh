@@ -17,7 +17,7 @@ PACKAGES="
 "
 DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck xfsprogs
     qemu-system-x86 qemu-system-common kmod lxcfs btrfs-progs apparmor
-    skopeo umoci docker-registry podman squashfs-tools erofs-utils"
+    skopeo umoci docker-registry podman openssl squashfs-tools erofs-utils"
 
 extras=""
 case "${1-}" in

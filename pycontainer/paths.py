@@ -4,11 +4,13 @@
     ├── images/            the store's own              ├── supervisor.sock   clients connect here
     ├── containers/ID/     spec.json exit.json          ├── supervisor.pid    flock'ed while it lives
     │   ├── rootfs/        upper/ work/                 ├── monitor.sock      the supervisor connects here
-    │   └── log            log log.1 log.2              ├── forwarder.sock    published ports on loopback
-    ├── networks/          NAME.json, addresses         ├── stage/            mount point, inside the monitor
-    ├── tenants/           NAME.json                    └── containers/ID.json   runtime state
-    └── volumes/NAME/                                  ├── seccomp/       compiled filters, by content
-                                                        └── apparmor/      what of our profiles was loaded
+    │   ├── snapshots/     NAME.json                    ├── forwarder.sock    published ports on loopback
+    │   └── log            log log.1 log.2              ├── stage/            mount point, inside the monitor
+    ├── layers/ID/         frozen ones, shared          ├── containers/ID.json   runtime state
+    ├── networks/          NAME.json, addresses         ├── mounts/ID         roots of stopped containers, on request
+    ├── tenants/           NAME.json                    ├── seccomp/          compiled filters, by content
+    ├── pulls/             downloads at work            └── apparmor/         what of our profiles was loaded
+    └── volumes/NAME/
     /etc/pycontainer       (config_dir)
     └── operator-group     who beside root may connect
 
@@ -33,7 +35,9 @@ class HostPaths:
         self.config_dir = f"{self.root}/etc" if self.root else DEFAULT_CONFIG_DIR
         self.operator_group_file = f"{self.config_dir}/operator-group"
         self.images_dir = f"{self.state_dir}/images"
+        self.pulls_dir = f"{self.state_dir}/pulls"
         self.containers_dir = f"{self.state_dir}/containers"
+        self.layers_dir = f"{self.state_dir}/layers"
         self.networks_dir = f"{self.state_dir}/networks"
         self.tenants_dir = f"{self.state_dir}/tenants"
         self.volumes_dir = f"{self.state_dir}/volumes"
@@ -45,6 +49,7 @@ class HostPaths:
         self.forwarder_socket = f"{self.run_dir}/forwarder.sock"
         self.stage_dir = f"{self.run_dir}/stage"
         self.run_containers_dir = f"{self.run_dir}/containers"
+        self.mounts_dir = f"{self.run_dir}/mounts"
         self.seccomp_dir = f"{self.run_dir}/seccomp"
         self.apparmor_dir = f"{self.run_dir}/apparmor"
 
@@ -76,6 +81,10 @@ class HostPaths:
 
     def rootfs_dir(self, container_id: str) -> str:
         return f"{self.containers_dir}/{container_id}/rootfs"
+
+    def mount_dir(self, container_id: str) -> str:
+        """Return where the root of a stopped container is mounted when that is asked for."""
+        return f"{self.mounts_dir}/{container_id}"
 
     def runtime_state(self, container_id: str) -> str:
         return f"{self.run_containers_dir}/{container_id}.json"

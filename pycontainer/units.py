@@ -46,7 +46,7 @@ _DECIMAL_SIZE = re.compile(r"[0-9.]+([kmgtp])b", re.IGNORECASE | re.ASCII)
 _CPUS = re.compile(_NUMBER + r"(?:\.([0-9]{1,9}))?(%)?", re.ASCII)
 _COUNT = re.compile(_NUMBER, re.ASCII)
 _CPU_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", re.ASCII)
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.ASCII)
+_DURATION = re.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.ASCII)
 
 
 def parse_bytes(value: object, *, minimum: int = 1) -> int:
@@ -212,7 +212,7 @@ def format_cpuset(cpus: set[int]) -> str:
 
 
 def parse_duration_seconds(value: object) -> int:
-    """Return whole seconds: `10`, `90s`, `1m30s`, `2h`. 0 is allowed and means at once."""
+    """Return whole seconds: `10`, `90s`, `1m30s`, `2h`, `1d`. 0 is allowed and means at once."""
     hint = "write whole seconds, or hours, minutes and seconds, such as 10 or 1m30s"
     text = _number_text(value, "a duration", hint)
     if _COUNT.fullmatch(text):
@@ -221,8 +221,8 @@ def parse_duration_seconds(value: object) -> int:
         match = _DURATION.fullmatch(text)
         if match is None or not text:
             raise InvalidInput(f"{shown(value)} is not a duration", hint=hint)
-        hours, minutes, rest = (int(part or 0) for part in match.groups())
-        seconds = hours * 3600 + minutes * 60 + rest
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = days * 86400 + hours * 3600 + minutes * 60 + rest
     return _bounded(seconds, text, DURATION_MAX_SECONDS)
 
 

@@ -44,6 +44,11 @@ def complete_images(ctx: click.Context, parameter: click.Parameter, incomplete: 
     return [info["name"] for info in _ask_quietly(ctx, "image_list", {}) if info["name"].startswith(incomplete)]
 
 
+def complete_volumes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of volumes to the shell."""
+    return [info["name"] for info in _ask_quietly(ctx, "volume_list", {}) if info["name"].startswith(incomplete)]
+
+
 def _ask_quietly(ctx: click.Context, verb: str, args: dict[str, Any]) -> list[dict[str, Any]]:
     from pycontainer.client.connection import Connection  # 3 ms that parsing does not need
     from pycontainer.errors import PycontainerError

@@ -14,11 +14,14 @@ from pycontainer.cli.context import Settings
 COMMANDS: dict[str, dict[str, str]] = {
     "Run": {"run": "run", "create": "create", "start": "start", "stop": "stop", "restart": "restart", "kill": "kill",
             "pause": "pause", "unpause": "unpause", "set": "set", "rm": "rm", "rename": "rename", "wait": "wait"},
+    "Files": {"snapshot": "snapshot", "clone": "clone", "diff": "diff", "mount": "mount", "umount": "umount",
+              "commit": "commit", "export": "export", "import": "import_"},
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "top": "top", "port": "port", "inspect": "inspect",
               "events": "events"},
-    "Host": {"image": "image", "network": "network", "tenant": "tenant", "info": "info", "check": "check",
-             "selftest": "selftest",             "version": "version", "service": "service", "completion": "completion"},
+    "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "system": "system",
+             "info": "info", "check": "check", "doctor": "doctor", "selftest": "selftest", "version": "version",
+             "service": "service", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
 ALIASES = {"list": "ps", "ls": "ps", "delete": "rm", "update": "set"}

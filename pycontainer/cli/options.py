@@ -53,6 +53,13 @@ VALUES = (
     ("net_packets", ("--net-packets",), "NUMBER", "Packets per second that it may send; more is dropped."),
     ("net_connections", ("--net-connections",), "NUMBER", "Connections that the host tracks for it at once (8192)."),
     ("shm_size", ("--shm-size",), "SIZE", "Size of /dev/shm (64M)."),
+    ("rootfs_driver", ("--rootfs-driver",), "NAME", "How the root file system is made: overlay or copy."),
+    (
+        "snapshots",
+        ("--snapshots",),
+        "every=TIME,keep=N",
+        "Make snapshots by themselves, like every=1d,keep=7; or none.",
+    ),
     ("tenant", ("--tenant",), "NAME", "Tenant whose pool of resources it shares."),
     ("profile", ("--profile",), "NAME", "What it may do: app (one service) or system (with its own init)."),
     ("ip", ("--ip",), "ADDRESS", "IPv4 address on its network."),
@@ -71,7 +78,12 @@ LISTS = (
     ("dns", ("--dns",), "ADDRESS", "Name server."),
     ("dns_search", ("--dns-search",), "DOMAIN", "Search domain."),
     ("add_hosts", ("--add-host",), "NAME:ADDRESS", "Line for /etc/hosts."),
-    ("volumes", ("-v", "--volume"), "SOURCE:TARGET[:ro]", "Host path, or named volume, to see inside."),
+    (
+        "volumes",
+        ("-v", "--volume"),
+        "SOURCE:TARGET[:ro,...]",
+        "Host path (ro, idmap), or named volume (ro, nocopy), to see inside.",
+    ),
     ("mounts", ("--mount",), "type=...,source=...,target=...", "The same spelled out; type is bind, volume or tmpfs."),
     ("tmpfs", ("--tmpfs",), "TARGET[:size=64m]", "File system in memory."),
     ("devices", ("--device",), "HOST[:INSIDE][:rwm]", "Device node of the host."),
@@ -99,7 +111,7 @@ LIVE = (
     "cpuset_mems", "pids", "hugetlb", "cgroup_conf", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight",
     "disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
     "net_connections",
-    "restart", "ulimits", "limit",
+    "restart", "ulimits", "limit", "snapshots",
 )  # fmt: skip
 
 
@@ -107,7 +119,7 @@ LIVE = (
 POOLED = tuple(
     key
     for key in LIVE
-    if key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
+    if key not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pycontainer.cli.report import printable, show_error
+from pycontainer.errors import InvalidInput
 
 _AGES = ((60 * 60 * 24 * 365, "year"), (60 * 60 * 24 * 30, "month"), (60 * 60 * 24 * 7, "week"),
          (60 * 60 * 24, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second"))  # fmt: skip
@@ -46,6 +47,15 @@ def tell_of_damage(infos: Sequence[Any]) -> None:
     for info in infos:
         if damage := info.get("damaged") or (info.get("status") == "damaged" and info["warnings"][0]):
             show_error(damage)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person whether to go on; raises InvalidInput where nobody can be asked and `yes` was not given."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InvalidInput("this has to be confirmed, and there is no terminal to ask on", hint="give --yes")
+    click.confirm(f"{question} Go on?", abort=True, err=True)
 
 
 def show_json(data: Any) -> None:

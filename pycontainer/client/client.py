@@ -16,6 +16,7 @@ from pycontainer.client.fields import plain_spec
 from pycontainer.client.images import Image, list_images
 from pycontainer.client.networks import Network
 from pycontainer.client.tenants import Tenant
+from pycontainer.client.volumes import Volume, restore
 from pycontainer.errors import InvalidState, SupervisorUnavailable
 from pycontainer.paths import HostPaths
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
         ImageInfo,
         Limit,
         NetworkInfo,
+        RegistryAccess,
         Stats,
         TenantInfo,
+        VolumeInfo,
     )
 
 
@@ -131,9 +134,13 @@ class Client:
         """Return the running containers, or `all`; `filters` as {"status": "paused", "label": ["tier=web"]}."""
         return [Container(self._pool, info["id"]) for info in self.list_containers(all=all, filters=filters)]
 
-    def remove(self, container: str, *, force: bool = False) -> None:
-        """Delete a container by name or id; with `force` also one that runs, or whose record is damaged."""
-        self._pool.request("rm", {"container": container, "force": force})
+    def remove(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Delete a container by name or id; with `force` also one that runs, or whose record is damaged.
+
+        `volumes`: also those that its image asked for and no other container has.
+        """
+        args = {"container": container, "force": force, **({"volumes": True} if volumes else {})}
+        self._pool.request("rm", args)
 
     def list_containers(
         self, *, all: bool = False, filters: Mapping[str, str | Sequence[str]] | None = None
@@ -155,6 +162,23 @@ class Client:
         """
         args = {"containers": [*containers], "tenants": [*tenants], "recent": recent}
         return self._pool.request("limits", args)  # type: ignore[no-any-return]
+
+    def import_container(
+        self,
+        source: str | os.PathLike[str],
+        name: str = "",
+        *,
+        ports: Sequence[str] = (),
+        tenant: str = "",
+        trusted: bool = False,
+    ) -> Container:
+        """Make a container of an archive that `Container.export` has written; it is not started.
+
+        What it asks for that reaches the host is refused, unless you have `trusted` who made the archive.
+        """
+        args = {"source": os.path.abspath(os.fspath(source)), "name": name, "ports": [*ports], "tenant": tenant}
+        info = self._pool.request("instance_import", {**args, "trusted": trusted})
+        return Container(self._pool, info["id"])
 
     # ── images and networks ──
 
@@ -208,6 +232,44 @@ class Client:
         """Remove images without a name that no container needs, with `all` also named ones; return those."""
         return self._pool.request("image_prune", {"all": all})  # type: ignore[no-any-return]
 
+    def pull_image(
+        self,
+        reference: str,
+        name: str | None = None,
+        *,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+        **access: "Unpack[RegistryAccess]",
+    ) -> Image:
+        """Fetch an image from a registry with skopeo, in this process; return it.
+
+        `reference` is `[registry/]path[:tag][@digest]`; without a registry it is docker.io's. The image gets the `name`, or
+        what stands in the reference before a digest. `access` holds what the user's own files do not say: authfile,
+        username and password, cert_dir, tls_verify, policy. Raises NotFound for an unknown image, NotPermitted for bad
+        credentials, certificates or signatures, Unsupported without skopeo, PycontainerError for a registry that is down.
+        """
+        from pycontainer.client.pull import pull  # 8 ms that others need not wait for
+
+        return pull(self._pool, reference, name, access, on_progress)
+
+    def save_images(
+        self,
+        images: str | Iterable[str],
+        target: str | os.PathLike[str] | int,
+        *,
+        form: str = "oci-archive",
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> list[str]:
+        """Write images to the file `target` (or a descriptor); return their names, or ids where they have none.
+
+        `form` is "oci-archive", which podman, skopeo and docker load as well, "docker-archive", or "oci-dir", for which
+        `target` is a directory that is empty or not there yet. A file appears when it is whole. Raises NotFound,
+        AlreadyExists for a directory with something in it, InvalidState for an image that is damaged.
+        """
+        from pycontainer.client.save import save  # 1 ms that others need not wait for
+
+        names = [images] if isinstance(images, str) else [*images]
+        return save(self._pool, names, target, form, on_progress)
+
     def networks(self) -> "Sequence[Network]":
         """Return the networks."""
         return [Network(self._pool, info["name"]) for info in self.list_networks()]
@@ -228,6 +290,44 @@ class Client:
         args = {"name": name, "driver": driver, "subnet": subnet, "subnet6": subnet6}
         info: NetworkInfo = self._pool.request("network_create", args)
         return Network(self._pool, info["name"])
+
+    # ── volumes ──
+
+    def volumes(self) -> "Sequence[Volume]":
+        """Return the volumes."""
+        return [Volume(self._pool, info["name"]) for info in self.list_volumes()]
+
+    def list_volumes(self) -> "Sequence[VolumeInfo]":
+        """Return what `volume list` shows, in one request."""
+        return self._pool.request("volume_list", {})  # type: ignore[no-any-return]
+
+    def volume(self, name: str) -> Volume:
+        """Return the volume of this name. Raises NotFound."""
+        volume = Volume(self._pool, name)
+        return Volume(self._pool, volume.info["name"])
+
+    def create_volume(
+        self, name: str = "", *, size: str = "", inodes: str = "", labels: Mapping[str, str] | None = None
+    ) -> Volume:
+        """Create a volume, `size` ("1G") and `inodes` are caps; without a name it is an anonymous one."""
+        args = {"name": name, "size": size, "inodes": inodes, "labels": dict(labels or {})}
+        info: VolumeInfo = self._pool.request("volume_create", args)
+        return Volume(self._pool, info["name"])
+
+    def remove_volume(self, name: str, *, force: bool = False) -> None:
+        """Delete a volume; with `force`, one that is not there is fine. Raises InvalidState naming who uses it."""
+        self._pool.request("volume_rm", {"volume": name, "force": force})
+
+    def prune_volumes(self, *, all: bool = False) -> dict[str, Any]:
+        """Delete anonymous volumes that no container has, with `all` named ones too; return what went, and its bytes."""
+        return self._pool.request("volume_prune", {"all": all})  # type: ignore[no-any-return]
+
+    def restore_volume(
+        self, name: str, source: str | os.PathLike[str] | int, *, size: str = "", inodes: str = ""
+    ) -> Volume:
+        """Unpack a backup, a file or what a descriptor gives, into the volume `name`: a new one, or empty and not in use."""
+        place = source if isinstance(source, int) else os.fspath(source)
+        return restore(self._pool, name, place, size=size, inodes=inodes)
 
     # ── tenants ──
 
@@ -276,6 +376,18 @@ class Client:
     def info(self) -> dict[str, Any]:
         """Return facts about the host and how many containers, images and networks there are."""
         return self._pool.request("info", {})  # type: ignore[no-any-return]
+
+    def disk_usage(self) -> dict[str, Any]:
+        """Return what everything takes on disk, and what of it nobody uses; may take half a minute."""
+        return self._pool.request("system_df", {})  # type: ignore[no-any-return]
+
+    def prune(self, *, all: bool = False, volumes: bool = False) -> dict[str, Any]:
+        """Delete stopped containers, images without a name and leftovers; with `all` and `volumes` more that is unused."""
+        return self._pool.request("system_prune", {"all": all, "volumes": volumes})  # type: ignore[no-any-return]
+
+    def doctor(self, *, deep: bool = False, fix: bool = False) -> dict[str, Any]:
+        """Look for what crashes left on disk, with `deep` also at the content of blobs; with `fix` repair what can be."""
+        return self._pool.request("doctor", {"deep": deep, "fix": fix})  # type: ignore[no-any-return]
 
     def version(self) -> dict[str, Any]:
         """Return the versions of this client and of the supervisor; the latter is not started for that (None)."""

@@ -71,6 +71,8 @@ class ContainerFields(TypedDict, total=False):
     dns: Sequence[str]
     dns_search: Sequence[str]
     add_hosts: Sequence[str]  # ["name:address"]
+    rootfs_driver: str  # "overlay" or "copy"; what the file system allows
+    snapshots: Mapping[str, str | int] | str  # none; {"every": "1d", "keep": 7}
     volumes: Sequence[str]  # ["/source:/target:ro", "volume:/target"]
     mounts: Sequence[str | Mapping[str, str]]  # ["type=bind,source=/a,target=/b,readonly"]
     tmpfs: Sequence[str]  # ["/run:size=64m"]
@@ -180,6 +182,23 @@ class Changes(TypedDict, total=False):
     ulimits: Sequence[str]
     limit: Mapping[str, str] | Sequence[str]
     restart: str
+    snapshots: Mapping[str, str | int] | str
+
+
+class SnapshotInfo(TypedDict):
+    """A snapshot of a container."""
+
+    name: str
+    created: float
+    layers: int  # frozen ones above the image
+    automatic: bool  # made by the schedule
+
+
+class Change(TypedDict):
+    """A path that differs from the image."""
+
+    kind: Literal["A", "C", "D"]  # added, changed, deleted
+    path: str
 
 
 class Limit(TypedDict):
@@ -239,6 +258,17 @@ class ImageDetails(ImageInfo):
     layers: list[LayerInfo]
 
 
+class RegistryAccess(TypedDict, total=False):
+    """How to get at a registry, where the user's own files do not say it (man 5 containers-auth.json and its kin)."""
+
+    authfile: str
+    username: str
+    password: str
+    cert_dir: str
+    tls_verify: bool
+    policy: str
+
+
 class NetworkMember(TypedDict):
     """A container on a network."""
 
@@ -257,6 +287,23 @@ class NetworkInfo(TypedDict):
     gateway: str
     containers: dict[str, NetworkMember]
     damaged: str
+
+
+class VolumeInfo(TypedDict):
+    """A volume: what caps it, what it holds, which containers have it."""
+
+    name: str
+    created: float | None  # None: made by an earlier version
+    labels: dict[str, str]
+    anonymous: bool  # an image asked for it, or nobody named it
+    mountpoint: str
+    backend: str  # "project quota", "btrfs qgroup", "loop image (ext4)", or "directory", which nothing caps
+    size_bytes: int | None
+    inodes: int | None
+    used_bytes: int
+    used_inodes: int
+    used_is_exact: bool  # False: there was no time to count all of it, and it holds more
+    containers: list[str]
 
 
 class TenantInfo(TypedDict):

@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.disk.image import DiskImage
-from pycontainer.disk.storage import Caps, Usage, make_directories
+from pycontainer.disk.storage import Caps, Freezing, Usage, clear_upper, make_directories, move_upper
 from pycontainer.errors import InvalidState
 from pycontainer.linux.mounts import clone_tree
 
@@ -50,6 +50,23 @@ class LoopImage:
 
     def release(self) -> None:
         pass
+
+    @property
+    def freezing(self) -> Freezing:
+        return Freezing.COPY if self._image.exists() else Freezing.MOVE
+
+    def freeze(self, place: str) -> None:
+        move_upper(f"{self._directory}/rootfs", f"{place}/fs")
+
+    def clear(self, place: str, like: str) -> None:
+        if not self._image.exists():
+            clear_upper(f"{self._directory}/rootfs", place, like)
+            return
+        mount_fd = self._image.mount()
+        try:
+            clear_upper(f"/proc/self/fd/{mount_fd}", place, like)
+        finally:
+            os.close(mount_fd)
 
     def _lay_out(self) -> None:
         mount_fd = self._image.mount()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from pycontainer.disk.image import DiskImage
 from pycontainer.disk.loopimage import LoopImage
-from pycontainer.disk.storage import Caps, Usage
+from pycontainer.disk.storage import Caps, Freezing, Usage
 from pycontainer.linux.files import remove_tree
 from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount
 
@@ -61,6 +61,8 @@ class Pool:
 class PooledLayer:
     """The layer `name` in the pool in `directory`, of the container whose other files lie in `container_dir`."""
 
+    freezing = Freezing.COPY  # out of the pool: frozen layers are shared beyond the tenant's containers
+
     def __init__(self, container_dir: str, directory: str, name: str) -> None:
         self._container_dir, self._directory, self._name = container_dir, directory, name
         self._image = DiskImage(directory)
@@ -98,6 +100,13 @@ class PooledLayer:
 
     def release(self) -> None:
         pass
+
+    def freeze(self, place: str) -> None:
+        raise AssertionError("a layer in a pool is copied")
+
+    def clear(self, place: str, like: str) -> None:
+        with self._inside() as layer:
+            layer.clear(place, like)
 
     def erase(self) -> None:
         """Delete the layer; it, or the whole pool, may be gone already."""

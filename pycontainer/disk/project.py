@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.disk import filesystems
-from pycontainer.disk.storage import Caps, Usage, half_of, make_directories
+from pycontainer.disk.storage import Caps, Freezing, Usage, clear_upper, half_of, make_directories, move_upper
 from pycontainer.errors import Unsupported
 from pycontainer.linux import quota
 from pycontainer.linux.mounts import clone_tree
@@ -13,11 +13,16 @@ _IDS_PER_CONTAINER = 65536
 
 
 class ProjectQuota:
-    """Project ids follow from the container's range of user ids, which nobody else on the host has."""
+    """Project ids follow from the container's range of user ids, which nobody else on the host has.
+
+    What it has frozen goes on counting to it while it exists, or snapshots would be a way around the cap.
+    """
+
+    freezing = Freezing.MOVE
 
     def __init__(self, container_dir: str, id_base: int) -> None:
         self._rootfs = f"{container_dir}/rootfs"
-        self._project = _FIRST_PROJECT + id_base // _IDS_PER_CONTAINER
+        self._project = project_of(id_base)
 
     @property
     def backend(self) -> str:
@@ -67,6 +72,14 @@ class ProjectQuota:
                 self._rootfs, self._project, soft_bytes=None, hard_bytes=None, soft_inodes=None, hard_inodes=None
             )
 
+    def freeze(self, place: str) -> None:
+        with open(f"{place}/project", "w", encoding="ascii") as file:
+            file.write(str(self._project))
+        move_upper(self._rootfs, f"{place}/fs")
+
+    def clear(self, place: str, like: str) -> None:
+        clear_upper(self._rootfs, place, like)
+
     def _usage(self) -> Usage:
         found = quota.read(self._rootfs, self._project)
         return Usage(
@@ -77,6 +90,11 @@ class ProjectQuota:
             found.hard_inodes,
             found.soft_inodes,
         )
+
+
+def project_of(id_base: int) -> int:
+    """Return the project of the container whose ids begin at `id_base`."""
+    return _FIRST_PROJECT + id_base // _IDS_PER_CONTAINER
 
 
 def _in_kib(size_bytes: int | None) -> int | None:

@@ -10,11 +10,14 @@ Where a quota costs nothing, who asks for no cap gets half of the file system. A
 of a tenant without one, has the plain directory and pays nothing.
 """
 
+import errno
 import os
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from pycontainer.linux import btrfs, quota
 from pycontainer.linux.files import remove_tree
+from pycontainer.linux.treecopy import copy_attributes
 
 
 class Caps(NamedTuple):
@@ -41,8 +44,22 @@ class Usage(NamedTuple):
         return Caps(self.hard_bytes, self.soft_bytes, self.hard_inodes, self.soft_inodes)
 
 
+class Freezing(StrEnum):
+    """How what a container has written becomes a frozen layer (disk/layers.py)."""
+
+    SHARE = "share"  # at once, also while it runs: a snapshot of the file system
+    MOVE = (
+        "move"  # at once, when it is stopped: the directory becomes the layer, the container goes on with an empty one
+    )
+    COPY = "copy"  # file by file
+
+
 class Storage(Protocol):
     """The writable layer of a container."""
+
+    @property
+    def freezing(self) -> Freezing:
+        """How it is frozen."""
 
     @property
     def backend(self) -> str:
@@ -67,6 +84,18 @@ class Storage(Protocol):
 
     def release(self) -> None:
         """Forget what the kernel holds; called before the container's range of ids is given to another."""
+
+    def freeze(self, place: str) -> None:
+        """Make `fs` in the directory `place` a frozen layer of what is written now, where `freezing` is not COPY.
+
+        MOVE leaves an empty layer behind; cut off in the middle it may be repeated.
+        """
+
+    def clear(self, place: str, like: str) -> None:
+        """Put `upper.new` in the place of `upper`, or else an empty one with the attributes of `like`.
+
+        The old one goes into the directory `place`, or away, which may take long. May be repeated after a crash.
+        """
 
 
 def open_storage(container_dir: str, id_base: int) -> Storage:
@@ -114,6 +143,49 @@ def make_layer(rootfs: str) -> None:
     for name, mode in (("upper", 0o755), ("work", 0o700)):
         os.mkdir(f"{rootfs}/{name}", mode)
         os.chmod(f"{rootfs}/{name}", mode)
+
+
+def move_upper(rootfs: str, target: str) -> None:
+    """Rename `upper` to `target` and have an empty one with the same attributes; go on where a crash cut it off."""
+    if not os.path.isdir(target):
+        os.rename(f"{rootfs}/upper", target)
+    _renew(rootfs, target)
+
+
+def clear_upper(rootfs: str, place: str, like: str) -> None:
+    """Do what Storage.clear does, in a plain directory; `place` may be on another file system."""
+    old = f"{rootfs}/upper.old"
+    if os.path.isdir(f"{rootfs}/upper"):
+        remove_tree(old)
+        try:
+            os.rename(f"{rootfs}/upper", f"{place}/fs")
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            os.rename(f"{rootfs}/upper", old)
+    _renew(rootfs, like)
+    remove_tree(old)
+
+
+def _renew(rootfs: str, like: str) -> None:
+    """Make `upper` where there is none, and a new `work`: the old one may hold what belongs to the old `upper`."""
+    if os.path.isdir(f"{rootfs}/upper"):
+        return
+    remove_tree(f"{rootfs}/work")
+    os.mkdir(f"{rootfs}/work", 0o700)
+    new = f"{rootfs}/upper.new"
+    if not os.path.isdir(new):
+        os.mkdir(new, 0o755)
+        os.chmod(new, 0o755)
+        if like:
+            like_fd = os.open(like, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            new_fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                copy_attributes(like_fd, new_fd)
+            finally:
+                os.close(new_fd)
+                os.close(like_fd)
+    os.rename(new, f"{rootfs}/upper")
 
 
 def erase(container_dir: str) -> None:

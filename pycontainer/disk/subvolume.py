@@ -3,7 +3,7 @@
 import os
 
 from pycontainer.disk import filesystems
-from pycontainer.disk.storage import Caps, Usage, half_of, make_layer
+from pycontainer.disk.storage import Caps, Freezing, Usage, clear_upper, half_of, make_layer
 from pycontainer.errors import Unsupported
 from pycontainer.linux import btrfs
 from pycontainer.linux.mounts import clone_tree
@@ -11,6 +11,8 @@ from pycontainer.linux.mounts import clone_tree
 
 class Subvolume:
     """`containers/ID/rootfs` is the subvolume; quotas have to be enabled on the file system (btrfs quota enable)."""
+
+    freezing = Freezing.SHARE
 
     def __init__(self, container_dir: str) -> None:
         self._rootfs = f"{container_dir}/rootfs"
@@ -50,3 +52,10 @@ class Subvolume:
 
     def release(self) -> None:
         pass  # the cap goes with the subvolume
+
+    def freeze(self, place: str) -> None:
+        btrfs.snapshot_subvolume(self._rootfs, f"{place}/tree", read_only=True)
+        os.symlink("tree/upper", f"{place}/fs")
+
+    def clear(self, place: str, like: str) -> None:
+        clear_upper(self._rootfs, place, like)

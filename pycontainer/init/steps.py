@@ -203,12 +203,15 @@ class Overlay(Step):
     def execute(self, stage: Stage) -> None:
         lowers, upper, work, nosuid = self.arguments
         assert isinstance(lowers, list)
-        options: list[tuple[str, str | int | None]] = [("source", "pycontainer")]
-        options.append(("lowerdir", ":".join(f"{stage.path}/{lower}" for lower in lowers)))
-        options += [("upperdir", f"{stage.path}/{upper}"), ("workdir", f"{stage.path}/{work}")]
-        if stage.file_label:
-            options.append(("context", stage.file_label))
-        _attach_root(stage, mounts.new_mount("overlay", options, _root_attributes(nosuid)))
+        mount_fd = mounts.new_overlay(
+            [f"{stage.path}/{lower}" for lower in lowers],
+            upper=f"{stage.path}/{upper}",
+            work=f"{stage.path}/{work}",
+            context=stage.file_label,
+            attributes=_root_attributes(nosuid),
+            place=f"{stage.path}/{upper}",
+        )
+        _attach_root(stage, mount_fd)
 
 
 class Root(Step):

@@ -7,12 +7,14 @@ import struct
 from pycontainer.linux.files import filesystem_type
 
 _SUPER_MAGIC = 0x9123683E
-_SUBVOL_CREATE, _SNAP_DESTROY = 0x5000940E, 0x5000940F
+_SUBVOL_CREATE, _SNAP_DESTROY, _SNAP_CREATE_V2 = 0x5000940E, 0x5000940F, 0x50009417
+_SUBVOL_RDONLY = 1 << 1
 _INO_LOOKUP, _FS_INFO = 0xD0009412, 0x8400941F
 _QGROUP_CREATE, _QGROUP_LIMIT = 0x4010942A, 0x8030942B
 _FIRST_FREE_OBJECTID = 256  # the root directory of every subvolume
 _LIMIT_MAX_REFERENCED = 1
 _VOL_ARGS = struct.Struct("=q4088s")
+_VOL_ARGS_V2 = struct.Struct("=qQQ32x4040s")  # fd of the source, transid, flags, unused, name
 _LIMIT_ARGS = struct.Struct("=QQQQQQ")  # qgroup; flags, max_rfer, max_excl, rsv_rfer, rsv_excl
 
 
@@ -24,6 +26,17 @@ def has_quotas(directory: str) -> bool:
 def create_subvolume(path: str) -> None:
     """Make an empty subvolume, as mkdir(2) makes a directory."""
     _on_parent(path, _SUBVOL_CREATE)
+
+
+def snapshot_subvolume(source: str, path: str, *, read_only: bool) -> None:
+    """Make `path` a copy of the subvolume `source` that shares all of its data, as it is at this moment."""
+    parent, name = os.path.split(path)
+    source_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = _SUBVOL_RDONLY if read_only else 0
+        _ioctl(parent, _SNAP_CREATE_V2, bytearray(_VOL_ARGS_V2.pack(source_fd, 0, flags, os.fsencode(name))))
+    finally:
+        os.close(source_fd)
 
 
 def delete_subvolume(path: str) -> None:

@@ -237,6 +237,20 @@ def _device(found: bytes, at: int) -> int:
     return os.makedev(*(int.from_bytes(found[i : i + 4], "little") for i in (at, at + 4)))
 
 
+def is_mount_point(path: str) -> bool:
+    """Say whether something is mounted on a directory, also what is of the file system that it lies on itself."""
+    fds: list[int] = []
+    try:
+        for each in (path, os.path.dirname(path)):
+            fds.append(os.open(each, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        return _mount_id(fds[0]) != _mount_id(fds[1])
+    except FileNotFoundError:
+        return False
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 def hold_procfs() -> None:
     """Keep a descriptor of our own procfs, by which descriptors are opened anew from here on.
 

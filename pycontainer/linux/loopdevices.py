@@ -6,6 +6,7 @@ import os
 import struct
 
 _CONTROL = "/dev/loop-control"
+_CLEAR = 0x4C01  # LOOP_CLR_FD
 _GET_FREE, _CONFIGURE, _SET_CAPACITY, _GET_STATUS64 = 0x4C82, 0x4C0A, 0x4C07, 0x4C05
 _AUTOCLEAR, _DIRECT_IO = 4, 16
 _CONFIG = struct.Struct("=II")  # descriptor, block size; loop_info64 and 64 reserved bytes follow
@@ -60,6 +61,31 @@ def find(image_fd: int) -> int:
             return device_fd
         os.close(device_fd)
     return -1
+
+
+def images() -> list[tuple[str, str]]:
+    """Return (loop0, path of its file) of all devices in use; the path of a file that is gone ends with " (deleted)"."""
+    found = []
+    for name in sorted(os.listdir("/sys/block")):
+        if name.startswith("loop"):
+            try:
+                with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8", errors="surrogateescape") as file:
+                    found.append((name, file.read().rstrip("\n")))
+            except OSError:  # it has none
+                continue
+    return found
+
+
+def detach(device: str) -> None:
+    """Let go of a device's file, at once or when its last user ends."""
+    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _CLEAR)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # it has none any more
+            raise
+    finally:
+        os.close(fd)
 
 
 def update_size(device_fd: int) -> None:

@@ -5,9 +5,10 @@ Descriptors made here are close-on-exec and belong to the caller.
 """
 
 import ctypes
+import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pycontainer.linux.libc import StrPath, checked, declare, path_bytes, syscall
@@ -30,6 +31,7 @@ MOUNT_ATTR_IDMAP = 0x100000
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+_FSCONFIG_BYTES = 256  # of a value, with its NUL
 MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 
 _mount = declare("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -102,6 +104,44 @@ def new_mount(fstype: str, options: list[tuple[str, str | int | None]], attribut
         raise OSError(error.errno, _context_message(context_fd) or str(error.strerror), fstype) from None
     finally:
         os.close(context_fd)
+
+
+def new_overlay(
+    lowers: Sequence[str],
+    *,
+    upper: str = "",
+    work: str = "",
+    context: str = "",
+    attributes: int = 0,
+    place: str = "",
+) -> int:
+    """Return a detached mount of an overlay: `lowers` are directories, topmost first; without `upper` it is read-only.
+
+    fsconfig(2) takes 255 bytes at a time, so many layers go one by one (Linux 6.7); before that through mount(2), at `place`,
+    a directory where nobody else sees it.
+    """
+    options: list[tuple[str, str | int | None]] = [("source", "pycontainer")]
+    joined = ":".join(lowers)
+    options += [("lowerdir", joined)] if len(joined) < _FSCONFIG_BYTES else [("lowerdir+", path) for path in lowers]
+    others = [("upperdir", upper), ("workdir", work), ("context", context)]
+    options += [(key, value) for key, value in others if value]
+    try:
+        return new_mount("overlay", options, attributes)
+    except OSError as error:
+        if error.errno != errno.EINVAL or len(joined) < _FSCONFIG_BYTES or not place:
+            raise
+    held = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lowers]
+    try:
+        short = ":".join(f"/proc/thread-self/fd/{fd}" for fd in held)
+        data = ",".join(f"{key}={value}" for key, value in (("lowerdir", short), *others) if value)
+        mount("pycontainer", place, "overlay", attributes, data)  # MOUNT_ATTR_ and MS_ flags are the same here
+        try:
+            return clone_tree(place)
+        finally:
+            umount2(place, MNT_DETACH)
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
 def fsopen(fstype: str) -> int:

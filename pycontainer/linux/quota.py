@@ -8,12 +8,14 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pycontainer.linux.libc import syscall
 
 _PROJECT = 2  # PRJQUOTA
 _GET_QUOTA, _SET_QUOTA, _GET_STATE = 0x800007, 0x800008, 0x5805  # Q_GETQUOTA, Q_SETQUOTA, Q_XGETQSTAT
+_GET_NEXT_QUOTA = 0x800009  # Q_GETNEXTQUOTA
 _ENFORCED = 1 << 5  # FS_QUOTA_PDQ_ENFD
 _NO_QUOTA = (errno.ENOSYS, errno.ESRCH, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.ENODEV)
 _BLOCK_BYTES = 1024  # limits count in these, whatever the file system's own are
@@ -87,15 +89,51 @@ def write(
         os.close(directory_fd)
 
 
-def assign(root: str, project: int) -> None:
-    """Put a directory, and all regular files and directories below it, into a project; new ones inherit it.
+def limited(directory: str, first: int, last: int) -> Iterator[int]:
+    """Yield the projects from `first` to `last` that have limits on the file system of `directory`. Linux 4.6."""
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while first <= last:
+            buffer = ctypes.create_string_buffer(_QUOTA.size + 8)  # struct if_nextdqblk: the same, and dqb_id
+            try:
+                _quotactl(directory_fd, _GET_NEXT_QUOTA, first, buffer)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ESRCH):  # there are no more
+                    return
+                raise
+            (project,) = struct.unpack_from("=I", buffer, _QUOTA.size - 4)  # it stands where the other has its padding
+            hard, soft, _, inodes_hard, inodes_soft, *_ = _QUOTA.unpack(buffer.raw[: _QUOTA.size])
+            if project > last:
+                return
+            if hard or soft or inodes_hard or inodes_soft:
+                yield project
+            first = project + 1
+    finally:
+        os.close(directory_fd)
+
+
+def project_of(directory: str) -> int:
+    """Return the project that a directory is in; 0 for none, and on file systems that know no projects."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return int(_ATTRIBUTES.unpack(fcntl.ioctl(fd, _GET_ATTRIBUTES, bytes(_ATTRIBUTES.size)))[3])
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        return 0
+    finally:
+        os.close(fd)
+
+
+def assign(root: str, project: int, *, inherit: bool = True) -> None:
+    """Put a directory, and all regular files and directories below it, into a project; new ones `inherit` it.
 
     Links and special files cannot be opened without following or using them; they hold no blocks worth counting.
     """
     directory_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for _, _, files, at_fd in os.fwalk(".", dir_fd=directory_fd, follow_symlinks=False):
-            _assign(at_fd, project, inherit=True)
+            _assign(at_fd, project, inherit=inherit)
             for name in files:
                 _assign_file(at_fd, name, project)
     finally:
@@ -120,7 +158,7 @@ def _assign_file(directory_fd: int, name: str, project: int) -> None:
 
 def _assign(fd: int, project: int, *, inherit: bool) -> None:
     flags, extent, count, _, cow = _ATTRIBUTES.unpack(fcntl.ioctl(fd, _GET_ATTRIBUTES, bytes(_ATTRIBUTES.size)))
-    wanted = flags | _INHERIT if inherit else flags
+    wanted = flags | _INHERIT if inherit else flags & ~_INHERIT
     fcntl.ioctl(fd, _SET_ATTRIBUTES, _ATTRIBUTES.pack(wanted, extent, count, project, cow))
 
 

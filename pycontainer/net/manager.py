@@ -231,6 +231,10 @@ class NetworkManager:
             if endpoint.index:
                 self._join(reservation, endpoint)
 
+    def reserved(self) -> set[str]:
+        """Return the containers that hold addresses."""
+        return {*self._reservations}
+
     def release(self, container_id: str) -> None:
         """Give back all that a container holds; nothing happens if it holds nothing."""
         if self.damaged_reservations.pop(container_id, None) is not None:

@@ -2,6 +2,7 @@
 
     containers/ID/spec.json      the record: id, created, spec, image, id range, warnings   (written by create)
                  /exit.json      how the last run ended                        (written by the monitor)
+                 /snapshots/NAME.json                          (runtime/snapshots.py)
                  /rootfs/ log etc/
     run/containers/ID.json       the present run: pid, start ticks, started, label    (gone at boot)
 
@@ -13,13 +14,15 @@ import os
 import signal
 import time
 
+from pycontainer.disk.layers import FrozenLayers, is_layer_id
 from pycontainer.disk.storage import Storage, open_storage
-from pycontainer.errors import InvalidState, PycontainerError
+from pycontainer.errors import InvalidState, NotFound, PycontainerError
 from pycontainer.linux.blockdevices import disks_of
 from pycontainer.linux.files import write_atomically
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
 from pycontainer.record import Record, check_version, read_record
+from pycontainer.runtime.snapshots import Snapshot, load_snapshots
 from pycontainer.security.idranges import COUNT, FIRST, LAST
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import is_container_id
@@ -28,6 +31,7 @@ from pycontainer.store.imageconfig import check_config
 from pycontainer.units import shown
 
 RECORD_VERSION = 1
+DRIVERS = ("overlay", "copy")
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT
 
 
@@ -45,12 +49,16 @@ class Container:
 
     __slots__ = (
         "base",
+        "clearing",
         "created",
+        "damaged_snapshots",
+        "driver",
         "exit_code",
         "finished",
         "id",
         "image",
         "label",
+        "lowers",
         "missing_walls",
         "oom_killed",
         "paths",
@@ -62,7 +70,9 @@ class Container:
         "stopping",
         "restarting",
         "rebooting",
+        "snapshots",
         "warnings",
+        "image_warnings",
         "addresses",
         "dropped_output_bytes",
     )
@@ -85,8 +95,14 @@ class Container:
             base,
             created,
         )
+        self.driver = "overlay"  # or copy: the image's tree was copied into the writable layer, which is the root
+        self.lowers: list[str] = []  # its frozen layers, lowest first
+        self.clearing = False  # a restore is on its way to an empty writable layer
+        self.snapshots: dict[str, Snapshot] = {}
+        self.damaged_snapshots: list[str] = []  # warnings; while there are any, no frozen layer is deleted
         self.addresses: dict[str, dict[str, str]] = {}
         self.warnings: list[str] = []
+        self.image_warnings: list[str] = []  # what its image asked for and did not get
         self.label: list[str] = []  # of the present run, as of security/lsm.Label
         self.missing_walls: list[str] = []  # warnings: what confines others and not the present run
         self.pid = 0
@@ -105,13 +121,32 @@ class Container:
     def directory(self) -> str:
         return self.paths.container_dir(self.id)
 
+    def base_layers(self) -> list[str]:
+        """Return the directories that it was created from, lowest first."""
+        return self.image.layers if self.image else [self.spec.rootfs]
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the directories beneath its writable layer, lowest first. NotFound, by its name, for one that is gone."""
+        if self.driver == "copy":
+            return ()
+        if not self.lowers:
+            return tuple(self.base_layers())
+        frozen = FrozenLayers(self.paths.layers_dir)
+        for layer in self.lowers:
+            if not frozen.exists(layer):
+                raise NotFound(
+                    f"a layer of container '{self.spec.name}' is gone: '{frozen.path(layer)}'",
+                    hint="bring it back from a backup, or restore a snapshot that does not need it",
+                )
+        return (*self.base_layers(), *map(frozen.path, self.lowers))
+
     def storage(self) -> Storage:
         """Return its writable layer."""
         return open_storage(self.directory, self.base)
 
     def disks(self) -> tuple[str, ...]:
         """Return the disks that hold what the container uses, as major:minor."""
-        layers = self.image.layers if self.image else [self.spec.rootfs]
+        layers = self.base_layers()
         binds = [mount.source for mount in self.spec.mounts if mount.type == "bind"]
         return disks_of((self.directory, *layers, self.paths.volumes_dir, *binds))
 
@@ -125,7 +160,11 @@ class Container:
             "base": self.base,
             "spec": to_plain(self.spec),
             "warnings": self.warnings,
+            "image_warnings": self.image_warnings,
             "addresses": self.addresses,
+            "driver": self.driver,
+            "lowers": self.lowers,
+            "clearing": self.clearing,
             "image": image and {"name": image.name, "id": image.id, "layers": image.layers, "config": image.config},
         }
         write_atomically(f"{self.directory}/spec.json", json.dumps(record, indent=1).encode())
@@ -226,7 +265,14 @@ def load(paths: HostPaths, container_id: str) -> Container:
             created=record.time("created"),
         )
         container.warnings = record.texts("warnings")
+        container.image_warnings = record.texts("image_warnings") if "image_warnings" in record else []
         container.addresses = {name: where.all_texts() for name, where in record.records("addresses").items()}
+        if "lowers" in record:  # else it is from a version without frozen layers
+            container.driver, container.clearing = record.text("driver"), record.flag("clearing")
+            container.lowers = record.texts("lowers")
+            if container.driver not in DRIVERS or not all(map(is_layer_id, container.lowers)):
+                raise ValueError(f"it has driver {shown(container.driver)} and layers {shown(container.lowers)}")
+        container.snapshots, container.damaged_snapshots = load_snapshots(container.directory)
         path = paths.runtime_state(container_id)
         container.load_run()
         path = f"{container.directory}/exit.json"

@@ -5,6 +5,10 @@ are made of.
 
     import      source, name, config, platform    -> ImageInfo
     load        source, name, platform            -> [ImageInfo]
+    save        images, format, fd, links         -> {"images": [name or id of each]}; `fd` is of the archive, or of the
+                                                     directory for oci-dir, whose blobs may be links to the store's
+    commit      image, uppers, name, config, author, message, created
+                                                  -> {"image": ImageInfo, "left_out": [what and why]} (store/commit.py)
     prune       unused: bool                      -> [ImageInfo], those that went
     clean                                         -> null; removes what imports left that were killed
 
@@ -28,10 +32,15 @@ import prctl
 from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
+from pycontainer.store.archive import DirectoryTarget, TarTarget, write
+from pycontainer.store.commit import commit
 from pycontainer.store.images import ImageStore
 from pycontainer.store.load import import_image, load
+from pycontainer.store.save import collected
+from pycontainer.store.unpacking import counter
 
 _MAX_REQUEST_BYTES = 4 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> int:
@@ -41,28 +50,36 @@ def main() -> int:
     if os.getppid() != parent:  # it ended before the signal was asked for
         return 1
     os.umask(0o022)
+    action = ""
     try:
-        result = _serve()
+        request, action = _request()
+        result = _serve(request, action)
     except PycontainerError as error:
         _say({"error": error.to_wire()})
         return 1
     except OSError as error:
-        hint = "free some space in the store's file system" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        _say({"error": PycontainerError(f"the import failed: {error}", hint=hint).to_wire()})
+        hint = "free some space in the store's file system" if error.errno in _FULL else ""
+        _say({"error": PycontainerError(f"the {action} failed: {error}", hint=hint).to_wire()})
         return 1
     _say({"result": result})
     return 0
 
 
-def _serve() -> object:
+def _request() -> tuple[dict[str, Any], str]:
     line = sys.stdin.buffer.readline(_MAX_REQUEST_BYTES)
     try:
         request = json.loads(line)
-        paths, action, in_use = HostPaths(request["root"]), request["action"], frozenset(request["in_use"])
-        act = _ACTIONS[action]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InvalidInput("the request is not one line of JSON with root, action and in_use") from error
-    return act(ImageStore(paths), Importer(paths.seccomp_dir), request, in_use)
+        action = request["action"]
+        if action in _ACTIONS and {"root", "in_use"} <= request.keys():
+            return request, action
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise InvalidInput("the request is not one line of JSON with root, action and in_use")
+
+
+def _serve(request: dict[str, Any], action: str) -> object:
+    paths = HostPaths(request["root"])
+    return _ACTIONS[action](ImageStore(paths), Importer(paths.seccomp_dir), request, frozenset(request["in_use"]))
 
 
 def _import(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
@@ -73,6 +90,31 @@ def _import(store: ImageStore, importer: Importer, request: dict[str, Any], in_u
 def _load(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     source, name, platform = (request[key] for key in ("source", "name", "platform"))
     return load(store, source, importer, name=name, platform=platform, on_progress=_tell, in_use=in_use)
+
+
+def _save(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
+    references, form, fd, links = (request[key] for key in ("images", "format", "fd", "links"))
+    with collected(store, references, importer.pack_layer, in_use=in_use) as content:
+        on_bytes = counter(_tell, "saving", content.size_bytes)
+        try:
+            if form == "oci-dir":
+                write(content, form, DirectoryTarget(fd, links=links), on_bytes)
+            else:
+                archive = TarTarget(fd)
+                write(content, form, archive, on_bytes)
+                archive.finish()
+        except OSError as error:
+            hint = "free some space where it goes" if error.errno in _FULL else ""
+            reason = os.strerror(error.errno or errno.EIO).lower()
+            raise PycontainerError(f"cannot write what is saved: {reason}", hint=hint) from error
+        return {"images": [image.name or image.config.digest for image in content.images]}
+
+
+def _commit(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
+    base, uppers, name = (request[key] for key in ("image", "uppers", "name"))
+    options = {key: request[key] for key in ("config", "author", "message", "created")}
+    info, left_out = commit(store, base, uppers, name, importer, **options, on_progress=_tell, in_use=in_use)
+    return {"image": info, "left_out": left_out}
 
 
 def _prune(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
@@ -87,6 +129,8 @@ def _clean(store: ImageStore, importer: Importer, request: dict[str, Any], in_us
 _ACTIONS: dict[str, Callable[[ImageStore, Importer, dict[str, Any], Set[str]], object]] = {
     "import": _import,
     "load": _load,
+    "save": _save,
+    "commit": _commit,
     "prune": _prune,
     "clean": _clean,
 }

@@ -10,7 +10,8 @@ The stream goes through the parent, which hashes it and looks at none of it: so 
 digest is the truth, and no archive can be taken for another one.
 
     reader     root: an empty directory; the archive and the stream as descriptors. Decompresses
-    packer     root: a read-only copy of the source's mount. Sees all owners as they are, may read any file, writes nowhere
+    packer     root: a read-only copy of the source's mount. Sees all owners as they are, may read any file, writes nowhere;
+               for `pack_layer` its stream goes to the parent, which compresses and hashes it
     unpacker   root: the staging directory, ids mapped. Writes there, and nowhere else
 
 Each has one kind of input and no more rights than that needs. The host ids of the unpacker and the reader are nobody's: the
@@ -55,7 +56,9 @@ from pycontainer.security.idranges import COUNT, LAST
 from pycontainer.security.seccomp_compile import program
 from pycontainer.store.archivefiles import MAX_MEMBERS, Member, list_members
 from pycontainer.store.compression import MAGIC_BYTES, Compression, Decompressed, Source, compression
-from pycontainer.store.tarstream import Packed
+from pycontainer.store.fsimages import is_image, open_layer
+from pycontainer.store.layerpack import LayerBlob, compress_layer, opaque_directories
+from pycontainer.store.tarstream import LayerForm, Packed
 from pycontainer.store.unpack import Budgets, Unpacker
 from pycontainer.store.unpacking import Progress, Unpacked
 from pycontainer.store.whiteouts import MAX_PATHS, Notes, Parts
@@ -67,6 +70,7 @@ _PIPE_BYTES = 1 << 20  # the default limit of pipe-max-size
 _F_SETPIPE_SZ = 1031
 _PROGRESS_SECONDS = 0.2
 _MAX_MESSAGE_BYTES = 1 << 16
+_MAX_LEFT_OUT, _MAX_LINE_CHARACTERS = 50, 400  # of a packer's last message
 _MAX_NOTES_BYTES = 16 << 20
 _MAX_PATHS_CHARACTERS = 4096  # six bytes each, at most, when they are escaped
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
@@ -91,19 +95,45 @@ class Importer:
         self._time_limits = time_limits or TimeLimits()
 
     def unpack(
-        self, source_fd: int, target: str, on_progress: Progress | None, /, *, has_digest: bool = False
+        self,
+        source_fd: int,
+        target: str,
+        on_progress: Progress | None,
+        /,
+        *,
+        has_digest: bool = False,
+        is_layer: bool = True,
     ) -> Unpacked:
         """Unpack a directory or an archive; return the digest of its tar stream and the bytes that its files hold.
 
-        Names that begin with `.wh.` are whiteouts; the notes in the result say what is left to do. With `has_digest` the
+        Names that begin with `.wh.` are whiteouts, unless this is no layer (`is_layer`) but a backup of files; the notes in
+        the result say what is left to do. With `has_digest` the
         caller knows what the digest has to be: the archive's end mark may be missing then.
 
         Raises InvalidInput for what is hostile, damaged, too large or too slow; Unsupported, and OSError of the disk.
         """
         with contextlib.ExitStack() as undo:
             unpacker = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
-            unpacker.start(source_fd, target, has_digest=has_digest)
+            unpacker.start(source_fd, target, has_digest=has_digest, is_layer=is_layer)
             return unpacker.follow(on_progress or (lambda _progress: None))
+
+    def pack_layer(self, tree: str, blob_fd: int, *, is_upper: bool = False) -> tuple[LayerBlob, list[str]]:
+        """Write a directory to `blob_fd` as a compressed layer; return its digests, and what was left out, one line each.
+
+        `tree` may also be a layer of the store that is a file system (store/fsimages.py). With `is_upper` it is the upper
+        directory of an overlay that is not mounted: deletions become those of layers. Raises InvalidInput for what changes
+        meanwhile or takes too long, InvalidState for what no layer can say.
+        """
+        with contextlib.ExitStack() as undo:
+            is_mount = is_image(tree)
+            tree_fd = open_layer(tree) if is_mount else os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, tree_fd)
+            layer = LayerForm(opaque_directories(tree_fd) if is_upper else frozenset())
+            job = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
+            stream_fd = job.start_packer(tree_fd, layer, is_mount=is_mount)
+            undo.callback(os.close, stream_fd)
+            made = compress_layer(_Watched(stream_fd, self._time_limits), blob_fd)
+            return made, job.finish_packer()
 
     def members(self, source_fd: int) -> tuple[Member, ...]:
         """Return the members of a tar archive that holds images; none for a root file system, or what is no archive."""
@@ -118,6 +148,25 @@ class Importer:
             job.expand(source_fd, target_fd)
 
 
+class _Watched:
+    """A pipe from a child that has to move."""
+
+    def __init__(self, fd: int, limits: TimeLimits) -> None:
+        self._fd, self._limits = fd, limits
+        self._deadline = time.monotonic() + limits.total_seconds
+        self._poller = select.poll()
+        self._poller.register(fd, select.POLLIN)
+
+    def read(self, size: int) -> bytes:
+        wait_seconds = min(self._limits.stall_seconds, self._deadline - time.monotonic())
+        if wait_seconds <= 0 or not self._poller.poll(wait_seconds * 1000):
+            raise InvalidInput(
+                f"the packing took longer than {self._limits.total_seconds} seconds, or did not move for "
+                f"{self._limits.stall_seconds}"
+            )
+        return os.read(self._fd, size)
+
+
 class _Job:
     """The children of one import; all of them have ended when `undo` is done."""
 
@@ -126,18 +175,20 @@ class _Job:
         self._children: list[_Child] = []  # in the order in which their word counts
         self._hasher = _Hasher()
 
-    def start(self, source_fd: int, target: str, *, has_digest: bool) -> None:
+    def start(self, source_fd: int, target: str, *, has_digest: bool, is_layer: bool) -> None:
         self._undo.callback(self._hasher.join)  # after the children's end, which is its own
         nobody_fd = self._undo.enter_context(user_namespace(UNPACKER_BASE, COUNT))
         if stat.S_ISDIR(os.fstat(source_fd).st_mode):
-            stream_fd, packed_bytes = self._start_packer(source_fd), None
+            stream_fd, packed_bytes = self.start_packer(source_fd), None
         else:
             packed_bytes = os.fstat(source_fd).st_size
             form = compression(os.pread(source_fd, MAGIC_BYTES, 0))
             stream_fd = source_fd if form is None else self._start_reader(source_fd, form, nobody_fd)
         hashed_read_fd, hashed_write_fd = _wide_pipe()
         try:
-            self._start_unpacker(hashed_read_fd, packed_bytes, target, nobody_fd, has_digest=has_digest)
+            self._start_unpacker(
+                hashed_read_fd, packed_bytes, target, nobody_fd, has_digest=has_digest, is_layer=is_layer
+            )
         except BaseException:
             os.close(hashed_write_fd)
             if stream_fd != source_fd:
@@ -189,15 +240,18 @@ class _Job:
         self._spawn(expand, "pc-read", nobody_fd, None, frozenset(), 0, {source_fd, target_fd})
         self._hear(lambda _progress: None)
 
-    def _start_packer(self, source_fd: int) -> int:
+    def start_packer(self, source_fd: int, layer: LayerForm | None = None, *, is_mount: bool = False) -> int:
+        """Start the packer of a directory, or of a detached mount; return the end of the pipe to read its stream from."""
         # Owners beyond 65535 have to be seen to be refused: ids as they are, in a namespace that owns nothing.
         everybody_fd = self._undo.enter_context(user_namespace(0, _EVERY_ID))
-        tree_fd = clone_tree("", dirfd=source_fd)
-        self._undo.callback(os.close, tree_fd)
+        tree_fd = source_fd
+        if not is_mount:
+            tree_fd = clone_tree("", dirfd=source_fd)
+            self._undo.callback(os.close, tree_fd)
         mount_setattr(tree_fd, set_flags=_SAFE | MOUNT_ATTR_RDONLY)
 
         def pack() -> Source:
-            return Packed(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            return Packed(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), layer=layer)
 
         return self._start_source("pc-pack", pack, everybody_fd, tree_fd, READ_CAPABILITIES, landlock.READ, set())
 
@@ -221,11 +275,13 @@ class _Job:
         """Start a child that writes a tar stream; return the end of the pipe to read it from."""
         read_fd, write_fd = _wide_pipe()
 
-        def copy(_say: Callable[[dict[str, object]], None]) -> None:
+        def copy(say: Callable[[dict[str, object]], None]) -> None:
             source = open_source()
             with contextlib.suppress(BrokenPipeError):  # the unpacker has ended, and says why
                 while block := source.read(_BLOCK_BYTES):
                     _write_all(write_fd, block)
+            if isinstance(source, Packed):
+                say({"left_out": [line[-_MAX_LINE_CHARACTERS:] for line in source.left_out[:_MAX_LEFT_OUT]]})
 
         try:
             self._spawn(copy, name, userns_fd, root_fd, capabilities, rights, {write_fd, *keep_fds})
@@ -237,7 +293,14 @@ class _Job:
         return read_fd
 
     def _start_unpacker(
-        self, stream_fd: int, packed_bytes: int | None, target: str, userns_fd: int, *, has_digest: bool
+        self,
+        stream_fd: int,
+        packed_bytes: int | None,
+        target: str,
+        userns_fd: int,
+        *,
+        has_digest: bool,
+        is_layer: bool,
     ) -> None:
         tree_fd = clone_tree(target)
         self._undo.callback(os.close, tree_fd)
@@ -255,14 +318,14 @@ class _Job:
         def unpack(say: Callable[[dict[str, object]], None]) -> None:
             root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             unpacker = Unpacker(
-                root_fd, budgets=self._budgets, packed_bytes=packed_bytes, is_layer=True, may_lack_end=has_digest
+                root_fd, budgets=self._budgets, packed_bytes=packed_bytes, is_layer=is_layer, may_lack_end=has_digest
             )
             unpacker.unpack(_Counted(stream_fd, _reporter(say)))
             for kind in Notes._fields:
                 _say_paths(say, kind, getattr(unpacker, kind))
             say({"size_bytes": unpacker.size_bytes})
 
-        rights = WRITE_RIGHTS | landlock.MAKE_CHAR  # for whiteouts; real devices would need CAP_MKNOD
+        rights = WRITE_RIGHTS | (landlock.MAKE_CHAR if is_layer else 0)  # whiteouts; real devices would need CAP_MKNOD
         self._spawn(unpack, "pc-unpack", userns_fd, tree_fd, FILE_CAPABILITIES, rights, {stream_fd})
 
     def _spawn(
@@ -301,6 +364,17 @@ class _Job:
         child = _Child(name, pid, read_fd)
         self._undo.callback(child.end)
         self._children.append(child)
+
+    def finish_packer(self) -> list[str]:
+        """Wait until the packer, whose stream was read to its end, has ended; return what it left out."""
+        (child,) = self._children
+        while child.hear() is not None:
+            pass
+        child.check()
+        left_out = child.result.get("left_out")
+        if not isinstance(left_out, list):
+            raise PycontainerError("the packer ended without a result")
+        return [str(line) for line in left_out]
 
     def follow(self, on_progress: Progress) -> Unpacked:
         """Hear the children until they have ended; return what the unpacker found."""

@@ -113,8 +113,9 @@ def plan_mounts(
 ) -> Plan:
     """Return the parent's half.
 
-    `layers` are absolute directories, lowest first; `rootfs_dir` holds upper and work; `volumes` maps a volume's name to
-    its directory; `cgroup_dirs` are (name inside, host directory); `cgroup_writable` says that they were delegated.
+    `layers` are absolute directories, lowest first, none where `upper` is the whole root; `rootfs_dir` holds upper and
+    work; `volumes` maps a volume's name to its directory; `cgroup_dirs` are (name inside, host directory);
+    `cgroup_writable` says that they were delegated.
     """
     flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC
     if "host" not in spec.networks:
@@ -131,7 +132,10 @@ def plan_mounts(
         for number, layer in enumerate(reversed(layers), start=1):
             plan.step("Tree", plan.tree(layer, is_layer=True), f"t{number}", True)
             lowers.append(f"t{number}")
-        plan.step("Overlay", lowers, "t0/upper", "t0/work", rights.no_new_privs)
+        if lowers:
+            plan.step("Overlay", lowers, "t0/upper", "t0/work", rights.no_new_privs)
+        else:
+            plan.step("Root", "t0/upper", rights.no_new_privs)
 
     # /dev before what lies in it; proc and sys before the masks on them, these before anything of the user's.
     plan.step("Dev", spec.tty)
@@ -170,8 +174,8 @@ def plan_mounts(
             source = volumes[mount.source] if mount.type == "volume" else mount.source
             recursive = mount.type == "bind" and mount.recursive
             index = plan.tree(source, recursive=recursive)
-            # A volume's files are the container's, so its ids are mapped; a bind mount's stay the host's.
-            plan.step("Bind", index, mount.target, mount.read_only, mount.type == "volume", recursive)
+            # A volume's files are the container's, so its ids are mapped; a bind mount's stay the host's, unless asked.
+            plan.step("Bind", index, mount.target, mount.read_only, mount.type == "volume" or mount.idmap, recursive)
     for device in spec.devices:
         plan.step("Device", plan.tree(device.host_path), device.container_path)
     if spec.read_only:

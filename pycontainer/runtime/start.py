@@ -31,6 +31,7 @@ from pycontainer.linux.process import start_time_ticks
 from pycontainer.linux.tty import open_pty, set_window_size
 from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container, now
+from pycontainer.runtime.hostbinds import open_source
 from pycontainer.runtime.launcher import Birth, Launcher
 from pycontainer.runtime.sysctls import write_sysctls
 from pycontainer.security.lsm import Label
@@ -73,9 +74,12 @@ class Host:
         rights: Rights,
         seccomp: tuple[int, bytes] | None,
         label: Label | None,
-        volumes: dict[str, str],
+        volumes: dict[str, tuple[str, Callable[[], int]]],
     ) -> None:
-        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work."""
+        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work.
+
+        `volumes`: for each name its place, and what opens a detached mount of it.
+        """
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
@@ -187,7 +191,7 @@ async def start(
             spec,
             rootfs_dir=f"{container.directory}/rootfs",
             layers=host.layers,
-            volumes=host.volumes,
+            volumes={name: place for name, (place, _) in host.volumes.items()},
             files=host.files,
             rights=host.rights,
             cgroup_dirs=[("", delegated)] if delegated else cgroup.mount_sources(),
@@ -196,7 +200,8 @@ async def start(
         streams = Streams(with_input=spec.stdin_open, tty=spec.tty)
         undo.callback(streams.close)
         with contextlib.ExitStack() as sent:  # descriptors only the message needs
-            fds = _open_trees(plan, sent, f"{container.directory}/rootfs", host.open_rootfs)
+            openers = {f"{container.directory}/rootfs": host.open_rootfs, **dict(host.volumes.values())}
+            fds = _open_trees(plan, sent, openers, {m.source for m in spec.mounts if m.type == "bind"})
             tree_count = len(fds)
             memfd = new_memfd()
             undo.callback(os.close, memfd)
@@ -316,13 +321,16 @@ def _attempts(table: Table) -> list[str]:
 
 
 def _open_trees(
-    plan: planner.Plan, undo: contextlib.ExitStack, rootfs_dir: str, open_rootfs: Callable[[], int]
+    plan: planner.Plan, undo: contextlib.ExitStack, openers: dict[str, Callable[[], int]], binds: set[str]
 ) -> list[int]:
+    """Open the plan's trees: those that have an opener by that, `binds` of the user's along a way that nobody can bend."""
     fds = []
     for tree in plan.trees:
         try:
-            if tree.path == rootfs_dir:
-                fd = open_rootfs()
+            if tree.path in openers:
+                fd = openers[tree.path]()
+            elif tree.path in binds:
+                fd = _open_bind(tree)
             elif tree.is_layer:
                 fd = open_layer(tree.path)
             else:
@@ -332,6 +340,14 @@ def _open_trees(
         undo.callback(os.close, fd)
         fds.append(fd)
     return fds
+
+
+def _open_bind(tree: planner.Tree) -> int:
+    source_fd = open_source(tree.path)
+    try:
+        return clone_tree("", dirfd=source_fd, recursive=tree.recursive)
+    finally:
+        os.close(source_fd)
 
 
 def _attach_network(

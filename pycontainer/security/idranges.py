@@ -79,6 +79,11 @@ class IdRanges:
         with self._locked() as fd:
             return self._sweep(fd)
 
+    def orphans(self) -> list[tuple[int, str]]:
+        """Return the claims that `sweep` would give back, with the owners that are gone."""
+        with self._locked() as fd:
+            return [(base, _owner(fd, str(base)) or "") for base in self._orphans(fd)]
+
     def _claim(self, fd: int, owner: str) -> int | None:
         first, last = self._pool
         if not self._cursor:
@@ -97,12 +102,16 @@ class IdRanges:
         return None
 
     def _sweep(self, fd: int) -> list[int]:
+        orphans = self._orphans(fd)
+        for base in orphans:
+            os.unlink(str(base), dir_fd=fd)
+        return orphans
+
+    def _orphans(self, fd: int) -> list[int]:
         orphans = [base for base in _bases(fd) if not os.path.lexists(_owner(fd, str(base)) or "/")]
         if orphans:
             lived_with = _bases_of_processes(self._proc)
             orphans = [base for base in orphans if base not in lived_with]
-        for base in orphans:
-            os.unlink(str(base), dir_fd=fd)
         return orphans
 
     @contextlib.contextmanager

@@ -135,6 +135,7 @@ def loosened(spec: ContainerSpec) -> list[str]:
     """Return, as options that a person would write, what takes more walls down than the profile does; sorted."""
     found = {f"--cap-add {name.removeprefix('CAP_')}" for name in _added(spec)}
     found |= {f"--device {device.host_path}" for device in spec.devices}
+    found |= {f"--volume {mount.source}:{mount.target}:idmap" for mount in spec.mounts if mount.idmap}
     if spec.privileged:
         found.add("--privileged")
     if "host" in spec.networks:

@@ -593,9 +593,27 @@ FIELDS: tuple[Field, ...] = (
     ),
     # files and devices
     Field(
+        "rootfs_driver",
+        values.parse_rootfs_driver,
+        "how the root file system is made: overlay, what it writes lies above the image; copy, the image's files are copied. "
+        "Where the file system allows it overlay when left out",
+        "copy",
+        "--rootfs-driver",
+        "",
+    ),
+    Field(
+        "snapshots",
+        values.parse_snapshots,
+        "snapshots to make by themselves, how often and how many to keep; or none",
+        "{every: 1d, keep: 7}",
+        "--snapshots",
+        "",
+        live=True,
+    ),
+    Field(
         "volumes",
         parse_volume,
-        "host paths or named volumes: SOURCE:TARGET[:ro]",
+        "host paths or named volumes: SOURCE:TARGET[:ro,idmap,nocopy]",
         '["/srv/www:/var/www:ro"]',
         "-v/--volume",
         "mounts",
@@ -605,7 +623,8 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "mounts",
         parse_mount,
-        "mounts, spelled out: type, source, target, readonly, bind-nonrecursive, tmpfs-size, tmpfs-mode, tmpfs-exec",
+        "mounts, spelled out: type, source, target, readonly, bind-nonrecursive, bind-idmap, volume-nocopy, tmpfs-size, "
+        "tmpfs-mode, tmpfs-exec",
         "[{type: bind, source: /srv/www, target: /var/www}]",
         "--mount",
         "mounts",
@@ -700,7 +719,8 @@ POOLED: tuple[str, ...] = tuple(
     field.key
     for field in FIELDS
     if field.live
-    and field.key not in ("restart", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
+    and field.key
+    not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

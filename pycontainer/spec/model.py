@@ -31,6 +31,8 @@ class Mount:
     mode: int | None = None  # tmpfs
     exec_allowed: bool = False  # tmpfs; noexec unless asked, as Docker does
     recursive: bool = True  # bind
+    idmap: bool = False  # bind: owners inside are those on the host, number by number
+    copy: bool = True  # volume: an empty one gets what the image has at its target
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class RestartPolicy:
 
     name: str = "no"
     max_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSchedule:
+    """Snapshots that are made by themselves, and how many of them are kept."""
+
+    every_seconds: int
+    keep: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,8 @@ class ContainerSpec:
     dns_search: tuple[str, ...] = ()
     add_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
 
+    rootfs_driver: str = ""  # overlay | copy; empty: what the file system allows
+    snapshots: SnapshotSchedule | None = None
     mounts: tuple[Mount, ...] = ()
     read_only: bool = False
     devices: tuple[Device, ...] = ()

@@ -1,7 +1,7 @@
 """What is mounted inside, in its three spellings, which all become `Mount`.
 
-volumes   /host/dir:/inside[:ro|rw]     a directory or file of the host
-          name:/inside[:ro|rw]          a volume, made when missing
+volumes   /host/dir:/inside[:ro,idmap]  a directory or file of the host
+          name:/inside[:ro,nocopy]      a volume, made when missing
 tmpfs     /inside[:size=64m,mode=1777,exec,ro]
 mounts    type=bind,source=/host/dir,target=/inside,readonly     or a mapping with the same keys
 """
@@ -20,29 +20,37 @@ MOUNT_TYPES = ("bind", "volume", "tmpfs")
 LEAST_TMPFS_BYTES = 4096
 _MODE = re.compile(r"[0-7]{3,4}", re.ASCII)
 _VOLUME_HINT = "write /host/path:/inside or name:/inside, with :ro to forbid writing"
-_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-_FLAGS = ("readonly", "bind-nonrecursive", "tmpfs-exec")
+_BIND_OPTIONS, _VOLUME_OPTIONS = ("ro", "rw", "idmap"), ("ro", "rw", "nocopy")
+_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "idmap": "bind-idmap"}
+_FLAGS = ("readonly", "bind-nonrecursive", "bind-idmap", "volume-nocopy", "tmpfs-exec")
 _KEYS = ("type", "source", "target", "tmpfs-size", "tmpfs-mode", *_FLAGS)
 _TMPFS_HINT = "write /inside:size=64m,mode=1777; further options are ro, rw, exec, noexec"
 
 
 def parse_volume(value: object) -> Mount:
-    """Return the mount of `source:target[:ro|rw]`; a source with a slash is a host path, else a volume's name."""
+    """Return the mount of `source:target[:option,...]`; a source with a slash is a host path, else a volume's name."""
     text = parse_word(value)
     parts = text.split(":")
     if len(parts) == 1:
         raise InvalidInput(f"{shown(text)} has no {'source' if text.startswith('/') else 'target'}", hint=_VOLUME_HINT)
     if len(parts) > 3:
         raise InvalidInput(f"{shown(text)} is not a volume", hint=_VOLUME_HINT)
-    read_only = False
-    if len(parts) == 3:
-        if parts[2] not in ("ro", "rw"):
-            raise InvalidInput(f"{shown(text)}: volume option {parts[2]!r} is not supported", hint="supported: ro, rw")
-        read_only = parts[2] == "ro"
     source, target = parts[0], parse_target(parts[1])
-    if "/" in source or source in (".", "..", "~"):
-        return Mount("bind", target, parse_path(source), read_only=read_only)
-    return Mount("volume", target, check_name(source, "volume"), read_only=read_only)
+    is_bind = "/" in source or source in (".", "..", "~")
+    options = parts[2].split(",") if len(parts) == 3 else []
+    known = _BIND_OPTIONS if is_bind else _VOLUME_OPTIONS
+    for option in options:
+        if option not in known:
+            raise InvalidInput(
+                f"{shown(text)}: volume option {option!r} is not supported",
+                hint=f"supported for {'a path of the host' if is_bind else 'a volume'}: {', '.join(known)}",
+            )
+        if options.count(option) > 1 or {"ro", "rw"} <= {*options}:
+            raise InvalidInput(f"{shown(text)}: the volume options repeat or contradict each other")
+    if is_bind:
+        return Mount("bind", target, parse_path(source), read_only="ro" in options, idmap="idmap" in options)
+    name = check_name(source, "volume")
+    return Mount("volume", target, name, read_only="ro" in options, copy="nocopy" not in options)
 
 
 def parse_tmpfs(value: object) -> Mount:
@@ -94,7 +102,7 @@ def parse_mount(value: object) -> Mount:
 def _build(values: dict[str, object], entry: str) -> Mount:
     """Return the mount that checked keys describe; refuse those that its type does not have."""
     kind = parse_choice(values.get("type", "volume"), MOUNT_TYPES, "mount type")
-    foreign = [key for key in values if key.partition("-")[0] in ("bind", "tmpfs") and key.partition("-")[0] != kind]
+    foreign = [key for key in values if key.partition("-")[0] in MOUNT_TYPES and key.partition("-")[0] != kind]
     if kind == "tmpfs" and "source" in values:
         foreign.append("source")
     if foreign:
@@ -116,6 +124,8 @@ def _build(values: dict[str, object], entry: str) -> Mount:
         mode=_parse_mode(values["tmpfs-mode"]) if "tmpfs-mode" in values else None,
         exec_allowed=parse_bool(values.get("tmpfs-exec", False)),
         recursive=not parse_bool(values.get("bind-nonrecursive", False)),
+        idmap=parse_bool(values.get("bind-idmap", False)),
+        copy=not parse_bool(values.get("volume-nocopy", False)),
     )
 
 

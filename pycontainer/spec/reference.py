@@ -49,7 +49,7 @@ _FORMS = f"""
 - **CPUs**: a number of CPUs, `0.5` or `2`, or a percentage of one, `50%`; from 0.01 to 8192, exact to nine
   decimals.
 - **CPU list**: numbers and ranges, `0-1,3`.
-- **duration**: whole seconds, `10`, or hours, minutes and seconds, `1m30s`.
+- **duration**: whole seconds, `10`, or days, hours, minutes and seconds, `1m30s`, `1d`.
 - **unlimited** is no limit, for the caps and for ulimits; 0, -1 and `max` are refused.
 - `pycontainer set` changes {", ".join(f"`{field.key}`" for field in FIELDS if field.live)}
   of a container that exists, at once if it runs.
@@ -63,8 +63,9 @@ _FORMS = f"""
 - **ports**: `[[HOSTIP:][HOSTPORT]:]PORT[/tcp|udp]`. `80` publishes on a free port, `127.0.0.1::80` on a free port
   of that address; IPv6 addresses stand in brackets; `8000-8009:80-89` publishes ten.
 - **mounts**: `type` (bind, volume, tmpfs; volume unless said), `source` or `src`, `target`, `dst` or
-  `destination`, `readonly` or `ro`; for bind `bind-nonrecursive`; for tmpfs `tmpfs-size`, `tmpfs-mode`,
-  `tmpfs-exec`.
+  `destination`, `readonly` or `ro`; for bind `bind-nonrecursive` and `bind-idmap` or `idmap` (owners
+  inside are those on the host); for volume `volume-nocopy` (an empty one stays so); for tmpfs `tmpfs-size`,
+  `tmpfs-mode`, `tmpfs-exec`.
 - **ulimits**: {", ".join(f"`{name}`" for name in RLIMIT_NAMES)}; numbers as in setrlimit(2).
 - **sysctls**: `net.*` (not with network `host`), `fs.mqueue.*`, {", ".join(f"`{name}`" for name in IPC_SYSCTLS)}.
 - **capabilities**: the kernel's names, in either case, with or without `CAP_`; or `ALL`.

@@ -35,6 +35,9 @@ def check_root(spec: ContainerSpec) -> Iterator[Problem]:
             "there is no rootfs to write into",
             "give a rootfs directory, or leave rootfs_writable out",
         )
+    for key, given in (("snapshots", spec.snapshots), ("rootfs_driver", spec.rootfs_driver)):
+        if spec.rootfs_writable and given:
+            yield Problem(key, f"{key} and rootfs_writable exclude each other", "it has no layer of its own")
     if spec.rootfs_writable and spec.read_only:
         yield Problem("read_only", "read_only and rootfs_writable exclude each other", "give one of them")
 

@@ -9,12 +9,14 @@ import re
 from collections.abc import Callable
 
 from pycontainer.errors import InvalidInput
-from pycontainer.spec.model import Device, RestartPolicy, Ulimit
+from pycontainer.spec.model import Device, RestartPolicy, SnapshotSchedule, Ulimit
 from pycontainer.spec.names import check_image, check_name
 from pycontainer.spec.problems import did_you_mean
-from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_count, shown
+from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_count, parse_duration_seconds, shown
 
 PROFILES = ("app", "system")
+ROOTFS_DRIVERS = ("overlay", "copy")
+LEAST_SNAPSHOT_SECONDS, MAX_SNAPSHOTS_KEPT = 10, 1000
 _SECURITY_OPTIONS = ("no-new-privileges", "seccomp", "apparmor", "label", "landlock")
 _APPARMOR_PROFILE = re.compile(r"[!-~]{1,255}", re.ASCII)
 _SELINUX_PART = re.compile(r"(user|role|type|level|filetype)[:=]([A-Za-z0-9_.,:-]{1,255})", re.ASCII)
@@ -380,6 +382,34 @@ def parse_restart(value: object) -> RestartPolicy:
     if name != "on-failure":
         raise InvalidInput(f"restart policy {name!r} takes no count", hint="write on-failure:N, or the policy alone")
     return RestartPolicy(name, parse_count(retries, maximum=1_000_000))
+
+
+def parse_snapshots(value: object) -> SnapshotSchedule | None:
+    """Return when to make snapshots: {every: 1d, keep: 7}, the same as `every=1d,keep=7`, or `none`."""
+    hint = "write every=1d,keep=7, or none"
+    if value == "none":
+        return None
+    if isinstance(value, dict):
+        pairs = list(value.items())
+    else:
+        words = [word.partition("=") for word in parse_word(value).split(",")]
+        if not all(separator for _, separator, _ in words):
+            raise InvalidInput(f"{shown(value)} does not say when to make snapshots", hint=hint)
+        pairs = [(key, text) for key, _, text in words]
+    if sorted(str(key) for key, _ in pairs) != ["every", "keep"]:
+        raise InvalidInput(f"{shown(value)} does not give every and keep, once each", hint=hint)
+    given = dict(pairs)
+    every_seconds = parse_duration_seconds(given["every"])
+    if every_seconds < LEAST_SNAPSHOT_SECONDS:
+        raise InvalidInput(
+            f"{shown(given['every'])} is too often", hint=f"leave {LEAST_SNAPSHOT_SECONDS} seconds between two"
+        )
+    return SnapshotSchedule(every_seconds, parse_count(given["keep"], maximum=MAX_SNAPSHOTS_KEPT))
+
+
+def parse_rootfs_driver(value: object) -> str:
+    """Return how the root file system is made: overlay, or copy."""
+    return parse_choice(value, ROOTFS_DRIVERS, "root file system driver")
 
 
 def parse_ulimit(value: object) -> Ulimit:

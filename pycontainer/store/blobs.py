@@ -80,6 +80,12 @@ class Blobs:
             os.unlink(self.path(digest))
 
 
+def digest_of_file(path: str) -> str:
+    """Return the digest of a file that may be large."""
+    with open(path, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
 def stage_bytes(data: bytes, directory: str) -> str:
     """Write a small blob into a staging directory and return its digest."""
     digest = digest_of(data)

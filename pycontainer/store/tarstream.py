@@ -3,7 +3,8 @@
 The reader hands out entries in plain form. An archive that is cut off, has a damaged header in its middle, data after
 its end, or headers of more than a megabyte (pax records, chained headers) is refused, where tarfile would stop
 silently, or read on without bound. The writer packs a directory in one canonical order, so equal trees give equal
-streams.
+streams; it also writes layers, where what overlayfs keeps of deletions becomes names that begin with `.wh.`:
+https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
 
 import enum
@@ -11,12 +12,13 @@ import errno
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import IO, NamedTuple, cast
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 from pycontainer.store.compression import HINT, Source, guarded
+from pycontainer.store.whiteouts import OPAQUE, PREFIX
 
 _BLOCK_BYTES = 512
 _BUFFER_BYTES = 1 << 18
@@ -24,6 +26,7 @@ _MAX_HEADER_BYTES = 1 << 20
 _MAX_TRAILING_BYTES = 16 << 20  # zeros that fill up the last record of a tape
 _XATTR_PREFIX = "SCHILY.xattr."
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_ID = 65535  # of what a container's files can belong to
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a fifo is not waited for
 
 
@@ -214,17 +217,26 @@ def _read_fully(source: Source, size: int) -> bytes:
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
+class LayerForm(NamedTuple):
+    """How a tree becomes a layer. `opaque` holds the directories (relative, without a slash at either end; the tree itself
+    is empty) that hide what lies below them: only the host's root can see that (store/layerpack.py).
+    """
+
+    opaque: Set[bytes] = frozenset()
+
+
 class Packed:
     """A directory, or one name of a directory, as a tar stream to read from; the caller keeps `dir_fd`.
 
     The order is that of the names' bytes; owners, modes, times to the nanosecond, links and extended attributes are in
     it. Devices, fifos and sockets are left out, and so is what is mounted beneath: `left_out` names them, with the reason.
+    With `layer` the whiteouts of overlayfs (character devices 0:0) and its opaque directories become those of layers.
     """
 
-    def __init__(self, dir_fd: int, *, name: bytes = b"", top: bytes = b".") -> None:
+    def __init__(self, dir_fd: int, *, name: bytes = b"", top: bytes = b".", layer: LayerForm | None = None) -> None:
         """Pack what is called `name` in the directory; without one the directory itself, under the name `top`."""
         self.left_out: list[str] = []
-        self._blocks = _pack(dir_fd, name, top, self.left_out)
+        self._blocks = _pack(dir_fd, name, top, self.left_out, layer)
         self._rest = b""
 
     def read(self, size: int) -> bytes:
@@ -233,13 +245,14 @@ class Packed:
         return block[:size]
 
 
-def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str]) -> Iterator[bytes]:
+def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str], layer: LayerForm | None) -> Iterator[bytes]:
     seen: dict[int, bytes] = {}  # inode -> its first name, of files with several
     fd = os.open(".", _DIR_FLAGS, dir_fd=dir_fd)
     pending: list[tuple[bytes, int, list[bytes]]] = [(b"", fd, [name]) if name else (top + b"/", fd, _names(fd))]
     try:
         if not name:
             yield _header(top + b"/", fd, os.fstat(fd), tarfile.DIRTYPE)
+            yield from _opaque_mark(top + b"/", os.fstat(fd), layer)
         while pending:
             where, fd, names = pending[-1]
             if not names:
@@ -249,6 +262,14 @@ def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str]) -> Iterator
             name = names.pop()
             inner = where + name
             details = os.lstat(name, dir_fd=fd)
+            if layer is not None:
+                if name.startswith(PREFIX):
+                    left_out.append(f"{_quote(inner)} has a name that would delete another in a layer")
+                    continue
+                if stat.S_ISCHR(details.st_mode) and details.st_rdev == 0:
+                    yield _mark(where + PREFIX + name, os.fstat(fd))
+                    continue
+                _check_owner(inner, details)
             if stat.S_ISLNK(details.st_mode):
                 yield _header(inner, None, details, tarfile.SYMTYPE, os.readlink(name, dir_fd=fd))
                 continue
@@ -268,12 +289,32 @@ def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str]) -> Iterator
             if stat.S_ISDIR(details.st_mode):
                 pending.append((inner + b"/", inner_fd, _names(inner_fd)))
                 yield _header(inner + b"/", inner_fd, details, tarfile.DIRTYPE)
+                yield from _opaque_mark(inner + b"/", details, layer)
             else:
                 yield from _pack_file(inner, inner_fd, seen)
         yield bytes(2 * _BLOCK_BYTES)
     finally:
         for _, fd, _ in pending:
             os.close(fd)
+
+
+def _opaque_mark(directory: bytes, details: os.stat_result, layer: LayerForm | None) -> Iterator[bytes]:
+    if layer is not None and directory.removeprefix(b"./").rstrip(b"/") in layer.opaque:
+        yield _mark(directory + OPAQUE, details)
+
+
+def _mark(path: bytes, directory: os.stat_result) -> bytes:
+    """Return an empty file that stands for a deletion; it is as old as its directory, so that equal trees stay equal."""
+    info = tarfile.TarInfo(path.decode("utf-8", "surrogateescape").removeprefix("./"))
+    info.mode, info.mtime = 0, directory.st_mtime_ns // 10**9
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _check_owner(path: bytes, details: os.stat_result) -> None:
+    if not (details.st_uid <= _MAX_ID and details.st_gid <= _MAX_ID):
+        raise InvalidInput(
+            f"{_quote(path)} belongs to {details.st_uid}:{details.st_gid}, but a container has the ids 0 to {_MAX_ID}"
+        )
 
 
 def _same_mount(where: bytes) -> int:
@@ -328,8 +369,17 @@ def _header(path: bytes, fd: int | None, details: os.stat_result, kind: bytes, t
     sign = "-" if details.st_mtime_ns < 0 else ""
     info.pax_headers = {"mtime": f"{sign}{seconds}.{nanoseconds:09d}"}
     if fd is not None:
-        for name in sorted(os.listxattr(fd)):
+        for name in _attributes(fd):
             if name.startswith("user.") or name == "security.capability":
                 value = os.getxattr(fd, name).decode("utf-8", "surrogateescape")
                 info.pax_headers[_XATTR_PREFIX + name] = value
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _attributes(fd: int) -> list[str]:
+    try:
+        return sorted(os.listxattr(fd))
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []  # a file system without any

@@ -49,7 +49,12 @@ def container_info(world: World, container: Container) -> dict[str, object]:
         "memory_bytes": spec.memory_bytes,
         "profile": spec.profile,
         "loosened": loosened(spec),
-        "warnings": [*container.missing_walls, *container.warnings],
+        "warnings": [
+            *container.missing_walls,
+            *container.image_warnings,
+            *container.damaged_snapshots,
+            *container.warnings,
+        ],
     }
 
 
@@ -69,8 +74,11 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "image_config": image.config if image else {},
         "id_map": {"host_base": container.base, "count": 65536},
         "directory": container.directory,
-        "rootfs_driver": "bind" if container.spec.rootfs_writable else "overlay",
-        "layers": list(image.layers) if image else [container.spec.rootfs],
+        "rootfs_driver": "bind" if container.spec.rootfs_writable else container.driver,
+        "layers": container.base_layers(),
+        "frozen_layers": list(container.lowers),
+        "snapshots": list(container.snapshots),
+        "mounted": world.paths.mount_dir(container.id) if container.id in world.mounted else "",
         "log_path": f"{container.directory}/log",
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},

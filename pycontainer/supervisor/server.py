@@ -20,12 +20,29 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
 
+from pycontainer.api import messages
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
 from pycontainer.linux.sockets import peer_ids
 from pycontainer.supervisor.call import Call, parse_request
 from pycontainer.supervisor.operators import Operators
-from pycontainer.supervisor.verbs import copy, images, lifecycle, limits, networks, observe, processes, tenants
+from pycontainer.supervisor.verbs import (
+    copy,
+    doctor,
+    exchange,
+    images,
+    instances,
+    lifecycle,
+    limits,
+    networks,
+    observe,
+    processes,
+    save,
+    snapshots,
+    system,
+    tenants,
+    volumes,
+)
 from pycontainer.supervisor.world import World
 from pycontainer.units import shown
 
@@ -39,14 +56,15 @@ _HEADER = struct.Struct(">I")
 
 def _verbs() -> dict[str, Verb]:
     found: dict[str, Verb] = {}
-    for module in (copy, images, lifecycle, limits, networks, observe, processes, tenants):
+    for module in (copy, doctor, exchange, images, instances, lifecycle, limits, networks, observe, processes, save,
+                   snapshots, system, tenants, volumes):  # fmt: skip
         for name, value in vars(module).items():
-            if asyncio.iscoroutinefunction(value) and not name.startswith("_") and value.__module__ == module.__name__:
+            if asyncio.iscoroutinefunction(value) and name in messages.VERBS and value.__module__ == module.__name__:
                 found[name] = value
     return found
 
 
-VERBS = {name: verb for name, verb in _verbs().items() if name not in ("start_now", "stop_now")}
+VERBS = _verbs()
 
 
 class Connection:

@@ -25,12 +25,14 @@ from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
 from pycontainer.disk.storage import erase, open_storage
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.linux.files import is_mount_point
 from pycontainer.linux.process import pidfd_open
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.record import remove_record
 from pycontainer.runtime.container import Container, exit_code, load, now
 from pycontainer.runtime.hostfacts import LANDLOCK_SCOPES, kernel_version, landlock_abi
+from pycontainer.runtime.rootfs import can_be_upper
 from pycontainer.runtime.start import Run
 from pycontainer.runtime.view import Effective, effective, rewrite
 from pycontainer.security.apparmor import AppArmor
@@ -41,14 +43,17 @@ from pycontainer.security.seccomp_compile import loadable
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import is_container_id
 from pycontainer.store.images import ImageStore
-from pycontainer.store.volumes import Volumes
 from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
+from pycontainer.supervisor.layers import Layers
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
+from pycontainer.supervisor.mounting import find_mounts
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
 from pycontainer.supervisor.operators import Operators
+from pycontainer.supervisor.schedule import Schedule
 from pycontainer.supervisor.tenants import Tenants
+from pycontainer.supervisor.volumes import VolumeKeeper
 from pycontainer.supervisor.wallwatch import WallWatch
 from pycontainer.units import shown
 
@@ -70,8 +75,12 @@ class World:
         self.looks: dict[str, Looks] = {}  # of each run
         self.locks: dict[str, asyncio.Lock] = {}
         self.broken: dict[str, Damaged] = {}  # records that cannot be read: one container each, not all
+        self.mounted: set[str] = set()  # containers whose root is mounted on the host, by `mount`
+        self.repaired: list[str] = []  # what `recover` found and put right, for `doctor`
         self.images = ImageStore(paths)
-        self.volumes = Volumes(paths)
+        self.volumes = VolumeKeeper(paths)
+        self.layers = Layers(self)
+        self.schedule = Schedule(self)
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
         self.hierarchy = Hierarchy(
@@ -87,6 +96,7 @@ class World:
         )
         self.lxcfs = Lxcfs(paths)
         self.labels = Labels(AppArmor(paths.apparmor_dir))
+        self._driver: str | None = None
         self._kernel = kernel_version(os.uname().release)
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
@@ -151,6 +161,16 @@ class World:
     def lock(self, container: Container) -> asyncio.Lock:
         return self.locks.setdefault(container.id, asyncio.Lock())
 
+    def require_unmounted(self, container: Container) -> None:
+        """Raise InvalidState if the root is mounted on the host: nothing else may use the layer that it writes to."""
+        if container.id in self.mounted:
+            if is_mount_point(self.paths.mount_dir(container.id)):
+                raise InvalidState(
+                    f"container '{container.spec.name}' is mounted at '{self.paths.mount_dir(container.id)}'",
+                    hint=f"pycontainer umount {container.spec.name}",
+                )
+            self.mounted.discard(container.id)
+
     def run_of(self, container: Container) -> Run:
         """Return the present run, or raise InvalidState."""
         run = self.runs.get(container.id)
@@ -168,6 +188,12 @@ class World:
         if container.id in self._restarts:
             return "restarting"
         return "created" if container.started is None and container.finished is None else "stopped"
+
+    def rootfs_driver(self) -> str:
+        """Return the driver for containers that ask for none: overlay, where the file system can hold an upper layer."""
+        if self._driver is None:
+            self._driver = "overlay" if can_be_upper(self.paths.containers_dir) else "copy"
+        return self._driver
 
     def images_in_use(self) -> set[str]:
         """Return the ids of images that containers were made from.
@@ -242,10 +268,16 @@ class World:
         for directory in (self.paths.state_dir, self.paths.run_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             os.chmod(directory, 0o750 if directory == self.paths.run_dir else 0o700)
-        for directory in (self.paths.containers_dir, self.paths.run_containers_dir, self.paths.tenants_dir):
+        for directory in (
+            self.paths.containers_dir,
+            self.paths.layers_dir,
+            self.paths.run_containers_dir,
+            self.paths.tenants_dir,
+        ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
             if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
+                self.repaired.append(f"half-removed container: {self.paths.containers_dir}/{container_id}")
                 self.spawn(self._erase_later(container_id.removeprefix(_TRASH)))
                 continue
             self._recover_record(container_id)
@@ -257,6 +289,10 @@ class World:
                 self._set_aside(from_container(container, error))
         for error in self.damages():
             print(f"{error.message}\nhint: {error.hint}", file=sys.stderr)
+        if left_over := self.volumes.left_over():
+            self.repaired += [f"half-made or half-removed volume: {directory}" for directory in left_over]
+            self.spawn(self.volumes.erase(*left_over))
+        self.mounted.update(find_mounts(self.paths))
         self.idranges.sweep()
         children: dict[str, dict[str, object]] = {}
         if await self.link.connect(start=False):
@@ -294,6 +330,9 @@ class World:
             if cgroup_id not in self.runs and not (cgroup_id in self.broken and self.broken[cgroup_id].is_alive):
                 self._remove_cgroup(self.hierarchy.open(cgroup_id, tenant))
         self.tenants.adopt()
+        self.layers.recover()
+        for container in self.containers.values():
+            self.schedule.plan(container)
 
     def _recover_record(self, container_id: str) -> None:
         """Read what is in one directory: a container, a damaged one, or a create that was cut off before its last step."""
@@ -315,7 +354,8 @@ class World:
         ):
             self._set_aside(from_directory(self.paths, container_id, lost_record(self.paths, container_id)))
         else:
-            self._discard_half_made(container_id)
+            self.repaired.append(f"half-made container: {directory}")
+            self.discard_half_made(container_id)
 
     def _set_aside(self, damaged: Damaged) -> None:
         self.broken[damaged.id] = damaged
@@ -342,6 +382,7 @@ class World:
         if self.names.get(damaged.name) == damaged.id:
             del self.names[damaged.name]
         self.broken.pop(damaged.id, None)
+        self.layers.sweep()
         self.emit("remove", id=damaged.id, name=damaged.name)
         await self.erase_remains(damaged.id)
 
@@ -357,7 +398,7 @@ class World:
         self.containers[container.id] = container
         self.names[container.spec.name] = container.id
 
-    def _discard_half_made(self, container_id: str) -> None:
+    def discard_half_made(self, container_id: str) -> None:
         """Take away a directory without a record: a create that was cut off before its last step."""
         directory = self.paths.container_dir(container_id)
         base = self.idranges.lookup(directory)
@@ -576,8 +617,11 @@ class World:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def remove(self, container: Container) -> None:
-        """Take away all a stopped container has. Every step may be repeated; its files go last, beside other requests."""
+    async def remove(self, container: Container, *, with_volumes: bool = False) -> None:
+        """Take away all a stopped container has. Every step may be repeated; its files go last, beside other requests.
+
+        `with_volumes`: also those that its image asked for, as for a container that removes itself.
+        """
         self.cancel_restart(container)
         self.networks.detach(container.id, alive=False)
         self.networks.release(container.id)
@@ -591,9 +635,21 @@ class World:
             del self.names[container.spec.name]
         self.containers.pop(container.id, None)
         self.locks.pop(container.id, None)
+        self.schedule.forget(container.id)
         self.seen_failures = {key: count for key, count in self.seen_failures.items() if key[0] != container.id}
         self.emit("remove", container)
+        if container.lowers or container.snapshots:
+            self.layers.sweep()
+        retired: list[str] = []
+        if with_volumes or container.spec.auto_remove:
+            retired = self.volumes.retire_anonymous(self, container.spec.mounts)
         await self.erase_remains(container.id)
+        if retired:
+            await self.volumes.erase(*retired)
+
+    def is_erasing(self, container_id: str) -> bool:
+        """Tell whether the files of a removed container are going just now."""
+        return container_id in self._erasing
 
     def has_remains(self, container_id: str) -> bool:
         """Tell whether files of a removed container are there, still or because something kept them."""

@@ -1,9 +1,11 @@
-"""Records on disk in any state of damage: of a container, its run and its end, of a tenant, an image, a network, addresses.
+"""Records on disk in any state of damage: of a container, its run, its end and its snapshots, of a tenant, an image, a
+network, addresses; and what an archive says of its instance.
 
 An input is a letter that says which, and what the file holds.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 
@@ -11,6 +13,7 @@ from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.net.addresses import Network, Records
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, load
+from pycontainer.runtime.instance import LABEL, checked, read_description
 from pycontainer.runtime.tenant import Tenant, load_tenants
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import to_plain
@@ -27,6 +30,9 @@ _CONTAINER = {
     "spec": to_plain(ContainerSpec(name="web", image="a")),
     "warnings": ["w"],
     "addresses": {"default": {"ip": "10.0.0.5", "ip6": ""}},
+    "driver": "overlay",
+    "lowers": ["0123456789abcdef"],
+    "clearing": False,
     "image": {"name": "a", "id": "x", "layers": ["/l"], "config": {"cmd": ["sh"]}},
 }
 _RUN = {
@@ -42,14 +48,19 @@ _EXIT = {"wait_status": 256, "finished": 1764000000.5, "dropped_output_bytes": 0
 _TENANT = {"version": 1, "name": "acme", "created": 5.0, "spec": {"memory_bytes": 5}, "warnings": []}
 _IMAGE = {"name": "a", "id": "sha256:" + "0" * 64, "created": 5, "size_bytes": 9, "layers": ["0" * 64], "config": {}}
 
+_SNAPSHOT = {"version": 1, "name": "snap0", "created": 5.0, "layers": ["0123456789abcdef"]}
+_INSTANCE = {"version": 1, "spec": to_plain(ContainerSpec(name="web"))}
+
 _RECORDS = (
     ("n", NETWORK),
     ("a", RESERVATION),
     ("c", _CONTAINER),
     ("r", _RUN),
     ("e", _EXIT),
+    ("s", _SNAPSHOT),
     ("t", _TENANT),
     ("i", _IMAGE),
+    ("d", _INSTANCE),
 )
 SEEDS = tuple(letter.encode() + seed for letter, record in _RECORDS for seed in encoded((record,))) + (
     b'e{"wait_status": 1e999, "finished": NaN, "dropped_output_bytes": 0}',
@@ -75,6 +86,7 @@ def try_one(data: bytes) -> None:
         b"c": f"{home}/spec.json",
         b"r": run,
         b"e": f"{home}/exit.json",
+        b"s": f"{home}/snapshots/snap0.json",
         b"t": f"{paths.tenants_dir}/acme.json",
     }
     if kind == b"i":
@@ -96,9 +108,16 @@ def try_one(data: bytes) -> None:
                 records.save_reservation(whole)
         records.remains("net")
         return
+    if kind == b"d":
+        try:
+            spec = read_description({LABEL: content.decode(errors="surrogateescape")})
+            checked(dataclasses.replace(spec, image="a"), is_trusted=False)
+        except InvalidInput as error:
+            check_message(error)
+        return
     if kind not in files:
         return
-    for letter, record in (("c", _CONTAINER), ("r", _RUN), ("e", _EXIT), ("t", _TENANT)):
+    for letter, record in (("c", _CONTAINER), ("r", _RUN), ("e", _EXIT), ("s", _SNAPSHOT), ("t", _TENANT)):
         path = files[letter.encode()]
         written = content if letter.encode() == kind else json.dumps(record).encode()
         if kind == b"t" or letter != "t":

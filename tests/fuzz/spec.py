@@ -3,6 +3,7 @@
 import json
 
 from pycontainer.errors import InvalidInput
+from pycontainer.spec.asked import check_as_asked
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import check_spec, from_plain, parse_changes, parse_pool, to_plain
 from tests.fuzz.inputs import check_message, encoded, parsed, value_of
@@ -26,11 +27,13 @@ def try_one(data: bytes) -> None:
     spec, problems = check_spec(value)
     if not problems:
         assert from_plain(json.loads(json.dumps(to_plain(spec)))) == spec
+        assert check_as_asked(spec) == spec
     for problem in problems[:50]:
         check_message(InvalidInput(problem.text(), hint=problem.hint))
     record = parsed(from_plain, value)
     if isinstance(record, ContainerSpec):
         assert from_plain(to_plain(record)) == record
+        parsed(check_as_asked, record)  # type: ignore[arg-type]
     if isinstance(value, dict):
         for parse in (parse_changes, parse_pool):
             parsed(parse, value)  # type: ignore[arg-type]

@@ -162,6 +162,7 @@ def test_progress_on_a_terminal(world: World, tmp_path: Path) -> None:
         env=world.environment,
         check=True,
     )
-    assert re.search(rb"\r\x1b\[Kcopying: [0-9.]+MiB of [0-9.]+MiB.*\r\x1b\[Ksha256:[0-9a-f]{64}\r\n$", done.stdout)
+    bar, end = rb"\r\x1b\[Kcopying  \[#+\]  100%  [0-9.]+MiB of [0-9.]+MiB", rb"\r\x1b\[Ksha256:[0-9a-f]{64}\r\n$"
+    assert re.search(bar + rb".*" + end, done.stdout)
     assert done.stdout.count(b"\n") == 1
     world.ok("image", "rm", name)

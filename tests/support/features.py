@@ -286,6 +286,7 @@ PROBES: "dict[str, Callable[[], str]]" = {
     "file_flags": _file_flags,
     "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
+    "registry": lambda: _programs("docker-registry", "skopeo", "openssl"),
     "vm": _vm,
     "skopeo": lambda: _programs("skopeo"),
     "umoci": lambda: _programs("umoci"),

@@ -1,16 +1,14 @@
 """`pycontainer image`: the root file systems that containers start from."""
 
-import contextlib
 import json
-import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from pycontainer.cli import output
+from pycontainer.cli import image_transfer, output
+from pycontainer.cli.bar import Bar
 from pycontainer.cli.context import Settings, complete_images, pass_settings
-from pycontainer.cli.report import for_each, printable
+from pycontainer.cli.report import for_each
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
 
@@ -18,6 +16,10 @@ from pycontainer.units import format_bytes_short
 @click.group
 def command() -> None:
     """Bring in, list, name and remove images."""
+
+
+for one in (image_transfer.save, image_transfer.pull, image_transfer.push):
+    command.add_command(one)
 
 
 @command.command("list")
@@ -111,8 +113,8 @@ def import_(
         "labels": dict(text.partition("=")[::2] for text in label),
     }
     wanted = {key: value for key, value in config.items() if value}
-    with settings.client() as host, _progress() as on_progress:
-        image = host.import_image(source, name, wanted, platform=platform or "", on_progress=on_progress)
+    with settings.client() as host, Bar("importing") as bar:
+        image = host.import_image(source, name, wanted, platform=platform or "", on_progress=bar.update)
         image_id = image.info["id"]
     click.echo(image_id)
 
@@ -133,29 +135,10 @@ def load(settings: Settings, source: str, name: str | None, platform: str | None
     Example:
       pycontainer image load -i images.tar
     """
-    with settings.client() as host, _progress() as on_progress:
-        loaded = host.load_images(source, name=name or "", platform=platform or "", on_progress=on_progress)
+    with settings.client() as host, Bar("loading") as bar:
+        loaded = host.load_images(source, name=name or "", platform=platform or "", on_progress=bar.update)
     for image in loaded:
         click.echo(image.name)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """Give what draws progress where there is a terminal, and wipe the line at the end."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        yield _show_progress
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _show_progress(now: dict[str, Any]) -> None:
-    """Draw one line over the last one: "unpacking layer 1 of 2: 80MiB of 120MiB"."""
-    total = f" of {format_bytes_short(now['total_bytes'])}" if now.get("total_bytes") else ""
-    line = f"{now.get('step') or 'unpacking'}: {format_bytes_short(now.get('bytes', 0))}{total}"
-    click.echo(f"\r\x1b[K{printable(line)}", nl=False, err=True)
 
 
 @command.command("inspect")

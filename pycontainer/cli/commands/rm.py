@@ -9,8 +9,9 @@ from pycontainer.cli.report import for_each
 @click.command
 @containers_argument
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs.")
+@click.option("-v", "--volumes", is_flag=True, help="Also the anonymous volumes that its image asked for.")
 @pass_settings
-def command(settings: Settings, containers: tuple[str, ...], force: bool) -> None:
+def command(settings: Settings, containers: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Delete containers and what they wrote.
 
     Immutable and append-only files go too. What cannot go, such as what is mounted among the files, is named; rm with
@@ -21,4 +22,4 @@ def command(settings: Settings, containers: tuple[str, ...], force: bool) -> Non
       pycontainer rm -f web
     """
     with settings.client() as host:
-        for_each(containers, lambda name: host.remove(name, force=force))
+        for_each(containers, lambda name: host.remove(name, force=force, volumes=volumes))

@@ -14,9 +14,9 @@ from collections.abc import Coroutine
 
 from pycontainer.errors import Busy, InvalidInput, InvalidState, PycontainerError, from_wire
 from pycontainer.linux.libc import syscall_number
-from pycontainer.linux.mounts import MOUNT_ATTR_NODEV, clone_tree, in_private_mounts, move_mount, new_mount
+from pycontainer.linux.mounts import MOUNT_ATTR_NODEV
 from pycontainer.runtime.container import Container
-from pycontainer.store.fsimages import attach_layers
+from pycontainer.runtime.rootfs import mount_stopped
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
@@ -52,7 +52,8 @@ async def _copy(world: World, call: Call, direction: str) -> object:
 
 
 async def _copy_stopped(world: World, container: Container, direction: str, path: str, stream_fd: int) -> object:
-    root_fd = _mount_stopped(container)
+    world.require_unmounted(container)
+    root_fd = mount_stopped(container, MOUNT_ATTR_NODEV)
     try:
         worker = await _start_worker(world, direction, path, stream_fd, "--root-fd", root_fd)
         return await _result(worker, container, path)
@@ -172,41 +173,6 @@ def _checked(path: str) -> str:
     if not data or b"\0" in data or len(data) > _MAX_PATH_BYTES:
         raise InvalidInput(f"the path is empty, holds a NUL, or is longer than {_MAX_PATH_BYTES} bytes", field="path")
     return path
-
-
-def _mount_stopped(container: Container) -> int:
-    """Return a detached mount of a stopped container's root, ids as they are on disk."""
-    spec = container.spec
-    if spec.rootfs_writable:
-        return clone_tree(spec.rootfs, recursive=True)
-    return in_private_mounts(lambda: _mount_overlay(container))
-
-
-def _mount_overlay(container: Container) -> int:
-    """Return a detached mount of a stopped container's overlay.
-
-    Before Linux 6.18 an overlay takes no layer from a mount that is not attached to the caller's namespace. So the layer is
-    attached, where nobody else sees it; the overlay keeps a hold of it.
-    """
-    layers = container.image.layers if container.image else [container.spec.rootfs]
-    rootfs = f"{container.directory}/rootfs"
-    tree_fd = container.storage().open_tree()
-    place_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        move_mount(tree_fd, place_fd)
-    finally:
-        os.close(tree_fd)
-        os.close(place_fd)
-    return new_mount(
-        "overlay",
-        [
-            ("source", "pycontainer"),
-            ("lowerdir", ":".join(reversed(attach_layers(layers)))),
-            ("upperdir", f"{rootfs}/upper"),
-            ("workdir", f"{rootfs}/work"),
-        ],
-        MOUNT_ATTR_NODEV,
-    )
 
 
 def _said(lines: bytes) -> dict[str, object]:

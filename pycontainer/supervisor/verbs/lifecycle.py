@@ -1,10 +1,13 @@
 """create, start, stop, restart, kill, rm, wait, rename, pause, unpause."""
 
+import asyncio
 import contextlib
 import dataclasses
 import os
 import random
 import signal
+from collections.abc import Sequence
+from typing import cast
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
@@ -12,15 +15,18 @@ from pycontainer.controllers.protocol import read_host
 from pycontainer.disk.storage import erase
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
 from pycontainer.linux.files import read_bounded, write_atomically
-from pycontainer.runtime import planner, view
+from pycontainer.runtime import imagevolumes, planner, view
 from pycontainer.runtime.container import Container, ImageRecord, now
+from pycontainer.runtime.hostbinds import check_bind
+from pycontainer.runtime.rootfs import fill
 from pycontainer.runtime.start import Host
 from pycontainer.runtime.start import start as start_container
-from pycontainer.spec.model import ContainerSpec
+from pycontainer.spec.model import ContainerSpec, Mount
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_spec
 from pycontainer.spec.signals import signal_number
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.mounting import unmount
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World
 
@@ -48,12 +54,31 @@ async def create(world: World, call: Call) -> object:
     spec = parse_spec(asked)
     if not spec.name:
         spec = dataclasses.replace(spec, name=_new_name(world))
+    capped = spec.rootfs_writable or any(asked.get(key) is not None for key in _DISK_KEYS)
+    return await make(world, spec, _image_record(world, spec), capped=capped)
+
+
+async def make(
+    world: World,
+    spec: ContainerSpec,
+    image: ImageRecord | None,
+    *,
+    capped: bool,
+    lowers: Sequence[str] = (),
+    driver: str = "",
+) -> dict[str, object]:
+    """Make a container of a spec that was checked. `capped`: the spec says what its disk may hold, nothing if so.
+
+    `lowers` are frozen layers that it begins with, claimed by somebody for as long as this takes.
+    """
     if spec.name in world.names or spec.name in world.containers:
         raise AlreadyExists(
             f"the name '{spec.name}' is taken by container {world.names.get(spec.name, spec.name)}",
             hint=f"choose another, or remove it: pycontainer rm --force {spec.name}",
         )
-    image = _image_record(world, spec)
+    for mount in spec.mounts:
+        if mount.type == "bind":
+            check_bind(world.paths, mount)
     planner.command_line(spec, image.config if image else {})
     if spec.tenant:
         world.tenants.find(spec.tenant)
@@ -66,19 +91,32 @@ async def create(world: World, call: Call) -> object:
     container_id = os.urandom(6).hex()
     directory = world.paths.container_dir(container_id)
     os.mkdir(directory, 0o700)
+    anonymous: list[Mount] = []
+    world.names[spec.name] = container_id  # nobody else takes it while files are copied
     try:
         base = world.idranges.allocate(directory)
         container = Container(world.paths, container_id, spec, image, base=base, created=now())
+        container.driver = driver or spec.rootfs_driver or world.rootfs_driver()
         if spec.tenant and (pool := world.tenants.pool(spec.tenant)).exists():
             pool.admit(directory)
         storage = container.storage()
         storage.prepare()
-        if not spec.rootfs_writable and all(asked.get(key) is None for key in _DISK_KEYS):
+        if not capped:
             caps = storage.default_caps()
             container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
+        if image is not None:
+            targets, container.image_warnings = imagevolumes.declared(
+                [str(path) for path in cast("list[object]", image.config.get("volumes") or [])],
+                image.layers,
+                [mount.target for mount in spec.mounts],
+                is_system=spec.profile == "system",
+            )
+            for target in targets:
+                anonymous.append(world.volumes.create_anonymous(target))
+            container.spec = dataclasses.replace(container.spec, mounts=(*spec.mounts, *anonymous))
         for mount in spec.mounts:
             if mount.type == "volume":
-                world.volumes.get_or_create(mount.source)
+                world.volumes.ensure(mount.source)
         networks = [name for name in spec.networks if name not in ("host", "none")]
         if networks:
             container.addresses = world.networks.reserve(
@@ -100,11 +138,23 @@ async def create(world: World, call: Call) -> object:
             write_atomically(f"{directory}/etc/hosts", (names + added).encode(), mode=0o644, sync=False)
         resolv = world.networks.resolv_conf(list(spec.dns), list(spec.dns_search))
         write_atomically(f"{directory}/etc/resolv.conf", resolv, mode=0o644, sync=False)
+        if container.driver == "copy" and not spec.rootfs_writable:
+            asked = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
+            if asked != (None,) * 4:
+                storage.cap(*asked)  # before there is anything in it: a disk image cannot take files over
+            frozen = [world.layers.frozen.path(layer) for layer in lowers]
+            await asyncio.to_thread(fill, container, (*(() if frozen else container.base_layers()), *frozen))
+        else:
+            container.lowers = list(lowers)
         container.save()  # the record makes it real: what has none is removed at the next start of the supervisor
     except BaseException:
+        del world.names[spec.name]
         _discard(world, container_id, directory)
+        if retired := world.volumes.retire_anonymous(world, anonymous):
+            await world.volumes.erase(*retired)
         raise
     world.add(container)
+    world.schedule.plan(container)
     world.emit("create", container)
     return container_info(world, container)
 
@@ -163,6 +213,9 @@ async def start_now(
     """Start a container whose lock is held."""
     spec = container.spec
     _require_startable(world, container)
+    world.require_unmounted(container)
+    if container.lowers or container.clearing:
+        world.layers.settle(container)
     container.stopping = container.restarting = container.rebooting = False
     if not world.idranges.holds(container.base, container.directory):
         container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside
@@ -180,7 +233,7 @@ async def start_now(
     if wanted.hides_abstract_sockets and not rights.hides_abstract_sockets:
         container.missing_walls.append("can reach the host's abstract unix sockets: they need Landlock of Linux 6.12")
     await world.link.connect(start=True)
-    layers = tuple(container.image.layers) if container.image else (spec.rootfs,)
+    layers = container.layers()
     host = Host(
         launcher=world.link,
         network=world.networks if networked else None,
@@ -193,10 +246,12 @@ async def start_now(
         rights=rights,
         seccomp=world.filter_of(rights),
         label=label,
-        volumes={m.source: world.volumes.get_or_create(m.source) for m in spec.mounts if m.type == "volume"},
+        volumes=world.volumes.sources(spec.mounts),
     )
     try:
-        run = await start_container(container, host, window=window, attached=attached)  # type: ignore[arg-type]
+        with contextlib.ExitStack() as held:
+            await world.volumes.fill(world, container, held)
+            run = await start_container(container, host, window=window, attached=attached)  # type: ignore[arg-type]
     except BaseException:
         if networked:
             world.networks.release_ports(container.id)
@@ -331,8 +386,11 @@ async def rm(world: World, call: Call) -> object:
                     hint=f"stop it first, or: pycontainer rm --force {container.spec.name}",
                 )
             await stop_now(world, container, 0)
+        if call.flag("force"):
+            unmount(world, container)
+        world.require_unmounted(container)
         if container.id in world.containers:
-            await world.remove(container)
+            await world.remove(container, with_volumes=call.flag("volumes"))
     return {}
 
 

@@ -49,6 +49,8 @@ async def set(world: World, call: Call) -> object:
             container.spec = saved
         else:
             container.save()
+        if "snapshots" in changes:
+            world.schedule.plan(container)
         world.emit("update", container)
     return container_info(world, container)
 

@@ -86,6 +86,7 @@ def test_the_client_alone() -> None:
             "networks",
             "result",
             "tenants",
+            "volumes",
             "waiting",
         )
     }

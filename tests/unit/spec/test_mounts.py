@@ -18,6 +18,9 @@ from pycontainer.spec.mounts import parse_mount, parse_tmpfs, parse_volume
         ("data:/var/lib/data", Mount("volume", "/var/lib/data", "data")),
         ("data:/d:ro", Mount("volume", "/d", "data", read_only=True)),
         ("/dev/kvm:/dev/kvm", Mount("bind", "/dev/kvm", "/dev/kvm")),
+        ("/src:/dst:idmap", Mount("bind", "/dst", "/src", idmap=True)),
+        ("/src:/dst:idmap,ro", Mount("bind", "/dst", "/src", read_only=True, idmap=True)),
+        ("data:/d:nocopy,rw", Mount("volume", "/d", "data", copy=False)),
     ],
 )
 def test_volumes(entry: object, expected: Mount) -> None:
@@ -31,6 +34,10 @@ def test_volumes(entry: object, expected: Mount) -> None:
         ("data", "'data' has no target"),
         ("a:/b:ro:x", "'a:/b:ro:x' is not a volume"),
         ("a:/b:z", "'a:/b:z': volume option 'z' is not supported"),
+        ("a:/b:idmap", "'a:/b:idmap': volume option 'idmap' is not supported"),
+        ("/a:/b:nocopy", "'/a:/b:nocopy': volume option 'nocopy' is not supported"),
+        ("a:/b:ro,rw", "'a:/b:ro,rw': the volume options repeat or contradict each other"),
+        ("a:/b:ro,ro", "'a:/b:ro,ro': the volume options repeat or contradict each other"),
         ("a:/b:", "'a:/b:': volume option '' is not supported"),
         ("a:b", "'b' is not an absolute path"),
         ("./a:/b", "'./a' is not an absolute path"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pycontainer.errors import InvalidInput
 from pycontainer.spec.fields import FIELDS
-from pycontainer.spec.model import ContainerSpec, Device, Mount, Port, RestartPolicy, Ulimit
+from pycontainer.spec.model import ContainerSpec, Device, Mount, Port, RestartPolicy, SnapshotSchedule, Ulimit
 from pycontainer.spec.parse import MAX_ITEMS, check_spec, from_plain, parse_changes, parse_spec, to_plain
 
 FULL = {
@@ -30,6 +30,8 @@ FULL = {
     "init": True,
     "labels": {"tier": "front"},
     "restart": "on-failure:3",
+    "rootfs_driver": "copy",
+    "snapshots": {"every": "1d", "keep": 7},
     "stop_signal": "quit",
     "stop_timeout": "1m30s",
     "memory": "200M",
@@ -100,6 +102,8 @@ FULL_SPEC = ContainerSpec(
     init=True,
     labels=(("tier", "front"),),
     restart=RestartPolicy("on-failure", 3),
+    rootfs_driver="copy",
+    snapshots=SnapshotSchedule(86400, 7),
     stop_signal="SIGQUIT",
     stop_timeout_seconds=90,
     memory_bytes=209_715_200,
@@ -366,6 +370,7 @@ SPECS = st.builds(
     entrypoint=st.none() | st.lists(text, max_size=2).map(tuple),
     env=st.lists(st.tuples(text, text), max_size=2).map(tuple),
     restart=st.builds(RestartPolicy, text, number),
+    snapshots=st.none() | st.builds(SnapshotSchedule, number, number),
     memory_bytes=st.none() | number,
     memory_swap_bytes=st.none() | number,
     memory_high_bytes=st.none() | number,

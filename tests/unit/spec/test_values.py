@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pycontainer.errors import InvalidInput
 from pycontainer.linux import capabilities
 from pycontainer.spec import values
-from pycontainer.spec.model import Device, RestartPolicy, Ulimit
+from pycontainer.spec.model import Device, RestartPolicy, SnapshotSchedule, Ulimit
 
 Parser = Callable[[object], object]
 
@@ -250,3 +250,38 @@ def test_no_sysctl_key_leads_elsewhere(text: str) -> None:
     except InvalidInput:
         return
     assert "/" not in key and ".." not in key and "\n" not in value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"every": "1d", "keep": 7}, SnapshotSchedule(86400, 7)),
+        ("every=90s,keep=1", SnapshotSchedule(90, 1)),
+        ("keep=1000,every=1d12h", SnapshotSchedule(129600, 1000)),
+        ("none", None),
+    ],
+)
+def test_when_to_make_snapshots(value: object, expected: SnapshotSchedule | None) -> None:
+    assert values.parse_snapshots(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("1d", "'1d' does not say when to make snapshots"),
+        ("every=1d", "'every=1d' does not give every and keep, once each"),
+        ("every=1d,keep=7,keep=8", "'every=1d,keep=7,keep=8' does not give every and keep, once each"),
+        (
+            {"every": "1d", "keep": 7, "at": 3},
+            "{'every': '1d', 'keep': 7, 'at': 3} does not give every and keep, once each",
+        ),
+        ("every=9s,keep=7", "'9s' is too often"),
+        ("every=1d,keep=0", "0 is out of range"),
+        ("every=1d,keep=1001", "1001 is out of range"),
+        (True, "true is true or false where text is wanted"),
+    ],
+)
+def test_what_does_not_say_when(value: object, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        values.parse_snapshots(value)
+    assert caught.value.message == message

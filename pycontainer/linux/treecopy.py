@@ -1,0 +1,158 @@
+"""A tree copied as it is: owners, modes, times, links, holes, extended attributes, the marks of overlayfs among them.
+
+Nothing is resolved by a path: a tenant wrote the tree. Data is shared with the source where the file system can (FICLONE),
+else copied within the kernel, holes left out. ioctl_ficlone(2), copy_file_range(2), lseek(2).
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+
+_FICLONE = 0x40049409
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CANNOT_SHARE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
+_PIECE_BYTES = 1 << 30
+# What an overlay notes of a layer beneath: a file handle there, or that there was none. It means nothing in a copy.
+_NOT_COPIED = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.uuid", "trusted.overlay.nlink")
+
+
+def copy_tree(source_fd: int, target_fd: int) -> None:
+    """Copy what the directory `source_fd` holds, and its own attributes, into the empty directory `target_fd`.
+
+    The tree must not change meanwhile. What is mounted in it is not entered by descriptors of a detached mount, which has
+    nothing mounted. Raises OSError(ENOSPC) and the like; what was copied by then stays for the caller to remove.
+    """
+    first_names: dict[tuple[int, int], str] = {}  # inode -> where it was copied to, of files with several names
+    way: list[tuple[int, int, list[str]]] = [
+        (os.open(".", _DIR_FLAGS, dir_fd=source_fd), os.open(".", _DIR_FLAGS, dir_fd=target_fd), os.listdir(source_fd))
+    ]
+    path: list[str] = []
+    try:
+        while way:
+            from_fd, to_fd, names = way[-1]
+            if names:
+                name = names.pop()
+                details = os.lstat(name, dir_fd=from_fd)
+                if stat.S_ISDIR(details.st_mode):
+                    path.append(name)
+                    os.mkdir(name, 0o700, dir_fd=to_fd)
+                    inner_fd = os.open(name, _DIR_FLAGS, dir_fd=from_fd)
+                    way.append((inner_fd, -1, []))
+                    way[-1] = (inner_fd, os.open(name, _DIR_FLAGS, dir_fd=to_fd), os.listdir(inner_fd))
+                else:
+                    _copy_entry(from_fd, to_fd, name, details, target_fd, "/".join((*path, name)), first_names)
+                continue
+            copy_attributes(from_fd, to_fd)  # last, or what is made inside would change its time
+            way.pop()
+            os.close(from_fd)
+            os.close(to_fd)
+            if path:
+                path.pop()
+    finally:
+        for fds in way:
+            for fd in fds[:2]:
+                if fd >= 0:
+                    os.close(fd)
+
+
+def copy_attributes(from_fd: int, to_fd: int) -> None:
+    """Give an open file or directory the owner, mode, extended attributes and times of another."""
+    details = os.fstat(from_fd)
+    os.fchown(to_fd, details.st_uid, details.st_gid)
+    os.fchmod(to_fd, stat.S_IMODE(details.st_mode))  # after the owner, whose change takes set-user-id bits away
+    for name in _attribute_names(from_fd):
+        if name not in _NOT_COPIED and not name.startswith("system.posix_acl"):
+            os.setxattr(to_fd, name, os.getxattr(from_fd, name))
+    for name in ("system.posix_acl_access", "system.posix_acl_default"):  # after the mode, which they hold as well
+        with contextlib.suppress(OSError):
+            os.setxattr(to_fd, name, os.getxattr(from_fd, name))
+    os.utime(to_fd, ns=(details.st_atime_ns, details.st_mtime_ns))
+
+
+def _attribute_names(fd: int) -> list[str]:
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # a squashfs without any
+            raise
+        return []
+
+
+def _copy_entry(
+    from_fd: int,
+    to_fd: int,
+    name: str,
+    details: os.stat_result,
+    target_fd: int,
+    path: str,
+    first_names: dict[tuple[int, int], str],
+) -> None:
+    """Copy what is no directory."""
+    if details.st_nlink > 1:
+        inode = (details.st_dev, details.st_ino)
+        if inode in first_names:
+            os.link(first_names[inode], name, src_dir_fd=target_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+            return
+        first_names[inode] = path
+    if stat.S_ISREG(details.st_mode):
+        _copy_file(from_fd, to_fd, name)
+        return
+    if stat.S_ISLNK(details.st_mode):
+        os.symlink(os.readlink(name, dir_fd=from_fd), name, dir_fd=to_fd)
+    else:  # a whiteout, a fifo, a socket
+        os.mknod(name, details.st_mode, details.st_rdev, dir_fd=to_fd)
+        os.chmod(name, stat.S_IMODE(details.st_mode), dir_fd=to_fd)
+    os.chown(name, details.st_uid, details.st_gid, dir_fd=to_fd, follow_symlinks=False)
+    os.utime(name, ns=(details.st_atime_ns, details.st_mtime_ns), dir_fd=to_fd, follow_symlinks=False)
+
+
+def _copy_file(from_fd: int, to_fd: int, name: str) -> None:
+    source_fd = os.open(name, _READ_FLAGS, dir_fd=from_fd)
+    try:
+        target_fd = os.open(
+            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=to_fd
+        )
+        try:
+            try:
+                fcntl.ioctl(target_fd, _FICLONE, source_fd)
+            except OSError as error:
+                if error.errno not in _CANNOT_SHARE:
+                    raise
+                _copy_data(source_fd, target_fd, os.fstat(source_fd).st_size)
+            copy_attributes(source_fd, target_fd)
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(source_fd)
+
+
+def _copy_data(source_fd: int, target_fd: int, size_bytes: int) -> None:
+    """Copy the parts of a file that hold data; holes stay holes."""
+    os.ftruncate(target_fd, size_bytes)
+    at = 0
+    while at < size_bytes:
+        try:
+            at = os.lseek(source_fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a hole up to the end
+                raise
+            return
+        end = os.lseek(source_fd, at, os.SEEK_HOLE)
+        while at < end:
+            copied = _copy_range(source_fd, target_fd, at, min(end - at, _PIECE_BYTES))
+            if not copied:
+                raise OSError(errno.EIO, "a file became shorter while it was copied")
+            at += copied
+
+
+def _copy_range(source_fd: int, target_fd: int, at: int, count: int) -> int:
+    try:
+        return os.copy_file_range(source_fd, target_fd, count, at, at)
+    except OSError as error:
+        if error.errno not in _CANNOT_SHARE:
+            raise
+    os.lseek(target_fd, at, os.SEEK_SET)
+    return os.sendfile(target_fd, source_fd, at, count)

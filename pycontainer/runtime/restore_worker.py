@@ -1,0 +1,73 @@
+"""One restore of a volume, in a process of its own: `python -I -m pycontainer.runtime.restore_worker`.
+
+    --parent PID --root DIR --data DIR --mount-fd N      the archive is standard input, a file; N is attached to DIR of --data
+
+The detached mount N, the volume's data, is attached where nobody else sees it, and the archive is unpacked into it by the
+confined children of an import (runtime/importer.py): a hostile archive is refused as there, and meets the same walls. One
+JSON line on standard output says {"result": {"size_bytes": n}} or {"error": ...}.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+
+from pycontainer.errors import PycontainerError
+from pycontainer.linux.mounts import MS_PRIVATE, MS_REC, mount, move_mount
+from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
+from pycontainer.linux.process import PR_SET_PDEATHSIG, prctl
+from pycontainer.paths import HostPaths
+from pycontainer.runtime.importer import Importer
+from pycontainer.store.unpack import Budgets
+
+
+def main() -> int:
+    """Serve the one request of the command line; return the exit status."""
+    _, parent, _, root, _, data, _, mount_fd = sys.argv[1:]
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it ended before the signal was asked for, maybe before we ran at all
+        return 1
+    os.umask(0o022)
+    try:
+        _attach(int(mount_fd), data)
+        importer = Importer(HostPaths(root or None).seccomp_dir, budgets=_budgets(data))
+        archive_fd = os.dup(0)  # the confined children have none of the first three
+        size_bytes = importer.unpack(archive_fd, data, None, is_layer=False).size_bytes
+    except PycontainerError as error:
+        return _say({"error": error.to_wire()}, 1)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "restore into a volume that is made with a larger --size, or free some space" if full else ""
+        return _say({"error": PycontainerError(f"the restore failed: {error}", hint=hint).to_wire()}, 1)
+    return _say({"result": {"size_bytes": size_bytes}}, 0)
+
+
+def _budgets(directory: str) -> Budgets:
+    """Allow what a backup of ours can hold: databases are full of holes, which take no space and compress to nothing.
+
+    What the files really take, the file system's size or quota holds; the time limits of an import are in force besides.
+    """
+    found = os.statvfs(directory)
+    total_bytes = found.f_blocks * found.f_frsize
+    return Budgets(
+        max_bytes=max(4 * total_bytes, 64 << 30), max_entries=20_000_000, max_ratio=2000, grace_bytes=1 << 30
+    )
+
+
+def _attach(mount_fd: int, directory: str) -> None:
+    unshare(CLONE_NEWNS)
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    place_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    move_mount(mount_fd, place_fd)
+    os.close(place_fd)
+    os.close(mount_fd)
+
+
+def _say(message: dict[str, object], status: int) -> int:
+    sys.stdout.write(json.dumps(message) + "\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

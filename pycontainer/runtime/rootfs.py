@@ -1,0 +1,229 @@
+"""The root file system of a container from outside: freezing what it has written, going back, looking at it.
+
+    container's stack        snapshot "s1"        what becomes of it
+    upper      rw            -                    SHARE, COPY: the snapshot gets a layer of its own, the stack stays
+    frozen b                 frozen b             MOVE: upper becomes a frozen layer of both, and an empty one comes
+    frozen a                 frozen a
+    image layers             (the container's)
+
+Steps are in an order in which a crash between any two leaves container and snapshots whole: `settle` finishes what was begun.
+"""
+
+import os
+import stat
+import tempfile
+
+from pycontainer.disk.layers import FrozenLayers, new_layer_id
+from pycontainer.disk.storage import Freezing
+from pycontainer.errors import InvalidState
+from pycontainer.linux.files import filesystem_type, remove_tree
+from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount, new_overlay
+from pycontainer.linux.treecopy import copy_tree
+from pycontainer.runtime.container import Container
+from pycontainer.store.fsimages import attach_layers, open_layer
+
+MAX_MOVED = 64  # frozen layers of a stack, beyond which a snapshot is a copy and does not lengthen it
+MAX_LAYERS = 128  # frozen layers of a snapshot or clone; overlayfs itself takes 500
+_KNOWN_UPPERS = (0xEF53, 0x58465342, 0x9123683E)  # ext4, xfs, btrfs
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def freeze_by(container: Container, *, is_running: bool) -> Freezing:
+    """Say how the present state of a container would be frozen."""
+    way = container.storage().freezing
+    if way is Freezing.MOVE and (is_running or container.driver == "copy" or len(container.lowers) >= MAX_MOVED):
+        return Freezing.COPY
+    return way
+
+
+def is_unchanged(container: Container, frozen: FrozenLayers) -> bool:
+    """Say whether nothing was written since the topmost frozen layer; the root directory itself counts as well."""
+    if container.driver == "copy":
+        return False
+    upper_fd = open_upper(container)
+    try:
+        if os.listdir(upper_fd):
+            return False
+        details = os.fstat(upper_fd)
+        mine = (stat.S_IMODE(details.st_mode), details.st_uid, details.st_gid, _attributes(upper_fd))
+        if not container.lowers:
+            return mine == (0o755, 0, 0, {})
+        like_fd = os.open(frozen.path(container.lowers[-1]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            details = os.fstat(like_fd)
+            return mine == (stat.S_IMODE(details.st_mode), details.st_uid, details.st_gid, _attributes(like_fd))
+        finally:
+            os.close(like_fd)
+    finally:
+        os.close(upper_fd)
+
+
+def move_to_frozen(container: Container, frozen: FrozenLayers) -> None:
+    """Make what a stopped container has written its topmost frozen layer."""
+    layer = new_layer_id()
+    container.lowers.append(layer)
+    container.save()  # the intent: `settle` goes on from here
+    try:
+        container.storage().freeze(frozen.place(layer))
+    except BaseException:
+        if not frozen.exists(layer):
+            container.lowers.remove(layer)
+            container.save()
+        raise
+
+
+def freeze_apart(container: Container, frozen: FrozenLayers, layer: str) -> None:
+    """Make a frozen layer of what is written, which the container itself does not get; may take long. COPY and SHARE."""
+    place = frozen.begin(layer)
+    try:
+        storage = container.storage()
+        if storage.freezing is Freezing.SHARE:
+            storage.freeze(place)
+        else:
+            os.mkdir(f"{place}/fs", 0o755)
+            source_fd, target_fd = open_upper(container), os.open(f"{place}/fs", _DIR_FLAGS)
+            try:
+                copy_tree(source_fd, target_fd)
+            finally:
+                os.close(source_fd)
+                os.close(target_fd)
+        frozen.finish(layer)
+    except BaseException:
+        frozen.abandon(layer)
+        raise
+
+
+def check_depth(layers: int) -> None:
+    """Refuse a stack that would be too deep."""
+    if layers > MAX_LAYERS:
+        raise InvalidState(
+            f"{layers} frozen layers on one another are more than {MAX_LAYERS}",
+            hint="make an image of it, and go on from that: pycontainer commit",
+        )
+
+
+def go_back(container: Container, frozen: FrozenLayers, layers: tuple[str, ...]) -> str:
+    """Make `layers` the stack of a stopped container, with nothing written above; may take long.
+
+    Returns a directory with what was written until now, to be deleted.
+    """
+    if container.driver == "copy" and layers:
+        fill(container, (frozen.path(layers[-1]),), "upper.new")
+    container.lowers, container.clearing = [] if container.driver == "copy" else list(layers), True
+    container.save()
+    return _clear(container, frozen)
+
+
+def settle(container: Container, frozen: FrozenLayers) -> str:
+    """Finish what a crash cut off; return a directory to be deleted, or nothing."""
+    if container.clearing:
+        return _clear(container, frozen)
+    if container.lowers and container.driver == "overlay":
+        storage, topmost = container.storage(), container.lowers[-1]
+        if storage.freezing is Freezing.MOVE and not (
+            frozen.exists(topmost) and os.path.isdir(f"{container.directory}/rootfs/upper")
+        ):
+            storage.freeze(frozen.place(topmost))
+    return ""
+
+
+def _clear(container: Container, frozen: FrozenLayers) -> str:
+    trash = frozen.trash()
+    container.storage().clear(trash, frozen.path(container.lowers[-1]) if container.lowers else "")
+    container.clearing = False
+    container.save()
+    return trash
+
+
+def fill(container: Container, layers: tuple[str, ...], name: str = "upper") -> None:
+    """Copy a tree, that of `layers` (lowest first) on one another, into the writable layer; driver copy."""
+    source_fd = merged(layers)
+    try:
+        tree_fd = container.storage().open_tree()
+        try:
+            if name != "upper":
+                remove_tree(f"/proc/self/fd/{tree_fd}/{name}")  # of a restore that was cut off
+                os.mkdir(name, 0o755, dir_fd=tree_fd)
+            from_fd = os.open(".", _DIR_FLAGS, dir_fd=source_fd)
+            to_fd = os.open(name, _DIR_FLAGS, dir_fd=tree_fd)
+            try:
+                copy_tree(from_fd, to_fd)
+            finally:
+                os.close(to_fd)
+                os.close(from_fd)
+        finally:
+            os.close(tree_fd)
+    finally:
+        os.close(source_fd)
+
+
+def can_be_upper(directory: str) -> bool:
+    """Say whether overlayfs takes what lies in `directory` for an upper layer; common file systems are not tried out."""
+    if filesystem_type(directory) in _KNOWN_UPPERS:
+        return True
+    with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory) as place:
+        for name in ("lower", "upper", "work"):
+            os.mkdir(f"{place}/{name}")
+        try:
+            os.close(new_overlay([f"{place}/lower"], upper=f"{place}/upper", work=f"{place}/work"))
+        except OSError:
+            return False
+    return True
+
+
+def open_upper(container: Container) -> int:
+    """Return a descriptor of the directory of what is written, for reading."""
+    tree_fd = container.storage().open_tree()
+    try:
+        return os.open("upper", _DIR_FLAGS, dir_fd=tree_fd)
+    finally:
+        os.close(tree_fd)
+
+
+def merged(layers: tuple[str, ...]) -> int:
+    """Return a detached, read-only mount of layers on one another, ids as they are on disk."""
+    if len(layers) == 1:
+        return open_layer(layers[0])
+
+    def overlay() -> int:
+        directories = attach_layers(layers)
+        return new_overlay(directories[::-1], place=directories[0])
+
+    return in_private_mounts(overlay)
+
+
+def mount_stopped(container: Container, attributes: int) -> int:
+    """Return a detached mount of a stopped container's root, ids as they are on disk."""
+    spec = container.spec
+    if spec.rootfs_writable:
+        return clone_tree(spec.rootfs, recursive=True)
+    return in_private_mounts(lambda: _mount_layers(container, attributes))
+
+
+def _mount_layers(container: Container, attributes: int) -> int:
+    """Return a detached mount of a stopped container's root.
+
+    Before Linux 6.18 an overlay takes no layer from a mount that is not attached to the caller's namespace. So the layer is
+    attached, where nobody else sees it; the overlay keeps a hold of it.
+    """
+    rootfs = f"{container.directory}/rootfs"
+    tree_fd = container.storage().open_tree()
+    place_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        move_mount(tree_fd, place_fd)
+    finally:
+        os.close(tree_fd)
+        os.close(place_fd)
+    if container.driver == "copy":
+        return clone_tree(f"{rootfs}/upper")
+    return new_overlay(
+        attach_layers(container.layers())[::-1],
+        upper=f"{rootfs}/upper",
+        work=f"{rootfs}/work",
+        attributes=attributes,
+        place=f"{rootfs}/upper",
+    )
+
+
+def _attributes(fd: int) -> dict[str, bytes]:
+    return {name: os.getxattr(fd, name) for name in os.listxattr(fd) if not name.startswith("trusted.overlay.")}

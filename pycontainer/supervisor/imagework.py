@@ -1,0 +1,65 @@
+"""The long work on images: a process of its own for each (runtime/import_worker.py), what it says, and how it ends."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from pycontainer.api.messages import MAX_FRAME_BYTES
+from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.world import World
+
+
+async def work(world: World, call: Call, action: str, request: Mapping[str, object], fds: Sequence[int] = ()) -> object:
+    """Have a worker do something and return its result; its progress becomes events of the call. It gets `fds`."""
+    worker = await _start_worker(fds)
+    assert worker.stdin is not None and worker.stdout is not None
+    result: object = None
+    try:
+        worker.stdin.write(_line(world, action, request))
+        await worker.stdin.drain()
+        worker.stdin.close()
+        async for line in worker.stdout:
+            message = json.loads(line)
+            if "error" in message:
+                raise from_wire(message["error"])
+            if "result" in message:
+                result = message["result"]
+            else:
+                await call.event(message["progress"])
+        await worker.wait()
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await worker.wait()
+        if worker.returncode and worker.returncode < 0:  # it had no time to clean up behind itself
+            await _clean_up(world)
+    if result is None:
+        what = f"the {action} of '{request['source']}'" if "source" in request else f"the {action}"
+        raise PycontainerError(f"{what} ended without a result (exit {worker.returncode})")
+    return result
+
+
+def _line(world: World, action: str, request: Mapping[str, object]) -> bytes:
+    head = {"root": world.paths.root, "action": action, "in_use": sorted(world.images_in_use())}
+    return json.dumps({**head, **request}).encode() + b"\n"
+
+
+async def _start_worker(fds: Sequence[int] = ()) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-m",
+        "pycontainer.runtime.import_worker",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=MAX_FRAME_BYTES,
+        pass_fds=fds,
+    )
+
+
+async def _clean_up(world: World) -> None:
+    """Give back the space of an import that was killed; if that fails, the next import does it."""
+    cleaner = await _start_worker()
+    await cleaner.communicate(_line(world, "clean", {}))

@@ -1,0 +1,406 @@
+"""What a power cut, a full disk or a kill left on disk: found, explained, and repaired if that is asked.
+
+Each check yields findings; a finding names one thing, and holds what would put it right, where that is known to be right.
+They look while containers run and imports are at work, so nothing counts that somebody may be making or removing just now:
+what the supervisor itself is at, what a lock is held on, what is younger than a minute.
+"""
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from pycontainer.disk.layers import is_layer_id
+from pycontainer.disk.storage import erase
+from pycontainer.disk.volume import FIRST_PROJECT as FIRST_VOLUME_PROJECT
+from pycontainer.disk.volume import PROJECTS as VOLUME_PROJECTS
+from pycontainer.disk.volume import VolumeData
+from pycontainer.errors import InvalidState, NotFound, PycontainerError
+from pycontainer.linux import loopdevices, quota
+from pycontainer.linux.files import remove_tree
+from pycontainer.linux.mounts import MNT_DETACH, umount2
+from pycontainer.spec.names import is_container_id
+from pycontainer.store.blobs import digest_of_file
+from pycontainer.store.layers import read_layer
+from pycontainer.store.refs import ImageRecord
+from pycontainer.supervisor.volumes import clear, users_of
+
+if TYPE_CHECKING:
+    from pycontainer.supervisor.world import World
+
+YOUNG_SECONDS = 60.0  # somebody may still be at it
+_TRASH = ".removed-"
+_TEMPORARY = re.compile(r"\.([0-9]{1,7})\.new", re.ASCII)  # of write_atomically
+_IMAGE_TEMPORARY = "disk.img."  # of DiskImage
+_FIRST_PROJECT, _PROJECTS = 0x50430000, 0x10000  # of containers, disk/project.py
+_MOUNTINFO_TARGET = 4  # the field, proc_pid_mountinfo(5)
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be. `repair` is None where a person has to decide."""
+
+    kind: str
+    where: str
+    what: str
+    remedy: str  # what `repair` does; without one, what a person may do
+    repair: Callable[[], object] | None
+    sized: str = ""  # the tree or file whose size is told, "" for none
+
+
+def findings(world: "World") -> list[Finding]:
+    """Return what all quick checks find; looks at names and records, at no content."""
+    found: list[Finding] = []
+    for check in (_containers, _volumes, _records, _staging, _garbage, _frozen, _runs, _addresses, _ranges, _projects,
+                  _loops, _mounts, _pools, _temporaries):  # fmt: skip
+        found += check(world)
+    return found
+
+
+def deep_findings(world: "World") -> Iterator[Finding]:
+    """Yield blobs that are not what their names say; reads all of them. Runs beside the event loop."""
+    for digest in sorted(world.images.blobs.all()):
+        path = world.images.blobs.path(digest)
+        try:
+            found = digest_of_file(path)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except OSError as error:
+            yield Finding("damaged blob", path, f"it cannot be read: {error.strerror}", _AGAIN, None, path)
+            continue
+        if found != digest:
+            yield Finding(
+                "damaged blob",
+                path,
+                f"its content has the digest {found}",
+                "removes it; bring the image in again",
+                lambda digest=digest: world.images.blobs.remove(digest),  # type: ignore[misc]
+                path,
+            )
+
+
+_AGAIN = "remove the image and bring it in again"
+
+
+# -- containers and volumes ----------------------------------------------------------------------------------------------
+
+
+def _containers(world: "World") -> Iterator[Finding]:
+    for name in _names(world.paths.containers_dir):
+        path = f"{world.paths.containers_dir}/{name}"
+        if name.startswith(_TRASH):
+            if not world.is_erasing(name.removeprefix(_TRASH)):
+                yield Finding(
+                    "half-removed container", path, "it was removed, its files not entirely", "removes them",
+                    lambda path=path: erase(path), path,  # type: ignore[misc]
+                )  # fmt: skip
+        elif name in world.broken:
+            yield Finding(
+                "damaged record", f"{path}/spec.json", world.broken[name].error.message,
+                f"'pycontainer rm --force {name}' removes the container", None, path,
+            )  # fmt: skip
+        elif name in {*world.containers, *world.names.values()} or not is_container_id(name) or _is_young(path):
+            continue
+        elif os.path.lexists(f"{path}/spec.json"):
+            yield Finding(
+                "unknown container", path, "the supervisor that runs has not read its record",
+                "'pycontainer service stop' has the next one read it", None, path,
+            )  # fmt: skip
+        else:
+            yield Finding(
+                "half-made container", path, "a directory without a record: its creation was cut off", "removes it",
+                lambda name=name: world.discard_half_made(name), path,  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _volumes(world: "World") -> Iterator[Finding]:
+    for path in world.volumes.left_over():
+        yield Finding(
+            "half-made volume" if "/.new-" in path else "half-removed volume",
+            path,
+            "its making or removal was cut off",
+            "removes it",
+            lambda path=path: VolumeData(path).erase(),  # type: ignore[misc]
+            path,
+        )
+    for volume in world.volumes.all():
+        marker = f"{volume.directory}/filling"
+        if not os.path.isdir(volume.data):
+            yield Finding(
+                "volume without data",
+                volume.directory,
+                "its directory 'data' is gone",
+                "make it, or remove the rest",
+                None,
+            )
+        elif os.path.exists(marker) and not world.volumes.is_busy(volume.name):
+            yield Finding(
+                "half-filled volume", volume.directory, "its first content is not all there", "empties it",
+                lambda name=volume.name: _empty(world, name), volume.data,  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _empty(world: "World", name: str) -> None:
+    if any(user.id in world.runs for user in users_of(world, name)):
+        raise InvalidState(f"volume '{name}' is in use by now")
+    clear(world.volumes.data(name))
+    os.unlink(f"{world.volumes.get(name).directory}/filling")
+
+
+# -- images --------------------------------------------------------------------------------------------------------------
+
+
+def _records(world: "World") -> Iterator[Finding]:
+    """Images whose record, layers or blobs are damaged or gone."""
+    store = world.images
+    readable = {record["name"]: record for record in store.refs.all()}
+    refs_dir = f"{store.directory}/refs"
+    for file in _names(refs_dir):
+        stem = file.removesuffix(".json")
+        name = stem[1:].replace("-", ":") if stem.startswith("@") else stem.replace("%2F", "/")
+        if file.endswith(".json") and name not in readable:
+            path = f"{refs_dir}/{file}"
+            yield Finding(
+                "damaged record", path, f"what it says of image '{name}' cannot be read",
+                "sets it aside as *.damaged; bring the image in again",
+                lambda path=path: os.rename(path, f"{path}.damaged"),  # type: ignore[misc]
+            )  # fmt: skip
+    for record in readable.values():
+        yield from _of_image(world, record)
+
+
+def _of_image(world: "World", record: ImageRecord) -> Iterator[Finding]:
+    store, name = world.images, record["name"]
+    is_used = record["id"] in world.images_in_use()
+    for key in record["layers"]:
+        try:
+            layer = read_layer(store.layers_dir, key)
+            why = "" if layer.exists() else f"layer '{layer.path}' is gone"
+        except InvalidState as error:
+            why = error.message
+        if why:
+            yield Finding(
+                "damaged image", name, why,
+                f"{_AGAIN}: containers are made of it" if is_used else "removes the image; bring it in again",
+                None if is_used else lambda: store.remove(name, world.images_in_use()),
+            )  # fmt: skip
+            return
+    for digest in filter(None, (record["manifest"], *record["blobs"])):
+        if not store.blobs.has(digest):
+            yield Finding(
+                "incomplete image",
+                name,
+                f"blob {digest} is gone: it starts, but cannot be saved or pushed",
+                _AGAIN,
+                None,
+            )
+
+
+def _staging(world: "World") -> Iterator[Finding]:
+    """What imports left that did not live to their end: nobody holds their locks."""
+    directory = world.images.staging.directory
+    for name in _names(directory):
+        path = f"{directory}/{name}"
+        if _is_free(path):
+            yield Finding(
+                "dead import", path, "an import that was cut off, or what it removed", "removes it",
+                lambda: world.images.remove_left_over(), path,
+            )  # fmt: skip
+
+
+def _garbage(world: "World") -> Iterator[Finding]:
+    """Layers and blobs that no image needs, and images without a name that no container needs."""
+    store = world.images
+    if not os.path.isdir(store.directory):
+        return
+    in_use = world.images_in_use()
+    with store.staging.locked():
+        records = [*store.refs.all()]
+        if not store.are_all(records, in_use):
+            return  # a record is damaged or lost: its layers may be a container's
+        layers, blobs = store.needed(records)
+        unneeded = [f"{store.layers_dir}/{key}" for key in _names(store.layers_dir) if key not in layers]
+        unneeded += [store.blobs.path(digest) for digest in sorted(store.blobs.all() - blobs)]
+    for path in unneeded:
+        kind = "unneeded layer" if path.startswith(store.layers_dir) else "unneeded blob"
+        yield Finding(kind, path, "no image needs it", "removes it", lambda: store.prune(world.images_in_use()), path)
+
+
+def _frozen(world: "World") -> Iterator[Finding]:
+    """Frozen layers that no container and no snapshot names."""
+    claimed = world.layers.claimed()
+    for name in _names(world.paths.layers_dir) if claimed is not None else ():
+        path = f"{world.paths.layers_dir}/{name}"
+        if is_layer_id(name) and name not in (claimed or ()) and not _is_young(path):
+            yield Finding(
+                "unneeded snapshot layer", path, "no container and no snapshot names it", "removes it",
+                lambda: world.layers.sweep(),
+            )  # fmt: skip
+
+
+# -- what belongs to containers that are gone ----------------------------------------------------------------------------
+
+
+def _runs(world: "World") -> Iterator[Finding]:
+    for file in _names(world.paths.run_containers_dir):
+        container_id = file.removesuffix(".json")
+        path = f"{world.paths.run_containers_dir}/{file}"
+        if file.endswith(".json") and container_id not in world.containers and container_id not in world.broken:
+            yield Finding(
+                "run of a container that is gone", path, "what it says of a present run is of no container", "removes it",
+                lambda path=path: os.unlink(path),  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _addresses(world: "World") -> Iterator[Finding]:
+    directory = f"{world.paths.networks_dir}/addresses"
+    known = {*world.containers, *world.broken}
+    reserved = world.networks.reserved()
+    for container_id in sorted(reserved - known):
+        yield Finding(
+            "addresses of a container that is gone", f"{directory}/{container_id}.json",
+            "they can be given to no other", "gives them back",
+            lambda container_id=container_id: world.networks.release(container_id),  # type: ignore[misc]
+        )  # fmt: skip
+    for file in _names(directory):
+        container_id = file.removesuffix(".json")
+        path = f"{directory}/{file}"
+        if file.endswith(".json") and container_id not in known | reserved:
+            yield Finding(
+                "addresses of a container that is gone", path, "the next supervisor would hold them", "removes the file",
+                lambda path=path: os.unlink(path),  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _ranges(world: "World") -> Iterator[Finding]:
+    """Claims of user ids whose owner is gone: those of this world, in the host's own world those of all."""
+    for base, owner in world.idranges.orphans():
+        if world.paths.root is None or owner.startswith(f"{world.paths.root}/"):
+            yield Finding(
+                "id range without an owner", f"{world.paths.idranges_dir}/{base}", f"'{owner}' is gone", "gives it back",
+                lambda: world.idranges.sweep(),
+            )  # fmt: skip
+
+
+def _projects(world: "World") -> Iterator[Finding]:
+    """Quota projects of ours with limits and nothing in them: a layer and a volume hold a directory at least."""
+    directory = world.paths.state_dir
+    if not quota.is_enforced(directory):
+        return
+    for first, count in ((_FIRST_PROJECT, _PROJECTS), (FIRST_VOLUME_PROJECT, VOLUME_PROJECTS)):
+        for project in quota.limited(directory, first, first + count - 1):
+            if not quota.read(directory, project).used_inodes:
+                yield Finding(
+                    "quota without an owner", f"project {project} of '{directory}'", "it limits nothing that is there",
+                    "takes the limits away",
+                    lambda project=project: quota.write(  # type: ignore[misc]
+                        directory, project, soft_bytes=None, hard_bytes=None, soft_inodes=None, hard_inodes=None
+                    ),
+                )  # fmt: skip
+
+
+def _loops(world: "World") -> Iterator[Finding]:
+    for device, image in loopdevices.images():
+        if image.startswith(f"{world.paths.state_dir}/") and (
+            image.endswith(" (deleted)") or not _has_owner(world, image)
+        ):
+            yield Finding(
+                "loop device without an owner", f"/dev/{device}", f"its file is '{image}'", "detaches it",
+                lambda device=device: loopdevices.detach(f"/dev/{device}"),  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _mounts(world: "World") -> Iterator[Finding]:
+    """Mounts in directories of containers and volumes that are gone: nothing of ours is attached there for others to see."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        places = [_unescaped(line.split(" ")[_MOUNTINFO_TARGET]) for line in file]
+    for place in reversed(places):  # what lies on another first
+        is_inside = place.startswith((f"{world.paths.containers_dir}/", f"{world.paths.volumes_dir}/"))
+        if is_inside and not _has_owner(world, place):
+            yield Finding(
+                "mount without an owner", place, "it is in the way of a removal", "detaches it",
+                lambda place=place: umount2(place, MNT_DETACH),  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def _pools(world: "World") -> Iterator[Finding]:
+    for name in _names(world.paths.tenants_dir):
+        path = f"{world.paths.tenants_dir}/{name}"
+        if name.endswith(".pool") and not _is_young(path):
+            try:
+                world.tenants.find(name.removesuffix(".pool"))
+            except NotFound:
+                yield Finding(
+                    "pool of a tenant that is gone", path, "what its containers wrote", "removes it",
+                    lambda path=path: remove_tree(path), path,  # type: ignore[misc]
+                )  # fmt: skip
+            except PycontainerError:
+                continue  # its record is damaged: the pool may be wanted
+
+
+def _temporaries(world: "World") -> Iterator[Finding]:
+    """Files that were to replace others, of processes that are gone."""
+    paths = world.paths
+    directories = [paths.tenants_dir, paths.networks_dir, f"{paths.networks_dir}/addresses", paths.run_containers_dir]
+    directories += [f"{paths.images_dir}/refs", *(volume.directory for volume in world.volumes.all())]
+    directories += [container.directory for container in world.containers.values()]
+    for directory in directories:
+        for name in _names(directory):
+            path = f"{directory}/{name}"
+            match = _TEMPORARY.search(name)
+            is_image = name.startswith(_IMAGE_TEMPORARY) and not _is_young(path)
+            if is_image or (match is not None and match.end() == len(name) and not os.path.exists(f"/proc/{match[1]}")):
+                yield Finding(
+                    "unfinished file", path, "its writing was cut off", "removes it",
+                    lambda path=path: os.unlink(path), path,  # type: ignore[misc]
+                )  # fmt: skip
+
+
+# -- helpers -------------------------------------------------------------------------------------------------------------
+
+
+def _has_owner(world: "World", path: str) -> bool:
+    """Tell whether a path of ours belongs to a container, a volume or a tenant that is there, or to the images."""
+    for directory, owners in (
+        (world.paths.containers_dir, {*world.containers, *world.broken}),
+        (world.paths.volumes_dir, {volume.name for volume in world.volumes.all()}),
+    ):
+        if path.startswith(f"{directory}/"):
+            return path.removeprefix(f"{directory}/").split("/")[0] in owners
+    return True
+
+
+def _is_young(path: str) -> bool:
+    """Tell whether something was changed so lately that its maker may be alive; a clock that was set back makes all old."""
+    try:
+        return 0 <= time.time() - os.lstat(path).st_mtime < YOUNG_SECONDS
+    except OSError:
+        return True  # it is gone: nothing to find
+
+
+def _is_free(path: str) -> bool:
+    """Tell whether nobody holds the lock of a staging directory or lock file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _names(directory: str) -> Iterable[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def _unescaped(text: str) -> str:
+    """Return a path of mountinfo as it is: blanks and the like stand there as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

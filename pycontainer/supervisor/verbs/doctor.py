@@ -1,0 +1,62 @@
+"""doctor: what is not as it should be on disk, and its repair (supervisor/storagecheck.py)."""
+
+import asyncio
+import os
+
+from pycontainer.errors import PycontainerError
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.storagecheck import Finding, deep_findings, findings
+from pycontainer.supervisor.volumes import count
+from pycontainer.supervisor.world import World
+
+_COUNT_SECONDS = 30.0
+
+
+async def doctor(world: World, call: Call) -> object:
+    """Look, with `deep` also at the content of blobs, and with `fix` repair what can be; say what of it was done."""
+    found = findings(world)
+    if call.flag("deep"):
+        found += await asyncio.to_thread(lambda: [*deep_findings(world)])
+    sizes = await count([finding.sized for finding in found if os.path.isdir(finding.sized)], _COUNT_SECONDS)
+    told = [_told(finding, sizes) for finding in found]
+    if call.flag("fix"):
+        for finding, report in zip(found, told, strict=True):
+            await _repair(finding, report)
+    return {"findings": told, "repaired_at_start": world.repaired}
+
+
+def _told(finding: Finding, sizes: dict[str, tuple[int, int, bool]]) -> dict[str, object]:
+    size_bytes: int | None = None
+    if finding.sized in sizes:
+        size_bytes = sizes[finding.sized][0]
+    elif finding.sized:
+        try:
+            size_bytes = os.lstat(finding.sized).st_blocks * 512  # stat(2)
+        except OSError:
+            size_bytes = None
+    return {
+        "kind": finding.kind,
+        "where": finding.where,
+        "what": finding.what,
+        "remedy": finding.remedy,
+        "size_bytes": size_bytes,
+        "repairable": finding.repair is not None,
+        "repaired": False,
+        "error": "",
+    }
+
+
+async def _repair(finding: Finding, report: dict[str, object]) -> None:
+    """Do it; what is gone by now, because another repair took it along, is as it should be."""
+    if finding.repair is None:
+        return
+    try:
+        if finding.sized:  # may be large: beside other requests
+            await asyncio.to_thread(finding.repair)
+        else:
+            finding.repair()
+        report["repaired"] = True
+    except FileNotFoundError:
+        report["repaired"] = True
+    except (OSError, PycontainerError) as error:
+        report["error"] = str(error)

@@ -1,0 +1,189 @@
+"""commit, export, instance_import: what a container has written goes into an image, and a whole instance to another host.
+
+Each freezes what is written first, so the container goes on while layers are packed from what no longer changes.
+"""
+
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound
+from pycontainer.runtime.container import Container, ImageRecord
+from pycontainer.runtime.instance import LABEL, checked, described, read_description
+from pycontainer.spec.model import Port
+from pycontainer.spec.names import check_image, check_name
+from pycontainer.spec.ports import parse_ports
+from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.imagework import work
+from pycontainer.supervisor.verbs.lifecycle import make
+from pycontainer.supervisor.verbs.snapshots import present_layers
+from pycontainer.supervisor.world import World
+
+_TRANSIT = "pycontainer-in-transit-"  # images that live for the time of one export or import
+_at_work: set[str] = set()
+
+
+async def commit(world: World, call: Call) -> object:
+    """Make an image of a container's image and what it has written."""
+    container = world.find(call.text("container"))
+    name = check_image(call.text("image"))
+    given = call.mapping("config")
+    image = _image_of(container)
+    config = _merged(image.config, given)
+    labels = config.get("labels")
+    assert isinstance(labels, dict)
+    config["labels"] = {key: value for key, value in labels.items() if key != LABEL}  # that of an instance it came from
+    result = await _commit(
+        world, call, container, name, config, author=call.text("author"), message=call.text("message")
+    )
+    world.emit("commit", container, image=name)
+    return result
+
+
+async def export(world: World, call: Call) -> object:
+    """Write a whole instance, but its volumes, to the one descriptor of the request as an OCI archive."""
+    with contextlib.ExitStack() as undo:
+        fds = call.take_fds()
+        for fd in fds:
+            undo.callback(os.close, fd)
+        if len(fds) != 1 or stat.S_ISDIR(os.fstat(fds[0]).st_mode):
+            raise InvalidInput("export needs one descriptor, of a file to write to", field="fds")
+        container = world.find(call.text("container"))
+        image = _image_of(container)
+        labels = image.config.get("labels")
+        mounts = world.volumes.without_anonymous(container.spec.mounts)  # the image's config asks for them again
+        description = described(dataclasses.replace(container.spec, mounts=mounts))
+        config = {"labels": {**(labels if isinstance(labels, dict) else {}), LABEL: description}}
+        with _transit(world) as name:
+            result = await _commit(world, call, container, name, config)
+            request = {"images": [name], "format": "oci-archive", "fd": fds[0], "links": False}
+            await work(world, call, "save", request, fds)
+        world.emit("export", container)
+    return {"left_out": result["left_out"]}
+
+
+async def instance_import(world: World, call: Call) -> object:
+    """Make a container of an archive that `export` has written, here or elsewhere."""
+    name, ports = call.text("name"), [port for text in call.texts("ports") for port in parse_ports(text)]
+    if name:
+        _check_free(world, check_name(name))
+    with _transit(world) as transit:
+        await work(world, call, "load", {"source": call.text("source"), "name": transit, "platform": ""})
+        image = world.images.get(transit)
+        labels = image.config.get("labels")
+        spec = read_description(labels if isinstance(labels, dict) else {})
+        name = name or spec.name
+        _check_free(world, name)
+        kept = f"instance/{name}:{image.id[7:19]}".lower()
+        spec = dataclasses.replace(
+            spec, name=name, image=kept, tenant=call.text("tenant"), ports=_ports(ports, spec.ports)
+        )
+        spec = checked(spec, is_trusted=call.flag("trusted"))
+        world.images.tag(transit, kept)
+        try:
+            record = ImageRecord(kept, image.id, list(image.layer_dirs), dict(image.config))
+            info = await make(world, spec, record, capped=True)
+        except BaseException:
+            world.images.remove(kept, world.images_in_use())
+            raise
+    world.emit("import", world.find(str(info["id"])), source=call.text("source"))
+    return info
+
+
+async def _commit(
+    world: World,
+    call: Call,
+    container: Container,
+    name: str,
+    config: Mapping[str, object],
+    *,
+    author: str = "",
+    message: str = "",
+) -> dict[str, Any]:
+    """Freeze what a container has written and make an image of it: {image: ImageInfo, left_out: [what and why]}."""
+    image = _image_of(container)
+    with contextlib.ExitStack() as undo:
+        async with world.lock(container):
+            world.require(container)
+            layers = await present_layers(world, container)
+            undo.enter_context(world.layers.held(layers))  # the container may go on, or go
+        request = {
+            "image": image.id,
+            "uppers": [os.path.realpath(world.layers.frozen.path(layer)) for layer in layers],
+            "name": name,
+            "config": config,
+            "author": author,
+            "message": message,
+            "created": None,
+        }
+        result = await work(world, call, "commit", request)
+    world.layers.sweep()
+    assert isinstance(result, dict)
+    return result
+
+
+def _image_of(container: Container) -> ImageRecord:
+    """Return what a container was made of; InvalidState if that is no image, or what it wrote is no layer over it."""
+    if container.image is None:
+        raise InvalidState(
+            f"container '{container.spec.name}' is not made of an image, but of '{container.spec.rootfs}'",
+            hint="import that directory as an image: pycontainer image import",
+        )
+    if container.driver == "copy":
+        raise InvalidState(
+            f"container '{container.spec.name}' has a copy of its image: there is no layer that tells what was changed",
+            hint=f"copy it out and import that: pycontainer cp {container.spec.name}:/ - | pycontainer image import",
+        )
+    return container.image
+
+
+def _merged(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """Return an image's config with changes: variables, labels, ports and volumes are added, anything else is replaced."""
+    config = {**base, **given}
+    for key in ("exposed_ports", "volumes"):
+        config[key] = list(dict.fromkeys([*_list(base, key), *_list(given, key)]))
+    variables = {str(pair).partition("=")[0]: pair for pair in [*_list(base, "env"), *_list(given, "env")]}
+    config["env"] = list(variables.values())
+    labels = [value for value in (base.get("labels"), given.get("labels")) if isinstance(value, dict)]
+    config["labels"] = {key: value for each in labels for key, value in each.items()}
+    return config
+
+
+def _list(config: Mapping[str, object], key: str) -> list[object]:
+    value = config.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _ports(given: Sequence[Port], described: tuple[Port, ...]) -> tuple[Port, ...]:
+    return tuple(given) or described
+
+
+def _check_free(world: World, name: str) -> None:
+    if name in world.names or name in world.containers:
+        raise AlreadyExists(
+            f"the name '{name}' is taken by container {world.names.get(name, name)}",
+            hint="give another after the file",
+        )
+
+
+@contextlib.contextmanager
+def _transit(world: World) -> Iterator[str]:
+    """Give a name of an image that goes at the end; those of a supervisor that was killed go as well."""
+    for left in world.images.list():
+        if left["name"].startswith(_TRANSIT) and left["name"] not in _at_work:
+            _drop(world, left["name"])
+    name = f"{_TRANSIT}{os.urandom(6).hex()}"
+    _at_work.add(name)
+    try:
+        yield name
+    finally:
+        _at_work.discard(name)
+        _drop(world, name)
+
+
+def _drop(world: World, name: str) -> None:
+    with contextlib.suppress(NotFound, InvalidState):
+        world.images.remove(name, world.images_in_use())

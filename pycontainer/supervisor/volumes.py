@@ -1,0 +1,427 @@
+"""The volumes of a world while it lives: who uses one, its first content, what it holds; nothing of that is recorded.
+
+A start takes the lock of each volume that it mounts. So nobody sees one that is being filled, and what a crash left half
+filled is emptied before it is used.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pycontainer.disk.storage import Caps, Usage
+from pycontainer.disk.volume import VolumeData
+from pycontainer.errors import InvalidState, NotFound, PycontainerError, StartFailed, from_wire
+from pycontainer.linux.files import remove_tree
+from pycontainer.paths import HostPaths
+from pycontainer.runtime.container import Container
+from pycontainer.runtime.imagevolumes import content, open_image
+from pycontainer.spec.model import Mount
+from pycontainer.store.volumes import Volume, Volumes, new_anonymous_name
+
+if TYPE_CHECKING:
+    from pycontainer.supervisor.world import World
+
+COUNT_SECONDS = 2.0  # that a list waits for what nobody counts; `system df` waits longer
+_HIGHEST_ID = 65535
+
+
+class VolumeKeeper:
+    """The volumes of one world."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self._paths = paths
+        self._store = Volumes(paths)
+        self._locks: dict[str, asyncio.Lock] = {}
+        self.going: set[str] = set()  # directories that are being made or erased
+        self._readers: Counter[str] = Counter()  # backups at work, by volume
+
+    # -- what there is -----------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Volume]:
+        return self._store.list()
+
+    def get(self, name: str) -> Volume:
+        return self._store.get(name)
+
+    def left_over(self) -> list[str]:
+        """Return the directories of volumes that a crash left unfinished, or half removed."""
+        return [directory for directory in self._store.left_over() if directory not in self.going]
+
+    @contextlib.asynccontextmanager
+    async def locked(self, name: str) -> AsyncIterator[None]:
+        """Have the volume's content for ourselves, as far as other starts, fillings and removals go."""
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            yield
+
+    def is_busy(self, name: str) -> bool:
+        """Tell whether somebody fills or restores it just now."""
+        lock = self._locks.get(name)
+        return lock is not None and lock.locked()
+
+    def create(
+        self, name: str, caps: Caps, *, labels: Mapping[str, str] | None = None, is_anonymous: bool = False
+    ) -> Volume:
+        return self._store.create(
+            name,
+            lambda directory: VolumeData(directory).prepare(caps),
+            labels=labels,
+            is_anonymous=is_anonymous,
+        )
+
+    def ensure(self, name: str) -> None:
+        """Make a volume that is named for the first time."""
+        if not self._store.has(name):
+            self.create(name, Caps())
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[VolumeData]:
+        """Give the data of a volume for a while in which it is not removed."""
+        self._store.get(name)
+        self._readers[name] += 1
+        try:
+            yield self.data(name)
+        finally:
+            self._readers[name] -= 1
+
+    @contextlib.asynccontextmanager
+    async def restoring(self, world: "World", name: str, caps: Caps) -> AsyncIterator[VolumeData]:
+        """Give the data of a new volume, or of one that is empty and that nobody uses; an exception leaves it as it was."""
+        if self._store.has(name):
+            async with self.locked(name):
+                data = self.data(name)
+                if running := [user for user in users_of(world, name) if user.id in world.runs]:
+                    raise InvalidState(f"volume '{name}' is in use by {named(running)}", hint="stop them first")
+                if not data.is_empty():
+                    raise InvalidState(f"volume '{name}' is not empty", hint="restore into a new one")
+                if caps != Caps():
+                    data.cap(caps)
+                with self._filling(self._marker(name)):
+                    try:
+                        yield data
+                    except BaseException:
+                        await asyncio.shield(asyncio.to_thread(clear, data))
+                        raise
+            return
+        staging = self._store.begin(name)
+        self.going.add(staging)
+        try:
+            VolumeData(staging).prepare(caps)
+            yield VolumeData(staging)
+            self._store.finish(staging, name)
+        except BaseException:
+            await self.erase(staging)
+            raise
+        finally:
+            self.going.discard(staging)
+
+    def without_anonymous(self, mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+        """Return the mounts without those of volumes that the image asked for, which are one container's."""
+        return tuple(mount for mount in mounts if mount.type != "volume" or not self._is_anonymous(mount.source))
+
+    def _is_anonymous(self, name: str) -> bool:
+        try:
+            return self._store.get(name).is_anonymous
+        except NotFound:
+            return False
+
+    def create_anonymous(self, target: str) -> Mount:
+        """Make a volume that an image asked for at `target`; return its mount."""
+        name = new_anonymous_name()
+        self.create(name, Caps(), is_anonymous=True)
+        return Mount("volume", target, name)
+
+    def data(self, name: str) -> VolumeData:
+        return VolumeData(self._store.directory(name))
+
+    def sources(self, mounts: Iterable[Mount]) -> dict[str, tuple[str, Callable[[], int]]]:
+        """Return for the name of each volume among `mounts` its place, and what opens a detached mount of it."""
+        found: dict[str, tuple[str, Callable[[], int]]] = {}
+        for mount in mounts:
+            if mount.type == "volume":
+                self.ensure(mount.source)
+                found[mount.source] = (
+                    f"{self._store.directory(mount.source)}/data",
+                    self.data(mount.source).open_tree,
+                )
+        return found
+
+    # -- removing ----------------------------------------------------------------------------------------------------
+
+    def remove(self, world: "World", name: str) -> str:
+        """Take a volume out of sight; return what `erase` is to be given. Raises NotFound, InvalidState naming its users."""
+        self._store.get(name)
+        if users := users_of(world, name):
+            raise InvalidState(
+                f"volume '{name}' is used by {named(users)}", hint="remove them first: pycontainer rm NAME"
+            )
+        if self._readers[name] or self.is_busy(name):
+            raise InvalidState(f"volume '{name}' is being filled, backed up or restored", hint="try again later")
+        self._locks.pop(name, None)
+        place = self._store.retire(name)
+        self.going.add(place)
+        return place
+
+    async def erase(self, *places: str) -> None:
+        """Delete what was taken out of sight, beside other requests."""
+        self.going.update(places)
+        try:
+            await asyncio.shield(asyncio.to_thread(_erase_all, places))
+        finally:
+            self.going.difference_update(places)
+
+    def retire_anonymous(self, world: "World", mounts: Iterable[Mount]) -> list[str]:
+        """Take the anonymous volumes among the mounts of a container that is gone out of sight, if no other has them."""
+        places = []
+        for mount in mounts:
+            if mount.type == "volume":
+                with contextlib.suppress(NotFound, InvalidState):
+                    if self._is_anonymous(mount.source):
+                        places.append(self.remove(world, mount.source))
+        return places
+
+    # -- the first content -------------------------------------------------------------------------------------------
+
+    async def fill(self, world: "World", container: Container, undo: contextlib.ExitStack) -> None:
+        """Copy what the image has where an empty volume is mounted, as Docker does, before anybody sees the volume.
+
+        `undo` lets go of the volumes when the start is over: until then one that is a disk image stays mounted, once.
+        Raises StartFailed; the volume is empty then, as before.
+        """
+        for mount in container.spec.mounts:
+            if mount.type != "volume":
+                continue
+            self.ensure(mount.source)
+            async with self.locked(mount.source):
+                if any(user.id in world.runs for user in users_of(world, mount.source)):
+                    continue  # what is in it is theirs
+                data, marker = self.data(mount.source), self._marker(mount.source)
+                is_unfinished = os.path.exists(marker)
+                if data.is_image and (is_unfinished or (mount.copy and container.image is not None)):
+                    undo.callback(os.close, data.open_tree())
+                if is_unfinished:
+                    await asyncio.to_thread(clear, data)
+                    os.unlink(marker)
+                if mount.copy and container.image is not None and data.is_empty():
+                    await self._fill_from_image(container, container.image.layers, mount, data, marker)
+
+    async def _fill_from_image(
+        self, container: Container, layers: list[str], mount: Mount, data: VolumeData, marker: str
+    ) -> None:
+        image_fd = open_image(layers)
+        try:
+            with content(image_fd, mount.target) as found:
+                if found is None:
+                    return
+                with self._filling(marker):
+                    try:
+                        await self._copy(image_fd, mount.target, data)
+                        _give_root(data, found)
+                    except PycontainerError as error:
+                        await asyncio.to_thread(clear, data)
+                        raise StartFailed(
+                            f"cannot start '{container.spec.name}': cannot copy '{mount.target}' of the image into volume "
+                            f"'{mount.source}': {error.message}",
+                            hint=error.hint or f"with -v {mount.source}:{mount.target}:nocopy it stays empty",
+                            step="volumes",
+                        ) from error
+        finally:
+            os.close(image_fd)
+
+    @contextlib.contextmanager
+    def _filling(self, marker: str) -> Iterator[None]:
+        """Mark that the content is on its way, for whoever comes after a crash."""
+        os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            yield
+        finally:
+            os.unlink(marker)
+
+    def _marker(self, name: str) -> str:
+        return f"{self._store.directory(name)}/filling"
+
+    async def _copy(self, image_fd: int, target: str, data: VolumeData) -> None:
+        """Let two confined workers copy: one sees the image alone and reads, the other the volume alone and writes."""
+        read_fd, write_fd = os.pipe()
+        volume_fd = -1
+        try:
+            volume_fd = data.open_tree()
+            reader = await self.worker("out", image_fd, f"{target}/.", stdout=write_fd)
+            os.close(write_fd)
+            write_fd = -1
+            writer = await self.worker("in", volume_fd, "/", stdin=read_fd)
+        finally:
+            for fd in (read_fd, write_fd, volume_fd):
+                if fd >= 0:
+                    os.close(fd)
+        read, written = await asyncio.gather(said(reader), said(writer), return_exceptions=True)
+        for outcome in (written, read):  # a reader whose writer ended has nothing to say
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def worker(
+        self, direction: str, mount_fd: int, path: str, *, stdin: int | None = None, stdout: int | None = None
+    ) -> asyncio.subprocess.Process:
+        """Start a confined copy, whose root the detached mount `mount_fd` becomes (runtime/copy_worker.py)."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-m",
+            "pycontainer.runtime.copy_worker",
+            direction,
+            "--root-fd",
+            str(mount_fd),
+            "--filters",
+            self._paths.seccomp_dir,
+            "--",
+            path,
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
+            stdout=asyncio.subprocess.DEVNULL if stdout is None else stdout,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=[mount_fd],
+        )
+
+
+# -- of one volume -------------------------------------------------------------------------------------------------------
+
+
+def users_of(world: "World", name: str) -> list[Container]:
+    """Return the containers that mount a volume, whether they run or not."""
+    return [
+        container
+        for container in world.containers.values()
+        if any(mount.type == "volume" and mount.source == name for mount in container.spec.mounts)
+    ]
+
+
+def named(containers: list[Container]) -> str:
+    return ", ".join(f"'{container.spec.name}'" for container in containers)
+
+
+async def said(worker: asyncio.subprocess.Process) -> list[str]:
+    """Return what a copy left out, or raise the error it tells of; it is gone then, come what may."""
+    try:
+        _, errors = await worker.communicate()
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await worker.wait()
+    for line in errors.splitlines():
+        with contextlib.suppress(ValueError):
+            message = json.loads(line)
+            if isinstance(message, dict) and isinstance(message.get("error"), dict):
+                raise from_wire(message["error"])
+            if isinstance(message, dict) and "left_out" in message and not worker.returncode:
+                return [str(name) for name in message["left_out"]]
+    raise PycontainerError(f"a copy ended without a word (status {worker.returncode})")
+
+
+def clear(data: VolumeData) -> None:
+    """Delete all that a volume holds."""
+    mount_fd = data.open_tree()
+    try:
+        for name in os.listdir(f"/proc/self/fd/{mount_fd}/"):
+            remove_tree(f"/proc/self/fd/{mount_fd}/{name}")
+    finally:
+        os.close(mount_fd)
+
+
+def _give_root(data: VolumeData, like: os.stat_result) -> None:
+    """Give the volume's root the owner and the mode of the image's directory."""
+    if not (like.st_uid <= _HIGHEST_ID and like.st_gid <= _HIGHEST_ID):
+        return
+    mount_fd = data.open_tree()
+    try:
+        place = f"/proc/self/fd/{mount_fd}/."
+        os.chown(place, like.st_uid, like.st_gid)
+        os.chmod(place, like.st_mode & 0o7777)
+    finally:
+        os.close(mount_fd)
+
+
+def _erase_all(places: tuple[str, ...]) -> None:
+    first: OSError | None = None
+    for place in places:
+        try:
+            VolumeData(place).erase()
+        except OSError as error:
+            first = first or error
+    if first is not None:
+        raise PycontainerError(
+            f"cannot remove a volume entirely: {first}", hint="'pycontainer doctor --storage --fix' tries again"
+        ) from first
+
+
+# -- what they hold ------------------------------------------------------------------------------------------------------
+
+
+async def count(directories: list[str], seconds: float) -> dict[str, tuple[int, int, bool]]:
+    """Walk directories in a process of its own; return (bytes, inodes, whether all was seen) of each."""
+    if not directories:
+        return {}
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-m",
+        "pycontainer.runtime.usage_worker",
+        str(os.getpid()),
+        str(seconds),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, _ = await asyncio.wait_for(worker.communicate(json.dumps(directories).encode()), seconds + 30)
+    except TimeoutError:
+        output = b""
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await worker.wait()
+    try:
+        counted = json.loads(output)
+    except ValueError:
+        counted = {}
+    return {path: tuple(counted.get(path, (0, 0, False))) for path in directories}
+
+
+async def describe(world: "World", volumes: list[Volume], seconds: float = COUNT_SECONDS) -> list[dict[str, object]]:
+    """Return a VolumeInfo of each; what no quota counts is walked, for so long."""
+    usages: dict[str, Usage | None] = {}
+    for volume in volumes:
+        try:
+            usages[volume.name] = VolumeData(volume.directory).usage()
+        except OSError:  # it went just now
+            usages[volume.name] = None
+    walked = await count([volume.data for volume in volumes if usages[volume.name] is None], seconds)
+    infos: list[dict[str, object]] = []
+    for volume in volumes:
+        try:
+            data = VolumeData(volume.directory)
+            backend, caps = data.backend, data.caps()
+        except OSError:
+            continue
+        usage = usages[volume.name]
+        used_bytes, used_inodes, is_exact = (
+            walked[volume.data] if usage is None else (usage.used_bytes, usage.used_inodes, True)
+        )
+        infos.append(
+            {
+                "name": volume.name,
+                "created": volume.created,
+                "labels": volume.labels,
+                "anonymous": volume.is_anonymous,
+                "mountpoint": volume.data,
+                "backend": backend,
+                "size_bytes": caps.hard_bytes,
+                "inodes": caps.hard_inodes,
+                "used_bytes": used_bytes,
+                "used_inodes": used_inodes,
+                "used_is_exact": is_exact,
+                "containers": [user.spec.name for user in users_of(world, volume.name)],
+            }
+        )
+    return infos
