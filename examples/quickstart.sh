@@ -23,21 +23,13 @@ pycontainer=$PWD/.venv/bin/pycontainer
 if "$pycontainer" image list --format json | grep -q "\"name\": *\"$image\""; then
     say "image '$image' is there already"
 else
-    work=$(mktemp -d /var/tmp/quickstart.XXXXXX)
-    trap 'rm -rf "$work"' EXIT
-    trap 'exit 130' INT TERM
     case $image in
-    busybox)
-        progress "making a root file system from busybox" rootfs-tools/busybox "$work/rootfs"
-        set --
-        ;;
+    busybox) progress "making an image of busybox" "$pycontainer" image build-from busybox busybox ;;
     *)
-        progress "making a Debian root file system with nginx (downloads some 60 MB)" \
-            rootfs-tools/nginx "$work/rootfs"
-        set -- --cmd '["nginx", "-g", "daemon off; error_log stderr notice;"]' --expose 80 --stop-signal QUIT
+        progress "making an image of Debian with nginx (downloads some 60 MB)" \
+            "$pycontainer" image build-from nginx debian-nginx
         ;;
     esac
-    progress "importing it as image '$image'" "$pycontainer" image import "$@" "$work/rootfs" "$image"
 fi
 
 # A `web` that somebody else made is theirs.

@@ -10,7 +10,8 @@
     ├── networks/          NAME.json, addresses         ├── mounts/ID         roots of stopped containers, on request
     ├── tenants/           NAME.json                    ├── seccomp/          compiled filters, by content
     ├── pulls/             downloads at work            └── apparmor/         what of our profiles was loaded
-    └── volumes/NAME/
+    ├── volumes/NAME/
+    └── builds/            root file systems at work
     /etc/pycontainer       (config_dir)
     └── operator-group     who beside root may connect
 
@@ -41,6 +42,7 @@ class HostPaths:
         self.networks_dir = f"{self.state_dir}/networks"
         self.tenants_dir = f"{self.state_dir}/tenants"
         self.volumes_dir = f"{self.state_dir}/volumes"
+        self.builds_dir = f"{self.state_dir}/builds"
         self.idranges_dir = f"{DEFAULT_STATE_DIR}/idranges"
         self.supervisor_socket = f"{self.run_dir}/supervisor.sock"
         self.supervisor_pidfile = f"{self.run_dir}/supervisor.pid"

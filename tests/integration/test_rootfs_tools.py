@@ -1,12 +1,13 @@
 """The builders of rootfs-tools: what they make, what they refuse, and that they leave nothing else behind."""
 
 import hashlib
+import json
 import os
 import signal
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from tests.support.images import CHECKOUT
 from tests.support.poll import SLOWNESS, poll_until
 
+EPOCH = "1700000000"  # after Debian 12's packages were made, before what is done with them here
 TOOLS = f"{CHECKOUT}/rootfs-tools"
-BUILDERS = ("busybox", "debian", "nginx")
+RECIPES = ("nginx", "apache-php", "postgres", "systemd")  # of Debian packages
+BUILDERS = ("busybox", "static-site", "debian", "ubuntu", *RECIPES, "alpine", "from-oci", "from-container")
 
 
 def build(tool: str, *arguments: object, timeout_seconds: float = 60, **environment: str) -> tuple[int, str]:
@@ -33,6 +36,22 @@ def build(tool: str, *arguments: object, timeout_seconds: float = 60, **environm
     return done.returncode, done.stderr
 
 
+@pytest.fixture
+def needed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """What each builder must be told besides OUT, all of it well."""
+    directory = tmp_path_factory.mktemp("needed")
+    (directory / "usr").mkdir()
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    options = {
+        "static-site": [str(directory)],
+        "alpine": ["--from", f"{directory}/tarball", "--sha256", "0" * 64],
+        "from-oci": [str(directory)],
+        "from-container": [str(directory)],
+        "ubuntu": ["--mirror", "deb [signed-by=/key] http://m.invalid/ubuntu noble main"],
+    }
+    return lambda tool: options.get(tool, [])
+
+
 def names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
@@ -46,7 +65,7 @@ def test_busybox_directory(tmp_path: Path) -> None:
     root = tmp_path / "root"
     exit_code, text = build("busybox", root)
     assert (exit_code, text.split(" (")[0]) == (0, f"busybox: made {root}")
-    assert names(tmp_path) == ["root"]
+    assert names(tmp_path) == ["root", "root.json"]
     assert names(root) == ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var", "www"]
     assert names(root / "dev") == []
     assert os.readlink(root / "bin/sh") == "busybox"
@@ -66,7 +85,8 @@ def test_busybox_archive(tmp_path: Path, suffix: str) -> None:
     for _ in range(2):
         assert build("busybox", "-o", out)[0] == 0
         digests.append(hashlib.sha256(out.read_bytes()).hexdigest())
-        assert names(tmp_path) == [f"box.{suffix}", f"box.{suffix}.sha256"]
+        assert names(tmp_path) == [f"box.{suffix}", f"box.{suffix}.json", f"box.{suffix}.sha256"]
+        assert json.loads((tmp_path / f"box.{suffix}.json").read_text()) == {"cmd": ["sh"]}
         assert (tmp_path / f"box.{suffix}.sha256").read_text() == f"{digests[-1]}  box.{suffix}\n"
         subprocess.run(["sha256sum", "--check", "--strict", "--quiet", f"{out}.sha256"], cwd=tmp_path, check=True)
     assert digests[0] == digests[1]
@@ -93,29 +113,32 @@ def test_existing_empty_directory_is_filled(tmp_path: Path) -> None:
     root.mkdir()
     assert build("busybox", f"{root}/")[0] == 0
     assert (root / "bin/busybox").is_file()
-    assert names(tmp_path) == ["root"]
+    assert names(tmp_path) == ["root", "root.json"]
 
 
 @pytest.mark.parametrize("tool", BUILDERS)
-def test_refuses_what_is_there(tmp_path: Path, tool: str) -> None:
-    prefix = tool if tool == "busybox" else "debian"
+def test_refuses_what_is_there(tmp_path: Path, tool: str, needed: Callable[[str], list[str]]) -> None:
     full, file, directory = tmp_path / "full", tmp_path / "file", tmp_path / "directory.tar"
     full.mkdir()
     (full / "mine").touch()
     file.write_text("mine")
     directory.mkdir()
-    assert build(tool, full) == (1, f"{prefix}: directory '{full}' is not empty\nhint: name a new directory\n")
-    assert build(tool, file) == (
+    more = needed(tool)
+    assert build(tool, *more, "-o", full) == (
         1,
-        f"{prefix}: '{file}' is a file\nhint: name a new directory, or a file *.tar, *.tar.gz, *.tar.xz or *.tar.zst\n",
+        f"{tool}: directory '{full}' is not empty\nhint: name a new directory\n",
     )
-    assert build(tool, directory) == (
+    assert build(tool, *more, "-o", file) == (
         1,
-        f"{prefix}: '{directory}' is a directory\nhint: name a file, or a directory that does not end in .tar*\n",
+        f"{tool}: '{file}' is a file\nhint: name a new directory, or a file *.tar, *.tar.gz, *.tar.xz or *.tar.zst\n",
     )
-    assert build(tool, tmp_path / "none/out") == (
+    assert build(tool, *more, "-o", directory) == (
         1,
-        f"{prefix}: there is no directory '{tmp_path}/none'\nhint: make it: mkdir -p '{tmp_path}/none'\n",
+        f"{tool}: '{directory}' is a directory\nhint: name a file, or a directory that does not end in .tar*\n",
+    )
+    assert build(tool, *more, "-o", tmp_path / "none/out") == (
+        1,
+        f"{tool}: there is no directory '{tmp_path}/none'\nhint: make it: mkdir -p '{tmp_path}/none'\n",
     )
     assert names(tmp_path) == ["directory.tar", "file", "full"]
     assert (names(full), names(directory), file.read_text()) == (["mine"], [], "mine")
@@ -128,19 +151,40 @@ def test_refuses_what_is_there(tmp_path: Path, tool: str) -> None:
         ([], "say where to: -o OUT"),
         (["--sweet", "bookworm"], "unknown option '--sweet'"),
         (["-o"], "option '-o' needs a value"),
-        (["one", "two"], "one OUT only, not 'one' and 'two'"),
-        (["x.tar.bz2"], "unknown kind of archive 'x.tar.bz2', not *.tar, *.tar.gz, *.tar.xz or *.tar.zst"),
+        (["-o", "x.tar.bz2"], "unknown kind of archive 'x.tar.bz2', not *.tar, *.tar.gz, *.tar.xz or *.tar.zst"),
     ],
 )
-def test_wrong_command_line(tool: str, arguments: list[str], problem: str) -> None:
-    name = tool if tool == "busybox" else "debian"
-    assert build(tool, *arguments) == (2, f"{name}: {problem}\nhint: see {TOOLS}/{name} --help\n")
+def test_wrong_command_line(tool: str, arguments: list[str], problem: str, needed: Callable[[str], list[str]]) -> None:
+    assert build(tool, *needed(tool), *arguments) == (2, f"{tool}: {problem}\nhint: see {TOOLS}/{tool} --help\n")
 
 
-def test_debian_missing_value() -> None:
-    for option in ("--suite", "--variant", "--include", "--mirror"):
-        text = f"debian: option '{option}' needs a value\nhint: see {TOOLS}/debian --help\n"
-        assert build("debian", "out", option) == (2, text)
+@pytest.mark.parametrize(
+    ("tool", "arguments", "problem"),
+    [
+        ("busybox", ["one", "two"], "one OUT only, not 'one' and 'two'"),
+        ("nginx", ["one", "two"], "one OUT only, not 'one' and 'two'"),
+        ("static-site", ["-o", "x"], "say what to serve: DIRECTORY"),
+        ("static-site", ["one", "two"], "one DIRECTORY only, not 'one' and 'two'"),
+        ("from-oci", ["-o", "x"], "say what from: SOURCE"),
+        ("from-container", ["-o", "x"], "say what from: SOURCE"),
+        ("from-container", ["/x", "-o", "x", "--id-offset", "a"], "'a' for --id-offset is not a number"),
+        ("alpine", ["-o", "x"], "say what from: --from FILE, or --mirror URL --release VERSION"),
+        ("alpine", ["-o", "x", "--from", "y"], "say what it must be: --sha256 HEX"),
+        ("alpine", ["-o", "x", "--from", "y", "--sha256", "12"], "'12' is not a SHA-256 checksum"),
+        ("alpine", ["--mirror", "http://m.invalid"], "say which release of the mirror: --release VERSION"),
+        ("alpine", ["--mirror", "u", "--release", "../3"], "'../3' is not a release, such as 3.20.3"),
+        ("debian", ["--suite variant", "x"], "unknown option '--suite variant'"),
+    ],
+)
+def test_wrong_command_line_of_one(tool: str, arguments: list[str], problem: str) -> None:
+    assert build(tool, *arguments) == (2, f"{tool}: {problem}\nhint: see {TOOLS}/{tool} --help\n")
+
+
+@pytest.mark.parametrize("tool", ["debian", "ubuntu", *RECIPES])
+def test_missing_value(tool: str) -> None:
+    for option in ("--suite", "--variant", "--include", "--mirror", "--arch"):
+        text = f"{tool}: option '{option}' needs a value\nhint: see {TOOLS}/{tool} --help\n"
+        assert build(tool, "out", option) == (2, text)
 
 
 @pytest.mark.parametrize("tool", BUILDERS)
@@ -149,6 +193,8 @@ def test_help(tool: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: {tool} ")
     assert "\nExample:\n" in done.stdout
+    assert "\n    pycontainer image import --config " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 126 + len(TOOLS)
 
 
 @pytest.mark.parametrize(("tool", "slow"), [("busybox", "zstd"), ("debian", "mmdebstrap")])
@@ -198,9 +244,9 @@ def test_failure_leaves_nothing(tmp_path: Path) -> None:
     exit_code, text = build("nginx", "--suite=trixie", work / "out", PATH=f"{bin_dir}:{os.environ['PATH']}")
     assert (exit_code, text) == (
         1,
-        "debian: making Debian trixie (minbase with nginx-light) with mmdebstrap\nE: no such package\n"
-        f"debian: mmdebstrap failed (see above); nothing was written to '{work}/out'\n"
-        f"hint: other packages or another mirror? see {TOOLS}/debian --help\n",
+        "nginx: making Debian trixie (minbase with nginx-light) with mmdebstrap\nE: no such package\n"
+        f"nginx: mmdebstrap failed (see above); nothing was written to '{work}/out'\n"
+        f"hint: other packages or another mirror? see {TOOLS}/nginx --help\n",
     )
     assert names(work) == []
 
@@ -249,6 +295,8 @@ def test_debian_takes_the_hosts_own_sources(tmp_path: Path, form: str) -> None:
         "a",
         "--include",
         "b,c",
+        "--arch",
+        "arm64",
         tmp_path / "out",
         PATH=f"{bin_dir}:{os.environ['PATH']}",
         APT_CONFIG=str(apt / "apt.conf"),
@@ -266,8 +314,53 @@ def test_debian_takes_the_hosts_own_sources(tmp_path: Path, form: str) -> None:
     )
     assert 'Acquire::http::Proxy "http://proxy.invalid:3142";\n' in (tmp_path / "host.conf").read_text()
     arguments = (tmp_path / "arguments").read_text().splitlines()
-    assert "--include=a,b,c" in arguments
+    assert {"--include=a,b,c", "--architectures=arm64", "--variant=minbase"} <= {*arguments}
     assert [os.path.basename(word) for word in arguments[-3:]] == ["bookworm", "root", "host.list"]
+
+
+def test_ubuntu_takes_its_own(tmp_path: Path) -> None:
+    """Suite, packages and mirror as told, and not this host's sources, which are Debian's."""
+    bin_dir, work = tmp_path / "bin", tmp_path / "work"
+    bin_dir.mkdir()
+    work.mkdir()
+    program(
+        bin_dir / "mmdebstrap", f'printf "%s\\n" "$@" >{tmp_path}/arguments\nls "$TMPDIR" >{tmp_path}/there\nexit 1'
+    )
+    line = "deb [signed-by=/key.gpg] http://m.invalid/ubuntu jammy main"
+    path = f"{bin_dir}:{os.environ['PATH']}"
+    exit_code, text = build("ubuntu", "--suite", "jammy", "--include=a", "--mirror", line, work / "out", PATH=path)
+    assert (exit_code, text.splitlines()[0]) == (1, "ubuntu: making Ubuntu jammy (minbase with a) with mmdebstrap")
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert (arguments[-3], arguments[-1]) == ("jammy", line)
+    assert "--include=a" in arguments
+    assert "host.list" not in (tmp_path / "there").read_text().split()
+    assert names(work) == []
+
+
+@pytest.mark.skipif(
+    os.path.exists("/usr/share/keyrings/ubuntu-archive-keyring.gpg"), reason="Ubuntu's keys are installed"
+)
+def test_ubuntu_without_its_keys(tmp_path: Path) -> None:
+    """Before anything is downloaded."""
+    exit_code, text = build("ubuntu", tmp_path / "out")
+    assert (exit_code, text.splitlines()) == (
+        1,
+        [
+            "ubuntu: the keys of Ubuntu's archive are missing ('/usr/share/keyrings/ubuntu-archive-keyring.gpg')",
+            "hint: install them: apt-get install --yes ubuntu-archive-keyring, or name them: "
+            "--mirror 'deb [signed-by=KEYRING] URL noble main'",
+        ],
+    )
+
+
+def test_ubuntu_without_a_mirror(tmp_path: Path) -> None:
+    """The real mmdebstrap: nothing listens there. One line of ours, after apt's own."""
+    line = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://127.0.0.1:9/ubuntu noble main"
+    exit_code, text = build("ubuntu", "--mirror", line, tmp_path / "out", no_proxy="127.0.0.1")
+    assert exit_code == 1
+    assert "Connection refused" in text
+    assert text.splitlines()[-2] == (f"ubuntu: mmdebstrap failed (see above); nothing was written to '{tmp_path}/out'")
+    assert names(tmp_path) == []
 
 
 @pytest.fixture(scope="module")
@@ -277,12 +370,31 @@ def debian_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     configuration = directory / "apt.conf"
     configuration.write_text('Acquire::http::User-Agent "of-this-host-only";\n')
     try:
-        exit_code, text = build("nginx", directory / "root", timeout_seconds=600, APT_CONFIG=str(configuration))
+        environment = {"APT_CONFIG": str(configuration), "SOURCE_DATE_EPOCH": EPOCH}
+        exit_code, text = build("nginx", directory / "root", timeout_seconds=600, **environment)
         assert exit_code == 0, text
-        assert names(directory) == ["apt.conf", "root"]
+        assert names(directory) == ["apt.conf", "root", "root.json"]
         yield directory / "root"
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", directory / "root"], check=True)
+
+
+@pytest.mark.requires("debian_mirror")
+def test_debian_nginx_twice(debian_nginx: Path, tmp_path: Path) -> None:
+    """Bit for bit: the tree packed in the order of names, as the archive is that another run of the builder makes."""
+    out = tmp_path / "nginx.tar"
+    exit_code, text = build("nginx", "-o", out, timeout_seconds=600, SOURCE_DATE_EPOCH=EPOCH)
+    assert exit_code == 0, text
+    try:
+        pack = "tar --create --sort=name --numeric-owner --xattrs --xattrs-include=security.capability --format=pax"
+        pack += " --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime ."
+        packed = subprocess.run(pack.split(), cwd=debian_nginx, capture_output=True, check=True).stdout
+        digest = hashlib.sha256(packed).hexdigest()
+        assert out.with_name("nginx.tar.sha256").read_text() == f"{digest}  nginx.tar\n"
+        with tarfile.open(out) as archive:
+            assert max(member.mtime for member in archive) == int(EPOCH)
+    finally:
+        out.unlink()
 
 
 @pytest.mark.requires("debian_mirror")
@@ -313,7 +425,7 @@ def test_debian_nginx(debian_nginx: Path) -> None:
 
 
 def test_shellcheck() -> None:
-    scripts = ["rootfs-tools/*", "examples/*.sh", "tests/run.sh", ".ci/run"]
+    scripts = ["$(find rootfs-tools -type f ! -name '*.py')", "examples/*.sh", "tests/run.sh", ".ci/run"]
     done = subprocess.run(
         ["sh", "-c", f"exec shellcheck -x -P SCRIPTDIR:. -- {' '.join(scripts)}"],
         cwd=os.path.dirname(TOOLS),

@@ -263,8 +263,14 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >/dev/null && apt-get install -q -y cron >/dev/null && crontab -l; dpkg -V cron"""
 
 
-def test_system_boots(world: World, booted: str) -> None:
-    """Nothing has failed; services, journal, timers and logins are there; it stops and starts as asked."""
+def test_system_boots(world: World, booted: str, debian_rootfs: str) -> None:
+    """Nothing has failed; services, journal, timers and logins are there; it stops and starts as asked.
+
+    The recipe's machine id and SSH keys are none; what boots makes its own.
+    """
+    assert not list(Path(debian_rootfs, "etc/ssh").glob("ssh_host_*"))
+    assert Path(debian_rootfs, "etc/machine-id").read_text() == ""
+    assert len(sh(world, booted, "cat /etc/machine-id")) == 32
     assert sh(world, booted, "cat /proc/1/comm; systemd-detect-virt; cat /run/systemd/container").split() == [
         "systemd",
         "container-other",
@@ -273,9 +279,11 @@ def test_system_boots(world: World, booted: str) -> None:
     active = sh(
         world,
         booted,
-        "systemctl is-active systemd-journald systemd-logind dbus nginx redis-server postgresql cron.service",
+        "systemctl is-active systemd-journald systemd-logind dbus nginx redis-server postgresql ssh cron.service",
     )
-    assert active.split() == ["active"] * 6 + ["inactive"]
+    assert active.split() == ["active"] * 7 + ["inactive"]
+    keys = sh(world, booted, "cat /etc/ssh/ssh_host_*_key.pub")
+    assert "ssh-ed25519" in keys
     assert sh(world, booted, "logger from-inside; sleep 0.5; journalctl -b -t root -o cat") == "from-inside"
     assert "login:" in world.ok("logs", booted)
     assert "systemd-tmpfiles-clean.timer" in sh(world, booted, "systemctl list-timers --no-pager")
@@ -285,6 +293,7 @@ def test_system_boots(world: World, booted: str) -> None:
     world.ok("restart", "-t", "30", booted)
     wait_until_up(world, booted)
     assert world.inspect(booted)["pid"] != first
+    assert sh(world, booted, "cat /etc/ssh/ssh_host_*_key.pub") == keys
     world.ok("pause", booted)
     world.ok("unpause", booted)
     world.ok("stop", "-t", "30", booted)

@@ -29,6 +29,7 @@ def must(*argv: str, **environment: str) -> str:
 def test_wheel_runs_a_container(own_world: World, tmp_path: Path) -> None:
     source = tmp_path / "source"  # building leaves its files beside the sources
     shutil.copytree(f"{CHECKOUT}/pycontainer", source / "pycontainer", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(f"{CHECKOUT}/rootfs-tools", source / "rootfs-tools")
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(f"{CHECKOUT}/{name}", source)
     must(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(source))
@@ -45,4 +46,13 @@ def test_wheel_runs_a_container(own_world: World, tmp_path: Path) -> None:
     assert must(*run) == "from the wheel\n"
     with open(f"/proc/{own_world.supervisor_pid()}/cmdline") as file:
         assert file.read().startswith(f"{tmp_path}/venv/bin/python")
+    shared = f"{tmp_path}/venv/share/pycontainer/rootfs-tools"
+    assert {*os.listdir(shared)} - {"__pycache__"} == {*os.listdir(f"{CHECKOUT}/rootfs-tools")} - {"__pycache__"}
+    assert len(must(program, "image", "build-from", "--list").splitlines()) > 10
+    build = own_world.network.inside.argv(program, "--root", own_world.root, "image", "build-from", "busybox", "built")
+    assert must(*build).startswith("sha256:")
+    run = own_world.network.inside.argv(
+        program, "--root", own_world.root, "run", "--rm", "built", "cat", "/www/index.html"
+    )
+    assert "Hello from pycontainer" in must(*run)
     assert "pycontainer" in must(program, _PYCONTAINER_COMPLETE="bash_source")

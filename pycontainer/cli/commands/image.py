@@ -7,6 +7,7 @@ import click
 
 from pycontainer.cli import image_transfer, output
 from pycontainer.cli.bar import Bar
+from pycontainer.cli.commands import image_build
 from pycontainer.cli.context import Settings, complete_images, pass_settings
 from pycontainer.cli.report import for_each
 from pycontainer.errors import InvalidInput
@@ -63,6 +64,7 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 @command.command("import")
 @click.argument("source", type=click.Path())
 @click.argument("name")
+@click.option("--config", "config_path", metavar="FILE", help="The following as JSON, as rootfs-tools writes it.")
 @click.option("--entrypoint", metavar="JSON", help="Program that gets the command, like '[\"nginx\"]' or nginx.")
 @click.option("--cmd", metavar="JSON", help='Command of its containers, like \'["nginx", "-g", "daemon off;"]\' or sh.')
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Environment variable. Repeatable.")
@@ -80,6 +82,7 @@ def import_(
     settings: Settings,
     source: str,
     name: str,
+    config_path: str | None,
     entrypoint: str | None,
     cmd: str | None,
     env: tuple[str, ...],
@@ -112,7 +115,7 @@ def import_(
         "stop_signal": stop_signal,
         "labels": dict(text.partition("=")[::2] for text in label),
     }
-    wanted = {key: value for key, value in config.items() if value}
+    wanted = {**image_build.read_config(config_path), **{key: value for key, value in config.items() if value}}
     with settings.client() as host, Bar("importing") as bar:
         image = host.import_image(source, name, wanted, platform=platform or "", on_progress=bar.update)
         image_id = image.info["id"]
@@ -185,6 +188,9 @@ def prune(settings: Settings, unused: bool) -> None:
     with settings.client() as host:
         for image in host.prune_images(all=unused):
             click.echo(image["name"])
+
+
+command.add_command(image_build.command)
 
 
 @command.command("rm")
