@@ -194,6 +194,10 @@ class Client:
         """Return the image of this name, id, or beginning of an id (6 digits at least). Raises NotFound."""
         return Image(self._pool, self._pool.request("image_inspect", {"image": name})["name"])
 
+    def remove_image(self, name: str) -> None:
+        """Delete an image, by name or id, also one whose record is damaged. Raises InvalidState if containers need it."""
+        Image(self._pool, name).remove()
+
     def import_image(
         self,
         source: str | os.PathLike[str],

@@ -80,7 +80,12 @@ def pulled(
     skopeo = Skopeo(access, reference.registry)
     manifest = _resolved(skopeo, reference)
     config = _config(skopeo, reference, manifest)
-    with pull_directory(paths, manifest.source_digest.removeprefix("sha256:")) as (directory, lock_fd):
+
+    def waiting() -> None:
+        if on_progress is not None:
+            on_progress({"step": "waiting for another pull of this image"})
+
+    with pull_directory(paths, manifest.source_digest.removeprefix("sha256:"), waiting) as (directory, lock_fd):
         layout = f"{directory}/layout"
         _prepare(layout, paths, manifest)
         _fetch_layers(skopeo, reference, manifest, directory, lock_fd, on_progress)
@@ -125,10 +130,12 @@ def _config(skopeo: Skopeo, reference: Reference, manifest: Manifest) -> bytes:
 
 
 @contextlib.contextmanager
-def pull_directory(paths: HostPaths, name: str) -> Iterator[tuple[str, int]]:
+def pull_directory(
+    paths: HostPaths, name: str, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, int]]:
     """Give a directory for one image and the descriptor that locks it; waits for another pull of the same.
 
-    It stays: who is done removes it.
+    It stays: who is done removes it. `on_wait` is called before the wait, if there is one.
     """
     try:
         os.makedirs(paths.pulls_dir, 0o700, exist_ok=True)
@@ -143,7 +150,11 @@ def pull_directory(paths: HostPaths, name: str) -> Iterator[tuple[str, int]]:
             fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue  # whoever was at it is done
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(fd, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(f"{path}/lock")):
                 break

@@ -9,8 +9,7 @@ are made of.
                                                      directory for oci-dir, whose blobs may be links to the store's
     commit      image, uppers, name, config, author, message, created
                                                   -> {"image": ImageInfo, "left_out": [what and why]} (store/commit.py)
-    prune       unused: bool                      -> [ImageInfo], those that went
-    clean                                         -> null; removes what imports left that were killed
+    clean                                         -> {}; removes what imports left that were killed, and what no image needs
 
 Lines go out: {"progress": {"step", "bytes", "total_bytes"?}} now and then, then {"result": ...} and exit 0, or {"error": ...}
 and exit 1. The process ends with the one that started it.
@@ -117,13 +116,9 @@ def _commit(store: ImageStore, importer: Importer, request: dict[str, Any], in_u
     return {"image": info, "left_out": left_out}
 
 
-def _prune(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
-    return store.prune(in_use, unused=request["unused"])
-
-
 def _clean(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     store.remove_left_over(in_use)
-    return None
+    return {}
 
 
 _ACTIONS: dict[str, Callable[[ImageStore, Importer, dict[str, Any], Set[str]], object]] = {
@@ -131,7 +126,6 @@ _ACTIONS: dict[str, Callable[[ImageStore, Importer, dict[str, Any], Set[str]], o
     "load": _load,
     "save": _save,
     "commit": _commit,
-    "prune": _prune,
     "clean": _clean,
 }
 

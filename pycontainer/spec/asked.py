@@ -66,7 +66,9 @@ def _mount(mount: Mount) -> dict[str, object]:
     else:
         data["source"] = mount.source
         if mount.type == "bind":
-            data["bind-nonrecursive"] = not mount.recursive
+            data |= {"bind-nonrecursive": not mount.recursive, "bind-idmap": mount.idmap}
+        else:
+            data["volume-nocopy"] = not mount.copy
     return data
 
 

@@ -142,10 +142,11 @@ def docker_tag(name: str) -> str:
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
-def _full_name(tag: str) -> str:
-    """Return docker.io/library/web:latest for web:latest."""
+def full_name(name: str) -> str:
+    """Return docker.io/library/web:latest for web; empty when it can be no name there."""
+    tag = docker_tag(name)
     first, slash, _ = tag.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    if not tag or (slash and ("." in first or ":" in first or first == "localhost")):
         return tag
     return f"docker.io/{tag}" if slash else f"docker.io/library/{tag}"
 
@@ -157,8 +158,8 @@ def _index(images: Sequence[OutImage]) -> dict[str, object]:
         annotations = {}
         if image.name:
             annotations["org.opencontainers.image.ref.name"] = image.name
-        if tag := docker_tag(image.name):
-            annotations["io.containerd.image.name"] = _full_name(tag)
+        if whole := full_name(image.name):
+            annotations["io.containerd.image.name"] = whole
         entries.append({**entry, "annotations": annotations} if annotations else entry)
     return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
 

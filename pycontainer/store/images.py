@@ -12,7 +12,7 @@ needs stays, what none needs is garbage, and goes with the next `remove` or `pru
 """
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from pycontainer.errors import InvalidState, PycontainerError
@@ -22,6 +22,8 @@ from pycontainer.store.layers import Layer, is_key, read_layer
 from pycontainer.store.ociconfig import MAX_BYTES, make_config
 from pycontainer.store.refs import ImageInfo, ImageRecord, Refs, check_new_name, damaged_info, info
 from pycontainer.store.staging import Doomed, Staging, remove_all
+
+Erase = Callable[[Iterable[Doomed]], None]
 
 
 class Image:
@@ -112,10 +114,11 @@ class ImageStore:
                 self.refs.remove(record["name"])
         return info(tagged)
 
-    def remove(self, reference: str, in_use: Set[str]) -> None:
+    def remove(self, reference: str, in_use: Set[str], erase: Erase = remove_all) -> None:
         """Remove a name, and what no other image needs.
 
-        `in_use` holds the ids that containers are made of. Raises NotFound; InvalidState when one needs this image.
+        `in_use` holds the ids that containers are made of; who asks sees to it that none is created meanwhile. `erase` is
+        what deletes the files, which may take long. Raises NotFound; InvalidState when a container needs this image.
         """
         try:
             self.refs.find(reference)
@@ -131,13 +134,14 @@ class ImageStore:
                     f"image '{record['name']}' is used by containers", hint="remove them first: pycontainer rm NAME"
                 )
             self.refs.remove(record["name"])
+            self._drop_unnamed(in_use)
             doomed = self._sweep(in_use)
-        remove_all(doomed)
+        erase(doomed)
 
-    def prune(self, in_use: Set[str], *, unused: bool = False) -> tuple[ImageInfo, ...]:
+    def prune(self, in_use: Set[str], *, unused: bool = False, erase: Erase = remove_all) -> tuple[ImageInfo, ...]:
         """Remove images without a name that no container needs, with `unused` also named ones; return those.
 
-        What imports left that were killed, and what no image needs, goes as well.
+        What imports left that were killed, and what no image needs, goes as well. `in_use`, `erase`: as for `remove`.
         """
         removed = []
         if not os.path.isdir(self.directory):
@@ -148,11 +152,14 @@ class ImageStore:
                     self.refs.remove(record["name"])
                     removed.append(info(record))
             doomed = [*self.staging.left_over(), *self._sweep(in_use)]
-        remove_all(doomed)
+        erase(doomed)
         return tuple(removed)
 
     def remove_left_over(self, in_use: Set[str] | None = None) -> None:
-        """Remove what imports left that did not live to their end; with `in_use` also what they had finished, unused."""
+        """Remove what imports left that did not live to their end; with `in_use` also what no image needs.
+
+        No record goes, so what a container is created of meanwhile stays.
+        """
         if not os.path.isdir(self.staging.directory):
             return
         with self.staging.locked():
@@ -191,18 +198,18 @@ class ImageStore:
         """Tell whether `records` are all that there are: none is damaged, none of a container's image is lost."""
         return len(records) == self.refs.count() and in_use <= {record["id"] for record in records}
 
-    def _sweep(self, in_use: Set[str]) -> tuple[Doomed, ...]:
-        """Take what nobody needs out of sight; return where it lies now, each locked, to be removed. The lock is held.
-
-        Images without a name go unless a container holds them. While a record is damaged, or gone though a container needs
-        its image, nobody knows whose layers they are: all stay.
-        """
-        kept = []
+    def _drop_unnamed(self, in_use: Set[str]) -> None:
+        """Remove the records of images that lost their name and that no container holds. The lock is held."""
         for record in [*self.refs.all()]:
             if is_digest(record["name"]) and record["id"] not in in_use:
                 self.refs.remove(record["name"])
-            else:
-                kept.append(record)
+
+    def _sweep(self, in_use: Set[str]) -> tuple[Doomed, ...]:
+        """Take what nobody needs out of sight; return where it lies now, each locked, to be removed. The lock is held.
+
+        While a record is damaged, or gone though a container needs its image, nobody knows whose layers they are: all stay.
+        """
+        kept = [*self.refs.all()]
         if not self.are_all(kept, in_use):
             return ()
         layers, blobs = self.needed(kept)

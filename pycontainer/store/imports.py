@@ -149,15 +149,16 @@ class Import:
 
 
 @contextlib.contextmanager
-def importing(store: ImageStore, in_use: Set[str] = frozenset()) -> Iterator[Import]:
+def importing(store: ImageStore, in_use: Set[str] | None = None) -> Iterator[Import]:
     """Begin an import; what is staged and not published goes at the end.
 
     `in_use` holds the ids that containers are made of: should the record of one be lost, no layer is taken for garbage.
+    Without it nobody knows, and only what is staged is cleaned up before.
     """
     store.make_directories()
-    store.remove_left_over()
+    store.remove_left_over(in_use)
     with store.staging.opened() as directory:
-        yield Import(store, directory, in_use)
+        yield Import(store, directory, in_use or frozenset())
 
 
 def _rename_directory(source: str, target: str) -> None:

@@ -58,7 +58,7 @@ def import_image(
     on_progress: Progress | None = None,
     *,
     platform: str = "",
-    in_use: Set[str] = frozenset(),
+    in_use: Set[str] | None = None,
 ) -> ImageInfo:
     """Bring a root file system, or the one image of an OCI layout or docker archive, into the store as image `name`.
 
@@ -87,7 +87,7 @@ def load(
     name: str = "",
     platform: str = "",
     on_progress: Progress | None = None,
-    in_use: Set[str] = frozenset(),
+    in_use: Set[str] | None = None,
 ) -> list[ImageInfo]:
     """Bring the images of an OCI layout or a docker archive into the store.
 

@@ -4,10 +4,11 @@ An index may point to further indexes, one manifest a platform. Of each image on
 platform that was asked for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pycontainer import jsontext
 from pycontainer.errors import InvalidInput, Unsupported
+from pycontainer.store.archive import full_name
 from pycontainer.store.archivefiles import Files, Place, read_all
 from pycontainer.store.blobs import digest_hex, digest_of
 from pycontainer.store.bundles import Bundle, Part, is_for
@@ -24,7 +25,7 @@ from pycontainer.store.ociconfig import parse_config
 from pycontainer.units import shown
 
 _MAX_DEPTH = 3
-_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")  # the first is the whole name
+_WHOLE_NAME, _NAME = "io.containerd.image.name", "org.opencontainers.image.ref.name"
 
 
 def is_layout(files: Files) -> bool:
@@ -43,11 +44,19 @@ def read_layout(files: Files, platform: str) -> list[Bundle]:
     descriptors = parse_index(index or b"", "index.json")
     by_name: dict[str, list[Descriptor]] = {}
     for descriptor in descriptors:
-        name = next((descriptor.annotations[key] for key in _NAMES if key in descriptor.annotations), "")
-        by_name.setdefault(name, []).append(descriptor)
+        by_name.setdefault(_name(descriptor.annotations), []).append(descriptor)
     if not by_name:
         raise InvalidInput("index.json names no image")
     return [_chosen(files, name, found, platform) for name, found in by_name.items()]
+
+
+def _name(annotations: Mapping[str, str]) -> str:
+    """Return what an image is called. Docker writes its whole name in one place and the tag alone in the other.
+
+    Where both say the same, as in what is saved here, the shorter counts: `web`, not docker.io/library/web:latest.
+    """
+    name, whole = annotations.get(_NAME, ""), annotations.get(_WHOLE_NAME, "")
+    return name if name and (not whole or whole == full_name(name)) else whole
 
 
 def _version(files: Files) -> str:

@@ -124,6 +124,12 @@ def remove_all(doomed: Iterable[Doomed]) -> None:
         raise failure
 
 
+def leave_all(doomed: Iterable[Doomed]) -> None:
+    """Let go of directories that are out of sight already, for `left_over` to find: removing them may take long."""
+    for _, lock_fd in doomed:
+        os.close(lock_fd)
+
+
 def _lock(directory: str) -> int:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     fcntl.flock(fd, fcntl.LOCK_EX)

@@ -151,6 +151,26 @@ def _child(program: str, cwd: str) -> int:
     return 0
 
 
+def test_one_pull_of_an_image_at_a_time(public: Registry, paths: HostPaths, layout: Layout) -> None:
+    layout.index(("it", layout.image([layer_of({"f": os.urandom(1000)})])))
+    push(layout, "it", f"{public.host}/twice:1")
+    reference = parse_reference(f"{public.host}/twice:1")
+    said: list[dict[str, Any]] = []
+    done: list[str] = []
+
+    def second() -> None:
+        with pulled(paths, reference, PLAIN, "x", said.append) as directory:
+            done.append(directory)
+
+    thread = threading.Thread(target=second)
+    with pulled(paths, reference, PLAIN, "x") as directory:
+        thread.start()
+        poll_until(lambda: {"step": "waiting for another pull of this image"} in said, what="the second one waits")
+        assert not done and os.path.exists(f"{directory}/index.json")
+    thread.join()
+    assert done == [directory] and os.listdir(paths.pulls_dir) == []
+
+
 def test_layers_of_the_store_are_not_fetched(public: Registry, paths: HostPaths, layout: Layout) -> None:
     image = layout.image([layer_of({"f": os.urandom(1000)})])
     layout.index(("it", image))

@@ -18,7 +18,7 @@ from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
 from pycontainer.store.archive import DirectoryTarget, TarTarget, write
 from pycontainer.store.images import ImageStore
-from pycontainer.store.load import import_image
+from pycontainer.store.load import import_image, load
 from pycontainer.store.save import collected
 from tests.support.archives import picture
 from tests.support.interop import podman_load, skopeo_inspect, umoci_unpack
@@ -172,6 +172,23 @@ def test_blobs_go_out_as_they_came(store: ImageStore, directory: Path, tree: Pat
     add(store, packed, "other")
     save(store, directory / "again", "other", form="oci-dir")
     assert not any(path.read_bytes().startswith(b"\xfd7zXZ") for path in (directory / "again/blobs/sha256").iterdir())
+
+
+@pytest.mark.parametrize("form", ["oci-archive", "oci-dir", "docker-archive"])
+def test_what_was_saved_comes_back(store: ImageStore, directory: Path, tree: Path, form: str) -> None:
+    """With its names, its config, and the very bytes, also when it is saved from there."""
+    first = add(store, tree, "web")
+    second = add(store, pack(tree, directory / "given.tar", "--gzip"), "team/box:2", {"cmd": ["x"]})
+    save(store, directory / "saved", "web", "team/box:2", form=form)
+    other = ImageStore(HostPaths(str(directory / "other")))
+    loaded = {info["name"]: info["id"] for info in load(other, str(directory / "saved"), Importer())}
+    name = "web:latest" if form == "docker-archive" else "web"  # Docker has no name without a tag
+    assert loaded == {name: first, "team/box:2": second}
+    assert other.get(name).config == store.get("web").config
+    assert picture(Path(other.get(name).layer_dirs[0])) == picture(tree)
+    if form == "oci-archive":
+        save(other, directory / "again", name, "team/box:2")
+        assert (directory / "again").read_bytes() == (directory / "saved").read_bytes()
 
 
 def test_a_damaged_blob_is_named(store: ImageStore, directory: Path, tree: Path) -> None:

@@ -81,7 +81,7 @@ def test_an_instance_goes_to_another_name(world: World, tmp_path: Path) -> None:
     assert world.inspect(name)["spec"]["ports"] == first["ports"]
 
 
-@pytest.mark.requires("image_tools")
+@pytest.mark.requires("skopeo")
 @pytest.mark.usefixtures("kept_images")
 def test_other_tools_read_an_exported_instance(world: World, tmp_path: Path) -> None:
     name, archive = create(world), f"{tmp_path}/i.tar"

@@ -204,7 +204,7 @@ def rm(settings: Settings, images: tuple[str, ...]) -> None:
       pycontainer image rm debian-nginx
     """
     with settings.client() as host:
-        for_each(images, lambda name: host.image(name).remove())
+        for_each(images, host.remove_image)
 
 
 def _words(text: str | None, field: str) -> list[str]:

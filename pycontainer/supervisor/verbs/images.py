@@ -1,6 +1,10 @@
-"""What is asked of images. What takes long runs in a process of its own (runtime/import_worker.py)."""
+"""What is asked of images. What takes long runs in a process of its own (runtime/import_worker.py).
+
+What is removed is taken out of sight here, where no container is created in between; its files are then deleted there.
+"""
 
 from pycontainer.errors import InvalidState
+from pycontainer.store.staging import leave_all
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.imagework import work
 from pycontainer.supervisor.world import World
@@ -44,18 +48,18 @@ async def image_load(world: World, call: Call) -> object:
 async def image_prune(world: World, call: Call) -> object:
     """Remove what nobody needs, with `all` also images that have a name."""
     _require_known(world)
-    result = await work(world, call, "prune", {"unused": call.flag("all")})
-    assert isinstance(result, list)
-    for image in result:
+    removed = world.images.prune(world.images_in_use(), unused=call.flag("all"), erase=leave_all)
+    for image in removed:
         world.emit("image-remove", image=image["name"])
-    return result
+    await work(world, call, "clean", {})
+    return removed
 
 
 async def image_rm(world: World, call: Call) -> object:
     _require_known(world)
-    world.images.remove(call.text("image"), world.images_in_use())
+    world.images.remove(call.text("image"), world.images_in_use(), erase=leave_all)
     world.emit("image-remove", image=call.text("image"))
-    return {}
+    return await work(world, call, "clean", {})
 
 
 def _require_known(world: World) -> None:

@@ -35,6 +35,7 @@ def test_every_setting_goes_back_and_forth() -> None:
                 "type=bind,source=/a,target=/b,bind-nonrecursive",
             ]
         },
+        {"volumes": ["/a:/b:ro,idmap", "data:/d:nocopy", "more:/e"]},
         {"ulimits": ["nofile=unlimited", "core=0:unlimited"]},
         {"restart": "on-failure"},
         {"env": {"A": "", "B": "a=b"}},

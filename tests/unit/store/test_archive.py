@@ -2,7 +2,7 @@
 
 import pytest
 
-from pycontainer.store.archive import docker_tag
+from pycontainer.store.archive import docker_tag, full_name
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,17 @@ from pycontainer.store.archive import docker_tag
 )
 def test_docker_tag(name: str, tag: str) -> None:
     assert docker_tag(name) == tag
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("web", "docker.io/library/web:latest"),
+        ("team/web:2", "docker.io/team/web:2"),
+        ("localhost/web", "localhost/web:latest"),
+        ("registry:5000/web:1", "registry:5000/web:1"),
+        ("Web", ""),
+    ],
+)
+def test_full_name(name: str, whole: str) -> None:
+    assert full_name(name) == whole
