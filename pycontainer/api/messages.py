@@ -56,7 +56,8 @@ VERBS: dict[str, str] = {
     "events": "{} -> event {time, type, container, ...} ...",
     "image_list": "{} -> [ImageInfo]",
     "image_inspect": "{image} -> ImageDetails",
-    "image_import": "{source, name, config, platform} -> event {step, bytes, total_bytes?} ..., then ImageInfo",
+    "image_import": "{source, name, config, platform, format} -> event {step, bytes, total_bytes?} ..., then"
+    " ImageInfo; format: squashfs, erofs or empty",
     "image_load": "{source, name, platform} -> event {step, bytes, total_bytes?} ..., then [ImageInfo]",
     "image_tag": "{image, name} -> ImageInfo",
     "image_save": "{images: [..], format, links: bool}, fds: [archive or directory] -> event {step, bytes} ..., then"

@@ -205,17 +205,21 @@ class Client:
         config: Mapping[str, Any] | None = None,
         *,
         platform: str = "",
+        format: str = "",
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> Image:
         """Bring a root file system or an image into the store as image `name`; what it is, is told by its content.
 
-        A root file system is a directory, a tarball, or a squashfs or erofs file. `config` says how its containers start:
+        A root file system is a directory, a tarball, or a squashfs or erofs file. These the kernel itself reads, so they are
+        taken only with `format` ("squashfs", "erofs") or a name that ends in .squashfs, .sqfs, .sfs or .erofs: trust who made
+        them. `config` says how its containers start:
         entrypoint, cmd, env, user, workdir, exposed_ports, volumes, stop_signal, labels, healthcheck. OCI layouts and docker
         archives say that themselves; `platform`, as linux/arm64, takes one that this host cannot run. `on_progress` is
         called now and then with what is being done: step, bytes and, where it is known, total_bytes.
         """
         args = {"source": os.path.abspath(os.fspath(source)), "name": name, "config": dict(config or {})}
-        info: ImageInfo = self._pool.request("image_import", {**args, "platform": platform}, on_event=on_progress)
+        args |= {"platform": platform, "format": format}
+        info: ImageInfo = self._pool.request("image_import", args, on_event=on_progress)
         return Image(self._pool, info["name"])
 
     def load_images(

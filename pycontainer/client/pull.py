@@ -37,7 +37,7 @@ from pycontainer.client.manifests import (
     wrong_machine,
 )
 from pycontainer.client.skopeo import Access, Reference, Skopeo, access_of, parse_reference
-from pycontainer.errors import InvalidInput, NotPermitted
+from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
 from pycontainer.linux.files import remove_tree, write_atomically
 from pycontainer.paths import HostPaths
 from pycontainer.units import shown
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[dict[str, Any]], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}", re.ASCII)
+_STALL_SECONDS = 120  # as imports (runtime/importer.py)
+_SLACK_BYTES = 64 << 20  # documents, and what comes between two looks
 _KEPT_SECONDS = 7 * 24 * 3600  # how long an interrupted pull waits to be gone on with
 
 
@@ -184,12 +186,16 @@ def _prepare(layout: str, paths: HostPaths, manifest: Manifest) -> None:
     """Make the layout; take what half a layer left away, and the layers that the store has already from there."""
     os.makedirs(f"{layout}/blobs/sha256", 0o700, exist_ok=True)
     os.utime(f"{os.path.dirname(layout)}/lock")
-    for name in os.listdir(layout):
-        if name.startswith("oci-put-blob"):
-            os.unlink(f"{layout}/{name}")
+    _remove_half_layers(layout)
     for layer in manifest.layers:
         with contextlib.suppress(OSError):  # not there, or on another file system: then it is fetched
             os.link(f"{paths.images_dir}/blobs/sha256/{layer.hex}", f"{layout}/blobs/sha256/{layer.hex}")
+
+
+def _remove_half_layers(layout: str) -> None:
+    for name in os.listdir(layout):
+        if name.startswith("oci-put-blob"):
+            os.unlink(f"{layout}/{name}")
 
 
 def _fetch_layers(
@@ -204,21 +210,42 @@ def _fetch_layers(
     expected = {layer.digest: layer.size_bytes for layer in manifest.layers}
     total = sum(expected.values())
 
+    max_bytes = (
+        sum(layer.size_bytes for layer in manifest.layers) + _SLACK_BYTES
+    )  # one that is there twice may come twice
+    moved, seen = time.monotonic(), -1
+
     def report(_pid: int = 0) -> None:
+        """Tell how far it is; raise, which ends skopeo, when the registry sends without end or nothing at all."""
+        nonlocal moved, seen
+        present = _present_bytes(layout, expected)
+        if present > max_bytes:
+            raise InvalidInput(f"the registry sends more for '{reference}' than the {total} bytes that its layers have")
+        if present != seen:
+            moved, seen = time.monotonic(), present
+        elif time.monotonic() - moved >= _STALL_SECONDS:
+            raise PycontainerError(
+                f"nothing came of '{reference}' for {_STALL_SECONDS} seconds",
+                hint="try again later; what was fetched completely is kept and not fetched again",
+            )
         if on_progress is not None:
-            on_progress({"bytes": min(_present_bytes(layout, expected), total), "total_bytes": total})
+            on_progress({"bytes": min(present, total), "total_bytes": total})
 
     report()
-    skopeo.copy(
-        reference.pinned(manifest.source_digest).source,
-        "oci:layout:pull",
-        str(reference),
-        side="src",
-        options=["--dest-oci-accept-uncompressed-layers", "--remove-signatures"],  # no layout can hold signatures
-        cwd=directory,
-        keep_fds=[lock_fd],
-        on_wait=report,
-    )
+    try:
+        skopeo.copy(
+            reference.pinned(manifest.source_digest).source,
+            "oci:layout:pull",
+            str(reference),
+            side="src",
+            options=["--dest-oci-accept-uncompressed-layers", "--remove-signatures"],  # no layout can hold signatures
+            cwd=directory,
+            keep_fds=[lock_fd],
+            on_wait=report,
+        )
+    except InvalidInput:
+        _remove_half_layers(layout)
+        raise
     for layer in manifest.layers:
         if (found := _size(f"{layout}/blobs/sha256/{layer.hex}")) != layer.size_bytes:
             remove_tree(layout)

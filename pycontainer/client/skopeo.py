@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_REGISTRY = "docker.io"
 _POLL_SECONDS = 0.2
+_MAX_INSPECT_SECONDS = 120
 _MAX_STDERR_BYTES = 1 << 16
 _MAX_OUTPUT_BYTES = 8 << 20
 _MESSAGE = re.compile(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
@@ -198,7 +200,7 @@ class Skopeo:
         """Return the manifest of an image, or its config, byte for byte as the registry has it."""
         words = ["inspect", "--raw", *(["--config"] if config else []), *self._transport(""), reference.source]
         with tempfile.TemporaryFile() as output:
-            self._run(words, str(reference), output=output.fileno())
+            self._run(words, str(reference), output=output.fileno(), on_wait=_deadline(str(reference)))
             output.seek(0)
             data = output.read(_MAX_OUTPUT_BYTES + 1)
         if len(data) > _MAX_OUTPUT_BYTES:
@@ -282,6 +284,19 @@ class Skopeo:
                 raise NotFound(f"no auth file {shown(self._access.authfile)}", hint="'skopeo login' writes one")
             return [f"--authfile={os.path.abspath(self._access.authfile)}"], []
         return [], []
+
+
+def _deadline(what: str) -> Callable[[int], None]:
+    """Return what raises, and so ends skopeo, when a small document has not come in time."""
+    begun = time.monotonic()
+
+    def check(_pid: int) -> None:
+        if time.monotonic() - begun >= _MAX_INSPECT_SECONDS:
+            raise PycontainerError(
+                f"'{what}': the registry did not answer within {_MAX_INSPECT_SECONDS} seconds", hint="try again later"
+            )
+
+    return check
 
 
 def _failure(text: str, what: str, status: int) -> PycontainerError:

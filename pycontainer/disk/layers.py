@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 
 from pycontainer.linux import btrfs, quota
-from pycontainer.linux.files import read_bounded, remove_tree
+from pycontainer.linux.files import read_bounded, remove_tree, syncfs
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _NEW, _REMOVED = ".new-", ".removed-"
@@ -50,7 +50,14 @@ class FrozenLayers:
         return place
 
     def finish(self, layer: str) -> None:
-        os.rename(f"{self._directory}/{_NEW}{layer}", f"{self._directory}/{layer}")
+        """Make what was copied a layer, on the disk before a record names it; may take long."""
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(fd)
+            os.rename(f"{_NEW}{layer}", layer, src_dir_fd=fd, dst_dir_fd=fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def abandon(self, layer: str) -> None:
         erase_layer(f"{self._directory}/{_NEW}{layer}")

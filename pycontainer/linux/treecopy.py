@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+from typing import NamedTuple
 
 _FICLONE = 0x40049409
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -16,34 +17,56 @@ _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_C
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 _PIECE_BYTES = 1 << 30
 # What an overlay notes of a layer beneath: a file handle there, or that there was none. It means nothing in a copy.
+MAX_DEPTH = 1000  # directories in one another, each with two descriptors
+MAX_LINKED = 1_000_000  # files with several names
+_PATH_MAX = 4096  # path_resolution(7)
 _NOT_COPIED = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.uuid", "trusted.overlay.nlink")
+
+
+class _Name(NamedTuple):
+    """A name below the root of a tree. Those of one directory share what is above: a path may have 250 KB."""
+
+    name: str
+    above: "_Name | None"
+
+    def parts(self) -> list[str]:
+        """Return the names from the root on."""
+        found, here = [self.name], self.above
+        while here is not None:
+            found.append(here.name)
+            here = here.above
+        return found[::-1]
 
 
 def copy_tree(source_fd: int, target_fd: int) -> None:
     """Copy what the directory `source_fd` holds, and its own attributes, into the empty directory `target_fd`.
 
     The tree must not change meanwhile. What is mounted in it is not entered by descriptors of a detached mount, which has
-    nothing mounted. Raises OSError(ENOSPC) and the like; what was copied by then stays for the caller to remove.
+    nothing mounted. Raises OSError(ENOSPC) and the like, ELOOP for a tree that is too deep, EMLINK for one with too many
+    files with several names; what was copied by then stays for the caller to remove.
     """
-    first_names: dict[tuple[int, int], str] = {}  # inode -> where it was copied to, of files with several names
+    first_names: dict[tuple[int, int], _Name] = {}  # inode -> where it was copied to, of files with several names
     way: list[tuple[int, int, list[str]]] = [
         (os.open(".", _DIR_FLAGS, dir_fd=source_fd), os.open(".", _DIR_FLAGS, dir_fd=target_fd), os.listdir(source_fd))
     ]
-    path: list[str] = []
+    path: list[_Name] = []
     try:
         while way:
             from_fd, to_fd, names = way[-1]
             if names:
                 name = names.pop()
                 details = os.lstat(name, dir_fd=from_fd)
+                here = _Name(name, path[-1] if path else None)
                 if stat.S_ISDIR(details.st_mode):
-                    path.append(name)
+                    if len(way) > MAX_DEPTH:
+                        raise OSError(errno.ELOOP, f"there are more than {MAX_DEPTH} directories in one another")
+                    path.append(here)
                     os.mkdir(name, 0o700, dir_fd=to_fd)
                     inner_fd = os.open(name, _DIR_FLAGS, dir_fd=from_fd)
                     way.append((inner_fd, -1, []))
                     way[-1] = (inner_fd, os.open(name, _DIR_FLAGS, dir_fd=to_fd), os.listdir(inner_fd))
                 else:
-                    _copy_entry(from_fd, to_fd, name, details, target_fd, "/".join((*path, name)), first_names)
+                    _copy_entry(from_fd, to_fd, name, details, target_fd, here, first_names)
                 continue
             copy_attributes(from_fd, to_fd)  # last, or what is made inside would change its time
             way.pop()
@@ -87,16 +110,18 @@ def _copy_entry(
     name: str,
     details: os.stat_result,
     target_fd: int,
-    path: str,
-    first_names: dict[tuple[int, int], str],
+    here: _Name,
+    first_names: dict[tuple[int, int], _Name],
 ) -> None:
     """Copy what is no directory."""
     if details.st_nlink > 1:
         inode = (details.st_dev, details.st_ino)
         if inode in first_names:
-            os.link(first_names[inode], name, src_dir_fd=target_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+            _link(target_fd, first_names[inode].parts(), to_fd, name)
             return
-        first_names[inode] = path
+        if len(first_names) >= MAX_LINKED:
+            raise OSError(errno.EMLINK, f"there are more than {MAX_LINKED} files with several names")
+        first_names[inode] = here
     if stat.S_ISREG(details.st_mode):
         _copy_file(from_fd, to_fd, name)
         return
@@ -107,6 +132,19 @@ def _copy_entry(
         os.chmod(name, stat.S_IMODE(details.st_mode), dir_fd=to_fd)
     os.chown(name, details.st_uid, details.st_gid, dir_fd=to_fd, follow_symlinks=False)
     os.utime(name, ns=(details.st_atime_ns, details.st_mtime_ns), dir_fd=to_fd, follow_symlinks=False)
+
+
+def _link(root_fd: int, parts: list[str], to_fd: int, name: str) -> None:
+    """Give the file at `parts` below `root_fd` one more name; the path may be longer than the kernel takes at once."""
+    fd = os.open(".", _DIR_FLAGS, dir_fd=root_fd)
+    try:
+        while len(parts) > 1 and sum(len(os.fsencode(part)) + 1 for part in parts) > _PATH_MAX:
+            inner_fd = os.open(parts[0], _DIR_FLAGS, dir_fd=fd)
+            os.close(fd)
+            fd, parts = inner_fd, parts[1:]
+        os.link("/".join(parts), name, src_dir_fd=fd, dst_dir_fd=to_fd, follow_symlinks=False)
+    finally:
+        os.close(fd)
 
 
 def _copy_file(from_fd: int, to_fd: int, name: str) -> None:

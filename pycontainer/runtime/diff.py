@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from pycontainer.linux.treecopy import MAX_DEPTH
 
 MAX_CHANGES = 200_000
+MAX_PATHS_CHARACTERS = 32 << 20  # of all changes together: a tenant's paths may have 250 KB each
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = "trusted.overlay.opaque"
 
@@ -20,21 +22,27 @@ _OPAQUE = "trusted.overlay.opaque"
 def changes(layers: Sequence[int], base_fd: int) -> list[tuple[str, str]]:
     """Return (A, C or D, absolute path), sorted, of `layers`, directories by descriptor, topmost first, over a base.
 
-    The caller keeps the descriptors. InvalidInput beyond 200,000 changes.
+    The caller keeps the descriptors. InvalidInput beyond 200,000 changes, or in directories too deep in one another. Recurses
+    with the depth, and has a descriptor for each directory and layer: tree_worker.py sees to both.
     """
     found: list[tuple[str, str]] = []
+    characters = 0
     for change in _walk([os.open(".", _DIR_FLAGS, dir_fd=fd) for fd in layers], base_fd, ""):
         found.append(change)
-        if len(found) > MAX_CHANGES:
+        characters += len(change[1])
+        if len(found) > MAX_CHANGES or characters > MAX_PATHS_CHARACTERS:
             raise InvalidInput(
-                f"there are more than {MAX_CHANGES} changes", hint="make an image of it: pycontainer commit"
+                f"there are more than {MAX_CHANGES} changes, or their paths have more than {MAX_PATHS_CHARACTERS} characters",
+                hint="make an image of it: pycontainer commit",
             )
     return sorted(found, key=lambda change: change[1])
 
 
-def _walk(fds: list[int], base_fd: int, path: str) -> Iterator[tuple[str, str]]:
+def _walk(fds: list[int], base_fd: int, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield what is below one directory; `fds` are that directory in each layer that holds it, topmost first. Closes them."""
     try:
+        if depth > MAX_DEPTH:
+            raise InvalidInput(f"there are more than {MAX_DEPTH} directories in one another")
         holders: dict[str, list[int]] = {}
         for fd in fds:
             for name in os.listdir(fd):
@@ -48,13 +56,13 @@ def _walk(fds: list[int], base_fd: int, path: str) -> Iterator[tuple[str, str]]:
                     os.close(beneath_fd)
                 yield from (("D", f"{path}/{name}") for name in hidden)
         for name, holding in holders.items():
-            yield from _entry(holding, base_fd, f"{path}/{name}", name)
+            yield from _entry(holding, base_fd, f"{path}/{name}", name, depth)
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def _entry(holding: list[int], base_fd: int, path: str, name: str) -> Iterator[tuple[str, str]]:
+def _entry(holding: list[int], base_fd: int, path: str, name: str, depth: int) -> Iterator[tuple[str, str]]:
     kinds: list[tuple[int, os.stat_result]] = []
     for fd in holding:
         with contextlib.suppress(FileNotFoundError):  # it went just now
@@ -76,7 +84,7 @@ def _entry(holding: list[int], base_fd: int, path: str, name: str) -> Iterator[t
             if _is_opaque(inner[-1]):
                 break
     if inner:
-        yield from _walk(inner, base_fd, path)
+        yield from _walk(inner, base_fd, path, depth + 1)
 
 
 def _is_whiteout(details: os.stat_result) -> bool:

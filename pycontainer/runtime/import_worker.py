@@ -3,19 +3,20 @@
 One JSON line comes in, {root, action, in_use} with what the action takes; `in_use` holds the ids of images that containers
 are made of.
 
-    import      source, name, config, platform    -> ImageInfo
+    import      source, name, config, platform, format
+                                                  -> ImageInfo
     load        source, name, platform            -> [ImageInfo]
     save        images, format, fd, links         -> {"images": [name or id of each]}; `fd` is of the archive, or of the
                                                      directory for oci-dir, whose blobs may be links to the store's
     commit      image, uppers, name, config, author, message, created
                                                   -> {"image": ImageInfo, "left_out": [what and why]} (store/commit.py)
-    clean                                         -> {}; removes what imports left that were killed, and what no image needs
 
 Lines go out: {"progress": {"step", "bytes", "total_bytes"?}} now and then, then {"result": ...} and exit 0, or {"error": ...}
 and exit 1. The process ends with the one that started it.
 
-It keeps the rights that the store asks for, so it reads nothing that the source's author wrote: its confined children do that
-(runtime/importer.py).
+It keeps the rights that the store asks for, so the content of archives and layers is for its confined children to read
+(runtime/importer.py). Of what the source's author wrote it reads itself: the JSON of indexes, manifests and configs, bounded
+and strictly; what the children say of an archive, judged; the superblock of a squashfs or erofs file that its user announced.
 """
 
 import errno
@@ -82,8 +83,9 @@ def _serve(request: dict[str, Any], action: str) -> object:
 
 
 def _import(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
-    source, name, config, platform = (request[key] for key in ("source", "name", "config", "platform"))
-    return import_image(store, source, name, config, importer, _tell, platform=platform, in_use=in_use)
+    source, name, config = (request[key] for key in ("source", "name", "config"))
+    told = {"platform": request["platform"], "form": request["format"]}
+    return import_image(store, source, name, config, importer, _tell, **told, in_use=in_use)
 
 
 def _load(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
@@ -116,17 +118,11 @@ def _commit(store: ImageStore, importer: Importer, request: dict[str, Any], in_u
     return {"image": info, "left_out": left_out}
 
 
-def _clean(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
-    store.remove_left_over(in_use)
-    return {}
-
-
 _ACTIONS: dict[str, Callable[[ImageStore, Importer, dict[str, Any], Set[str]], object]] = {
     "import": _import,
     "load": _load,
     "save": _save,
     "commit": _commit,
-    "clean": _clean,
 }
 
 

@@ -62,6 +62,7 @@ from pycontainer.store.tarstream import LayerForm, Packed
 from pycontainer.store.unpack import Budgets, Unpacker
 from pycontainer.store.unpacking import Progress, Unpacked
 from pycontainer.store.whiteouts import MAX_PATHS, Notes, Parts
+from pycontainer.units import shown
 
 UNPACKER_BASE = LAST + COUNT  # no container's, ever: claims end at LAST
 _EVERY_ID = 0xFFFFFFFF
@@ -72,6 +73,7 @@ _PROGRESS_SECONDS = 0.2
 _MAX_MESSAGE_BYTES = 1 << 16
 _MAX_LEFT_OUT, _MAX_LINE_CHARACTERS = 50, 400  # of a packer's last message
 _MAX_NOTES_BYTES = 16 << 20
+_MAX_PATH_BYTES, _MAX_NAME_BYTES = 4095, 255
 _MAX_PATHS_CHARACTERS = 4096  # six bytes each, at most, when they are escaped
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
@@ -499,7 +501,7 @@ class _Child:
         if kind not in self._paths or not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
             raise PycontainerError("a confined process wrote no message")
         noted = self._paths[kind]
-        noted.update(tuple(filter(None, os.fsencode(path).split(b"/"))) for path in paths)
+        noted.update(map(_noted_parts, paths))
         self._notes_bytes += sum(map(len, paths))
         if len(noted) > MAX_PATHS or self._notes_bytes > _MAX_NOTES_BYTES:
             raise InvalidInput(f"the layer has more than {MAX_PATHS} {kind} names, or {_MAX_NOTES_BYTES} bytes of them")
@@ -616,6 +618,29 @@ def _reporter(say: Callable[[dict[str, object]], None]) -> Callable[[int], None]
             say({"bytes": seen})
 
     return count
+
+
+def _noted_parts(path: str) -> Parts:
+    """Return the parts of a name that a child noted; the empty name is the root.
+
+    The store looks such names up with its own rights, in the layers beneath too. The unpacker says none that an archive could
+    not have either, so one that leads elsewhere comes from a child that was taken over.
+    """
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:  # half a character, which no name of a file is decoded to
+        encoded = b"\0"
+    parts = tuple(encoded.split(b"/")) if encoded else ()
+    if (
+        len(encoded) > _MAX_PATH_BYTES
+        or b"\0" in encoded
+        or any(part in (b"", b".", b"..") or len(part) > _MAX_NAME_BYTES for part in parts)
+    ):
+        raise InvalidInput(
+            f"an unpacker noted {shown(path[:_MAX_NAME_BYTES])}, which names nothing in a layer",
+            hint="take the source for an attack; it had no way out",
+        )
+    return parts
 
 
 def _message(line: bytes) -> dict[str, Any]:

@@ -9,16 +9,18 @@
 Steps are in an order in which a crash between any two leaves container and snapshots whole: `settle` finishes what was begun.
 """
 
+import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 
 from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.disk.storage import Freezing
 from pycontainer.errors import InvalidState
 from pycontainer.linux.files import filesystem_type, remove_tree
 from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount, new_overlay
-from pycontainer.linux.treecopy import copy_tree
+from pycontainer.runtime import treework
 from pycontainer.runtime.container import Container
 from pycontainer.store.fsimages import attach_layers, open_layer
 
@@ -62,18 +64,24 @@ def move_to_frozen(container: Container, frozen: FrozenLayers) -> None:
     """Make what a stopped container has written its topmost frozen layer."""
     layer = new_layer_id()
     container.lowers.append(layer)
-    container.save()  # the intent: `settle` goes on from here
     try:
+        container.save()  # the intent: `settle` goes on from here
         container.storage().freeze(frozen.place(layer))
     except BaseException:
         if not frozen.exists(layer):
-            container.lowers.remove(layer)
-            container.save()
+            container.lowers.remove(layer)  # whatever the disk says: what nobody's record names is deleted one day
+            with contextlib.suppress(OSError):  # a record that names an absent layer is one that `settle` makes true
+                container.save()
         raise
 
 
-def freeze_apart(container: Container, frozen: FrozenLayers, layer: str) -> None:
-    """Make a frozen layer of what is written, which the container itself does not get; may take long. COPY and SHARE."""
+def freeze_apart(
+    container: Container, frozen: FrozenLayers, layer: str, on_copied: Callable[[], object] = lambda: None
+) -> None:
+    """Make a frozen layer of what is written, which the container itself does not get; may take long. COPY and SHARE.
+
+    From `on_copied` on the container may go on writing: only the disk is waited for.
+    """
     place = frozen.begin(layer)
     try:
         storage = container.storage()
@@ -83,10 +91,11 @@ def freeze_apart(container: Container, frozen: FrozenLayers, layer: str) -> None
             os.mkdir(f"{place}/fs", 0o755)
             source_fd, target_fd = open_upper(container), os.open(f"{place}/fs", _DIR_FLAGS)
             try:
-                copy_tree(source_fd, target_fd)
+                treework.copy(source_fd, target_fd)
             finally:
                 os.close(source_fd)
                 os.close(target_fd)
+        on_copied()
         frozen.finish(layer)
     except BaseException:
         frozen.abandon(layer)
@@ -109,8 +118,13 @@ def go_back(container: Container, frozen: FrozenLayers, layers: tuple[str, ...])
     """
     if container.driver == "copy" and layers:
         fill(container, (frozen.path(layers[-1]),), "upper.new")
+    before = container.lowers, container.clearing
     container.lowers, container.clearing = [] if container.driver == "copy" else list(layers), True
-    container.save()
+    try:
+        container.save()
+    except BaseException:  # else the next start would empty what the record says is to stay
+        container.lowers, container.clearing = before
+        raise
     return _clear(container, frozen)
 
 
@@ -123,6 +137,7 @@ def settle(container: Container, frozen: FrozenLayers) -> str:
         if storage.freezing is Freezing.MOVE and not (
             frozen.exists(topmost) and os.path.isdir(f"{container.directory}/rootfs/upper")
         ):
+            container.save()  # what is moved below a name that no record has would be deleted
             storage.freeze(frozen.place(topmost))
     return ""
 
@@ -131,7 +146,13 @@ def _clear(container: Container, frozen: FrozenLayers) -> str:
     trash = frozen.trash()
     container.storage().clear(trash, frozen.path(container.lowers[-1]) if container.lowers else "")
     container.clearing = False
-    container.save()
+    try:
+        container.save()
+    except (
+        BaseException
+    ):  # or what is written from now on would be emptied by the next supervisor, which reads the record
+        container.clearing = True
+        raise
     return trash
 
 
@@ -147,7 +168,7 @@ def fill(container: Container, layers: tuple[str, ...], name: str = "upper") -> 
             from_fd = os.open(".", _DIR_FLAGS, dir_fd=source_fd)
             to_fd = os.open(name, _DIR_FLAGS, dir_fd=tree_fd)
             try:
-                copy_tree(from_fd, to_fd)
+                treework.copy(from_fd, to_fd)
             finally:
                 os.close(to_fd)
                 os.close(from_fd)

@@ -4,11 +4,13 @@ Like all our images of file systems (disk/image.py) they are mounted nowhere on 
 loop device goes with the last user, however that ends. So nothing has to be taken down, and nothing can be left behind. All
 mounts of a layer are the same file system on the same device: what is cached of it is cached once.
 
-It is the kernel that parses such a file, with all of its rights: whoever brings one in trusts who made it.
+It is the kernel that parses such a file, with all of its rights: whoever brings one in trusts who made it. So a source is
+taken for one only if its user said so (`wanted_kind`): what is in a file is the choice of its author.
 """
 
 import errno
 import os
+import stat
 import struct
 from collections.abc import Sequence
 
@@ -23,13 +25,18 @@ from pycontainer.linux.mounts import (
     new_mount,
 )
 from pycontainer.linux.namespaces import user_namespace
+from pycontainer.store.compression import MAGIC_BYTES, compression
 from pycontainer.store.layers import is_key
+from pycontainer.units import shown
 
 MEDIA_TYPE = "application/vnd.pycontainer.layer.v1"  # followed by the file system: nobody else has such layers
 _SQUASHFS_MAGIC = b"hsqs"
 _SQUASHFS_BYTES_USED = struct.Struct("<40xQ")
 _EROFS_MAGIC, _EROFS_OFFSET = b"\xe2\xe1\xf5\xe0", 1024
 _EROFS_SIZES = struct.Struct("<12xB23xI")  # blkszbits, blocks
+_TAR_MAGIC, _TAR_OFFSET = b"ustar", 257
+_SUFFIXES = {".squashfs": "squashfs", ".sqfs": "squashfs", ".sfs": "squashfs", ".erofs": "erofs"}
+_KINDS = ("squashfs", "erofs")
 _BLOCK_BYTES = 4096
 _ATTEMPTS = 5
 _TRIAL_BASE, _TRIAL_COUNT = 0x7FFF0000, 65536
@@ -41,6 +48,34 @@ def kind_of(fd: int) -> str:
     if os.pread(fd, len(_SQUASHFS_MAGIC), 0) == _SQUASHFS_MAGIC:
         return "squashfs"
     return "erofs" if os.pread(fd, len(_EROFS_MAGIC), _EROFS_OFFSET) == _EROFS_MAGIC else ""
+
+
+def wanted_kind(fd: int, source: str, form: str) -> str:
+    """Return the kind of file system that the source `fd` is to be taken for, nothing for what gets unpacked.
+
+    It has to be told, by `form` or by the end of the name `source`: an archive must not choose the kernel's drivers over the
+    confined unpacker. What begins like an archive is one, whatever stands further on. Raises InvalidInput for a file system
+    that nobody announced, and for a `form` that the file does not have.
+    """
+    if form and form not in _KINDS:
+        raise InvalidInput(f"unknown format {shown(form)}", hint="there are squashfs and erofs", field="format")
+    is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+    kind = kind_of(fd) if is_regular and not _begins_like_an_archive(fd) else ""
+    if form and form != kind:
+        raise InvalidInput(f"{shown(source)} is no {form} file", hint="import it without --format", field="format")
+    if not kind or form == kind or _SUFFIXES.get(os.path.splitext(source)[1]) == kind:
+        return kind
+    raise InvalidInput(
+        f"{shown(source)} looks like {kind}, which the kernel itself would read",
+        hint=f"if you trust who made it, say --format {kind}, or have its name end in .{kind}",
+        field="format",
+    )
+
+
+def _begins_like_an_archive(fd: int) -> bool:
+    if os.pread(fd, len(_TAR_MAGIC), _TAR_OFFSET) == _TAR_MAGIC:
+        return True
+    return compression(os.pread(fd, MAGIC_BYTES, 0)) is not None
 
 
 def check_whole(fd: int, kind: str) -> None:

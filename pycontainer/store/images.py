@@ -12,7 +12,7 @@ needs stays, what none needs is garbage, and goes with the next `remove` or `pru
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from pycontainer.errors import InvalidState, PycontainerError
@@ -22,8 +22,6 @@ from pycontainer.store.layers import Layer, is_key, read_layer
 from pycontainer.store.ociconfig import MAX_BYTES, make_config
 from pycontainer.store.refs import ImageInfo, ImageRecord, Refs, check_new_name, damaged_info, info
 from pycontainer.store.staging import Doomed, Staging, remove_all
-
-Erase = Callable[[Iterable[Doomed]], None]
 
 
 class Image:
@@ -114,18 +112,22 @@ class ImageStore:
                 self.refs.remove(record["name"])
         return info(tagged)
 
-    def remove(self, reference: str, in_use: Set[str], erase: Erase = remove_all) -> None:
-        """Remove a name, and what no other image needs.
+    def remove(self, reference: str, in_use: Set[str]) -> None:
+        """Remove a name, and what no other image needs; may take long. Raises as `retire` does."""
+        remove_all(self.retire(reference, in_use))
 
-        `in_use` holds the ids that containers are made of; who asks sees to it that none is created meanwhile. `erase` is
-        what deletes the files, which may take long. Raises NotFound; InvalidState when a container needs this image.
+    def retire(self, reference: str, in_use: Set[str]) -> tuple[Doomed, ...]:
+        """Remove a name, and take what no other image needs out of sight; return that, for the caller to remove.
+
+        `in_use` holds the ids that containers are made of; who asks sees to it that none is created meanwhile. Raises
+        NotFound; InvalidState when a container needs this image.
         """
         try:
             self.refs.find(reference)
         except InvalidState:  # its layers go with the next removal that finds nobody who needs them
             with self.staging.locked():
                 self.refs.remove(reference)
-            return
+            return ()
         with self.staging.locked():
             record = self.refs.find(reference)
             others = [other for other in self.refs.all() if other["name"] != record["name"]]
@@ -135,38 +137,48 @@ class ImageStore:
                 )
             self.refs.remove(record["name"])
             self._drop_unnamed(in_use)
-            doomed = self._sweep(in_use)
-        erase(doomed)
+            return self._sweep(in_use)
 
-    def prune(self, in_use: Set[str], *, unused: bool = False, erase: Erase = remove_all) -> tuple[ImageInfo, ...]:
+    def prune(self, in_use: Set[str], *, unused: bool = False) -> tuple[ImageInfo, ...]:
         """Remove images without a name that no container needs, with `unused` also named ones; return those.
 
-        What imports left that were killed, and what no image needs, goes as well. `in_use`, `erase`: as for `remove`.
+        What imports left that were killed, and what no image needs, goes as well; may take long.
         """
+        removed, doomed = self.retire_unneeded(in_use, unused=unused)
+        remove_all(doomed)
+        return removed
+
+    def retire_unneeded(
+        self, in_use: Set[str], *, unused: bool = False
+    ) -> tuple[tuple[ImageInfo, ...], tuple[Doomed, ...]]:
+        """Take out of sight what `prune` removes; return the images that went, and what the caller is to remove."""
         removed = []
         if not os.path.isdir(self.directory):
-            return ()
+            return (), ()
         with self.staging.locked():
             for record in [*self.refs.all()]:
                 if record["id"] not in in_use and (unused or is_digest(record["name"])):
                     self.refs.remove(record["name"])
                     removed.append(info(record))
-            doomed = [*self.staging.left_over(), *self._sweep(in_use)]
-        erase(doomed)
-        return tuple(removed)
+            doomed = (*self.staging.left_over(), *self._sweep(in_use))
+        return tuple(removed), doomed
 
     def remove_left_over(self, in_use: Set[str] | None = None) -> None:
         """Remove what imports left that did not live to their end; with `in_use` also what no image needs.
 
         No record goes, so what a container is created of meanwhile stays.
         """
+        remove_all(self.retire_left_over(in_use))
+
+    def retire_left_over(self, in_use: Set[str] | None = None) -> tuple[Doomed, ...]:
+        """Take out of sight what `remove_left_over` removes; return it, for the caller to remove."""
         if not os.path.isdir(self.staging.directory):
-            return
+            return ()
         with self.staging.locked():
             doomed = self.staging.left_over()
             if in_use is not None:
                 doomed += self._sweep(in_use)
-        remove_all(doomed)
+        return tuple(doomed)
 
     @property
     def layers_dir(self) -> str:
@@ -213,10 +225,9 @@ class ImageStore:
         if not self.are_all(kept, in_use):
             return ()
         layers, blobs = self.needed(kept)
-        for digest in self.blobs.all() - blobs:
-            self.blobs.remove(digest)
-        unneeded = [key for key in self._layer_entries() if key not in layers]
-        return tuple(self.staging.retire(f"{self.layers_dir}/{key}") for key in unneeded)
+        unneeded = [f"{self.layers_dir}/{key}" for key in self._layer_entries() if key not in layers]
+        unneeded += [self.blobs.path(digest) for digest in self.blobs.all() - blobs]
+        return (self.staging.retire(*unneeded),) if unneeded else ()
 
     def _layer_entries(self) -> Iterator[str]:
         try:

@@ -21,7 +21,7 @@ from pycontainer.store.blobs import stage_bytes, stage_copy
 from pycontainer.store.bundles import Bundle, Part
 from pycontainer.store.compression import MAGIC_BYTES, compression
 from pycontainer.store.dockerarchive import is_archive, read_archive
-from pycontainer.store.fsimages import kind_of
+from pycontainer.store.fsimages import wanted_kind
 from pycontainer.store.imageconfig import check_config
 from pycontainer.store.images import ImageStore
 from pycontainer.store.imports import Import, importing
@@ -29,7 +29,7 @@ from pycontainer.store.layers import Layer, plain_key, settled_key
 from pycontainer.store.ociconfig import host_platform, parse_config
 from pycontainer.store.ocilayout import is_layout, read_layout
 from pycontainer.store.plain import import_plain, opened
-from pycontainer.store.refs import ImageInfo, check_new_name
+from pycontainer.store.refs import ImageInfo, check_new_name, check_own_name
 from pycontainer.store.unpacking import Progress, Unpack, counter, unpack_layer
 from pycontainer.units import shown
 
@@ -58,16 +58,20 @@ def import_image(
     on_progress: Progress | None = None,
     *,
     platform: str = "",
+    form: str = "",
     in_use: Set[str] | None = None,
 ) -> ImageInfo:
     """Bring a root file system, or the one image of an OCI layout or docker archive, into the store as image `name`.
 
-    Nothing of its content is looked at here. A name that is taken moves to the new image. Raises InvalidInput for a bad name,
-    config or archive (nothing of it stays), NotFound for a missing source, Unsupported for an image of another platform.
+    Nothing of its content is looked at here, but that of a squashfs or erofs file, which `form` or the end of its name has to
+    announce. A name that is taken moves to the new image. Raises InvalidInput for a bad name, config or archive (nothing of
+    it stays), NotFound for a missing source, Unsupported for an image of another platform.
     """
     check_new_name(name)
     checked = check_config(config or {})
     with opened(source, store.directory) as source_fd, importing(store, in_use) as work:
+        if kind := wanted_kind(source_fd, source, form):
+            return import_plain(work, source_fd, name, checked, tools.unpack, on_progress, kind=kind)
         with image_files(source_fd, work, tools) as files:
             if files is None:
                 return import_plain(work, source_fd, name, checked, tools.unpack, on_progress)
@@ -132,9 +136,6 @@ def image_files(source_fd: int, work: Import, tools: Tools) -> Iterator[Files | 
         with DirectoryFiles(source_fd) as files:
             yield files if is_layout(files) else None
         return
-    if kind_of(source_fd):
-        yield None
-        return
     members = tools.members(source_fd)
     if not members:
         yield None
@@ -162,7 +163,7 @@ def _name(bundle: Bundle, name: str, bundles: Sequence[Bundle]) -> str:
     if not bundle.name:
         raise InvalidInput("the archive does not say what its image is called", hint="give it a name: --name NAME")
     try:
-        check_new_name(bundle.name)
+        check_own_name(bundle.name)
     except InvalidInput as error:
         raise InvalidInput(
             f"the archive calls its image {shown(bundle.name)}, which is no image name",

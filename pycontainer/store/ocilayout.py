@@ -25,6 +25,7 @@ from pycontainer.store.ociconfig import parse_config
 from pycontainer.units import shown
 
 _MAX_DEPTH = 3
+_MAX_DOCUMENT_BYTES = 16 * MAX_BYTES  # a thousand images of usual size have some 15 MB
 _WHOLE_NAME, _NAME = "io.containerd.image.name", "org.opencontainers.image.ref.name"
 
 
@@ -47,7 +48,8 @@ def read_layout(files: Files, platform: str) -> list[Bundle]:
         by_name.setdefault(_name(descriptor.annotations), []).append(descriptor)
     if not by_name:
         raise InvalidInput("index.json names no image")
-    return [_chosen(files, name, found, platform) for name, found in by_name.items()]
+    walk = _Walk(files)
+    return [_chosen(walk, name, found, platform) for name, found in by_name.items()]
 
 
 def _name(annotations: Mapping[str, str]) -> str:
@@ -70,13 +72,13 @@ def _version(files: Files) -> str:
     return version
 
 
-def _chosen(files: Files, name: str, descriptors: list[Descriptor], platform: str) -> Bundle:
+def _chosen(walk: "_Walk", name: str, descriptors: list[Descriptor], platform: str) -> Bundle:
     others = []
-    for descriptor in _manifests(files, descriptors):
+    for descriptor in walk.manifests(descriptors):
         if descriptor.platform and not is_for(descriptor.platform, platform):
             others.append(descriptor.platform)
             continue
-        bundle = _bundle(files, name, descriptor)
+        bundle = walk.bundle(name, descriptor)
         found = parse_config(bundle.config, bundle.config_digest).platform
         if is_for(found, platform):
             return bundle
@@ -92,32 +94,56 @@ def _chosen(files: Files, name: str, descriptors: list[Descriptor], platform: st
     )
 
 
-def _manifests(files: Files, descriptors: list[Descriptor]) -> Iterator[Descriptor]:
-    """Yield the manifests that descriptors lead to, through indexes."""
-    pending = [(descriptor, 1) for descriptor in reversed(descriptors)]
-    visited = 0
-    while pending:
-        descriptor, depth = pending.pop()
-        visited += 1
-        if visited > MAX_MANIFESTS or depth > _MAX_DEPTH:
-            raise InvalidInput(
-                f"the image has more than {MAX_MANIFESTS} manifests, or indexes {_MAX_DEPTH} levels deep"
+class _Walk:
+    """One reading of a layout. What its documents cost is bounded for all names together, and each is read once."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._visited = self._read_bytes = 0
+        self._indexes: dict[str, tuple[Descriptor, ...]] = {}
+        self._bundles: dict[str, Bundle] = {}
+
+    def manifests(self, descriptors: list[Descriptor]) -> Iterator[Descriptor]:
+        """Yield the manifests that descriptors lead to, through indexes."""
+        pending = [(descriptor, 1) for descriptor in reversed(descriptors)]
+        while pending:
+            descriptor, depth = pending.pop()
+            self._visited += 1
+            if self._visited > MAX_MANIFESTS or depth > _MAX_DEPTH:
+                raise InvalidInput(
+                    f"the layout has more than {MAX_MANIFESTS} manifests, or indexes {_MAX_DEPTH} levels deep"
+                )
+            if descriptor.media_type in INDEX_TYPES:
+                pending += [(other, depth + 1) for other in reversed(self._index(descriptor))]
+            elif descriptor.media_type in MANIFEST_TYPES:
+                yield descriptor
+            # What else an index may point to is none of an image's business: signatures, attestations, artefacts.
+
+    def bundle(self, name: str, descriptor: Descriptor) -> Bundle:
+        """Return the image of a manifest, called `name`."""
+        if descriptor.digest not in self._bundles:
+            data = self._read(descriptor)
+            manifest = parse_manifest(data, f"manifest {descriptor.digest}")
+            layers = tuple(
+                Part(place_of(self._files, layer), layer.digest, layer.size_bytes, layer.media_type)
+                for layer in manifest.layers
             )
-        if descriptor.media_type in INDEX_TYPES:
-            inner = parse_index(read_blob(files, descriptor), descriptor.digest)
-            pending += [(other, depth + 1) for other in reversed(inner)]
-        elif descriptor.media_type in MANIFEST_TYPES:
-            yield descriptor
-        # What else an index may point to is none of an image's business: signatures, attestations, artefacts.
+            config = self._read(manifest.config)
+            self._bundles[descriptor.digest] = Bundle("", config, manifest.config.digest, data, layers)
+        return self._bundles[descriptor.digest]._replace(name=name)
 
+    def _index(self, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+        if descriptor.digest not in self._indexes:
+            self._indexes[descriptor.digest] = parse_index(self._read(descriptor), descriptor.digest)
+        return self._indexes[descriptor.digest]
 
-def _bundle(files: Files, name: str, descriptor: Descriptor) -> Bundle:
-    data = read_blob(files, descriptor)
-    manifest = parse_manifest(data, f"manifest {descriptor.digest}")
-    layers = tuple(
-        Part(place_of(files, layer), layer.digest, layer.size_bytes, layer.media_type) for layer in manifest.layers
-    )
-    return Bundle(name, read_blob(files, manifest.config), manifest.config.digest, data, layers)
+    def _read(self, descriptor: Descriptor) -> bytes:
+        """Return a document, which is kept: so all together are bounded."""
+        data = read_blob(self._files, descriptor)
+        self._read_bytes += len(data)
+        if self._read_bytes > _MAX_DOCUMENT_BYTES:
+            raise InvalidInput(f"the layout has more than {_MAX_DOCUMENT_BYTES} bytes of manifests and configs")
+        return data
 
 
 def place_of(files: Files, descriptor: Descriptor) -> Place | None:

@@ -21,12 +21,22 @@ from pycontainer.units import shown
 
 
 def import_plain(
-    work: Import, source_fd: int, name: str, config: dict[str, object], unpack: Unpack, on_progress: Progress | None
+    work: Import,
+    source_fd: int,
+    name: str,
+    config: dict[str, object],
+    unpack: Unpack,
+    on_progress: Progress | None,
+    *,
+    kind: str = "",
 ) -> ImageInfo:
-    """Publish the directory or tar archive `source_fd` as image `name`; `unpack` is what reads it."""
+    """Publish the directory or tar archive `source_fd` as image `name`; `unpack` is what reads it.
+
+    With `kind` it is such a file system instead (fsimages.wanted_kind).
+    """
     if stat.S_ISDIR(os.fstat(source_fd).st_mode):
         comment, layer = "imported from a directory", _layer(work, source_fd, unpack, on_progress)
-    elif kind := fsimages.kind_of(source_fd):
+    elif kind:
         comment, layer = f"imported from a {kind} file", _filesystem(work, source_fd, kind, on_progress)
     else:
         comment, layer = "imported from an archive", _layer(work, source_fd, unpack, on_progress)

@@ -11,6 +11,7 @@ version.
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import TypedDict
 
@@ -28,6 +29,8 @@ from pycontainer.units import shown
 IMAGE_HINT = "'pycontainer image list' shows what there is; 'pycontainer image import SOURCE NAME' brings one in"
 RECORD_VERSION = 1
 _MAX_RECORD_BYTES = 4 << 20
+_TRANSIT_PREFIX = "pycontainer-in-transit-"
+_TRANSIT = re.compile(rf"{_TRANSIT_PREFIX}[0-9a-f]{{12}}", re.ASCII)
 _MAX_NAME_BYTES = 200  # with its ending it must fit into a file name
 _MIN_ID_DIGITS = 6
 
@@ -82,6 +85,27 @@ def check_new_name(name: str) -> None:
         raise InvalidInput(
             f"{shown(name)} cannot name a new image", hint="write NAME or NAME:TAG, up to 200 characters"
         )
+
+
+def check_own_name(name: str) -> str:
+    """Return `name` if an image that stays may have it, by the word of a person or an archive; InvalidInput."""
+    check_new_name(name)
+    if name.startswith(_TRANSIT_PREFIX):
+        raise InvalidInput(
+            f"{shown(name)} cannot name an image: those go by themselves",
+            hint=f"choose a name that does not begin with {_TRANSIT_PREFIX}",
+        )
+    return name
+
+
+def new_transit_name() -> str:
+    """Return a name for an image that lives for the time of one export or import."""
+    return f"{_TRANSIT_PREFIX}{os.urandom(6).hex()}"
+
+
+def is_transit_name(name: str) -> bool:
+    """Tell whether `new_transit_name` made a name: the image goes once nobody works on it."""
+    return _TRANSIT.fullmatch(name) is not None
 
 
 class Refs:

@@ -95,12 +95,17 @@ class Staging:
                 doomed.append((target, lock_fd))
         return doomed
 
-    def retire(self, path: str) -> Doomed:
-        """Take a directory or file of the store out of sight, to be removed; to be called with the lock held."""
+    def retire(self, *paths: str) -> Doomed:
+        """Take directories and files of the store out of sight, to be removed; to be called with the lock held."""
         target = tempfile.mkdtemp(prefix="remove-", dir=self.directory)
         lock_fd = _lock(target)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, f"{target}/doomed")
+        try:
+            for number, path in enumerate(paths):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(path, f"{target}/{number}")
+        except BaseException:
+            os.close(lock_fd)
+            raise
         return target, lock_fd
 
     def _entries(self) -> list[str]:
@@ -122,12 +127,6 @@ def remove_all(doomed: Iterable[Doomed]) -> None:
             os.close(lock_fd)
     if failure is not None:
         raise failure
-
-
-def leave_all(doomed: Iterable[Doomed]) -> None:
-    """Let go of directories that are out of sight already, for `left_over` to find: removing them may take long."""
-    for _, lock_fd in doomed:
-        os.close(lock_fd)
 
 
 def _lock(directory: str) -> int:

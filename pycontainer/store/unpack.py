@@ -20,6 +20,7 @@ from typing import NamedTuple
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import open_in_root
 from pycontainer.store.compression import Source
+from pycontainer.store.inodes import InodeSet
 from pycontainer.store.tarstream import Entry, Kind, TarReader
 from pycontainer.store.whiteouts import META_PREFIX, OPAQUE, PREFIX
 from pycontainer.units import shown
@@ -96,7 +97,7 @@ class Unpacker:
         self._xattr_bytes = 0
         self._parent: tuple[tuple[bytes, ...], int] | None = None  # of the entry before, most have the same
         self._parent_may_have_changed = False
-        self._files: set[tuple[int, int]] = set()  # made by this extraction: what hard links may lead to
+        self._files = InodeSet()  # made by this extraction: what hard links may lead to
         self._directories: dict[tuple[bytes, ...], _Directory] = {}
         self._dropped: set[tuple[bytes, ...]] = set()
         self._is_layer, self._may_lack_end = is_layer, may_lack_end
@@ -327,7 +328,7 @@ class Unpacker:
             self.size_bytes += entry.size
             self._set_attributes(fd, entry)
             os.utime(fd, ns=(mtime_ns, mtime_ns))
-            self._files.add(_inode(os.fstat(fd)))
+            self._files.add(*_inode(os.fstat(fd)))
         finally:
             os.close(fd)
 

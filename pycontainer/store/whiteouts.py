@@ -12,6 +12,7 @@ So those that hide nothing are taken away. Sources: OCI image-spec, layer.md; th
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from pycontainer.linux.files import (
     open_in_root,
     openat2,
 )
+from pycontainer.store.fsimages import is_image, open_layer
 from pycontainer.units import shown
 
 PREFIX, META_PREFIX, OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
@@ -62,7 +64,7 @@ class Settled(NamedTuple):
 
 
 def settle(fs: str, notes: Notes, lowers: Sequence[str]) -> Settled:
-    """Give the unpacked layer `fs` what only the layers beneath it (directories, lowest first) can tell.
+    """Give the unpacked layer `fs` what only the layers beneath it (their paths, lowest first) can tell.
 
     With links in the result nothing else was done. Raises InvalidInput for notes that do not fit what is there.
     """
@@ -70,7 +72,7 @@ def settle(fs: str, notes: Notes, lowers: Sequence[str]) -> Settled:
     lower_fds = []
     try:
         for lower in reversed(lowers):
-            lower_fds.append(os.open(lower, _DIR_FLAGS))
+            lower_fds.append(open_layer(lower) if is_image(lower) else os.open(lower, _DIR_FLAGS))
         implied = [
             parts for parts in notes.implied if not any(parts[:n] in notes.opaque for n in range(len(parts) + 1))
         ]
@@ -196,12 +198,21 @@ def _take_over(root_fd: int, parts: Parts, lower_fds: Sequence[int]) -> None:
                 return
             os.fchown(fd, details.st_uid, details.st_gid)
             os.fchmod(fd, stat.S_IMODE(details.st_mode))
-            for name in os.listxattr(lower_fd):
+            for name in _attribute_names(lower_fd):
                 if name.startswith("user."):
                     os.setxattr(fd, name, os.getxattr(lower_fd, name))
             os.utime(fd, ns=(details.st_mtime_ns, details.st_mtime_ns))
     finally:
         os.close(path_fd)
+
+
+def _attribute_names(fd: int) -> list[str]:
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # a squashfs without any
+            raise
+        return []
 
 
 def _remove_whiteout(root_fd: int, parts: Parts) -> None:

@@ -86,9 +86,7 @@ def _images(world: "World") -> list[dict[str, object]]:
                 "size_bytes": sum(sizes.values()),
                 "shared_bytes": shared,
                 "unique_bytes": sum(sizes.values()) - shared,
-                "containers": [
-                    c.spec.name for c in world.containers.values() if c.image and c.image.id == record["id"]
-                ],
+                "containers": [c.spec.name for c in world.present() if c.image and c.image.id == record["id"]],
             }
         )
     return infos

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pycontainer.api.messages import MAX_FRAME_BYTES
 from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.store.staging import Doomed, remove_all
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
@@ -34,7 +35,7 @@ async def work(world: World, call: Call, action: str, request: Mapping[str, obje
             worker.kill()
             await worker.wait()
         if worker.returncode and worker.returncode < 0:  # it had no time to clean up behind itself
-            await _clean_up(world)
+            await erase(world.images.retire_left_over(world.images_in_use()))
     if result is None:
         what = f"the {action} of '{request['source']}'" if "source" in request else f"the {action}"
         raise PycontainerError(f"{what} ended without a result (exit {worker.returncode})")
@@ -59,7 +60,22 @@ async def _start_worker(fds: Sequence[int] = ()) -> asyncio.subprocess.Process:
     )
 
 
-async def _clean_up(world: World) -> None:
-    """Give back the space of an import that was killed; if that fails, the next import does it."""
-    cleaner = await _start_worker()
-    await cleaner.communicate(_line(world, "clean", {}))
+async def erase(doomed: Sequence[Doomed]) -> None:
+    """Delete what was taken out of the store's sight, beside other requests; if that fails, the next import does it.
+
+    Who retires it asks what is in use in the same step of the event loop: no container is made in between.
+    """
+    if doomed:
+        await asyncio.shield(asyncio.to_thread(remove_all, doomed))
+
+
+def erase_later(world: World, doomed: Sequence[Doomed]) -> None:
+    """Do the same without waiting for it."""
+    world.spawn(_erase_and_tell(world, doomed))
+
+
+async def _erase_and_tell(world: World, doomed: Sequence[Doomed]) -> None:
+    try:
+        await erase(doomed)
+    except OSError as error:
+        world.emit("leftover", detail=f"image: {error}")

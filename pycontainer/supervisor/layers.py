@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pycontainer.disk.layers import FrozenLayers, erase_layer
 from pycontainer.disk.project import project_of
+from pycontainer.errors import PycontainerError
 from pycontainer.runtime.rootfs import settle
 
 if TYPE_CHECKING:
@@ -38,21 +39,44 @@ class Layers:
         """Finish what was cut off, then let go of what nobody claims."""
         world = self._world
         for container in world.containers.values():
-            self._thaw(container)
-            if container.id in world.runs or not (container.lowers or container.clearing):
-                continue
             try:
-                self.settle(container)
-            except OSError as error:
+                self._settle_or_later(container)
+            except (OSError, PycontainerError) as error:
                 container.warnings = [*container.warnings, f"its layers: {error}"]
                 print(f"layers of {container.id}: {error}", file=sys.stderr)
         self.erase(self.frozen.left_over())
         self.sweep()
 
-    def settle(self, container: "Container") -> None:
-        """Finish what was cut off in a stopped container's stack."""
-        if doomed := settle(container, self.frozen):
+    async def settle(self, container: "Container") -> None:
+        """Finish what was cut off in a stopped container's stack, whose lock is held."""
+        if not container.clearing:
+            doomed = settle(container, self.frozen)
+        else:  # file by file in a disk image: beside other requests, and the lock is held until it is over
+            emptying = asyncio.ensure_future(asyncio.to_thread(settle, container, self.frozen))
+            try:
+                doomed = await asyncio.shield(emptying)
+            except asyncio.CancelledError:
+                await emptying
+                raise
+        if doomed:
             self.erase([doomed])
+
+    def _settle_or_later(self, container: "Container") -> None:
+        """Do the same where it is quick, else let it go on while others are served; a start that comes first waits for it."""
+        if container.clearing:
+            self._world.spawn(self._settle_later(container))
+        else:
+            settle(container, self.frozen)
+
+    async def _settle_later(self, container: "Container") -> None:
+        async with self._world.lock(container):
+            if self._world.containers.get(container.id) is not container or not container.clearing:
+                return
+            try:
+                await self.settle(container)
+            except (OSError, PycontainerError) as error:
+                container.warnings = [*container.warnings, f"its layers: {error}"]
+                print(f"layers of {container.id}: {error}", file=sys.stderr)
 
     def claimed(self) -> set[str] | None:
         """Return the layers that somebody claims; None while a record is damaged, whose claims are unknown."""
@@ -72,7 +96,7 @@ class Layers:
         if claimed is None:
             return
         doomed = self.frozen.retire(claimed)
-        projects = [project_of(container.base) for container in world.containers.values()]
+        projects = [project_of(container.base) for container in world.present()]
         world.spawn(self._finish_sweep(doomed, projects))
 
     def erase(self, places: list[str]) -> None:

@@ -24,23 +24,31 @@ _ATTRIBUTES = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID
 
 
 def find_mounts(paths: HostPaths) -> list[str]:
-    """Return the ids of the containers that are mounted; a place without a mount goes away."""
+    """Return the ids of the containers that are mounted; a place without a mount goes away, if it is empty."""
     try:
         names = os.listdir(paths.mounts_dir)
     except FileNotFoundError:
         return []
-    found = [name for name in names if is_mount_point(paths.mount_dir(name))]
+    found = [name for name in names if _is_mounted(paths.mount_dir(name))]
     for name in set(names) - set(found):
-        os.rmdir(paths.mount_dir(name))
+        with contextlib.suppress(OSError):  # ENOTEMPTY, ENOTDIR: no reason not to come up
+            os.rmdir(paths.mount_dir(name))
     return found
 
 
-def mount(world: "World", container: "Container") -> str:
+def _is_mounted(place: str) -> bool:
+    try:
+        return is_mount_point(place)
+    except NotADirectoryError:  # somebody's file
+        return False
+
+
+async def mount(world: "World", container: "Container") -> str:
     """Mount a stopped container's root and return where; mounted already is fine."""
     place = world.paths.mount_dir(container.id)
     if container.id in world.mounted and is_mount_point(place):
         return place
-    world.layers.settle(container)
+    await world.layers.settle(container)
     os.makedirs(world.paths.mounts_dir, mode=0o700, exist_ok=True)
     os.chmod(world.paths.mounts_dir, 0o700)
     mount_fd = mount_stopped(container, _ATTRIBUTES)

@@ -3,28 +3,32 @@
 Each check yields findings; a finding names one thing, and holds what would put it right, where that is known to be right.
 They look while containers run and imports are at work, so nothing counts that somebody may be making or removing just now:
 what the supervisor itself is at, what a lock is held on, what is younger than a minute.
+
+A repair may come long after the look, when much has changed. So it looks again, and acts in the same step of the event loop;
+what it only deletes then is out of everybody's sight, and goes in a thread.
 """
 
+import asyncio
 import fcntl
+import inspect
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycontainer.disk.layers import is_layer_id
-from pycontainer.disk.storage import erase
 from pycontainer.disk.volume import FIRST_PROJECT as FIRST_VOLUME_PROJECT
 from pycontainer.disk.volume import PROJECTS as VOLUME_PROJECTS
-from pycontainer.disk.volume import VolumeData
 from pycontainer.errors import InvalidState, NotFound, PycontainerError
 from pycontainer.linux import loopdevices, quota
-from pycontainer.linux.files import remove_tree
 from pycontainer.linux.mounts import MNT_DETACH, umount2
 from pycontainer.spec.names import is_container_id
 from pycontainer.store.blobs import digest_of_file
+from pycontainer.store.images import ImageStore
 from pycontainer.store.layers import read_layer
 from pycontainer.store.refs import ImageRecord
+from pycontainer.supervisor.imagework import erase
 from pycontainer.supervisor.volumes import clear, users_of
 
 if TYPE_CHECKING:
@@ -39,7 +43,10 @@ _MOUNTINFO_TARGET = 4  # the field, proc_pid_mountinfo(5)
 
 
 class Finding(NamedTuple):
-    """One thing that is not as it should be. `repair` is None where a person has to decide."""
+    """One thing that is not as it should be. `repair` is None where a person has to decide.
+
+    It is called in the event loop, and what takes long is an awaitable that it returns.
+    """
 
     kind: str
     where: str
@@ -47,6 +54,7 @@ class Finding(NamedTuple):
     remedy: str  # what `repair` does; without one, what a person may do
     repair: Callable[[], object] | None
     sized: str = ""  # the tree or file whose size is told, "" for none
+    check: "Callable[[World], Iterable[Finding]] | None" = None  # what finds it again; None where `repair` looks itself
 
 
 def findings(world: "World") -> list[Finding]:
@@ -54,8 +62,24 @@ def findings(world: "World") -> list[Finding]:
     found: list[Finding] = []
     for check in (_containers, _volumes, _records, _staging, _garbage, _frozen, _runs, _addresses, _ranges, _projects,
                   _loops, _mounts, _pools, _temporaries):  # fmt: skip
-        found += check(world)
+        found += [finding._replace(check=check) for finding in check(world)]
     return found
+
+
+async def repair(world: "World", finding: Finding) -> bool:
+    """Put right what is still as it was found, and else nothing; tell whether it was. Raises OSError, PycontainerError."""
+    found: Finding | None = finding
+    if finding.check is not None:
+        same = (each for each in finding.check(world) if (each.kind, each.where) == (finding.kind, finding.where))
+        found = next(same, None)
+    if found is None:
+        return False
+    if found.repair is None:
+        raise InvalidState(f"{found.where}: {found.what}; {found.remedy}")
+    done = found.repair()
+    if inspect.isawaitable(done):
+        await asyncio.shield(asyncio.ensure_future(done))  # with its lock, whoever asked for it
+    return True
 
 
 def deep_findings(world: "World") -> Iterator[Finding]:
@@ -63,6 +87,7 @@ def deep_findings(world: "World") -> Iterator[Finding]:
     for digest in sorted(world.images.blobs.all()):
         path = world.images.blobs.path(digest)
         try:
+            looked_at = _identity(path)
             found = digest_of_file(path)
         except FileNotFoundError:  # removed meanwhile
             continue
@@ -75,9 +100,21 @@ def deep_findings(world: "World") -> Iterator[Finding]:
                 path,
                 f"its content has the digest {found}",
                 "removes it; bring the image in again",
-                lambda digest=digest: world.images.blobs.remove(digest),  # type: ignore[misc]
+                lambda digest=digest, looked_at=looked_at: _drop_blob(world, digest, looked_at),  # type: ignore[misc]
                 path,
             )
+
+
+def _drop_blob(world: "World", digest: str, looked_at: tuple[int, ...]) -> None:
+    """Remove a blob, unless it was fetched anew since it was read."""
+    with world.images.staging.locked():
+        if _identity(world.images.blobs.path(digest)) == looked_at:
+            world.images.blobs.remove(digest)
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    details = os.lstat(path)
+    return details.st_ino, details.st_size, details.st_mtime_ns, details.st_ctime_ns
 
 
 _AGAIN = "remove the image and bring it in again"
@@ -93,14 +130,18 @@ def _containers(world: "World") -> Iterator[Finding]:
             if not world.is_erasing(name.removeprefix(_TRASH)):
                 yield Finding(
                     "half-removed container", path, "it was removed, its files not entirely", "removes them",
-                    lambda path=path: erase(path), path,  # type: ignore[misc]
+                    lambda name=name: world.erase_remains(name.removeprefix(_TRASH)), path,  # type: ignore[misc]
                 )  # fmt: skip
         elif name in world.broken:
             yield Finding(
                 "damaged record", f"{path}/spec.json", world.broken[name].error.message,
                 f"'pycontainer rm --force {name}' removes the container", None, path,
             )  # fmt: skip
-        elif name in {*world.containers, *world.names.values()} or not is_container_id(name) or _is_young(path):
+        elif (
+            name in {*world.containers, *world.making, *world.names.values()}
+            or not is_container_id(name)
+            or _is_young(path)
+        ):
             continue
         elif os.path.lexists(f"{path}/spec.json"):
             yield Finding(
@@ -121,7 +162,7 @@ def _volumes(world: "World") -> Iterator[Finding]:
             path,
             "its making or removal was cut off",
             "removes it",
-            lambda path=path: VolumeData(path).erase(),  # type: ignore[misc]
+            lambda path=path: world.volumes.erase(path),  # type: ignore[misc]
             path,
         )
     for volume in world.volumes.all():
@@ -141,11 +182,15 @@ def _volumes(world: "World") -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _empty(world: "World", name: str) -> None:
-    if any(user.id in world.runs for user in users_of(world, name)):
-        raise InvalidState(f"volume '{name}' is in use by now")
-    clear(world.volumes.data(name))
-    os.unlink(f"{world.volumes.get(name).directory}/filling")
+async def _empty(world: "World", name: str) -> None:
+    async with world.volumes.locked(name):
+        marker = f"{world.volumes.get(name).directory}/filling"
+        if not os.path.exists(marker):
+            return  # somebody else was here
+        if any(user.id in world.runs for user in users_of(world, name)):
+            raise InvalidState(f"volume '{name}' is in use by now")
+        await asyncio.to_thread(clear, world.volumes.data(name))
+        os.unlink(marker)
 
 
 # -- images --------------------------------------------------------------------------------------------------------------
@@ -164,28 +209,33 @@ def _records(world: "World") -> Iterator[Finding]:
             yield Finding(
                 "damaged record", path, f"what it says of image '{name}' cannot be read",
                 "sets it aside as *.damaged; bring the image in again",
-                lambda path=path: os.rename(path, f"{path}.damaged"),  # type: ignore[misc]
+                lambda name=name, path=path: _set_aside(store, name, path),  # type: ignore[misc]
             )  # fmt: skip
     for record in readable.values():
         yield from _of_image(world, record)
 
 
+def _set_aside(store: ImageStore, name: str, path: str) -> None:
+    """Rename a damaged record, unless an import has written it anew."""
+    with store.staging.locked():
+        try:
+            store.refs.read(name)
+        except NotFound:
+            return
+        except PycontainerError:
+            os.rename(path, f"{path}.damaged")
+
+
 def _of_image(world: "World", record: ImageRecord) -> Iterator[Finding]:
     store, name = world.images, record["name"]
     is_used = record["id"] in world.images_in_use()
-    for key in record["layers"]:
-        try:
-            layer = read_layer(store.layers_dir, key)
-            why = "" if layer.exists() else f"layer '{layer.path}' is gone"
-        except InvalidState as error:
-            why = error.message
-        if why:
-            yield Finding(
-                "damaged image", name, why,
-                f"{_AGAIN}: containers are made of it" if is_used else "removes the image; bring it in again",
-                None if is_used else lambda: store.remove(name, world.images_in_use()),
-            )  # fmt: skip
-            return
+    if why := _damage(store, record):
+        yield Finding(
+            "damaged image", name, why,
+            f"{_AGAIN}: containers are made of it" if is_used else "removes the image; bring it in again",
+            None if is_used else lambda: _drop_image(world, name),
+        )  # fmt: skip
+        return
     for digest in filter(None, (record["manifest"], *record["blobs"])):
         if not store.blobs.has(digest):
             yield Finding(
@@ -197,6 +247,31 @@ def _of_image(world: "World", record: ImageRecord) -> Iterator[Finding]:
             )
 
 
+def _damage(store: ImageStore, record: ImageRecord) -> str:
+    """Say what is wrong with the layers of an image; nothing when they are whole."""
+    for key in record["layers"]:
+        try:
+            layer = read_layer(store.layers_dir, key)
+        except InvalidState as error:
+            return error.message
+        if not layer.exists():
+            return f"layer '{layer.path}' is gone"
+    return ""
+
+
+def _drop_image(world: "World", name: str) -> Awaitable[None] | None:
+    """Remove the record of an image, unless an import has brought it in anew."""
+    store = world.images
+    with store.staging.locked():
+        try:
+            if not _damage(store, store.refs.read(name)):
+                return None
+        except NotFound:
+            return None
+        store.refs.remove(name)
+    return erase(store.retire_left_over(world.images_in_use()))
+
+
 def _staging(world: "World") -> Iterator[Finding]:
     """What imports left that did not live to their end: nobody holds their locks."""
     directory = world.images.staging.directory
@@ -205,7 +280,7 @@ def _staging(world: "World") -> Iterator[Finding]:
         if _is_free(path):
             yield Finding(
                 "dead import", path, "an import that was cut off, or what it removed", "removes it",
-                lambda: world.images.remove_left_over(), path,
+                lambda: erase(world.images.retire_left_over()), path,
             )  # fmt: skip
 
 
@@ -224,7 +299,10 @@ def _garbage(world: "World") -> Iterator[Finding]:
         unneeded += [store.blobs.path(digest) for digest in sorted(store.blobs.all() - blobs)]
     for path in unneeded:
         kind = "unneeded layer" if path.startswith(store.layers_dir) else "unneeded blob"
-        yield Finding(kind, path, "no image needs it", "removes it", lambda: store.prune(world.images_in_use()), path)
+        yield Finding(
+            kind, path, "no image needs it", "removes it",
+            lambda: erase(store.retire_unneeded(world.images_in_use())[1]), path,
+        )  # fmt: skip
 
 
 def _frozen(world: "World") -> Iterator[Finding]:
@@ -246,7 +324,7 @@ def _runs(world: "World") -> Iterator[Finding]:
     for file in _names(world.paths.run_containers_dir):
         container_id = file.removesuffix(".json")
         path = f"{world.paths.run_containers_dir}/{file}"
-        if file.endswith(".json") and container_id not in world.containers and container_id not in world.broken:
+        if file.endswith(".json") and container_id not in _known(world):
             yield Finding(
                 "run of a container that is gone", path, "what it says of a present run is of no container", "removes it",
                 lambda path=path: os.unlink(path),  # type: ignore[misc]
@@ -255,7 +333,7 @@ def _runs(world: "World") -> Iterator[Finding]:
 
 def _addresses(world: "World") -> Iterator[Finding]:
     directory = f"{world.paths.networks_dir}/addresses"
-    known = {*world.containers, *world.broken}
+    known = _known(world)
     reserved = world.networks.reserved()
     for container_id in sorted(reserved - known):
         yield Finding(
@@ -333,7 +411,7 @@ def _pools(world: "World") -> Iterator[Finding]:
             except NotFound:
                 yield Finding(
                     "pool of a tenant that is gone", path, "what its containers wrote", "removes it",
-                    lambda path=path: remove_tree(path), path,  # type: ignore[misc]
+                    lambda name=name: world.tenants.pool(name.removesuffix(".pool")).erase(), path,  # type: ignore[misc]
                 )  # fmt: skip
             except PycontainerError:
                 continue  # its record is damaged: the pool may be wanted
@@ -344,7 +422,7 @@ def _temporaries(world: "World") -> Iterator[Finding]:
     paths = world.paths
     directories = [paths.tenants_dir, paths.networks_dir, f"{paths.networks_dir}/addresses", paths.run_containers_dir]
     directories += [f"{paths.images_dir}/refs", *(volume.directory for volume in world.volumes.all())]
-    directories += [container.directory for container in world.containers.values()]
+    directories += [container.directory for container in world.present()]
     for directory in directories:
         for name in _names(directory):
             path = f"{directory}/{name}"
@@ -360,11 +438,20 @@ def _temporaries(world: "World") -> Iterator[Finding]:
 # -- helpers -------------------------------------------------------------------------------------------------------------
 
 
+def _known(world: "World") -> set[str]:
+    """Return the ids of the containers that there are: whole, damaged, or being made just now."""
+    return {*world.containers, *world.broken, *world.making}
+
+
 def _has_owner(world: "World", path: str) -> bool:
     """Tell whether a path of ours belongs to a container, a volume or a tenant that is there, or to the images."""
     for directory, owners in (
-        (world.paths.containers_dir, {*world.containers, *world.broken}),
-        (world.paths.volumes_dir, {volume.name for volume in world.volumes.all()}),
+        (world.paths.containers_dir, _known(world)),
+        (
+            world.paths.volumes_dir,
+            {volume.name for volume in world.volumes.all()}
+            | {os.path.basename(place) for place in world.volumes.going},
+        ),
     ):
         if path.startswith(f"{directory}/"):
             return path.removeprefix(f"{directory}/").split("/")[0] in owners

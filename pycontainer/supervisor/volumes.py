@@ -48,6 +48,9 @@ class VolumeKeeper:
     def get(self, name: str) -> Volume:
         return self._store.get(name)
 
+    def has(self, name: str) -> bool:
+        return self._store.has(name)
+
     def left_over(self) -> list[str]:
         """Return the directories of volumes that a crash left unfinished, or half removed."""
         return [directory for directory in self._store.left_over() if directory not in self.going]
@@ -96,15 +99,20 @@ class VolumeKeeper:
                 data = self.data(name)
                 if running := [user for user in users_of(world, name) if user.id in world.runs]:
                     raise InvalidState(f"volume '{name}' is in use by {named(running)}", hint="stop them first")
+                marker = self._marker(name)
+                if os.path.exists(marker):
+                    await asyncio.to_thread(clear, data)
+                    os.unlink(marker)
                 if not data.is_empty():
                     raise InvalidState(f"volume '{name}' is not empty", hint="restore into a new one")
                 if caps != Caps():
                     data.cap(caps)
-                with self._filling(self._marker(name)):
+                with self._filling(marker):
                     try:
                         yield data
                     except BaseException:
                         await asyncio.shield(asyncio.to_thread(clear, data))
+                        os.unlink(marker)
                         raise
             return
         staging = self._store.begin(name)
@@ -129,10 +137,10 @@ class VolumeKeeper:
         except NotFound:
             return False
 
-    def create_anonymous(self, target: str) -> Mount:
-        """Make a volume that an image asked for at `target`; return its mount."""
+    def create_anonymous(self, target: str, caps: Caps) -> Mount:
+        """Make a volume that an image asked for at `target`; return its mount. `caps` are those of the container's layer."""
         name = new_anonymous_name()
-        self.create(name, Caps(), is_anonymous=True)
+        self.create(name, caps, is_anonymous=True)
         return Mount("volume", target, name)
 
     def data(self, name: str) -> VolumeData:
@@ -223,6 +231,7 @@ class VolumeKeeper:
                         _give_root(data, found)
                     except PycontainerError as error:
                         await asyncio.to_thread(clear, data)
+                        os.unlink(marker)
                         raise StartFailed(
                             f"cannot start '{container.spec.name}': cannot copy '{mount.target}' of the image into volume "
                             f"'{mount.source}': {error.message}",
@@ -234,12 +243,13 @@ class VolumeKeeper:
 
     @contextlib.contextmanager
     def _filling(self, marker: str) -> Iterator[None]:
-        """Mark that the content is on its way, for whoever comes after a crash."""
+        """Mark that the content is on its way, for whoever comes after a crash.
+
+        The mark outlives a failure: it goes when the content is whole, or with who has emptied the volume.
+        """
         os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        try:
-            yield
-        finally:
-            os.unlink(marker)
+        yield
+        os.unlink(marker)
 
     def _marker(self, name: str) -> str:
         return f"{self._store.directory(name)}/filling"
@@ -290,10 +300,10 @@ class VolumeKeeper:
 
 
 def users_of(world: "World", name: str) -> list[Container]:
-    """Return the containers that mount a volume, whether they run or not."""
+    """Return the containers that mount a volume, whether they run or not; one that is being made counts as well."""
     return [
         container
-        for container in world.containers.values()
+        for container in world.present()
         if any(mount.type == "volume" and mount.source == name for mount in container.spec.mounts)
     ]
 

@@ -70,6 +70,7 @@ class World:
         """`open_files_soft` is the limit that containers start with; our own was raised."""
         self.paths = paths
         self.containers: dict[str, Container] = {}
+        self.making: dict[str, Container] = {}  # without a record yet: what they need is in use all the same
         self.names: dict[str, str] = {}
         self.runs: dict[str, Run] = {}
         self.looks: dict[str, Looks] = {}  # of each run
@@ -153,6 +154,10 @@ class World:
         addresses = [e for key, e in self.networks.damaged_reservations.items() if key not in self.broken]
         return [*containers, *(error for errors in kinds for error in errors.values()), *addresses]
 
+    def present(self) -> list[Container]:
+        """Return the containers that there are, and those that are being made just now."""
+        return [*self.containers.values(), *self.making.values()]
+
     def require(self, container: Container) -> None:
         """Raise NotFound if the container was removed while its lock was waited for."""
         if self.containers.get(container.id) is not container:
@@ -200,7 +205,7 @@ class World:
 
         While nobody knows that of a damaged one there is "?" among them, and the store keeps all that it has.
         """
-        used = {container.image.id for container in self.containers.values() if container.image}
+        used = {container.image.id for container in self.present() if container.image}
         return used | {"?" if each.image_id is None else each.image_id for each in self.broken.values()} - {""}
 
     def cgroup(self, container: Container) -> Cgroup:

@@ -93,7 +93,8 @@ def test_a_file_system_is_the_lower_layer(
     """Two containers share one mount of it; ids are mapped; nothing of it is left behind, also after kill -9."""
     world = own_world
     make_filesystem(kind, archives / "base", tmp_path / "image")
-    world.ok("image", "import", str(tmp_path / "image"), kind)
+    assert f"--format {kind}" in world.refused(2, "image", "import", str(tmp_path / "image"), kind)
+    world.ok("image", "import", "--format", kind, str(tmp_path / "image"), kind)
     (shown,) = json.loads(world.ok("image", "inspect", kind))
     assert shown["layers"][0]["format"] == kind and shown["layers"][0]["blob"] is None
     script = "stat -c '%u:%g %a' /srv; cat /etc/keep/b; echo new > /etc/keep/new; cat /etc/keep/new; rm /etc/keep/a"
@@ -119,7 +120,7 @@ def test_a_file_system_is_the_lower_layer(
 @pytest.mark.requires("skopeo")
 @pytest.mark.parametrize("kind", ["squashfs", "erofs"])
 def test_damaged_file_systems(own_world: World, archives: Path, tmp_path: Path, kind: str) -> None:
-    image = tmp_path / "image"
+    image = tmp_path / f"image.{kind}"
     make_filesystem(kind, archives / "base", image)
     data = image.read_bytes()
     image.write_bytes(data[: len(data) // 2])
@@ -141,8 +142,8 @@ def test_unpadded_squashfs(own_world: World, tmp_path: Path) -> None:
     source = tmp_path / "tree"
     shutil.copytree(Path(own_world.paths.images_dir, "layers"), source, symlinks=True)
     (rootfs,) = source.glob("sha256-*/fs")
-    run("mksquashfs", rootfs, tmp_path / "image", "-quiet", "-no-progress", "-nopad")
-    own_world.ok("image", "import", str(tmp_path / "image"), "x")
+    run("mksquashfs", rootfs, tmp_path / "image.sfs", "-quiet", "-no-progress", "-nopad")
+    own_world.ok("image", "import", str(tmp_path / "image.sfs"), "x")
     assert own_world.ok("run", "--rm", "x", "sh", "-c", "cat /bin/* | wc -c").isdigit()
 
 

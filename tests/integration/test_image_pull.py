@@ -142,6 +142,69 @@ def test_interrupted_pull_goes_on(public: Registry, paths: HostPaths, layout: La
     assert (public.fetches(small_digest), public.fetches(large_digest)) == (1, 2)
 
 
+@contextlib.contextmanager
+def failing_pull(paths: HostPaths, reference: str) -> Iterator[list[PycontainerError]]:
+    """Pull in a thread, and give the list that its error comes into."""
+    failures: list[PycontainerError] = []
+
+    def work() -> None:
+        try:
+            with pulled(paths, parse_reference(reference), PLAIN, "x"):
+                pass
+        except PycontainerError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        thread.join()
+
+
+def test_a_pull_that_stands_still(
+    public: Registry, paths: HostPaths, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that keeps the line and sends nothing: skopeo itself would wait for ever."""
+    monkeypatch.setattr("pycontainer.client.pull._STALL_SECONDS", 2)
+    layout.index(("it", layout.image([layer_of({"f": os.urandom(6_000_000)})])))
+    push(layout, "it", f"{public.host}/still:1")
+    throttle = Throttle(public.port, 3_000_000)
+    with failing_pull(paths, f"{throttle.host}/still:1") as failures:
+        try:
+            poll_until(lambda: failures, what="the pull gives up")
+            (directory,) = Path(paths.pulls_dir).iterdir()
+            assert not _child("skopeo", str(directory))
+        finally:
+            throttle.close()
+    assert failures[0].message == f"nothing came of '{throttle.host}/still:1' for 2 seconds"
+    pull(paths, f"{public.host}/still:1")
+
+
+def test_a_registry_that_sends_more_than_it_says(
+    public: Registry, paths: HostPaths, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """skopeo holds a layer against its digest at its end, which may never come: the disk would be full before."""
+    monkeypatch.setattr("pycontainer.client.pull._SLACK_BYTES", 1_000_000)
+    image = layout.image([layer_of({"f": os.urandom(100_000)})])
+    layout.index(("it", image))
+    push(layout, "it", f"{public.host}/more:1")
+    (layer,) = layout.manifest(image)["layers"]
+    (stored,) = public.directory.glob(f"data/**/{layer['digest'][7:]}/data")
+    with stored.open("ab") as file:
+        file.write(os.urandom(8_000_000))
+    throttle = Throttle(public.port, 6_000_000)
+    with failing_pull(paths, f"{throttle.host}/more:1") as failures:
+        try:
+            poll_until(lambda: failures, what="the pull gives up")
+            (directory,) = Path(paths.pulls_dir).iterdir()
+            assert not _child("skopeo", str(directory))
+        finally:
+            throttle.close()
+    assert f"sends more for '{throttle.host}/more:1' than the {layer['size']} bytes" in failures[0].message
+    assert not [*directory.glob("layout/oci-put-blob*")], "what nobody can use does not stay on the disk"
+
+
 def _child(program: str, cwd: str) -> int:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):

@@ -117,8 +117,10 @@ def test_others_read_the_same_tree(store: ImageStore, directory: Path, tree: Pat
 @pytest.mark.requires("skopeo", "umoci", "podman", "squashfs")
 def test_a_file_system_goes_out_as_a_layer(store: ImageStore, directory: Path, tree: Path) -> None:
     """A squashfs has whole seconds only; all else is in the layer that umoci unpacks."""
-    subprocess.run(["mksquashfs", tree, directory / "given", "-quiet", "-no-progress", "-no-xattrs"], check=True)
-    add(store, directory / "given", "web")
+    subprocess.run(
+        ["mksquashfs", tree, directory / "given.squashfs", "-quiet", "-no-progress", "-no-xattrs"], check=True
+    )
+    add(store, directory / "given.squashfs", "web")
     save(store, directory / "dir", "web", form="oci-dir")
     found = picture(umoci_unpack(directory / "dir", "web", directory / "bundle"))
 

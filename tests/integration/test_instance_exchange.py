@@ -77,7 +77,8 @@ def test_an_instance_goes_to_another_name(world: World, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [name for name in images(world) if name.startswith("pycontainer-in-transit")] == []
     world.ok("rm", name)
-    world.ok("import", archive)
+    assert "--publish 8087:80/tcp" in world.refused(2, "import", archive)
+    world.ok("import", "--trusted", archive)
     assert world.inspect(name)["spec"]["ports"] == first["ports"]
 
 
@@ -132,7 +133,13 @@ def test_an_archive_gets_nothing_by_asking(world: World, tmp_path: Path) -> None
 
     bind = {"type": "bind", "target": "/host", "source": "/", "read_only": False, "size_bytes": None, "mode": None,
             "exec_allowed": False, "recursive": True}  # fmt: skip
+    volume, port = unique_name(), {"host_port": 8089, "container_port": 22, "protocol": "tcp", "host_ip": ""}
+    world.ok("volume", "create", volume)
     for change, words in (
+        (spec(mounts=[{**bind, "type": "volume", "source": volume}]), f"--volume {volume}:/host"),
+        (spec(ports=[port]), "--publish 8089:22/tcp"),
+        (spec(pids_max=None), "--pids unlimited"),
+        (spec(disk_inodes=1 << 30), "--disk unlimited"),
         (spec(privileged=True), "--privileged"),
         (spec(mounts=[bind]), "--volume /:/host"),
         (spec(networks=["host"]), "--network host"),
@@ -148,12 +155,37 @@ def test_an_archive_gets_nothing_by_asking(world: World, tmp_path: Path) -> None
         changed_archive(good, bad, change)
         assert words in world.refused(2, "import", bad)
         assert (images(world), world.ok("ps", "-aq")) == (before, "")
-    changed_archive(good, bad, spec(mounts=[bind]))
-    world.ok("import", "--trusted", bad)
+    for mount in (bind, {**bind, "type": "volume", "source": volume}):
+        changed_archive(good, bad, spec(mounts=[mount], ports=[port]))
+        world.ok("import", "--trusted", bad)
+        world.ok("rm", name)
+    world.ok("volume", "rm", volume)
+    world.ok("import", bad, "-p", "8090:22")  # of a volume that nobody had, and with ports of our own
     world.ok("rm", name)
+    world.ok("volume", "rm", volume)
     with open(good, "rb") as file, open(bad, "wb") as cut:
         cut.write(file.read(os.path.getsize(good) // 2))
     world.refused(2, "import", bad)
+
+
+@pytest.mark.usefixtures("kept_images")
+def test_only_images_in_transit_go_by_themselves(world: World, tmp_path: Path) -> None:
+    """A name that looks like one of those is nobody's to give, and one that was given before stays."""
+    name, image, archive = create(world), f"{unique_name()}:1", f"{tmp_path}/i.tar"
+    inside(world, name, "echo one > /a")
+    world.ok("commit", name, image)
+    for taken in ("pycontainer-in-transit-mine", f"pycontainer-in-transit-{'0' * 12}"):
+        for command in (("image", "tag", image), ("commit", name), ("image", "import", "/nowhere")):
+            assert "go by themselves" in world.refused(2, *command, taken)
+        assert "go by themselves" in world.refused(2, "image", "load", "--name", taken, "-i", "/nowhere")
+    refs, old = f"{world.paths.images_dir}/refs", "pycontainer-in-transit-mine"
+    with open(f"{refs}/{image}.json") as file:
+        record = {**json.load(file), "name": old}
+    with open(os.open(f"{refs}/{old}.json", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        json.dump(record, file)
+    world.ok("export", name, "-o", archive)
+    assert old in images(world)
+    world.ok("image", "load", "--name", f"{image}2", "-i", archive)
 
 
 def test_what_cannot_be_committed(world: World) -> None:

@@ -99,7 +99,7 @@ CONFIG = {
 }
 
 
-@pytest.mark.requires("oci_tools")
+@pytest.mark.requires("skopeo", "umoci")
 @pytest.mark.parametrize("form", ["oci", "oci-archive", "docker-archive"])
 def test_from_oci(layout: Path, tmp_path: Path, form: str) -> None:
     """The layers laid over each other, as umoci has them; twice the same bytes."""
@@ -124,7 +124,7 @@ def test_from_oci(layout: Path, tmp_path: Path, form: str) -> None:
     assert len(digests) == 1
 
 
-@pytest.mark.requires("oci_tools")
+@pytest.mark.requires("skopeo", "umoci")
 def test_from_oci_of_docker(layout: Path, tmp_path: Path) -> None:
     """A docker archive's health check, which is no part of an OCI config, with Docker's nanoseconds as seconds."""
     archive, directory, out = tmp_path / "docker.tar", tmp_path / "docker", tmp_path / "out.tar"
@@ -145,7 +145,7 @@ def test_from_oci_of_docker(layout: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.tar.json").read_text()) == {**CONFIG, "healthcheck": check}
 
 
-@pytest.mark.requires("oci_tools")
+@pytest.mark.requires("skopeo", "umoci")
 def test_from_oci_refuses(layout: Path, tmp_path: Path) -> None:
     """One line for each, and nothing is left."""
     out, plain, broken = tmp_path / "out", tmp_path / "plain.tar", tmp_path / "broken"

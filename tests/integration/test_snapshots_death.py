@@ -163,3 +163,31 @@ def test_a_container_that_stood_still_goes_on(lasting: World) -> None:
     assert world.status(name) == "running"
     assert not os.path.exists(f"{world.paths.run_containers_dir}/{container_id}.copying")
     world.ok("rm", "-f", name)
+
+
+def test_what_lies_about_does_not_keep_it_from_coming_up(lasting: World) -> None:
+    """Files where nothing is mounted any more, a note and a stack that cannot be dealt with: a warning, no more."""
+    world = lasting
+    name, other = create(world), create(world)
+    inside(world, name, "echo one > /a")
+    world.ok("snapshot", "create", name)
+    world.ok("mount", other)
+    mounts = os.path.dirname(world.inspect(other)["mounted"])
+    world.ok("umount", other)
+    container_id, (layer,) = world.inspect(name)["id"], world.inspect(name)["frozen_layers"]
+    note = f"{world.paths.run_containers_dir}/{container_id}.copying"
+    kill_supervisor(world)
+    os.makedirs(f"{mounts}/{'a' * 12}/x")
+    with open(f"{mounts}/{'b' * 12}", "w"):
+        pass
+    os.mkdir(note)
+    assert world.status(name) == "stopped"
+    assert any("its layers" in warning for warning in world.inspect(name)["warnings"])
+    assert os.path.isdir(f"{mounts}/{'a' * 12}/x")
+    kill_supervisor(world)
+    os.rmdir(note)
+    os.rmdir(f"{mounts}/{'a' * 12}/x")
+    os.unlink(f"{mounts}/{'b' * 12}")
+    assert layers(world) == [layer]
+    assert inside(world, name, "cat /a") == "one"
+    world.ok("rm", name, other)

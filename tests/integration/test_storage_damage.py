@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -100,3 +101,29 @@ def test_a_restore_that_is_killed_leaves_no_volume(own_world: World, tmp_path: P
     assert process.returncode != 0
     assert world.ok("volume", "list", "-q") == ""
     poll_until(lambda: os.listdir(world.paths.volumes_dir) == [], what="the unfinished volume is gone")
+
+
+def test_a_supervisor_that_is_killed_in_a_backup_leaves_nobody_frozen(own_world: World) -> None:
+    """FLT-01. The next one lets the containers go on that stood still for it, and no others."""
+    world = own_world
+    for name in ("user", "paused"):
+        world.ok("run", "-d", "--name", name, "-v", "db:/data", "busybox", "sleep", "1000")
+    Path(world.paths.volumes_dir, "db", "data", "noise").write_bytes(os.urandom(8 << 20))
+    world.ok("pause", "paused")
+    backup = subprocess.Popen(
+        world.argv("volume", "backup", "db", "--pause", "-o", "-"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=world.environment,
+    )  # nobody reads it
+    try:
+        poll_until(lambda: world.inspect("user")["status"] == "paused", what="the backup is at work")
+        pid = world.supervisor_pid()
+        os.kill(pid, signal.SIGKILL)
+        poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+        assert [world.inspect(name)["status"] for name in ("user", "paused")] == ["running", "paused"]
+        assert not [name for name in os.listdir(world.paths.run_containers_dir) if name.endswith(".copying")]
+    finally:
+        backup.kill()
+        backup.communicate()
+    assert world.ok("exec", "user", "echo", "awake") == "awake"

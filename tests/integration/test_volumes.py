@@ -142,6 +142,7 @@ def stocked(world: World) -> Iterator[str]:
     with world.client() as host:
         host.import_image(directory, "stocked", config)
     shutil.rmtree(directory)
+    os.unlink(f"{directory}.json")
     yield "stocked"
     world.clear()
     world.ok("image", "rm", "stocked")
@@ -209,6 +210,29 @@ def test_volumes_that_an_image_asks_for(world: World, stocked: str) -> None:
     world.ok("rm", "-f", "-v", two)
     world.ok("run", "--rm", stocked, "true")
     poll_until(lambda: world.ok("volume", "list", "-q") == "mine", what="anonymous volumes went with --rm")
+
+
+def test_volumes_of_an_image_are_within_the_caps_of_the_container(world: World, stocked: str) -> None:
+    """An image cannot ask for more disk than its container was given: each holds what the layer may hold."""
+    one = run(world, "--disk", "32M", "--disk-inodes", "2000", image=stocked)
+    for target in ("/srv/site", "/new/place"):
+        assert "No space left" in sh(
+            world, one, f"dd if=/dev/zero of={target}/big bs=1M count=40 2>&1 || rm {target}/big"
+        )
+    infos = json.loads(world.ok("volume", "list", "--format", "json"))
+    assert [info["size_bytes"] for info in infos] == [32 * MIB] * 2
+
+
+def test_volumes_of_an_image_do_not_leave_the_pool_of_a_tenant(world: World, stocked: str) -> None:
+    """Nothing that a tenant's container writes escapes the sum: the volume is left out, and the image's files are there."""
+    tenant = world.ok("tenant", "create", unique_name(), "--disk", "64M")
+    one = run(world, "--tenant", tenant, image=stocked)
+    assert world.ok("volume", "list", "-q") == ""
+    assert f"outside the pool of tenant '{tenant}'" in "".join(world.inspect(one)["warnings"])
+    assert sh(world, one, "cat /srv/site/index") == "hello"
+    assert "No space left" in sh(world, one, "dd if=/dev/zero of=/srv/site/big bs=1M count=80 2>&1 || rm /srv/site/big")
+    world.ok("rm", "-f", one)
+    world.ok("tenant", "rm", tenant)
 
 
 def test_a_clone_has_anonymous_volumes_of_its_own(world: World, stocked: str) -> None:

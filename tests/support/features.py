@@ -272,7 +272,6 @@ PROBES: "dict[str, Callable[[], str]]" = {
     "idmapped_mounts": _idmapped_mounts,
     "user_namespaces": _user_namespaces,
     "veth": _veth,
-    "oci_tools": lambda: _programs("skopeo", "umoci"),
     "nft": _nft,
     "skbedit": _skbedit,
     "seccomp": _seccomp,

@@ -77,6 +77,12 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 @click.option("--stop-signal", metavar="SIGNAL", help="Signal that asks it to end.")
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="Label. Repeatable.")
 @click.option("--platform", metavar="OS/ARCH", help="Take the image for another platform, like linux/arm64.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["squashfs", "erofs"]),
+    help="Take the file for this, which the kernel itself reads: only if you trust who made it.",
+)
 @pass_settings
 def import_(
     settings: Settings,
@@ -93,12 +99,14 @@ def import_(
     stop_signal: str | None,
     label: tuple[str, ...],
     platform: str | None,
+    form: str | None,
 ) -> None:
     """Import a root file system or an image.
 
     A root file system is a directory, a tarball, or a squashfs or erofs file; the options say how its containers start. An
     image, which says that itself, is an OCI layout (a directory or a tarball) or a docker archive. It becomes image NAME of
-    the store; its id is printed.
+    the store; its id is printed. A squashfs or erofs file needs --format, or a name that ends in .squashfs, .sqfs, .sfs or
+    .erofs.
 
     \b
     Example:
@@ -117,7 +125,9 @@ def import_(
     }
     wanted = {**image_build.read_config(config_path), **{key: value for key, value in config.items() if value}}
     with settings.client() as host, Bar("importing") as bar:
-        image = host.import_image(source, name, wanted, platform=platform or "", on_progress=bar.update)
+        image = host.import_image(
+            source, name, wanted, platform=platform or "", format=form or "", on_progress=bar.update
+        )
         image_id = image.info["id"]
     click.echo(image_id)
 

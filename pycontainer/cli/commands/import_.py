@@ -13,14 +13,19 @@ from pycontainer.cli.context import Settings, pass_settings
     help="Publish this instead of the ports it had. Repeatable.",
 )  # fmt: skip
 @click.option("--tenant", metavar="NAME", default="", help="Tenant whose pool of resources it shares.")
-@click.option("--trusted", is_flag=True, help="Let it have what reaches the host: binds, devices, capabilities.")
+@click.option(
+    "--trusted",
+    is_flag=True,
+    help="Let it have what reaches the host: binds, volumes that are there, ports, devices, capabilities.",
+)
 @pass_settings
 def command(settings: Settings, file: str, name: str, ports: tuple[str, ...], tenant: str, trusted: bool) -> None:
     """Make a container of an exported file, and print its id.
 
     The file is what 'pycontainer export' has written. The container has the files and settings it had, with addresses
-    of its own, and is not started. What reaches the host is refused
-    unless --trusted says that you trust who made the file.
+    of its own, and is not started. What reaches the host, as the ports it
+    published and volumes that are there already, is refused unless
+    --trusted says that you trust who made the file; -p names ports.
 
     \b
     Example:

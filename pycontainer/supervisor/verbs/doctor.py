@@ -5,7 +5,7 @@ import os
 
 from pycontainer.errors import PycontainerError
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.storagecheck import Finding, deep_findings, findings
+from pycontainer.supervisor.storagecheck import Finding, deep_findings, findings, repair
 from pycontainer.supervisor.volumes import count
 from pycontainer.supervisor.world import World
 
@@ -21,7 +21,7 @@ async def doctor(world: World, call: Call) -> object:
     told = [_told(finding, sizes) for finding in found]
     if call.flag("fix"):
         for finding, report in zip(found, told, strict=True):
-            await _repair(finding, report)
+            await _repair(world, finding, report)
     return {"findings": told, "repaired_at_start": world.repaired}
 
 
@@ -46,15 +46,12 @@ def _told(finding: Finding, sizes: dict[str, tuple[int, int, bool]]) -> dict[str
     }
 
 
-async def _repair(finding: Finding, report: dict[str, object]) -> None:
+async def _repair(world: World, finding: Finding, report: dict[str, object]) -> None:
     """Do it; what is gone by now, because another repair took it along, is as it should be."""
     if finding.repair is None:
         return
     try:
-        if finding.sized:  # may be large: beside other requests
-            await asyncio.to_thread(finding.repair)
-        else:
-            finding.repair()
+        await repair(world, finding)
         report["repaired"] = True
     except FileNotFoundError:
         report["repaired"] = True

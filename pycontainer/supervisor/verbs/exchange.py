@@ -14,22 +14,22 @@ from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFou
 from pycontainer.runtime.container import Container, ImageRecord
 from pycontainer.runtime.instance import LABEL, checked, described, read_description
 from pycontainer.spec.model import Port
-from pycontainer.spec.names import check_image, check_name
+from pycontainer.spec.names import check_name
 from pycontainer.spec.ports import parse_ports
+from pycontainer.store.refs import check_own_name, is_transit_name, new_transit_name
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.imagework import work
+from pycontainer.supervisor.imagework import erase_later, work
 from pycontainer.supervisor.verbs.lifecycle import make
 from pycontainer.supervisor.verbs.snapshots import present_layers
 from pycontainer.supervisor.world import World
 
-_TRANSIT = "pycontainer-in-transit-"  # images that live for the time of one export or import
-_at_work: set[str] = set()
+_at_work: set[str] = set()  # names of images that live for the time of one export or import
 
 
 async def commit(world: World, call: Call) -> object:
     """Make an image of a container's image and what it has written."""
     container = world.find(call.text("container"))
-    name = check_image(call.text("image"))
+    name = check_own_name(call.text("image"))
     given = call.mapping("config")
     image = _image_of(container)
     config = _merged(image.config, given)
@@ -67,6 +67,7 @@ async def export(world: World, call: Call) -> object:
 
 async def instance_import(world: World, call: Call) -> object:
     """Make a container of an archive that `export` has written, here or elsewhere."""
+    is_trusted = call.flag("trusted")
     name, ports = call.text("name"), [port for text in call.texts("ports") for port in parse_ports(text)]
     if name:
         _check_free(world, check_name(name))
@@ -81,13 +82,13 @@ async def instance_import(world: World, call: Call) -> object:
         spec = dataclasses.replace(
             spec, name=name, image=kept, tenant=call.text("tenant"), ports=_ports(ports, spec.ports)
         )
-        spec = checked(spec, is_trusted=call.flag("trusted"))
+        spec = checked(spec, is_trusted=is_trusted, has_volume=world.volumes.has, own_ports=bool(ports))
         world.images.tag(transit, kept)
         try:
             record = ImageRecord(kept, image.id, list(image.layer_dirs), dict(image.config))
-            info = await make(world, spec, record, capped=True)
+            info = await make(world, spec, record, capped=is_trusted or spec.disk_bytes is not None)
         except BaseException:
-            world.images.remove(kept, world.images_in_use())
+            erase_later(world, world.images.retire(kept, world.images_in_use()))
             raise
     world.emit("import", world.find(str(info["id"])), source=call.text("source"))
     return info
@@ -173,9 +174,9 @@ def _check_free(world: World, name: str) -> None:
 def _transit(world: World) -> Iterator[str]:
     """Give a name of an image that goes at the end; those of a supervisor that was killed go as well."""
     for left in world.images.list():
-        if left["name"].startswith(_TRANSIT) and left["name"] not in _at_work:
+        if is_transit_name(left["name"]) and left["name"] not in _at_work:
             _drop(world, left["name"])
-    name = f"{_TRANSIT}{os.urandom(6).hex()}"
+    name = new_transit_name()
     _at_work.add(name)
     try:
         yield name
@@ -186,4 +187,4 @@ def _transit(world: World) -> Iterator[str]:
 
 def _drop(world: World, name: str) -> None:
     with contextlib.suppress(NotFound, InvalidState):
-        world.images.remove(name, world.images_in_use())
+        erase_later(world, world.images.retire(name, world.images_in_use()))

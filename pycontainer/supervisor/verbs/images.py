@@ -4,9 +4,9 @@ What is removed is taken out of sight here, where no container is created in bet
 """
 
 from pycontainer.errors import InvalidState
-from pycontainer.store.staging import leave_all
+from pycontainer.store.refs import check_own_name
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.imagework import work
+from pycontainer.supervisor.imagework import erase, work
 from pycontainer.supervisor.world import World
 
 
@@ -21,15 +21,20 @@ async def image_inspect(world: World, call: Call) -> object:
 
 async def image_tag(world: World, call: Call) -> object:
     """Give an image one more name."""
-    tagged = world.images.tag(call.text("image"), call.text("name"))
+    tagged = world.images.tag(call.text("image"), check_own_name(call.text("name")))
     world.emit("image-tag", image=tagged["name"])
     return tagged
 
 
 async def image_import(world: World, call: Call) -> object:
     """Import a root file system or an image under a name; progress comes as events."""
-    name = call.text("name")
-    request = {"source": call.text("source"), "name": name, "platform": call.text("platform")}
+    name = check_own_name(call.text("name"))
+    request = {
+        "name": name,
+        "source": call.text("source"),
+        "platform": call.text("platform"),
+        "format": call.text("format"),
+    }
     result = await work(world, call, "import", {**request, "config": call.mapping("config")})
     world.emit("image-import", image=name)
     return result
@@ -37,7 +42,10 @@ async def image_import(world: World, call: Call) -> object:
 
 async def image_load(world: World, call: Call) -> object:
     """Bring in the images of an archive under their own names; progress comes as events."""
-    request = {"source": call.text("source"), "name": call.text("name"), "platform": call.text("platform")}
+    name = call.text("name")
+    if name:
+        check_own_name(name)
+    request = {"source": call.text("source"), "name": name, "platform": call.text("platform")}
     result = await work(world, call, "load", request)
     assert isinstance(result, list)
     for image in result:
@@ -48,18 +56,19 @@ async def image_load(world: World, call: Call) -> object:
 async def image_prune(world: World, call: Call) -> object:
     """Remove what nobody needs, with `all` also images that have a name."""
     _require_known(world)
-    removed = world.images.prune(world.images_in_use(), unused=call.flag("all"), erase=leave_all)
+    removed, doomed = world.images.retire_unneeded(world.images_in_use(), unused=call.flag("all"))
     for image in removed:
         world.emit("image-remove", image=image["name"])
-    await work(world, call, "clean", {})
+    await erase(doomed)
     return removed
 
 
 async def image_rm(world: World, call: Call) -> object:
     _require_known(world)
-    world.images.remove(call.text("image"), world.images_in_use(), erase=leave_all)
+    doomed = world.images.retire(call.text("image"), world.images_in_use())
     world.emit("image-remove", image=call.text("image"))
-    return await work(world, call, "clean", {})
+    await erase(doomed)
+    return {}
 
 
 def _require_known(world: World) -> None:

@@ -6,8 +6,8 @@ import os
 
 from pycontainer.errors import InvalidState
 from pycontainer.runtime.container import Container
-from pycontainer.runtime.diff import changes
 from pycontainer.runtime.rootfs import merged, open_upper
+from pycontainer.runtime.treework import changed
 from pycontainer.supervisor import mounting
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.verbs.snapshots import require_own_layer
@@ -37,7 +37,7 @@ def _changes(world: World, container: Container) -> list[tuple[str, str]]:
             undo.callback(os.close, layers[-1])
         base_fd = merged(tuple(container.base_layers()))
         undo.callback(os.close, base_fd)
-        return changes(layers, base_fd)
+        return changed(layers, base_fd)
 
 
 async def mount(world: World, call: Call) -> object:
@@ -50,7 +50,7 @@ async def mount(world: World, call: Call) -> object:
                 f"container '{container.spec.name}' is {world.status(container)}",
                 hint=f"stop it first: pycontainer stop {container.spec.name}",
             )
-        path = mounting.mount(world, container)
+        path = await mounting.mount(world, container)
         world.emit("mount", container, path=path)
     return {"path": path}
 

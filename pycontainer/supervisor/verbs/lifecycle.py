@@ -12,7 +12,7 @@ from typing import cast
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
-from pycontainer.disk.storage import erase
+from pycontainer.disk.storage import Caps, erase
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import imagevolumes, planner, view
@@ -29,6 +29,7 @@ from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.mounting import unmount
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World
+from pycontainer.units import shown
 
 _ADJECTIVES = ("brave", "calm", "eager", "fair", "gentle", "happy", "keen", "lucid", "merry", "noble", "quick", "sunny")
 _NOUNS = (
@@ -96,6 +97,7 @@ async def make(
     try:
         base = world.idranges.allocate(directory)
         container = Container(world.paths, container_id, spec, image, base=base, created=now())
+        world.making[container_id] = container  # nobody takes away what it needs
         container.driver = driver or spec.rootfs_driver or world.rootfs_driver()
         if spec.tenant and (pool := world.tenants.pool(spec.tenant)).exists():
             pool.admit(directory)
@@ -111,8 +113,16 @@ async def make(
                 [mount.target for mount in spec.mounts],
                 is_system=spec.profile == "system",
             )
+            if spec.tenant and world.tenants.pool(spec.tenant).exists():
+                container.image_warnings += [
+                    f"no volume for {shown(target)}, which the image asks for: it would be outside the pool of tenant "
+                    f"'{spec.tenant}', so its files are the container's own"
+                    for target in targets
+                ]
+                targets = []
+            caps = Caps(container.spec.disk_bytes, None, container.spec.disk_inodes)
             for target in targets:
-                anonymous.append(world.volumes.create_anonymous(target))
+                anonymous.append(world.volumes.create_anonymous(target, caps))
             container.spec = dataclasses.replace(container.spec, mounts=(*spec.mounts, *anonymous))
         for mount in spec.mounts:
             if mount.type == "volume":
@@ -149,10 +159,12 @@ async def make(
         container.save()  # the record makes it real: what has none is removed at the next start of the supervisor
     except BaseException:
         del world.names[spec.name]
+        world.making.pop(container_id, None)
         _discard(world, container_id, directory)
         if retired := world.volumes.retire_anonymous(world, anonymous):
             await world.volumes.erase(*retired)
         raise
+    del world.making[container_id]
     world.add(container)
     world.schedule.plan(container)
     world.emit("create", container)
@@ -215,7 +227,7 @@ async def start_now(
     _require_startable(world, container)
     world.require_unmounted(container)
     if container.lowers or container.clearing:
-        world.layers.settle(container)
+        await world.layers.settle(container)
     container.stopping = container.restarting = container.rebooting = False
     if not world.idranges.holds(container.base, container.directory):
         container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside

@@ -63,7 +63,7 @@ async def present_layers(world: World, container: Container) -> tuple[str, ...]:
     frozen, run = world.layers.frozen, world.runs.get(container.id)
     try:
         if run is None:
-            world.layers.settle(container)
+            await world.layers.settle(container)
         if run is None and is_unchanged(container, frozen):
             return tuple(container.lowers)
         way = freeze_by(container, is_running=run is not None)
@@ -88,17 +88,27 @@ async def present_layers(world: World, container: Container) -> tuple[str, ...]:
 
 async def _copy_standing_still(world: World, container: Container, cgroup: Cgroup, layer: str) -> None:
     """Copy what a running container has written while all of its processes are frozen."""
-    was_paused = cgroup.is_frozen()
-    try:
-        if not was_paused:
-            world.layers.note_frozen(container)
-            cgroup.freeze()
-        await asyncio.shield(asyncio.to_thread(freeze_apart, container, world.layers.frozen, layer))
-    finally:
-        if not was_paused:
+    stands_still, loop = not cgroup.is_frozen(), asyncio.get_running_loop()
+
+    def go_on() -> None:
+        nonlocal stands_still
+        if stands_still:
+            stands_still = False
             if container.id in world.runs:
                 cgroup.thaw()
             world.layers.forget_frozen(container)
+
+    try:
+        if stands_still:
+            world.layers.note_frozen(container)
+            cgroup.freeze()
+        await asyncio.shield(
+            asyncio.to_thread(
+                freeze_apart, container, world.layers.frozen, layer, lambda: loop.call_soon_threadsafe(go_on)
+            )
+        )
+    finally:
+        go_on()
 
 
 def require_own_layer(container: Container) -> None:

@@ -1,12 +1,12 @@
 """system_df, system_prune: what everything takes on disk, and giving back what nobody uses."""
 
-import asyncio
 import contextlib
 
 from pycontainer.errors import PycontainerError
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.diskusage import disk_usage
-from pycontainer.supervisor.storagecheck import findings
+from pycontainer.supervisor.imagework import erase
+from pycontainer.supervisor.storagecheck import findings, repair
 from pycontainer.supervisor.verbs.volumes import prune_volumes
 from pycontainer.supervisor.world import World
 
@@ -20,11 +20,11 @@ async def system_prune(world: World, call: Call) -> object:
     with `volumes` anonymous volumes that no container has. Say what went, and what it held."""
     before = _total(await disk_usage(world))
     containers = await _prune_containers(world, with_volumes=call.flag("volumes"))
-    in_use = world.images_in_use()
-    pruned = await asyncio.to_thread(world.images.prune, in_use, unused=call.flag("all"))
+    pruned, doomed = world.images.retire_unneeded(world.images_in_use(), unused=call.flag("all"))
     images = [image["name"] for image in pruned]
     for name in images:
         world.emit("image-remove", image=name)
+    await erase(doomed)
     volumes: object = []
     if call.flag("volumes"):
         volumes = (await prune_volumes(world, with_named=False))["removed"]
@@ -32,8 +32,8 @@ async def system_prune(world: World, call: Call) -> object:
     for finding in findings(world):
         if finding.repair is not None:
             with contextlib.suppress(OSError, PycontainerError):  # `doctor` says why, to who asks for it
-                await asyncio.to_thread(finding.repair) if finding.sized else finding.repair()
-                leftovers.append(f"{finding.kind}: {finding.where}")
+                if await repair(world, finding):
+                    leftovers.append(f"{finding.kind}: {finding.where}")
     after = _total(await disk_usage(world))
     return {
         "containers": containers,

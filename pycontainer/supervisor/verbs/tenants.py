@@ -111,7 +111,7 @@ def _cap_pool(world: World, name: str, spec: ContainerSpec) -> None:
 
 
 def _members(world: World, name: str) -> list[Container]:
-    return [container for container in world.containers.values() if container.spec.tenant == name]
+    return [container for container in world.present() if container.spec.tenant == name]
 
 
 def _damaged_info(world: World, name: str) -> dict[str, object]:

@@ -19,6 +19,7 @@ from pycontainer.supervisor.world import World
 from pycontainer.units import parse_bytes, parse_count
 
 _UNLIMITED = "unlimited"
+_STALL_SECONDS = 60.0  # that containers stand still for a backup that does not move
 
 
 async def volume_create(world: World, call: Call) -> object:
@@ -106,7 +107,7 @@ async def volume_backup(world: World, call: Call) -> object:
                     worker = await world.volumes.worker("out", mount_fd, "/.", stdout=fd)
                 finally:
                     os.close(mount_fd)
-                left_out = await said(worker)
+                left_out = await (_said_while_it_moves(worker, name) if call.flag("pause") else said(worker))
         return {"left_out": left_out, "warnings": warnings}
     finally:
         os.close(fd)
@@ -174,8 +175,9 @@ async def _standing_still(world: World, name: str, pause: bool) -> AsyncIterator
                 await undo.enter_async_context(world.lock(container))
                 run = world.runs.get(container.id)
                 if run is not None and not run.cgroup.is_frozen():
-                    run.cgroup.freeze()
                     undo.callback(_thaw, world, container)
+                    world.layers.note_frozen(container)
+                    run.cgroup.freeze()
         elif running:
             warnings.append(
                 f"{named(running)} may have written meanwhile: the backup is no picture of one moment; --pause makes it one"
@@ -187,6 +189,35 @@ def _thaw(world: World, container: Container) -> None:
     run = world.runs.get(container.id)
     if run is not None and run.cgroup.is_frozen():
         run.cgroup.thaw()
+    world.layers.forget_frozen(container)
+
+
+async def _said_while_it_moves(worker: asyncio.subprocess.Process, name: str) -> list[str]:
+    """Return what `said` does; end the copy, with InvalidState, when it has not moved a byte for a minute."""
+    saying = asyncio.ensure_future(said(worker))
+    moved_bytes = -1
+    try:
+        while not (await asyncio.wait({saying}, timeout=_STALL_SECONDS))[0]:
+            if (now_bytes := _moved_bytes(worker.pid)) == moved_bytes:
+                raise InvalidState(
+                    f"the backup of volume '{name}' has not moved for {_STALL_SECONDS:g} s, and its containers stood still",
+                    hint="write it to a place that takes it, or leave --pause out",
+                )
+            moved_bytes = now_bytes
+        return saying.result()
+    finally:
+        if not saying.done():
+            saying.cancel()  # which ends the worker
+            await asyncio.wait({saying})
+
+
+def _moved_bytes(pid: int) -> int:
+    """Return what a process has read and written until now, 0 if it is gone. proc_pid_io(5)"""
+    try:
+        with open(f"/proc/{pid}/io", encoding="ascii") as file:
+            return sum(int(line.split(": ")[1]) for line in file if line.startswith(("rchar:", "wchar:")))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def _caps(size: str, inodes: str, held: Caps) -> Caps:

@@ -1,0 +1,60 @@
+"""One walk through what tenants have written, in a process of its own: `python -I -m pycontainer.runtime.tree_worker`.
+
+    PARENT copy FROM TO             copies the directory FROM into the empty one TO (linux/treecopy.py)
+    PARENT diff BASE LAYER...       what the layers, topmost first, change of a base (runtime/diff.py)
+
+Directories are given as descriptors. One JSON object comes out: {"changes": [[kind, path]]}, empty for a copy, or
+{"error": ...}, {"errno", "text"}. What a tree costs in memory and descriptors is limited here and ends with this process,
+which ends with its parent; the caller sees to the time (runtime/treework.py).
+"""
+
+import errno
+import json
+import os
+import resource
+import signal
+import sys
+
+from pycontainer.errors import PycontainerError
+from pycontainer.linux.process import PR_SET_PDEATHSIG, prctl
+from pycontainer.linux.treecopy import MAX_DEPTH, copy_tree
+from pycontainer.runtime.diff import changes
+
+_MAX_MEMORY_BYTES = 1 << 30
+_OTHER_FDS = 256
+
+
+def main() -> int:
+    """Do the one walk of the command line; return the exit status."""
+    parent, what, *numbers = sys.argv[1:]
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it ended before the signal was asked for, maybe before we ran at all
+        return 1
+    fds = [int(number) for number in numbers]
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    max_fds = (MAX_DEPTH + 1) * len(fds) + _OTHER_FDS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max_fds, max_fds))
+    sys.setrecursionlimit(4 * MAX_DEPTH)  # of the diff, two generators for each directory
+    print(json.dumps(_answer(what, fds)))
+    return 0
+
+
+def _answer(what: str, fds: list[int]) -> dict[str, object]:
+    try:
+        if what == "copy":
+            copy_tree(*fds)
+            return {}
+        return {"changes": changes(fds[1:], fds[0])}
+    except PycontainerError as error:
+        return {"error": error.to_wire()}
+    except OSError as error:
+        return {"errno": error.errno or errno.EIO, "text": error.strerror or str(error)}
+    except MemoryError:
+        return {
+            "errno": errno.ENOMEM,
+            "text": f"what was written takes more than {_MAX_MEMORY_BYTES} bytes to go through",
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
