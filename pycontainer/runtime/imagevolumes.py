@@ -8,6 +8,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import open_in_root
@@ -68,9 +69,16 @@ def declared(
     return wanted, warnings
 
 
+class Content(NamedTuple):
+    """A directory of the image: what it is, and whether anything is in it."""
+
+    status: os.stat_result
+    is_empty: bool
+
+
 @contextlib.contextmanager
-def content(image_fd: int, target: str) -> Iterator[os.stat_result | None]:
-    """Give what a directory of the image is, None if there is none, or nothing in it."""
+def content(image_fd: int, target: str) -> Iterator[Content | None]:
+    """Give what a directory of the image is, None if there is none."""
     try:
         fd = open_in_root(image_fd, target, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:  # not there, a file, a loop of links
@@ -79,7 +87,7 @@ def content(image_fd: int, target: str) -> Iterator[os.stat_result | None]:
     try:
         with os.scandir(fd) as entries:
             is_empty = next(entries, None) is None
-        yield None if is_empty else os.fstat(fd)
+        yield Content(os.fstat(fd), is_empty)
     finally:
         os.close(fd)
 

@@ -225,10 +225,13 @@ class VolumeKeeper:
             with content(image_fd, mount.target) as found:
                 if found is None:
                     return
+                if found.is_empty:  # a database's, waiting for its owner
+                    _give_root(data, found.status)
+                    return
                 with self._filling(marker):
                     try:
                         await self._copy(image_fd, mount.target, data)
-                        _give_root(data, found)
+                        _give_root(data, found.status)
                     except PycontainerError as error:
                         await asyncio.to_thread(clear, data)
                         os.unlink(marker)

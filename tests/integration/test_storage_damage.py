@@ -68,7 +68,7 @@ def test_what_the_supervisor_repairs_when_it_starts_is_told(own_world: World) ->
     trash.mkdir()
     half_made = Path(world.paths.container_dir(GONE))
     half_made.mkdir()
-    write_atomically(f"{half_made}/log", b"x")
+    write_atomically(f"{half_made}/disk.json", b"x")
     said = world.ok("doctor")
     assert sorted(said.splitlines()) == [
         "nothing found",
