@@ -62,7 +62,7 @@ def up(host: Client) -> None:
                 cpus=plan.cpus,
                 pids=plan.pids,
                 ports={site.port: 80},
-                volumes=[f"{site.name}-pages:/www"],
+                volumes=[f"{site.name}-pages:/www:nocopy"],  # each writes a page of its own
                 env={"SITE": site.name},
                 restart="on-failure:5",
                 labels=[LABEL, f"plan={site.plan}"],

@@ -40,7 +40,9 @@ class Layers:
         world = self._world
         for container in world.containers.values():
             try:
-                self._settle_or_later(container)
+                self._thaw(container)
+                if container.id not in world.runs and (container.lowers or container.clearing):
+                    self._settle_or_later(container)
             except (OSError, PycontainerError) as error:
                 container.warnings = [*container.warnings, f"its layers: {error}"]
                 print(f"layers of {container.id}: {error}", file=sys.stderr)

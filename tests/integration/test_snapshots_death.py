@@ -3,24 +3,16 @@
 import os
 import signal
 import stat
-from collections.abc import Iterator
 
 import pytest
 
 from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.runtime import rootfs
 from pycontainer.runtime.container import load
-from tests.integration.conftest import IMAGE, make_world
-from tests.support.hostns import HostNetwork
+from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.snapshots import create, inside, layers, names
 from tests.support.world import World, unique_name
-
-
-@pytest.fixture(scope="module")
-def lasting(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
-    """A world whose supervisor is killed now and then; what is left in it is compared at the end."""
-    yield from make_world(host_network, busybox_rootfs)
 
 
 def kill_supervisor(world: World) -> None:
@@ -29,8 +21,8 @@ def kill_supervisor(world: World) -> None:
     poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
 
 
-def test_mounted_ones_do_not_start(lasting: World) -> None:
-    world = lasting
+def test_mounted_ones_do_not_start(own_world: World) -> None:
+    world = own_world
     name = create(world)
     inside(world, name, "echo one > /a; chmod 4755 /bin/busybox")
     path = world.ok("mount", name)
@@ -60,9 +52,9 @@ def test_mounted_ones_do_not_start(lasting: World) -> None:
 
 
 @pytest.mark.parametrize("point", ["record", "moved", "snapshot"])
-def test_a_snapshot_that_is_cut_off(lasting: World, point: str) -> None:
+def test_a_snapshot_that_is_cut_off(own_world: World, point: str) -> None:
     """Killed after the record, after the rename, before the snapshot's record: nothing is lost, nothing stays behind."""
-    world = lasting
+    world = own_world
     name = create(world)
     inside(world, name, "echo one > /a")
     container_id = world.inspect(name)["id"]
@@ -88,8 +80,8 @@ def test_a_snapshot_that_is_cut_off(lasting: World, point: str) -> None:
     world.ok("rm", name)
 
 
-def test_a_restore_that_is_cut_off(lasting: World) -> None:
-    world = lasting
+def test_a_restore_that_is_cut_off(own_world: World) -> None:
+    world = own_world
     name = create(world)
     inside(world, name, "echo one > /a")
     world.ok("snapshot", "create", name, "one")
@@ -105,9 +97,9 @@ def test_a_restore_that_is_cut_off(lasting: World) -> None:
     world.ok("rm", name)
 
 
-def test_a_damaged_record_keeps_all_layers(lasting: World) -> None:
+def test_a_damaged_record_keeps_all_layers(own_world: World) -> None:
     """Nobody knows what a damaged record names: nothing is deleted, and the container goes on."""
-    world = lasting
+    world = own_world
     name, other = create(world), create(world)
     for each in (name, other):
         inside(world, each, "echo one > /a")
@@ -124,9 +116,9 @@ def test_a_damaged_record_keeps_all_layers(lasting: World) -> None:
     poll_until(lambda: layers(world) == [], what="the layers are gone")
 
 
-def test_killed_in_the_middle_of_a_copy(lasting: World) -> None:
+def test_killed_in_the_middle_of_a_copy(own_world: World) -> None:
     """The real thing: the container goes on, the half of a copy goes away, the next snapshot is whole."""
-    world = lasting
+    world = own_world
     name = unique_name()
     world.ok("run", "-d", "--name", name, IMAGE, "sleep", "1000")
     world.ok("exec", name, "sh", "-c", "mkdir /d; for i in $(seq 4000); do echo $i > /d/$i; done")
@@ -150,9 +142,9 @@ def test_killed_in_the_middle_of_a_copy(lasting: World) -> None:
     poll_until(lambda: layers(world) == [], what="the layer is gone")
 
 
-def test_a_container_that_stood_still_goes_on(lasting: World) -> None:
+def test_a_container_that_stood_still_goes_on(own_world: World) -> None:
     """The supervisor is killed while a container is frozen for a copy: the next one lets it go on."""
-    world = lasting
+    world = own_world
     name = unique_name()
     world.ok("run", "-d", "--name", name, IMAGE, "sleep", "1000")
     container_id = world.inspect(name)["id"]
@@ -165,9 +157,9 @@ def test_a_container_that_stood_still_goes_on(lasting: World) -> None:
     world.ok("rm", "-f", name)
 
 
-def test_what_lies_about_does_not_keep_it_from_coming_up(lasting: World) -> None:
+def test_what_lies_about_does_not_keep_it_from_coming_up(own_world: World) -> None:
     """Files where nothing is mounted any more, a note and a stack that cannot be dealt with: a warning, no more."""
-    world = lasting
+    world = own_world
     name, other = create(world), create(world)
     inside(world, name, "echo one > /a")
     world.ok("snapshot", "create", name)
