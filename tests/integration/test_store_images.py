@@ -65,7 +65,7 @@ def start_worker(tmp_path: Path, source: str, name: str) -> "subprocess.Popen[by
     )
     assert worker.stdin is not None
     request = {"root": str(tmp_path / "world"), "action": "import", "source": source, "name": name}
-    request |= {"config": {"cmd": ["sh"]}, "platform": "", "in_use": []}  # type: ignore[dict-item]
+    request |= {"config": {"cmd": ["sh"]}, "platform": "", "format": "", "in_use": []}  # type: ignore[dict-item]
     worker.stdin.write(json.dumps(request).encode() + b"\n")
     worker.stdin.flush()
     return worker
