@@ -303,7 +303,7 @@ class stopped_children:
             except BaseException as error:
                 self._failure.append(error)
 
-        self._thread = threading.Thread(target=work)
+        self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
         poll_until(lambda: self._failure or self._are_confined(), timeout_seconds=20, what="the children are at work")
         for pid in self._pids.values():
@@ -314,7 +314,10 @@ class stopped_children:
         found = {}
         for entry in Path("/proc/self/task").glob("*/children"):
             for pid in entry.read_text().split():
-                text = Path(f"/proc/{pid}/status").read_text()
+                try:
+                    text = Path(f"/proc/{pid}/status").read_text()
+                except (FileNotFoundError, ProcessLookupError):  # one that came before has just ended
+                    continue
                 name = text.split("\n", 1)[0].removeprefix("Name:\t")
                 if name in self._names and "\nSeccomp:\t2\n" in text:
                     found[name] = int(pid)

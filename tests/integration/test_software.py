@@ -285,7 +285,7 @@ def test_system_boots(world: World, booted: str, debian_rootfs: str) -> None:
     keys = sh(world, booted, "cat /etc/ssh/ssh_host_*_key.pub")
     assert "ssh-ed25519" in keys
     assert sh(world, booted, "logger from-inside; sleep 0.5; journalctl -b -t root -o cat") == "from-inside"
-    assert "login:" in world.ok("logs", booted)
+    poll_until(lambda: "login:" in world.ok("logs", booted), what="a getty, which starts last, asks who is there")
     assert "systemd-tmpfiles-clean.timer" in sh(world, booted, "systemctl list-timers --no-pager")
     ticks = "systemd-run -q --on-active=0.1s --timer-property=AccuracySec=10ms touch /tmp/ticked"
     sh(world, booted, f"{ticks}; until test -e /tmp/ticked; do sleep 0.1; done")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pycontainer.paths import DEFAULT_STATE_DIR, HostPaths
 from tests.support.hostns import NetworkNamespace
 from tests.support.world import process_commands
+from tests.vm.machine import MARKER
 
 Lines = frozenset[str]
 
@@ -77,7 +78,9 @@ def _cgroups() -> list[str]:
 
 
 def _processes() -> list[str]:
-    return [f"process: {pid} {command}" for pid, command in process_commands() if "pycontainer" in command]
+    """Return those of ours, but for the machines that work beside the tests."""
+    ours = [(pid, command) for pid, command in process_commands() if "pycontainer" in command]
+    return [f"process: {pid} {command}" for pid, command in ours if MARKER not in command]
 
 
 def _id_ranges() -> list[str]:

@@ -14,11 +14,13 @@ _HERE = Path(__file__).parent
 _PROJECT = _HERE.parents[1]
 # Several threads crash the guest: its kernel patches code that another of them runs.
 _ACCELERATOR = "tcg,thread=single,tb-size=512"
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _KERNEL_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init "
     "systemd.show_status=0"
 )
 
+MARKER = "pycontainer-vm"  # in the command line of all that makes a machine
 MACHINE_FAILED, TIMED_OUT = 125, 124
 
 
@@ -38,13 +40,13 @@ def run(
     """
     settings = f"PROJECT={shlex.quote(str(_PROJECT))}\nCOMMAND={shlex.quote(command)}\n"
     settings += f"SYSTEMD={'yes' if systemd else ''}\n"
-    with tempfile.TemporaryDirectory(prefix="pycontainer-vm.") as name:
+    with tempfile.TemporaryDirectory(prefix=f"{MARKER}.") as name:
         directory = Path(name)
         archive = initramfs.build(kernel, (_HERE / "guest.sh").read_text(), settings)
         (directory / "initramfs").write_bytes(archive)
         subprocess.run(["truncate", "-s", disk, str(directory / "disk")], check=True)
         share = subprocess.Popen(
-            [VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
+            [*_ENDS_WITH_US, VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
              "-o", "xattr,sandbox=chroot", "--thread-pool-size=0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -71,8 +73,8 @@ def run(
 
 def _qemu_line(kernel: Kernel, directory: Path, memory: str) -> list[str]:
     line = [
-        QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35,memory-backend=mem",
-        "-cpu", "max", "-accel", _ACCELERATOR, "-smp", "2", "-m", memory,
+        *_ENDS_WITH_US, QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-machine", "q35,memory-backend=mem", "-cpu", "max", "-accel", _ACCELERATOR, "-smp", "2", "-m", memory,
         "-object", f"memory-backend-memfd,id=mem,size={memory},share=on",
         "-kernel", str(kernel.image), "-initrd", f"{directory}/initramfs", "-append", _KERNEL_LINE,
         "-serial", f"file:{directory}/console", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",

@@ -1,0 +1,128 @@
+"""The tests marked `vm` and `systemd` on a stock Debian kernel with pure cgroup v2, in machines of their own.
+
+    python -m tests.vm.suite DIRECTORY MACHINE...     boot those that nobody has taken yet, one after the other
+
+An emulated processor is slow but never needs more than one core, and most tests of this host wait more than they
+compute. So conftest.py starts one worker when the session begins, as the process that gets the least; a second one
+comes when nothing else is left to do (test_stock_kernel.py). Workers agree by files in DIRECTORY:
+
+    MACHINE.taken     by the worker whose pid it holds
+    MACHINE.output    what its tests wrote
+    MACHINE.status    its exit status, once all is written
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.vm import kernel, machine
+
+SERIES = "6.12"
+SLOWNESS = 5  # of the emulated processor that others share, against this one
+TIMEOUT_SECONDS = 3000
+FEATURES = (
+    "root,cgroup_v2,hugetlb,overlay,idmapped_mounts,user_namespaces,veth,nft,seccomp,project_quota,cap_sys_resource,"
+    "apparmor,landlock_scopes"
+)
+_NICE = 10  # a tenth of the weight of a test or a container
+_PROJECT = Path(__file__).parents[2]
+
+
+class Machine(NamedTuple):
+    """What one machine runs."""
+
+    arguments: str  # of pytest
+    features: str = FEATURES
+    systemd: bool = False
+
+
+PARTS = 4
+MACHINES = {f"part {number}": Machine(f"-m vm --part={number}/{PARTS}") for number in range(1, PARTS + 1)}
+MACHINES["systemd"] = Machine("-m systemd", f"{FEATURES},systemd", systemd=True)
+
+
+class Machines:
+    """Machines `names`, and the processes that boot them; those end with the thread that made this."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._directory = tempfile.mkdtemp(prefix=f"{machine.MARKER}.suite-")
+        self._names = names
+        self._workers = [self._start_worker(_NICE)]
+
+    def hurry(self) -> None:
+        """Add a worker: nothing else is to be done."""
+        if len(self._workers) == 1:
+            self._workers.append(self._start_worker(0))
+
+    def result(self, name: str) -> tuple[int, str]:
+        """Wait for a machine; return its exit status and what its tests wrote."""
+        status = Path(self._directory, f"{name}.status")
+        while not status.exists():
+            if all(worker.poll() is not None for worker in self._workers) and not status.exists():
+                return machine.MACHINE_FAILED, Path(self._directory, "log").read_text(errors="replace")
+            time.sleep(0.2)
+        return int(status.read_text()), Path(self._directory, f"{name}.output").read_text()
+
+    def close(self) -> None:
+        """End the workers, and the machines with them."""
+        for worker in self._workers:
+            worker.kill()
+            worker.wait()
+        shutil.rmtree(self._directory)
+
+    def _start_worker(self, nice: int) -> "subprocess.Popen[bytes]":
+        ends_with_us = ("setpriv", "--pdeathsig", "KILL")
+        command = [
+            *ends_with_us,
+            "nice",
+            "-n",
+            str(nice),
+            sys.executable,
+            "-m",
+            __name__,
+            self._directory,
+            *self._names,
+        ]
+        with open(f"{self._directory}/log", "ab") as log:
+            return subprocess.Popen(command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def work(directory: str, names: list[str]) -> None:
+    """Boot each machine that nobody has taken."""
+    stock = kernel.fetch(SERIES)
+    for name in names:
+        try:
+            taken = os.open(f"{directory}/{name}.taken", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        os.write(taken, str(os.getpid()).encode())
+        os.close(taken)
+        status, output = _run(stock, MACHINES[name])
+        Path(directory, f"{name}.output").write_text(output)
+        Path(directory, f"{name}.written").write_text(str(status))
+        os.rename(f"{directory}/{name}.written", f"{directory}/{name}.status")
+
+
+def _run(stock: kernel.Kernel, what: Machine) -> tuple[int, str]:
+    command = f"""PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_SLOWNESS={SLOWNESS} .venv/bin/python -m pytest
+        -q --durations=25 {what.arguments} --must-run={what.features} tests/integration"""
+    return machine.run(stock, shlex.join(shlex.split(command)), timeout_seconds=TIMEOUT_SECONDS, systemd=what.systemd)
+
+
+def main() -> None:
+    """The worker. A session of its own, with little weight: else it would have that of the session it was started in."""
+    os.setsid()
+    with contextlib.suppress(FileNotFoundError):  # a kernel without autogroups: sched(7)
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)))
+    work(sys.argv[1], sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()
