@@ -64,4 +64,6 @@ def test_two_instances_have_each_their_own_rate(site: Site, after_restart: bool)
         stream.close()
     for end in ends:
         end.close()
-    assert rates == [pytest.approx(6 * MBIT, rel=0.05), pytest.approx(2 * MBIT, rel=0.05)]
+    # What is held is that nobody gets more; an emulated processor may be too slow to send so much all the time.
+    for rate, cap in zip(rates, (6 * MBIT, 2 * MBIT), strict=True):
+        assert 0.8 * cap < rate < 1.05 * cap
