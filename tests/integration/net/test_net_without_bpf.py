@@ -65,5 +65,5 @@ def test_two_instances_have_each_their_own_rate(site: Site, after_restart: bool)
     for end in ends:
         end.close()
     # What is held is that nobody gets more; an emulated processor may be too slow to send so much all the time.
-    for rate, cap in zip(rates, (6 * MBIT, 2 * MBIT), strict=True):
-        assert 0.8 * cap < rate < 1.05 * cap
+    for found, cap in zip(rates, (6 * MBIT, 2 * MBIT), strict=True):
+        assert 0.8 * cap < found < 1.05 * cap
