@@ -1,4 +1,4 @@
-"""The long work on images in a process of its own: `python -I -m pycontainer.runtime.import_worker`.
+"""The long work on images in a process of its own: `import_worker PARENT` (runtime/worker.py).
 
 One JSON line comes in, {root, action, in_use} with what the action takes; `in_use` holds the ids of images that containers
 are made of.
@@ -22,16 +22,14 @@ and strictly; what the children say of an archive, judged; the superblock of a s
 import errno
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Set
 from typing import Any
 
-import prctl
-
 from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
+from pycontainer.runtime.worker import end_with
 from pycontainer.store.archive import DirectoryTarget, TarTarget, write
 from pycontainer.store.commit import commit
 from pycontainer.store.images import ImageStore
@@ -45,10 +43,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def main() -> int:
     """Serve the one request of standard input; return the exit status."""
-    parent = os.getppid()
-    prctl.set_pdeathsig(signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the signal was asked for
-        return 1
+    end_with(int(sys.argv[1]))
     os.umask(0o022)
     action = ""
     try:

@@ -1,4 +1,4 @@
-"""One walk through what tenants have written, in a process of its own: `python -I -m pycontainer.runtime.tree_worker`.
+"""One walk through what tenants have written, in a process of its own: `tree_worker` (runtime/worker.py).
 
     PARENT copy FROM TO             copies the directory FROM into the empty one TO (linux/treecopy.py)
     PARENT diff BASE LAYER...       what the layers, topmost first, change of a base (runtime/diff.py)
@@ -10,15 +10,13 @@ which ends with its parent; the caller sees to the time (runtime/treework.py).
 
 import errno
 import json
-import os
 import resource
-import signal
 import sys
 
 from pycontainer.errors import PycontainerError
-from pycontainer.linux.process import PR_SET_PDEATHSIG, prctl
 from pycontainer.linux.treecopy import MAX_DEPTH, copy_tree
 from pycontainer.runtime.diff import changes
+from pycontainer.runtime.worker import end_with
 
 _MAX_MEMORY_BYTES = 1 << 30
 _OTHER_FDS = 256
@@ -27,9 +25,7 @@ _OTHER_FDS = 256
 def main() -> int:
     """Do the one walk of the command line; return the exit status."""
     parent, what, *numbers = sys.argv[1:]
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it ended before the signal was asked for, maybe before we ran at all
-        return 1
+    end_with(int(parent))
     fds = [int(number) for number in numbers]
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     max_fds = (MAX_DEPTH + 1) * len(fds) + _OTHER_FDS

@@ -5,13 +5,12 @@ and is called in a thread.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.runtime.worker import command
 
 COPY_SECONDS, DIFF_SECONDS = 6 * 3600.0, 600.0
 
@@ -28,10 +27,9 @@ def changed(layers: Sequence[int], base_fd: int) -> list[tuple[str, str]]:
 
 
 def _work(what: str, fds: Sequence[int], seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-I", "-m", "pycontainer.runtime.tree_worker", str(os.getpid()), what]
     try:
         done = subprocess.run(
-            [*command, *(str(fd) for fd in fds)],
+            command("tree_worker", what, *map(str, fds)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             pass_fds=fds,

@@ -1,4 +1,4 @@
-"""How much directories hold, counted in a process of its own: `python -I -m pycontainer.runtime.usage_worker PARENT SECONDS`.
+"""How much directories hold, counted in a process of its own: `usage_worker PARENT SECONDS` (runtime/worker.py).
 
 A JSON list of absolute paths comes in on standard input; one JSON object goes out, path -> [bytes, inodes, is_complete].
 Bytes are those of the disk, a file with several names counts once, what is mounted beneath does not count. Trees are a
@@ -9,11 +9,10 @@ end; the least important work of the host, as far as processor and disk go.
 import json
 import os
 import resource
-import signal
 import sys
 import time
 
-from pycontainer.linux.process import PR_SET_PDEATHSIG, prctl
+from pycontainer.runtime.worker import end_with
 
 _MAX_REQUEST_BYTES = 16 << 20
 _MAX_MEMORY_BYTES = 512 << 20
@@ -26,9 +25,7 @@ _BLOCK_BYTES = 512  # of st_blocks, stat(2)
 def main() -> int:
     """Serve the one request of standard input; return the exit status."""
     parent, seconds = sys.argv[1:]
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it ended before the signal was asked for, maybe before we ran at all
-        return 1
+    end_with(int(parent))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     os.nice(19)
     deadline = time.monotonic() + float(seconds)

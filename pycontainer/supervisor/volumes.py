@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from pycontainer.linux.files import remove_tree
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.imagevolumes import content, open_image
+from pycontainer.runtime.worker import command
 from pycontainer.spec.model import Mount
 from pycontainer.store.volumes import Volume, Volumes, new_anonymous_name
 
@@ -281,17 +281,9 @@ class VolumeKeeper:
     ) -> asyncio.subprocess.Process:
         """Start a confined copy, whose root the detached mount `mount_fd` becomes (runtime/copy_worker.py)."""
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-m",
-            "pycontainer.runtime.copy_worker",
-            direction,
-            "--root-fd",
-            str(mount_fd),
-            "--filters",
-            self._paths.seccomp_dir,
-            "--",
-            path,
+            *command(
+                "copy_worker", direction, "--root-fd", str(mount_fd), "--filters", self._paths.seccomp_dir, "--", path
+            ),
             stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
             stdout=asyncio.subprocess.DEVNULL if stdout is None else stdout,
             stderr=asyncio.subprocess.PIPE,
@@ -377,12 +369,7 @@ async def count(directories: list[str], seconds: float) -> dict[str, tuple[int, 
     if not directories:
         return {}
     worker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "pycontainer.runtime.usage_worker",
-        str(os.getpid()),
-        str(seconds),
+        *command("usage_worker", str(seconds)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
