@@ -12,7 +12,7 @@ digest is the truth, and no archive can be taken for another one.
     reader     root: an empty directory; the archive and the stream as descriptors. Decompresses
     packer     root: a read-only copy of the source's mount. Sees all owners as they are, may read any file, writes nowhere;
                for `pack_layer` its stream goes to the parent, which compresses and hashes it
-    unpacker   root: the staging directory, ids mapped. Writes there, and nowhere else
+    unpacker   root: the staging directory, ids mapped where the file system can. Writes there, and nowhere else
 
 Each has one kind of input and no more rights than that needs. The host ids of the unpacker and the reader are nobody's: the
 65536 above all ranges of containers.
@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from pycontainer.errors import InvalidInput, PycontainerError, Unsupported
+from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.linux import landlock
 from pycontainer.linux.mounts import (
     MOUNT_ATTR_NODEV,
@@ -311,11 +311,9 @@ class _Job:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            raise Unsupported(
-                f"the file system of '{target}' has no mounts with mapped ids",
-                hint="have the images on ext4, xfs, btrfs, or a tmpfs of Linux 6.3",
-                feature="idmapped mounts",
-            ) from error
+            # It has no mounts with mapped ids, as an overlay: ids as they are on disk, in a namespace that owns nothing.
+            mount_setattr(tree_fd, set_flags=_SAFE)
+            userns_fd = self._undo.enter_context(user_namespace(0, _EVERY_ID))
 
         def unpack(say: Callable[[dict[str, object]], None]) -> None:
             root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

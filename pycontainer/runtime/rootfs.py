@@ -12,13 +12,12 @@ Steps are in an order in which a crash between any two leaves container and snap
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 
 from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.disk.storage import Freezing
 from pycontainer.errors import InvalidState
-from pycontainer.linux.files import filesystem_type, remove_tree
+from pycontainer.linux.files import remove_tree
 from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount, new_overlay
 from pycontainer.runtime import treework
 from pycontainer.runtime.container import Container
@@ -26,7 +25,6 @@ from pycontainer.store.fsimages import attach_layers, open_layer
 
 MAX_MOVED = 64  # frozen layers of a stack, beyond which a snapshot is a copy and does not lengthen it
 MAX_LAYERS = 128  # frozen layers of a snapshot or clone; overlayfs itself takes 500
-_KNOWN_UPPERS = (0xEF53, 0x58465342, 0x9123683E)  # ext4, xfs, btrfs
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -176,20 +174,6 @@ def fill(container: Container, layers: tuple[str, ...], name: str = "upper") -> 
             os.close(tree_fd)
     finally:
         os.close(source_fd)
-
-
-def can_be_upper(directory: str) -> bool:
-    """Say whether overlayfs takes what lies in `directory` for an upper layer; common file systems are not tried out."""
-    if filesystem_type(directory) in _KNOWN_UPPERS:
-        return True
-    with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory) as place:
-        for name in ("lower", "upper", "work"):
-            os.mkdir(f"{place}/{name}")
-        try:
-            os.close(new_overlay([f"{place}/lower"], upper=f"{place}/upper", work=f"{place}/work"))
-        except OSError:
-            return False
-    return True
 
 
 def open_upper(container: Container) -> int:

@@ -22,7 +22,7 @@ from pycontainer.linux.files import open_in_root
 from pycontainer.store.compression import Source
 from pycontainer.store.inodes import InodeSet
 from pycontainer.store.tarstream import Entry, Kind, TarReader
-from pycontainer.store.whiteouts import META_PREFIX, OPAQUE, PREFIX
+from pycontainer.store.whiteouts import META_PREFIX, OPAQUE, PREFIX, cannot_hide
 from pycontainer.units import shown
 
 _BLOCK_BYTES = 1 << 18
@@ -139,6 +139,8 @@ class Unpacker:
             reader.finish()
             try:
                 self._make_whiteouts()
+            except PermissionError as error:
+                raise cannot_hide() from error
             except OSError as error:
                 if refusal := _refusal(error):
                     raise InvalidInput(f"cannot apply the whiteouts of the layer: {refusal}") from error
