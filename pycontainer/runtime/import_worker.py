@@ -8,7 +8,7 @@ are made of.
     load        source, name, platform            -> [ImageInfo]
     save        images, format, fd, links         -> {"images": [name or id of each]}; `fd` is of the archive, or of the
                                                      directory for oci-dir, whose blobs may be links to the store's
-    commit      image, uppers, name, config, author, message, created
+    commit      image, uppers, whole, name, config, author, message, created
                                                   -> {"image": ImageInfo, "left_out": [what and why]} (store/commit.py)
 
 Lines go out: {"progress": {"step", "bytes", "total_bytes"?}} now and then, then {"result": ...} and exit 0, or {"error": ...}
@@ -108,7 +108,7 @@ def _save(store: ImageStore, importer: Importer, request: dict[str, Any], in_use
 
 def _commit(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     base, uppers, name = (request[key] for key in ("image", "uppers", "name"))
-    options = {key: request[key] for key in ("config", "author", "message", "created")}
+    options = {key: request[key] for key in ("whole", "config", "author", "message", "created")}
     info, left_out = commit(store, base, uppers, name, importer, **options, on_progress=_tell, in_use=in_use)
     return {"image": info, "left_out": left_out}
 

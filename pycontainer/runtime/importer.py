@@ -29,7 +29,7 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pycontainer.errors import InvalidInput, PycontainerError
@@ -56,7 +56,7 @@ from pycontainer.security.idranges import COUNT, LAST
 from pycontainer.security.seccomp_compile import program
 from pycontainer.store.archivefiles import MAX_MEMBERS, Member, list_members
 from pycontainer.store.compression import MAGIC_BYTES, Compression, Decompressed, Source, compression
-from pycontainer.store.fsimages import is_image, open_layer
+from pycontainer.store.fsimages import is_image, open_layer, open_layers
 from pycontainer.store.layerpack import LayerBlob, compress_layer, opaque_directories
 from pycontainer.store.tarstream import LayerForm, Packed
 from pycontainer.store.unpack import Budgets, Unpacker
@@ -130,7 +130,19 @@ class Importer:
             is_mount = is_image(tree)
             tree_fd = open_layer(tree) if is_mount else os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             undo.callback(os.close, tree_fd)
-            layer = LayerForm(opaque_directories(tree_fd) if is_upper else frozenset())
+            form = LayerForm(opaque_directories(tree_fd) if is_upper else frozenset())
+            return self._pack(tree_fd, blob_fd, form, is_mount=is_mount)
+
+    def pack_whole(self, layers: Sequence[str], blob_fd: int) -> tuple[LayerBlob, list[str]]:
+        """Write what directories (or files as above) are on one another, lowest first, as one layer; otherwise the same."""
+        tree_fd = open_layers(layers)
+        try:
+            return self._pack(tree_fd, blob_fd, LayerForm(frozenset()), is_mount=True)
+        finally:
+            os.close(tree_fd)
+
+    def _pack(self, tree_fd: int, blob_fd: int, layer: LayerForm, *, is_mount: bool) -> tuple[LayerBlob, list[str]]:
+        with contextlib.ExitStack() as undo:
             job = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
             stream_fd = job.start_packer(tree_fd, layer, is_mount=is_mount)
             undo.callback(os.close, stream_fd)

@@ -26,6 +26,17 @@ def changed(layers: Sequence[int], base_fd: int) -> list[tuple[str, str]]:
     return [(kind, path) for kind, path in found]
 
 
+def compared(tree_fd: int, base_fd: int) -> list[tuple[str, str]]:
+    """Return what a tree that was copied from `base_fd` has changed, as `changed` does."""
+    found = _work("compare", (base_fd, tree_fd), COPY_SECONDS)["changes"]
+    return [(kind, path) for kind, path in found]
+
+
+def write_upper(tree_fd: int, base_fd: int, target_fd: int) -> bool:
+    """Write that into the empty directory `target_fd`, as an overlay's upper directory; tell whether there is anything."""
+    return bool(_work("upper", (base_fd, tree_fd, target_fd), COPY_SECONDS)["is_changed"])
+
+
 def _work(what: str, fds: Sequence[int], seconds: float) -> dict[str, Any]:
     try:
         done = subprocess.run(
