@@ -16,6 +16,7 @@ from pycontainer.disk.storage import Caps, Usage
 from pycontainer.disk.volume import VolumeData
 from pycontainer.errors import InvalidState, NotFound, PycontainerError, StartFailed, from_wire
 from pycontainer.linux.files import remove_tree
+from pycontainer.linux.treecount import Counted
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.imagevolumes import content, open_image
@@ -366,6 +367,12 @@ def _erase_all(places: tuple[str, ...]) -> None:
 
 async def count(directories: list[str], seconds: float) -> dict[str, tuple[int, int, bool]]:
     """Walk directories in a process of its own; return (bytes, inodes, whether all was seen) of each."""
+    counted = await count_all(directories, seconds)
+    return {path: (found.used_bytes, found.inodes, found.is_complete) for path, found in counted.items()}
+
+
+async def count_all(directories: list[str], seconds: float) -> dict[str, Counted]:
+    """Walk directories in a process of its own; return all that it counts."""
     if not directories:
         return {}
     worker = await asyncio.create_subprocess_exec(
@@ -385,7 +392,7 @@ async def count(directories: list[str], seconds: float) -> dict[str, tuple[int, 
         counted = json.loads(output)
     except ValueError:
         counted = {}
-    return {path: tuple(counted.get(path, (0, 0, False))) for path in directories}
+    return {path: Counted(*counted.get(path, (0, 0, False, 0, 0))) for path in directories}
 
 
 async def describe(world: "World", volumes: list[Volume], seconds: float = COUNT_SECONDS) -> list[dict[str, object]]:
