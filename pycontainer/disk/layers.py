@@ -8,7 +8,7 @@
     └── .removed-ID            being deleted
 
 Who names a layer, a container's record or a snapshot's, is what keeps it: there is no counter. `.new-` and `.removed-` are
-garbage whenever a supervisor comes up.
+garbage when a supervisor comes up, and later where it is not at work on them.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ class FrozenLayers:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self.at_work: set[str] = set()  # places that are being copied or deleted by this process
 
     def path(self, layer: str) -> str:
         """Return the directory that is mounted as a lower layer."""
@@ -47,6 +48,7 @@ class FrozenLayers:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         place = f"{self._directory}/{_NEW}{layer}"
         os.mkdir(place, 0o700)
+        self.at_work.add(place)
         return place
 
     def finish(self, layer: str) -> None:
@@ -56,11 +58,16 @@ class FrozenLayers:
             syncfs(fd)
             os.rename(f"{_NEW}{layer}", layer, src_dir_fd=fd, dst_dir_fd=fd)
             os.fsync(fd)
+            self.at_work.discard(f"{self._directory}/{_NEW}{layer}")
         finally:
             os.close(fd)
 
     def abandon(self, layer: str) -> None:
-        erase_layer(f"{self._directory}/{_NEW}{layer}")
+        place = f"{self._directory}/{_NEW}{layer}"
+        try:
+            erase_layer(place)
+        finally:
+            self.at_work.discard(place)
 
     def retire(self, claimed: Iterable[str]) -> list[str]:
         """Take out of sight what nobody claims; return the directories for `erase_layer`, which may take long."""
@@ -75,8 +82,9 @@ class FrozenLayers:
         return doomed
 
     def left_over(self) -> list[str]:
-        """Return what a supervisor that was killed did not finish copying, or deleting."""
-        return [f"{self._directory}/{name}" for name in self._names() if name.startswith((_NEW, _REMOVED))]
+        """Return what was not finished copying, or deleting, and that nobody is at work on."""
+        places = [f"{self._directory}/{name}" for name in self._names() if name.startswith((_NEW, _REMOVED))]
+        return [place for place in places if place not in self.at_work]
 
     def trash(self) -> str:
         """Return a place to move something to that is to be deleted, by `erase_layer`, now or when we come up again."""

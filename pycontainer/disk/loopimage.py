@@ -2,8 +2,9 @@
 
 import os
 
+from pycontainer.disk.beneath import can_map_ids
 from pycontainer.disk.image import DiskImage
-from pycontainer.disk.storage import Caps, Freezing, Usage, clear_upper, make_directories, move_upper
+from pycontainer.disk.storage import Caps, Freezing, Usage, clear_upper, half_of, make_directories, move_upper
 from pycontainer.errors import InvalidState
 from pycontainer.linux.mounts import clone_tree
 
@@ -24,7 +25,8 @@ class LoopImage:
         make_directories(self._directory)
 
     def default_caps(self) -> Caps:
-        return Caps()  # an image for each would cost 10 ms at its making, and a mount at each start
+        """Give an image where there is no other way to map ids: for each it would cost 10 ms, and a mount at each start."""
+        return Caps() if can_map_ids(self._directory) else half_of(self._directory, with_inodes=False)
 
     def cap(
         self, hard_bytes: int | None, soft_bytes: int | None, hard_inodes: int | None, soft_inodes: int | None

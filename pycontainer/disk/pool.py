@@ -53,6 +53,18 @@ class Pool:
         """Say that the layer of a new container is to be in the pool."""
         os.symlink(f"{self._directory}/{os.path.basename(container_dir)}", f"{container_dir}/{_LINK}")
 
+    def layers(self) -> set[str]:
+        """Return the names of what lies in it, layers of containers among them."""
+        mount_fd = self._image.mount()
+        try:
+            return set(os.listdir(_path(mount_fd, ".")))
+        finally:
+            os.close(mount_fd)
+
+    def erase_layer(self, name: str) -> None:
+        """Delete the layer of a container that is gone; may take long, and may be repeated."""
+        PooledLayer("", self._directory, name).erase()
+
     def erase(self) -> None:
         """Delete the pool, with all that is in it."""
         remove_tree(self._directory)

@@ -2,7 +2,8 @@
 
     project quota     ext4 or xfs mounted with prjquota: the layer is a project; grows and shrinks at once
     subvolume         btrfs with quotas enabled: the layer is a subvolume; `df` inside does not know its quota group
-    loop image        anywhere else: a file system in a sparse file, which grows while it is mounted
+    loop image        anywhere else: a file system in a sparse file, which grows while it is mounted; also where the file
+                      system beneath cannot map ids (beneath.py)
     tenant's pool     an image that all containers of a tenant share; one with a cap of its own has its image in there
 
 `df` inside is true with all others: they make the file system beneath the overlay answer for the cap.

@@ -2,16 +2,18 @@
 
     project quota   ext4 or xfs mounted with prjquota: `data` is a project, also without a size, since that counts it
     subvolume       btrfs with quotas enabled: `data` is a subvolume
-    loop image      anywhere else, when a size is asked for: disk.img beside `data`, mounted while a container needs it
+    loop image      anywhere else, when a size is asked for, or ids cannot be mapped (beneath.py): disk.img beside `data`,
+                    mounted while a container needs it
     directory       anywhere else without a size: nothing caps it, and nobody counts
 
-Where a quota costs nothing, who asks for no size gets half of the file system. The project's number is read from the
-directory: there is no record of it that could be wrong.
+Where a quota costs nothing, or an image has to be, who asks for no size gets half of the file system. The project's number
+is read from the directory: there is no record of it that could be wrong.
 """
 
 import os
 
 from pycontainer.disk import filesystems
+from pycontainer.disk.beneath import can_map_ids
 from pycontainer.disk.image import DiskImage
 from pycontainer.disk.storage import Caps, Usage, half_of
 from pycontainer.errors import InvalidState, PycontainerError, Unsupported
@@ -40,7 +42,7 @@ class VolumeData:
         return "btrfs qgroup" if self._has_qgroup() else "directory"
 
     def prepare(self, caps: Caps) -> None:
-        """Make the data of a new volume, empty; on a file system with quotas, no caps become half of it."""
+        """Make the data of a new volume, empty; no caps become half of a file system that has quotas, or maps no ids."""
         if btrfs.has_quotas(self._directory):
             btrfs.create_subvolume(self._data)
             caps = half_of(self._directory, with_inodes=False) if caps == Caps() else caps
@@ -49,6 +51,8 @@ class VolumeData:
             if quota.is_enforced(self._directory):
                 quota.assign(self._data, self._free_project())
                 caps = half_of(self._directory, with_inodes=True) if caps == Caps() else caps
+            elif caps.hard_bytes is None and not can_map_ids(self._directory):
+                caps = caps._replace(hard_bytes=half_of(self._directory, with_inodes=False).hard_bytes)
         os.chmod(self._data, 0o755)
         self.cap(caps)
 

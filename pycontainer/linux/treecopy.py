@@ -23,11 +23,11 @@ _PATH_MAX = 4096  # path_resolution(7)
 _NOT_COPIED = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.uuid", "trusted.overlay.nlink")
 
 
-class _Name(NamedTuple):
+class Name(NamedTuple):
     """A name below the root of a tree. Those of one directory share what is above: a path may have 250 KB."""
 
     name: str
-    above: "_Name | None"
+    above: "Name | None"
 
     def parts(self) -> list[str]:
         """Return the names from the root on."""
@@ -45,18 +45,18 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
     nothing mounted. Raises OSError(ENOSPC) and the like, ELOOP for a tree that is too deep, EMLINK for one with too many
     files with several names; what was copied by then stays for the caller to remove.
     """
-    first_names: dict[tuple[int, int], _Name] = {}  # inode -> where it was copied to, of files with several names
+    first_names: dict[tuple[int, int], Name] = {}  # inode -> where it was copied to, of files with several names
     way: list[tuple[int, int, list[str]]] = [
         (os.open(".", _DIR_FLAGS, dir_fd=source_fd), os.open(".", _DIR_FLAGS, dir_fd=target_fd), os.listdir(source_fd))
     ]
-    path: list[_Name] = []
+    path: list[Name] = []
     try:
         while way:
             from_fd, to_fd, names = way[-1]
             if names:
                 name = names.pop()
                 details = os.lstat(name, dir_fd=from_fd)
-                here = _Name(name, path[-1] if path else None)
+                here = Name(name, path[-1] if path else None)
                 if stat.S_ISDIR(details.st_mode):
                     if len(way) > MAX_DEPTH:
                         raise OSError(errno.ELOOP, f"there are more than {MAX_DEPTH} directories in one another")
@@ -66,7 +66,7 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
                     way.append((inner_fd, -1, []))
                     way[-1] = (inner_fd, os.open(name, _DIR_FLAGS, dir_fd=to_fd), os.listdir(inner_fd))
                 else:
-                    _copy_entry(from_fd, to_fd, name, details, target_fd, here, first_names)
+                    copy_entry(from_fd, to_fd, name, details, target_fd, here, first_names)
                 continue
             copy_attributes(from_fd, to_fd)  # last, or what is made inside would change its time
             way.pop()
@@ -104,16 +104,19 @@ def _attribute_names(fd: int) -> list[str]:
         return []
 
 
-def _copy_entry(
+def copy_entry(
     from_fd: int,
     to_fd: int,
     name: str,
     details: os.stat_result,
     target_fd: int,
-    here: _Name,
-    first_names: dict[tuple[int, int], _Name],
+    here: Name,
+    first_names: dict[tuple[int, int], Name],
 ) -> None:
-    """Copy what is no directory."""
+    """Copy what is no directory; `here` is where it lies below `target_fd`.
+
+    `first_names` are those under which files with several were copied, and gets this one.
+    """
     if details.st_nlink > 1:
         inode = (details.st_dev, details.st_ino)
         if inode in first_names:

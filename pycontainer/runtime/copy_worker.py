@@ -1,6 +1,6 @@
-"""One copy out of or into a container, in a process of its own:
+"""One copy out of or into a container, in a process of its own (runtime/worker.py):
 
-    python -I -m pycontainer.runtime.copy_worker (out|in) (--pidfd N|--root-fd N) --filters DIR -- PATH
+    copy_worker PARENT (out|in) (--pidfd N|--root-fd N) --filters DIR -- PATH
 
 `out` writes a tar stream of PATH to standard output: its last component with all beneath it, or for `/` and `DIR/.` the
 contents alone. `in` unpacks the tar stream of standard input into the directory PATH. One JSON line on standard error
@@ -17,7 +17,6 @@ import errno
 import json
 import os
 import resource
-import signal
 import stat
 import sys
 
@@ -49,6 +48,7 @@ from pycontainer.runtime.confined import (
     load_filter,
     restrict_files,
 )
+from pycontainer.runtime.worker import end_with
 from pycontainer.security.seccomp_compile import program
 from pycontainer.store.tarstream import Packed
 from pycontainer.store.unpack import Unpacker
@@ -66,9 +66,8 @@ _HINTS = {
 
 def main() -> int:
     """Do the one copy of the command line; return the exit status."""
-    direction, where, fd, _, filters, _, path = sys.argv[1:]
-    parent = os.getppid()
-    _end_with(parent)
+    parent, direction, where, fd, _, filters, _, path = sys.argv[1:]
+    end_with(int(parent))
     os.umask(0o022)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -80,7 +79,7 @@ def main() -> int:
         else:
             _enter(int(fd))
         prctl.set_dumpable(0)  # a change of ids sets it anew, to fs.suid_dumpable,
-        _end_with(parent)  # and takes this away
+        end_with(int(parent))  # and takes this away
         drop_capabilities(FILE_CAPABILITIES)
         restrict_files(WRITE_RIGHTS if direction == "in" else landlock.READ)
         root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -98,13 +97,6 @@ def main() -> int:
         return _failed(PycontainerError(f"internal error of the copy: {type(error).__name__}: {error}"))
     _say({"left_out": _shortened(left_out)})
     return 0
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends."""
-    prctl.set_pdeathsig(signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the signal was asked for
-        sys.exit(1)
 
 
 def _join(pidfd: int) -> None:

@@ -7,7 +7,7 @@ walked by descriptor and no link is followed, for a tenant wrote what is in them
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -25,9 +25,14 @@ def changes(layers: Sequence[int], base_fd: int) -> list[tuple[str, str]]:
     The caller keeps the descriptors. InvalidInput beyond 200,000 changes, or in directories too deep in one another. Recurses
     with the depth, and has a descriptor for each directory and layer: tree_worker.py sees to both.
     """
+    return bounded(_walk([os.open(".", _DIR_FLAGS, dir_fd=fd) for fd in layers], base_fd, ""))
+
+
+def bounded(changes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return changes sorted by path; InvalidInput for more than a reply should hold."""
     found: list[tuple[str, str]] = []
     characters = 0
-    for change in _walk([os.open(".", _DIR_FLAGS, dir_fd=fd) for fd in layers], base_fd, ""):
+    for change in changes:
         found.append(change)
         characters += len(change[1])
         if len(found) > MAX_CHANGES or characters > MAX_PATHS_CHARACTERS:

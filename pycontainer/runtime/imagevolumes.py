@@ -17,12 +17,9 @@ from pycontainer.linux.mounts import (
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
-    in_private_mounts,
-    mount_setattr,
-    new_overlay,
 )
 from pycontainer.spec.values import parse_target
-from pycontainer.store.fsimages import attach_layers, open_layer
+from pycontainer.store.fsimages import open_layers
 from pycontainer.units import shown
 
 MAX_VOLUMES = 32
@@ -33,13 +30,7 @@ _OF_A_SYSTEM = ("/run", "/run/lock")  # an init expects tmpfs there, and gets it
 
 def open_image(layers: Sequence[str]) -> int:
     """Return a detached, read-only mount of an image's layers (as `Image.layer_dirs`), ids as they are on disk."""
-    if len(layers) == 1:  # an overlay has two at least
-        tree_fd = open_layer(layers[0])
-        mount_setattr(tree_fd, set_flags=_QUIET)
-        return tree_fd
-    return in_private_mounts(
-        lambda: new_overlay(attach_layers(layers)[::-1], attributes=_QUIET, place=os.path.dirname(layers[0]))
-    )
+    return open_layers(layers, _QUIET)
 
 
 def declared(

@@ -1,4 +1,4 @@
-"""The long work on images in a process of its own: `python -I -m pycontainer.runtime.import_worker`.
+"""The long work on images in a process of its own: `import_worker PARENT` (runtime/worker.py).
 
 One JSON line comes in, {root, action, in_use} with what the action takes; `in_use` holds the ids of images that containers
 are made of.
@@ -8,7 +8,7 @@ are made of.
     load        source, name, platform            -> [ImageInfo]
     save        images, format, fd, links         -> {"images": [name or id of each]}; `fd` is of the archive, or of the
                                                      directory for oci-dir, whose blobs may be links to the store's
-    commit      image, uppers, name, config, author, message, created
+    commit      image, uppers, whole, name, config, author, message, created
                                                   -> {"image": ImageInfo, "left_out": [what and why]} (store/commit.py)
 
 Lines go out: {"progress": {"step", "bytes", "total_bytes"?}} now and then, then {"result": ...} and exit 0, or {"error": ...}
@@ -22,16 +22,14 @@ and strictly; what the children say of an archive, judged; the superblock of a s
 import errno
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Set
 from typing import Any
 
-import prctl
-
 from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
+from pycontainer.runtime.worker import end_with
 from pycontainer.store.archive import DirectoryTarget, TarTarget, write
 from pycontainer.store.commit import commit
 from pycontainer.store.images import ImageStore
@@ -45,10 +43,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def main() -> int:
     """Serve the one request of standard input; return the exit status."""
-    parent = os.getppid()
-    prctl.set_pdeathsig(signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the signal was asked for
-        return 1
+    end_with(int(sys.argv[1]))
     os.umask(0o022)
     action = ""
     try:
@@ -113,7 +108,7 @@ def _save(store: ImageStore, importer: Importer, request: dict[str, Any], in_use
 
 def _commit(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     base, uppers, name = (request[key] for key in ("image", "uppers", "name"))
-    options = {key: request[key] for key in ("config", "author", "message", "created")}
+    options = {key: request[key] for key in ("whole", "config", "author", "message", "created")}
     info, left_out = commit(store, base, uppers, name, importer, **options, on_progress=_tell, in_use=in_use)
     return {"image": info, "left_out": left_out}
 

@@ -12,7 +12,7 @@ digest is the truth, and no archive can be taken for another one.
     reader     root: an empty directory; the archive and the stream as descriptors. Decompresses
     packer     root: a read-only copy of the source's mount. Sees all owners as they are, may read any file, writes nowhere;
                for `pack_layer` its stream goes to the parent, which compresses and hashes it
-    unpacker   root: the staging directory, ids mapped. Writes there, and nowhere else
+    unpacker   root: the staging directory, ids mapped where the file system can. Writes there, and nowhere else
 
 Each has one kind of input and no more rights than that needs. The host ids of the unpacker and the reader are nobody's: the
 65536 above all ranges of containers.
@@ -29,10 +29,10 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pycontainer.errors import InvalidInput, PycontainerError, Unsupported
+from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.linux import landlock
 from pycontainer.linux.mounts import (
     MOUNT_ATTR_NODEV,
@@ -56,7 +56,7 @@ from pycontainer.security.idranges import COUNT, LAST
 from pycontainer.security.seccomp_compile import program
 from pycontainer.store.archivefiles import MAX_MEMBERS, Member, list_members
 from pycontainer.store.compression import MAGIC_BYTES, Compression, Decompressed, Source, compression
-from pycontainer.store.fsimages import is_image, open_layer
+from pycontainer.store.fsimages import is_image, open_layer, open_layers
 from pycontainer.store.layerpack import LayerBlob, compress_layer, opaque_directories
 from pycontainer.store.tarstream import LayerForm, Packed
 from pycontainer.store.unpack import Budgets, Unpacker
@@ -130,7 +130,19 @@ class Importer:
             is_mount = is_image(tree)
             tree_fd = open_layer(tree) if is_mount else os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             undo.callback(os.close, tree_fd)
-            layer = LayerForm(opaque_directories(tree_fd) if is_upper else frozenset())
+            form = LayerForm(opaque_directories(tree_fd) if is_upper else frozenset())
+            return self._pack(tree_fd, blob_fd, form, is_mount=is_mount)
+
+    def pack_whole(self, layers: Sequence[str], blob_fd: int) -> tuple[LayerBlob, list[str]]:
+        """Write what directories (or files as above) are on one another, lowest first, as one layer; otherwise the same."""
+        tree_fd = open_layers(layers)
+        try:
+            return self._pack(tree_fd, blob_fd, LayerForm(frozenset()), is_mount=True)
+        finally:
+            os.close(tree_fd)
+
+    def _pack(self, tree_fd: int, blob_fd: int, layer: LayerForm, *, is_mount: bool) -> tuple[LayerBlob, list[str]]:
+        with contextlib.ExitStack() as undo:
             job = _Job(undo, self._budgets, self._time_limits, program(FILTER, self._filter_cache_dir))
             stream_fd = job.start_packer(tree_fd, layer, is_mount=is_mount)
             undo.callback(os.close, stream_fd)
@@ -311,11 +323,9 @@ class _Job:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            raise Unsupported(
-                f"the file system of '{target}' has no mounts with mapped ids",
-                hint="have the images on ext4, xfs, btrfs, or a tmpfs of Linux 6.3",
-                feature="idmapped mounts",
-            ) from error
+            # It has no mounts with mapped ids, as an overlay: ids as they are on disk, in a namespace that owns nothing.
+            mount_setattr(tree_fd, set_flags=_SAFE)
+            userns_fd = self._undo.enter_context(user_namespace(0, _EVERY_ID))
 
         def unpack(say: Callable[[dict[str, object]], None]) -> None:
             root_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

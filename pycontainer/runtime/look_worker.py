@@ -1,8 +1,8 @@
 """One look into a container that runs, in a process of its own, which may wait for a file system in there for ever:
 
-    python -SI -c BOOT user USER           descriptor 3 is the root; who that is in its files
-    python -SI -c BOOT ptmx                descriptor 3 is the root; its terminal multiplexer, open, comes with the answer
-    python -SI -c BOOT processes PID...    what /proc tells of processes: their memory may be a file's there
+    python -SI -c BOOT PARENT user USER        descriptor 3 is the root; who that is in its files
+    python -SI -c BOOT PARENT ptmx             descriptor 3 is the root; its terminal multiplexer, open, comes with the answer
+    python -SI -c BOOT PARENT processes PID... what /proc tells of processes: their memory may be a file's there
 
 The answer is JSON on descriptor 0, a socket, up to its end: what was found, or {"error": ...}.
 """
@@ -15,6 +15,7 @@ import stat
 from pycontainer.errors import PycontainerError, StartFailed
 from pycontainer.linux.files import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
 from pycontainer.runtime.users import resolve
+from pycontainer.runtime.worker import end_with
 
 _ROOT_FD = 3
 _PTMX = os.makedev(5, 2)
@@ -22,7 +23,8 @@ _PTMX = os.makedev(5, 2)
 
 def main(arguments: list[str]) -> None:
     """Do the one look of the command line."""
-    what, *rest = arguments
+    parent, what, *rest = arguments
+    end_with(int(parent))
     os.chdir("/")
     found: dict[str, object] = {}
     fds: list[int] = []

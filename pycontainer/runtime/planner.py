@@ -93,11 +93,23 @@ class Plan:
 class Files:
     """Host files that stand in for some of the container's: absolute paths, empty when not wanted."""
 
-    __slots__ = ("hostname", "hosts", "resolv_conf", "view")
+    __slots__ = ("hostname", "hosts", "is_mapped", "resolv_conf", "view")
 
-    def __init__(self, *, hosts: str, resolv_conf: str, hostname: str, view: Sequence[tuple[str, str]] = ()) -> None:
-        """`view` are (path below /proc or /sys, file that stands in for it)."""
+    def __init__(
+        self,
+        *,
+        hosts: str,
+        resolv_conf: str,
+        hostname: str,
+        view: Sequence[tuple[str, str]] = (),
+        is_mapped: bool = True,
+    ) -> None:
+        """`view` are (path below /proc or /sys, file that stands in for it).
+
+        `is_mapped`: hostname and resolv_conf are root's, and are shown as those of root inside; else they are so on disk.
+        """
         self.hosts, self.resolv_conf, self.hostname, self.view = hosts, resolv_conf, hostname, view
+        self.is_mapped = is_mapped
 
 
 def plan_mounts(
@@ -164,7 +176,7 @@ def plan_mounts(
     # The user's mounts, parents before children.
     for target, path in (("/etc/resolv.conf", files.resolv_conf), ("/etc/hostname", files.hostname)):
         if path:
-            plan.step("Bind", plan.tree(path), target, False, True, False)
+            plan.step("Bind", plan.tree(path), target, False, files.is_mapped, False)
     if files.hosts:
         plan.step("Bind", plan.tree(files.hosts), "/etc/hosts", True, False, False)
     for mount in sorted(spec.mounts, key=lambda m: m.target.count("/")):

@@ -1,6 +1,6 @@
-"""One restore of a volume, in a process of its own: `python -I -m pycontainer.runtime.restore_worker`.
+"""One restore of a volume, in a process of its own: `restore_worker` (runtime/worker.py).
 
-    --parent PID --root DIR --data DIR --mount-fd N      the archive is standard input, a file; N is attached to DIR of --data
+    PARENT --root DIR --data DIR --mount-fd N      the archive is standard input, a file; N is attached to DIR of --data
 
 The detached mount N, the volume's data, is attached where nobody else sees it, and the archive is unpacked into it by the
 confined children of an import (runtime/importer.py): a hostile archive is refused as there, and meets the same walls. One
@@ -10,24 +10,21 @@ JSON line on standard output says {"result": {"size_bytes": n}} or {"error": ...
 import errno
 import json
 import os
-import signal
 import sys
 
 from pycontainer.errors import PycontainerError
 from pycontainer.linux.mounts import MS_PRIVATE, MS_REC, mount, move_mount
 from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
-from pycontainer.linux.process import PR_SET_PDEATHSIG, prctl
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
+from pycontainer.runtime.worker import end_with
 from pycontainer.store.unpack import Budgets
 
 
 def main() -> int:
     """Serve the one request of the command line; return the exit status."""
-    _, parent, _, root, _, data, _, mount_fd = sys.argv[1:]
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it ended before the signal was asked for, maybe before we ran at all
-        return 1
+    parent, _, root, _, data, _, mount_fd = sys.argv[1:]
+    end_with(int(parent))
     os.umask(0o022)
     try:
         _attach(int(mount_fd), data)

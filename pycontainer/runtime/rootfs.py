@@ -12,21 +12,19 @@ Steps are in an order in which a crash between any two leaves container and snap
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 
 from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.disk.storage import Freezing
 from pycontainer.errors import InvalidState
-from pycontainer.linux.files import filesystem_type, remove_tree
+from pycontainer.linux.files import remove_tree
 from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount, new_overlay
 from pycontainer.runtime import treework
 from pycontainer.runtime.container import Container
-from pycontainer.store.fsimages import attach_layers, open_layer
+from pycontainer.store.fsimages import attach_layers, open_layers
 
 MAX_MOVED = 64  # frozen layers of a stack, beyond which a snapshot is a copy and does not lengthen it
 MAX_LAYERS = 128  # frozen layers of a snapshot or clone; overlayfs itself takes 500
-_KNOWN_UPPERS = (0xEF53, 0x58465342, 0x9123683E)  # ext4, xfs, btrfs
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -158,7 +156,7 @@ def _clear(container: Container, frozen: FrozenLayers) -> str:
 
 def fill(container: Container, layers: tuple[str, ...], name: str = "upper") -> None:
     """Copy a tree, that of `layers` (lowest first) on one another, into the writable layer; driver copy."""
-    source_fd = merged(layers)
+    source_fd = open_layers(layers)
     try:
         tree_fd = container.storage().open_tree()
         try:
@@ -178,20 +176,6 @@ def fill(container: Container, layers: tuple[str, ...], name: str = "upper") -> 
         os.close(source_fd)
 
 
-def can_be_upper(directory: str) -> bool:
-    """Say whether overlayfs takes what lies in `directory` for an upper layer; common file systems are not tried out."""
-    if filesystem_type(directory) in _KNOWN_UPPERS:
-        return True
-    with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory) as place:
-        for name in ("lower", "upper", "work"):
-            os.mkdir(f"{place}/{name}")
-        try:
-            os.close(new_overlay([f"{place}/lower"], upper=f"{place}/upper", work=f"{place}/work"))
-        except OSError:
-            return False
-    return True
-
-
 def open_upper(container: Container) -> int:
     """Return a descriptor of the directory of what is written, for reading."""
     tree_fd = container.storage().open_tree()
@@ -201,16 +185,30 @@ def open_upper(container: Container) -> int:
         os.close(tree_fd)
 
 
-def merged(layers: tuple[str, ...]) -> int:
-    """Return a detached, read-only mount of layers on one another, ids as they are on disk."""
-    if len(layers) == 1:
-        return open_layer(layers[0])
+def written(container: Container, frozen: FrozenLayers) -> list[tuple[str, str]]:
+    """Return (A, C or D, path) of what a container has changed of what it was made of; one that runs may go on."""
+    with contextlib.ExitStack() as undo:
+        layers = [open_upper(container)]
+        undo.callback(os.close, layers[0])
+        for layer in reversed(container.lowers):
+            layers.append(os.open(frozen.path(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            undo.callback(os.close, layers[-1])
+        base_fd = open_layers(container.base_layers())
+        undo.callback(os.close, base_fd)
+        return (
+            treework.compared(layers[0], base_fd) if container.driver == "copy" else treework.changed(layers, base_fd)
+        )
 
-    def overlay() -> int:
-        directories = attach_layers(layers)
-        return new_overlay(directories[::-1], place=directories[0])
 
-    return in_private_mounts(overlay)
+def write_written(container: Container, tree: str, target: str) -> bool:
+    """Write what the directory `tree`, a copy's, has changed of its image into `target`; tell whether there is anything."""
+    with contextlib.ExitStack() as undo:
+        fds = [os.open(path, _DIR_FLAGS) for path in (tree, target)]
+        for fd in fds:
+            undo.callback(os.close, fd)
+        base_fd = open_layers(container.base_layers())
+        undo.callback(os.close, base_fd)
+        return treework.write_upper(fds[0], base_fd, fds[1])
 
 
 def mount_stopped(container: Container, attributes: int) -> int:

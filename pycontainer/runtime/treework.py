@@ -5,13 +5,12 @@ and is called in a thread.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.runtime.worker import command
 
 COPY_SECONDS, DIFF_SECONDS = 6 * 3600.0, 600.0
 
@@ -27,11 +26,21 @@ def changed(layers: Sequence[int], base_fd: int) -> list[tuple[str, str]]:
     return [(kind, path) for kind, path in found]
 
 
+def compared(tree_fd: int, base_fd: int) -> list[tuple[str, str]]:
+    """Return what a tree that was copied from `base_fd` has changed, as `changed` does."""
+    found = _work("compare", (base_fd, tree_fd), COPY_SECONDS)["changes"]
+    return [(kind, path) for kind, path in found]
+
+
+def write_upper(tree_fd: int, base_fd: int, target_fd: int) -> bool:
+    """Write that into the empty directory `target_fd`, as an overlay's upper directory; tell whether there is anything."""
+    return bool(_work("upper", (base_fd, tree_fd, target_fd), COPY_SECONDS)["is_changed"])
+
+
 def _work(what: str, fds: Sequence[int], seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-I", "-m", "pycontainer.runtime.tree_worker", str(os.getpid()), what]
     try:
         done = subprocess.run(
-            [*command, *(str(fd) for fd in fds)],
+            command("tree_worker", what, *map(str, fds)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             pass_fds=fds,

@@ -38,7 +38,7 @@ def walls(facts: hostfacts.HostFacts, *, is_root: bool, directory: str, apparmor
         "idmapped files",
         lambda: hostfacts.why_no_idmapped_mounts(directory),
         stands="files of a container belong to nobody outside",
-        without="containers do not start",
+        without="containers are copies in disk images at best",
         fix="keep the store on ext4, xfs or btrfs; install a newer kernel",
         needed=True,
     )

@@ -20,9 +20,11 @@ from pycontainer.linux.mounts import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_RDONLY,
     clone_tree,
+    in_private_mounts,
     mount_setattr,
     move_mount,
     new_mount,
+    new_overlay,
 )
 from pycontainer.linux.namespaces import user_namespace
 from pycontainer.store.compression import MAGIC_BYTES, compression
@@ -136,6 +138,20 @@ def open_layer(path: str, *, recursive: bool = False) -> int:
     finally:
         os.close(fd)
     return _mount(path, kind)
+
+
+def open_layers(layers: Sequence[str], attributes: int = 0) -> int:
+    """Return a detached, read-only mount of layers on one another, lowest first, ids as they are on disk."""
+    if len(layers) == 1:  # an overlay has two at least
+        tree_fd = open_layer(layers[0])
+        mount_setattr(tree_fd, set_flags=attributes | MOUNT_ATTR_RDONLY)
+        return tree_fd
+
+    def overlay() -> int:
+        directories = attach_layers(layers)
+        return new_overlay(directories[::-1], attributes=attributes | MOUNT_ATTR_RDONLY, place=directories[0])
+
+    return in_private_mounts(overlay)
 
 
 def attach_layers(layers: Sequence[str]) -> list[str]:

@@ -3,21 +3,23 @@
     images/layers/KEY/           KEY: sha256-HEX, HEX the diff_id (see `settled_key` for the exception)
     ├── fs/                      unpacked, owners 0 to 65535 as inside, whiteouts as overlayfs wants them; or
     ├── image                    a squashfs or erofs file, mounted when a container starts
-    └── layer.json               diff_id, size_bytes, format, blob, media_type
+    └── layer.json               diff_id, size_bytes, format, blob, media_type; names and file_bytes, counted when it was made
 
 Layers of before there was a layer.json are tar layers without a blob.
 """
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pycontainer import jsontext
 from pycontainer.errors import InvalidState
 from pycontainer.linux.files import read_bounded, write_atomically
+from pycontainer.linux.treecount import count
 from pycontainer.store.blobs import is_digest
 
 FORMATS = ("tar", "squashfs", "erofs")
@@ -27,7 +29,10 @@ _MAX_BYTES = 1 << 16
 
 
 class Layer(NamedTuple):
-    """One layer. `blob` is the digest of what it came as, if that was kept; `size_bytes` is what its files hold."""
+    """One layer. `blob` is the digest of what it came as, if that was kept; `size_bytes` is what its files hold.
+
+    `content` is what it held when it was made, (names, bytes of files) as linux/treecount.py counts; None if nobody knows.
+    """
 
     key: str
     directory: str
@@ -36,11 +41,12 @@ class Layer(NamedTuple):
     format: str
     blob: str | None
     media_type: str
+    content: tuple[int, int] | None = None
 
     @property
     def path(self) -> str:
         """What overlays are made of: the unpacked directory, or the file of a file system to be mounted."""
-        return f"{self.directory}/{'fs' if self.format == 'tar' else 'image'}"
+        return _path(self.directory, self.format)
 
     def exists(self) -> bool:
         return os.path.isdir(self.path) if self.format == "tar" else os.path.isfile(self.path)
@@ -66,8 +72,10 @@ def settled_key(diff_id: str, lower_keys: Sequence[str]) -> str:
 
 
 def write_layer(directory: str, *, diff_id: str, size_bytes: int, form: str, blob: str | None, media_type: str) -> None:
-    """Write the note of the layer in `directory`."""
+    """Count what the layer in `directory` holds, and write its note."""
     note = {"diff_id": diff_id, "size_bytes": size_bytes, "format": form, "blob": blob, "media_type": media_type}
+    counted = count(_path(directory, form), math.inf)
+    note |= {"names": counted.names, "file_bytes": counted.file_bytes}
     write_atomically(f"{directory}/layer.json", json.dumps(note, indent=1).encode(), sync=False)
 
 
@@ -96,5 +104,16 @@ def read_layer(layers_dir: str, key: str) -> Layer:
             note["format"],
             note["blob"],
             note["media_type"],
+            _content(note),
         )
     raise InvalidState(f"the note of layer '{directory}' is damaged", hint="remove its images and bring them in again")
+
+
+def _path(directory: str, form: str) -> str:
+    return f"{directory}/{'fs' if form == 'tar' else 'image'}"
+
+
+def _content(note: dict[str, Any]) -> tuple[int, int] | None:
+    """Return what a note says that the layer held; notes of before it was counted do not say."""
+    names, file_bytes = note.get("names"), note.get("file_bytes")
+    return (names, file_bytes) if type(names) is type(file_bytes) is int else None

@@ -7,7 +7,7 @@ the image that goes out has a config of its own if that gives the layer another 
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Protocol
 
 from pycontainer import jsontext
@@ -97,17 +97,17 @@ def _described(
     if layer.key not in packed:
         if work.layer(layer.key) is None:
             raise InvalidState(f"layer {layer.diff_id} is gone", hint="bring the image in again")
-        made, _ = pack_blob(work, layer.path, pack, is_upper=layer.format == "tar")
+        made, _ = pack_blob(work, lambda fd: pack(layer.path, fd, is_upper=layer.format == "tar"))
         packed[layer.key] = Descriptor(MEDIA_TYPE, f"sha256:{made.digest}", made.size_bytes), f"sha256:{made.diff_id}"
     return packed[layer.key]
 
 
-def pack_blob(work: Import, tree: str, pack: Pack, *, is_upper: bool = False) -> tuple[LayerBlob, list[str]]:
-    """Pack a directory into a staged blob; return its digests, and what was left out."""
+def pack_blob(work: Import, pack: Callable[[int], tuple[LayerBlob, list[str]]]) -> tuple[LayerBlob, list[str]]:
+    """Have a layer packed into a staged blob, open for `pack`; return its digests, and what was left out."""
     temporary = f"{work.blobs_dir}/{os.urandom(8).hex()}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        made, left_out = pack(tree, fd, is_upper=is_upper)
+        made, left_out = pack(fd)
         os.rename(temporary, f"{work.blobs_dir}/{made.digest}")
     finally:
         os.close(fd)

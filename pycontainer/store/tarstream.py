@@ -246,7 +246,7 @@ class Packed:
 
 
 def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str], layer: LayerForm | None) -> Iterator[bytes]:
-    seen: dict[int, bytes] = {}  # inode -> its first name, of files with several
+    seen: dict[tuple[int, int], bytes] = {}  # device and inode -> first name, of files with several
     fd = os.open(".", _DIR_FLAGS, dir_fd=dir_fd)
     pending: list[tuple[bytes, int, list[bytes]]] = [(b"", fd, [name]) if name else (top + b"/", fd, _names(fd))]
     try:
@@ -331,14 +331,14 @@ def _names(fd: int) -> list[bytes]:
     return sorted((os.fsencode(name) for name in os.listdir(fd)), reverse=True)
 
 
-def _pack_file(path: bytes, fd: int, seen: dict[int, bytes]) -> Iterator[bytes]:
+def _pack_file(path: bytes, fd: int, seen: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
     """Pack the file open at `fd` and close it."""
     try:
         details = os.fstat(fd)
         if not stat.S_ISREG(details.st_mode):
             raise InvalidInput(f"{_quote(path)} changed while it was read")
         if details.st_nlink > 1:
-            first = seen.setdefault(details.st_ino, path)
+            first = seen.setdefault((details.st_dev, details.st_ino), path)
             if first != path:
                 yield _header(path, None, details, tarfile.LNKTYPE, first)
                 return

@@ -22,7 +22,7 @@ from pycontainer.linux.files import open_in_root
 from pycontainer.store.compression import Source
 from pycontainer.store.inodes import InodeSet
 from pycontainer.store.tarstream import Entry, Kind, TarReader
-from pycontainer.store.whiteouts import META_PREFIX, OPAQUE, PREFIX
+from pycontainer.store.whiteouts import META_PREFIX, OPAQUE, PREFIX, cannot_hide
 from pycontainer.units import shown
 
 _BLOCK_BYTES = 1 << 18
@@ -55,11 +55,15 @@ class Budgets(NamedTuple):
 
 
 class _Directory(NamedTuple):
-    """What a directory gets at the end, when nothing is written into it any more."""
+    """What a directory gets when the stream has left it: its entry's attributes and time.
+
+    Without an entry it gets back the time that it had before something was written into it: the stream has left it before,
+    or never mentioned it.
+    """
 
     parts: tuple[bytes, ...]
     inode: tuple[int, int]
-    entry: Entry
+    entry: Entry | None
     mtime_ns: int
 
 
@@ -98,10 +102,10 @@ class Unpacker:
         self._parent: tuple[tuple[bytes, ...], int] | None = None  # of the entry before, most have the same
         self._parent_may_have_changed = False
         self._files = InodeSet()  # made by this extraction: what hard links may lead to
-        self._directories: dict[tuple[bytes, ...], _Directory] = {}
+        self._way: list[_Directory] = []  # to be finished: those on the way to the last entry, with `merge` all
         self._dropped: set[tuple[bytes, ...]] = set()
         self._is_layer, self._may_lack_end = is_layer, may_lack_end
-        self._implied: set[tuple[bytes, ...]] = set()
+        self._implied: set[tuple[bytes, ...]] = {()}  # of a layer
         self._opaque_marks: set[tuple[bytes, ...]] = set()
         self._whiteout_marks: set[tuple[bytes, ...]] = set()
         self.opaque: set[tuple[bytes, ...]] = set()
@@ -135,11 +139,14 @@ class Unpacker:
             reader.finish()
             try:
                 self._make_whiteouts()
+            except PermissionError as error:
+                raise cannot_hide() from error
             except OSError as error:
                 if refusal := _refusal(error):
                     raise InvalidInput(f"cannot apply the whiteouts of the layer: {refusal}") from error
                 raise
-            self._finish_directories()
+            while self._way:
+                self._finish_directory(self._way.pop())
         finally:
             self._forget_parent()
 
@@ -197,7 +204,7 @@ class Unpacker:
     @property
     def implied(self) -> set[tuple[bytes, ...]]:
         """The directories that were made because something lies in them; the root is one until it is mentioned."""
-        return {self._canonical(parts) for parts in ({()} | self._implied) - self._directories.keys()}
+        return {self._canonical(parts) for parts in self._implied}
 
     def _note_whiteout(self, parts: tuple[bytes, ...], entry: Entry) -> None:
         """Note what hides something of the layers beneath: it never hides what this layer has, in whatever order.
@@ -298,7 +305,11 @@ class Unpacker:
     def _note_directory(self, parts: tuple[bytes, ...], fd: int, entry: Entry, mtime_ns: int) -> None:
         if not parts and self._merge:
             return
-        self._directories[parts] = _Directory(parts, _inode(os.fstat(fd)), entry, mtime_ns)
+        self._implied.discard(parts)
+        self._leave_for(parts)
+        if self._way and self._way[-1].parts == parts and not self._merge:
+            self._way.pop()  # the root, into which something was written before it was mentioned
+        self._way.append(_Directory(parts, _inode(os.fstat(fd)), entry, mtime_ns))
 
     def _make_file(
         self, reader: TarReader, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int
@@ -402,6 +413,7 @@ class Unpacker:
 
     def _open_parent(self, parts: tuple[bytes, ...]) -> int:
         """Return a descriptor of a directory, kept until another is asked for; what is missing is made."""
+        self._leave_for(parts)
         if self._parent is not None:
             if self._parent[0] == parts and not self._parent_may_have_changed:
                 return self._parent[1]
@@ -413,6 +425,7 @@ class Unpacker:
         except FileNotFoundError:
             fd = self._make_parents(parts)
         self._parent = (parts, fd)
+        self._hold(parts, os.fstat(fd))
         return fd
 
     def _make_parents(self, parts: tuple[bytes, ...]) -> int:
@@ -420,11 +433,15 @@ class Unpacker:
         fd = os.dup(self._root_fd)
         for depth in range(1, len(parts) + 1):
             try:
+                above = os.fstat(fd)
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(parts[depth - 1], 0o755, dir_fd=fd)
-                    self._implied.add(parts[:depth])
-                    if self._owner is not None:
-                        os.chown(parts[depth - 1], *self._owner, dir_fd=fd, follow_symlinks=False)
+                    self._hold(parts[: depth - 1], above)
+                    if self._is_layer:
+                        self._implied.add(parts[:depth])
+                    if not self._merge:  # whatever the directory above it hands down
+                        os.chown(parts[depth - 1], *(self._owner or (0, 0)), dir_fd=fd, follow_symlinks=False)
+                        os.chmod(parts[depth - 1], 0o755, dir_fd=fd)
             finally:
                 os.close(fd)
             fd = open_in_root(self._root_fd, b"/".join(parts[:depth]), os.O_PATH | os.O_DIRECTORY)
@@ -435,27 +452,42 @@ class Unpacker:
             os.close(self._parent[1])
             self._parent = None
 
-    def _finish_directories(self) -> None:
-        """Give directories their owners, modes and times, deepest first; one that was replaced since is left alone."""
-        for directory in sorted(self._directories.values(), key=lambda item: len(item.parts), reverse=True):
-            parent_fd = fd = -1
-            try:
-                if directory.parts:
-                    parent = b"/".join(directory.parts[:-1]) or b"."
-                    parent_fd = open_in_root(self._root_fd, parent, os.O_PATH | os.O_DIRECTORY)
-                    fd = os.open(directory.parts[-1], _DIR_FLAGS, dir_fd=parent_fd)
-                else:
-                    fd = os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)
-                if _inode(os.fstat(fd)) == directory.inode:
+    def _hold(self, parts: tuple[bytes, ...], details: os.stat_result) -> None:
+        """Have a directory of the way keep the time that it has, unless its entry is yet to be applied."""
+        if self._merge:
+            return
+        place = next((n for n, held in enumerate(self._way) if len(held.parts) >= len(parts)), len(self._way))
+        if place == len(self._way) or self._way[place].parts != parts:
+            self._way.insert(place, _Directory(parts, _inode(details), None, details.st_mtime_ns))
+
+    def _leave_for(self, parts: tuple[bytes, ...]) -> None:
+        """Finish the directories that are not on the way to `parts`: only those of the way are held in memory."""
+        while self._way and not self._merge and self._way[-1].parts != parts[: len(self._way[-1].parts)]:
+            self._finish_directory(self._way.pop())
+
+    def _finish_directory(self, directory: _Directory) -> None:
+        """Give a directory its owner, mode and time; one that was replaced since is left alone."""
+        parent_fd = fd = -1
+        try:
+            if directory.entry is None:  # perhaps one that a link leads to
+                fd = open_in_root(self._root_fd, b"/".join(directory.parts) or b".", os.O_RDONLY | os.O_DIRECTORY)
+            elif directory.parts:
+                parent = b"/".join(directory.parts[:-1]) or b"."
+                parent_fd = open_in_root(self._root_fd, parent, os.O_PATH | os.O_DIRECTORY)
+                fd = os.open(directory.parts[-1], _DIR_FLAGS, dir_fd=parent_fd)
+            else:
+                fd = os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)
+            if _inode(os.fstat(fd)) == directory.inode:
+                if directory.entry is not None:
                     self._set_attributes(fd, directory.entry)
-                    os.utime(fd, ns=(directory.mtime_ns, directory.mtime_ns))
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    raise
-            finally:
-                for open_fd in (parent_fd, fd):
-                    if open_fd >= 0:
-                        os.close(open_fd)
+                os.utime(fd, ns=(directory.mtime_ns, directory.mtime_ns))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+        finally:
+            for open_fd in (parent_fd, fd):
+                if open_fd >= 0:
+                    os.close(open_fd)
 
     def _set_attributes(self, fd: int, entry: Entry) -> None:
         """Set owner, then mode (a change of owner clears bits), then extended attributes (it clears capabilities)."""

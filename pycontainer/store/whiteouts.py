@@ -87,13 +87,30 @@ def settle(fs: str, notes: Notes, lowers: Sequence[str]) -> Settled:
         for parts in notes.opaque:
             with _directory(root_fd, parts) as fd:
                 if fd is not None:
-                    os.setxattr(fd, _OPAQUE_XATTR, b"y")
+                    _make_opaque(fd)
         for parts in sorted(implied, key=len, reverse=True):
             _take_over(root_fd, parts, lower_fds)
         return Settled(leans, ())
     finally:
         for fd in (root_fd, *lower_fds):
             os.close(fd)
+
+
+def _make_opaque(fd: int) -> None:
+    try:
+        os.setxattr(fd, _OPAQUE_XATTR, b"y")
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):  # what an overlay said before Linux 6.7
+            raise
+        raise cannot_hide() from error
+
+
+def cannot_hide() -> InvalidInput:
+    """Return what is wrong with a layer that takes something away, in a store that lies on an overlay."""
+    return InvalidInput(
+        "the layer takes files of those beneath away, which the file system of the store, an overlay itself, cannot note",
+        hint="keep the state directory on ext4, xfs or btrfs",
+    )
 
 
 def make_links(fs: str, links: Sequence[Link]) -> frozenset[Parts]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pycontainer.errors import InvalidState
 from pycontainer.store.blobs import is_digest
 from pycontainer.store.layers import read_layer
+from pycontainer.supervisor import pulls
 from pycontainer.supervisor.volumes import count, describe
 
 if TYPE_CHECKING:
@@ -164,12 +165,17 @@ def _log_bytes(container: "Container") -> int:
 
 
 async def _others(world: "World", seconds: float) -> list[dict[str, object]]:
-    """Return rows for imports at work and what was left of them, removed things on their way out, and frozen layers."""
+    """Return rows for pulls and imports, at work or cut off, removed things on their way out, and frozen layers."""
     trash = [f"{world.paths.containers_dir}/{name}" for name in _names(world.paths.containers_dir, _TRASH)]
     trash += world.volumes.left_over()
     staging, frozen = world.images.staging.directory, f"{world.paths.state_dir}/layers"
-    counted = await count([*trash, *(path for path in (staging, frozen) if os.path.isdir(path))], seconds)
+    pulled, waiting = pulls.all_of(world.paths.pulls_dir), set(pulls.interrupted(world.paths.pulls_dir))
+    counted = await count([*trash, *pulled, *(path for path in (staging, frozen) if os.path.isdir(path))], seconds)
     rows = []
+    if pulled:
+        idle = [path for path in pulled if path in waiting]
+        sizes = [sum((Size(*counted[path][::2]) for path in paths), Size(0)) for paths in (pulled, idle)]
+        rows.append(_row("pulls", len(pulled), len(pulled) - len(idle), *sizes))
     for kind, paths, is_reclaimable in (
         ("staging", [staging], False),
         ("snapshots", [frozen], False),

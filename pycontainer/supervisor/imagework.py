@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping, Sequence
 
 from pycontainer.api.messages import MAX_FRAME_BYTES
 from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.runtime.worker import command
 from pycontainer.store.staging import Doomed, remove_all
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
@@ -49,10 +49,7 @@ def _line(world: World, action: str, request: Mapping[str, object]) -> bytes:
 
 async def _start_worker(fds: Sequence[int] = ()) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "pycontainer.runtime.import_worker",
+        *command("import_worker"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=MAX_FRAME_BYTES,

@@ -98,13 +98,24 @@ class Layers:
         if claimed is None:
             return
         doomed = self.frozen.retire(claimed)
+        self.frozen.at_work.update(doomed)
         projects = [project_of(container.base) for container in world.present()]
         world.spawn(self._finish_sweep(doomed, projects))
 
     def erase(self, places: list[str]) -> None:
         """Delete directories of layers, beside other requests."""
         if places:
+            self.frozen.at_work.update(places)
             self._world.spawn(self._finish_sweep(places, None))
+
+    async def erase_now(self, place: str) -> None:
+        """Delete one such directory, and raise what keeps it; nothing if somebody is at it."""
+        if place in self.frozen.left_over():
+            self.frozen.at_work.add(place)
+            try:
+                await asyncio.to_thread(erase_layer, place)
+            finally:
+                self.frozen.at_work.discard(place)
 
     async def _finish_sweep(self, places: list[str], projects: list[int] | None) -> None:
         for place in places:
@@ -112,6 +123,8 @@ class Layers:
                 await asyncio.to_thread(erase_layer, place)
             except OSError as error:
                 self._world.emit("leftover", detail=f"layer: {error}")
+            finally:
+                self.frozen.at_work.discard(place)
         if projects is not None:
             try:
                 await asyncio.to_thread(self.frozen.disown, projects)

@@ -133,7 +133,15 @@ def _spawn(sock_fd: int, root_fd: int, what: str, *arguments: str) -> int:
     try:
         actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (1, 2)] + [(os.POSIX_SPAWN_DUP2, sock_fd, 0)]
         actions.append((os.POSIX_SPAWN_DUP2, root_fd if root_fd >= 0 else null, 3))
-        command = [sys.executable, "-SI", "-c", _BOOT.format(parent=_PACKAGE_PARENT), what, *arguments]
+        command = [
+            sys.executable,
+            "-SI",
+            "-c",
+            _BOOT.format(parent=_PACKAGE_PARENT),
+            str(os.getpid()),
+            what,
+            *arguments,
+        ]
         return os.posix_spawn(command[0], command, {"LC_ALL": "C.UTF-8"}, file_actions=actions)
     finally:
         os.close(null)

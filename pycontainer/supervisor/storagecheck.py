@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycontainer.disk.layers import is_layer_id
+from pycontainer.disk.pool import Pool
 from pycontainer.disk.volume import FIRST_PROJECT as FIRST_VOLUME_PROJECT
 from pycontainer.disk.volume import PROJECTS as VOLUME_PROJECTS
 from pycontainer.errors import InvalidState, NotFound, PycontainerError
@@ -26,10 +27,10 @@ from pycontainer.linux.mounts import MNT_DETACH, umount2
 from pycontainer.spec.names import is_container_id
 from pycontainer.store.blobs import digest_of_file
 from pycontainer.store.images import ImageStore
-from pycontainer.store.layers import read_layer
+from pycontainer.store.layers import Layer, read_layer
 from pycontainer.store.refs import ImageRecord
 from pycontainer.supervisor.imagework import erase
-from pycontainer.supervisor.volumes import clear, users_of
+from pycontainer.supervisor.volumes import clear, count_all, users_of
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -61,7 +62,7 @@ def findings(world: "World") -> list[Finding]:
     """Return what all quick checks find; looks at names and records, at no content."""
     found: list[Finding] = []
     for check in (_containers, _volumes, _records, _staging, _garbage, _frozen, _runs, _addresses, _ranges, _projects,
-                  _loops, _mounts, _pools, _temporaries):  # fmt: skip
+                  _loops, _mounts, _pools, _pooled, _temporaries):  # fmt: skip
         found += [finding._replace(check=check) for finding in check(world)]
     return found
 
@@ -80,6 +81,43 @@ async def repair(world: "World", finding: Finding) -> bool:
     if inspect.isawaitable(done):
         await asyncio.shield(asyncio.ensure_future(done))  # with its lock, whoever asked for it
     return True
+
+
+async def content_findings(world: "World", seconds: float = 600.0) -> list[Finding]:
+    """Return layers of images that do not hold what they held when they were made, by number of names and size of files.
+
+    No content is read. An import is on the disk before it has a name: it is the file system, or a person, that loses files.
+    """
+    store, names = world.images, dict[str, list[str]]()
+    for record in store.refs.all():
+        for key in record["layers"]:
+            names.setdefault(key, []).append(record["name"])
+    noted = [layer for key in sorted(names) if (layer := _whole_layer(store, key)) and layer.content is not None]
+    counted = await count_all([layer.path for layer in noted], seconds)
+    found = []
+    for layer in noted:
+        held, is_complete = counted[layer.path][3:], counted[layer.path].is_complete
+        if is_complete and held != layer.content and _whole_layer(store, layer.key) == layer:
+            (now, now_bytes), (made, made_bytes) = held, layer.content or held
+            found.append(
+                Finding(
+                    "damaged layer",
+                    layer.path,
+                    f"it holds {now} names and {now_bytes} bytes, {made} and {made_bytes} when it was made",
+                    f"remove what has it, then bring it in again: image {', '.join(sorted(names[layer.key]))}",
+                    None,
+                )
+            )
+    return found
+
+
+def _whole_layer(store: ImageStore, key: str) -> Layer | None:
+    """Return a layer that is there and whose note can be read, for what is wrong with others is another finding."""
+    try:
+        layer = read_layer(store.layers_dir, key)
+    except InvalidState:
+        return None
+    return layer if layer.exists() else None
 
 
 def deep_findings(world: "World") -> Iterator[Finding]:
@@ -306,7 +344,17 @@ def _garbage(world: "World") -> Iterator[Finding]:
 
 
 def _frozen(world: "World") -> Iterator[Finding]:
-    """Frozen layers that no container and no snapshot names."""
+    """Frozen layers that no container and no snapshot names, and what was not finished of making or deleting one."""
+    for path in world.layers.frozen.left_over():
+        if not _is_young(path):
+            yield Finding(
+                "half-made snapshot layer" if "/.new-" in path else "half-removed snapshot layer",
+                path,
+                "its making or removal was cut off",
+                "removes it",
+                lambda path=path: world.layers.erase_now(path),  # type: ignore[misc]
+                path,
+            )
     claimed = world.layers.claimed()
     for name in _names(world.paths.layers_dir) if claimed is not None else ():
         path = f"{world.paths.layers_dir}/{name}"
@@ -415,6 +463,34 @@ def _pools(world: "World") -> Iterator[Finding]:
                 )  # fmt: skip
             except PycontainerError:
                 continue  # its record is damaged: the pool may be wanted
+
+
+def _pooled(world: "World") -> Iterator[Finding]:
+    """What tenants' pools hold of containers that are gone."""
+    directory = world.paths.tenants_dir
+    for name in _names(directory):
+        pool = Pool(f"{directory}/{name}")
+        if not name.endswith(".pool") or not pool.exists():
+            continue
+        try:
+            world.tenants.find(name.removesuffix(".pool"))
+        except PycontainerError:
+            continue  # all of it is a finding, or its record is
+        try:
+            held = pool.layers()
+        except OSError as error:
+            yield Finding(
+                "damaged pool", f"{directory}/{name}", f"it cannot be looked into: {error.strerror}",
+                f"check its file system: fsck -f {directory}/{name}/disk.img; its containers must be stopped", None,
+            )  # fmt: skip
+            continue
+        for container_id in sorted(held - _known(world)):
+            if is_container_id(container_id) and not world.has_remains(container_id):
+                yield Finding(
+                    "files of a container that is gone", f"{directory}/{name}/disk.img: {container_id}",
+                    "they take the tenant's space", "removes them",
+                    lambda pool=pool, container_id=container_id: asyncio.to_thread(pool.erase_layer, container_id),  # type: ignore[misc]
+                )  # fmt: skip
 
 
 def _temporaries(world: "World") -> Iterator[Finding]:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -17,9 +16,11 @@ from pycontainer.disk.storage import Caps, Usage
 from pycontainer.disk.volume import VolumeData
 from pycontainer.errors import InvalidState, NotFound, PycontainerError, StartFailed, from_wire
 from pycontainer.linux.files import remove_tree
+from pycontainer.linux.treecount import Counted
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.imagevolumes import content, open_image
+from pycontainer.runtime.worker import command
 from pycontainer.spec.model import Mount
 from pycontainer.store.volumes import Volume, Volumes, new_anonymous_name
 
@@ -281,17 +282,9 @@ class VolumeKeeper:
     ) -> asyncio.subprocess.Process:
         """Start a confined copy, whose root the detached mount `mount_fd` becomes (runtime/copy_worker.py)."""
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-m",
-            "pycontainer.runtime.copy_worker",
-            direction,
-            "--root-fd",
-            str(mount_fd),
-            "--filters",
-            self._paths.seccomp_dir,
-            "--",
-            path,
+            *command(
+                "copy_worker", direction, "--root-fd", str(mount_fd), "--filters", self._paths.seccomp_dir, "--", path
+            ),
             stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
             stdout=asyncio.subprocess.DEVNULL if stdout is None else stdout,
             stderr=asyncio.subprocess.PIPE,
@@ -374,15 +367,16 @@ def _erase_all(places: tuple[str, ...]) -> None:
 
 async def count(directories: list[str], seconds: float) -> dict[str, tuple[int, int, bool]]:
     """Walk directories in a process of its own; return (bytes, inodes, whether all was seen) of each."""
+    counted = await count_all(directories, seconds)
+    return {path: (found.used_bytes, found.inodes, found.is_complete) for path, found in counted.items()}
+
+
+async def count_all(directories: list[str], seconds: float) -> dict[str, Counted]:
+    """Walk directories in a process of its own; return all that it counts."""
     if not directories:
         return {}
     worker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "pycontainer.runtime.usage_worker",
-        str(os.getpid()),
-        str(seconds),
+        *command("usage_worker", str(seconds)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -398,7 +392,7 @@ async def count(directories: list[str], seconds: float) -> dict[str, tuple[int, 
         counted = json.loads(output)
     except ValueError:
         counted = {}
-    return {path: tuple(counted.get(path, (0, 0, False))) for path in directories}
+    return {path: Counted(*counted.get(path, (0, 0, False, 0, 0))) for path in directories}
 
 
 async def describe(world: "World", volumes: list[Volume], seconds: float = COUNT_SECONDS) -> list[dict[str, object]]:

@@ -23,6 +23,7 @@ from pycontainer.cgroup.reserve import memory_for_containers, total_memory_bytes
 from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
+from pycontainer.disk.beneath import can_be_upper, can_map_ids
 from pycontainer.disk.storage import erase, open_storage
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.files import is_mount_point
@@ -32,7 +33,6 @@ from pycontainer.paths import HostPaths
 from pycontainer.record import remove_record
 from pycontainer.runtime.container import Container, exit_code, load, now
 from pycontainer.runtime.hostfacts import LANDLOCK_SCOPES, kernel_version, landlock_abi
-from pycontainer.runtime.rootfs import can_be_upper
 from pycontainer.runtime.start import Run
 from pycontainer.runtime.view import Effective, effective, rewrite
 from pycontainer.security.apparmor import AppArmor
@@ -195,9 +195,10 @@ class World:
         return "created" if container.started is None and container.finished is None else "stopped"
 
     def rootfs_driver(self) -> str:
-        """Return the driver for containers that ask for none: overlay, where the file system can hold an upper layer."""
+        """Return the driver for containers that ask for none: overlay, where the file system can hold the layers of one."""
         if self._driver is None:
-            self._driver = "overlay" if can_be_upper(self.paths.containers_dir) else "copy"
+            directory = self.paths.containers_dir
+            self._driver = "overlay" if can_be_upper(directory) and can_map_ids(directory) else "copy"
         return self._driver
 
     def images_in_use(self) -> set[str]:
@@ -280,6 +281,7 @@ class World:
             self.paths.tenants_dir,
         ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.rootfs_driver()  # while we have one thread: what is not known of a file system is tried by a child
         for container_id in sorted(os.listdir(self.paths.containers_dir)):
             if container_id.startswith(_TRASH):  # cut off in the middle of `remove`
                 self.repaired.append(f"half-removed container: {self.paths.containers_dir}/{container_id}")

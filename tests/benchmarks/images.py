@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pycontainer.client.client import Client
+from pycontainer.runtime.worker import command
 from tests.support.ocilayout import ARCHITECTURE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE
 
 _SAMPLE_SECONDS = 0.05
@@ -83,9 +84,7 @@ def theirs_unpack(archive: Path, directory: Path) -> None:
 
 def ours_load(archive: Path, root: Path) -> int:
     """Load an archive into a new store with the worker alone; return the sum of the peaks of its processes, in bytes."""
-    worker = subprocess.Popen(
-        [sys.executable, "-I", "-m", "pycontainer.runtime.import_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    worker = subprocess.Popen(command("import_worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdin is not None and worker.stdout is not None
     request = {"root": str(root), "action": "load", "source": str(archive), "name": "", "platform": "", "in_use": []}
     worker.stdin.write(json.dumps(request).encode() + b"\n")

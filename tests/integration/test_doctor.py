@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pycontainer.disk.image import DiskImage
 from pycontainer.security.idranges import LAST
 from tests.support.doctor import GONE, check, kinds, look, make_old
 from tests.support.poll import poll_until
@@ -102,6 +103,46 @@ def test_frozen_layers_that_no_snapshot_needs(world: World, at_work: str) -> Non
     assert kinds(look(world)) == [("unneeded snapshot layer", str(layer))]
     assert look(world, "--fix")[0]["repaired"]
     poll_until(lambda: os.listdir(world.paths.layers_dir) == [needed], what="the layer is gone")
+
+
+@pytest.mark.parametrize("kind, name", [("half-made", ".new-"), ("half-removed", ".removed-")])
+def test_frozen_layers_that_were_not_finished(world: World, at_work: str, kind: str, name: str) -> None:
+    """FLT-07. Of a copy or a deletion that failed while the supervisor lived; one that may be at work is no finding."""
+    place = Path(world.paths.layers_dir, f"{name}0123456789abcdef")
+    (place / "fs").mkdir(parents=True)
+    (place / "fs" / "file").write_bytes(bytes(100_000))
+    assert look(world) == []
+    make_old(place)
+    check(world, f"{kind} snapshot layer", str(place))
+    assert not place.exists()
+
+
+def test_files_in_a_pool_of_a_container_that_is_gone(world: World, at_work: str) -> None:
+    """FLT-07. What takes a tenant's space and is nobody's; its containers' own stays."""
+    tenant, name = world.ok("tenant", "create", unique_name(), "--disk", "64M"), unique_name()
+    world.ok("run", "-d", "--name", name, "--tenant", tenant, "busybox", "sh", "-c", "echo one > /a; sleep 1000")
+    assert look(world) == []
+    image = f"{world.paths.tenant_pool(tenant)}/disk.img"
+    mount_fd = DiskImage(world.paths.tenant_pool(tenant)).mount()
+    try:
+        os.makedirs(f"/proc/self/fd/{mount_fd}/{GONE}/rootfs/upper")
+        os.mkdir(f"/proc/self/fd/{mount_fd}/of-somebody-else")
+        check(world, "files of a container that is gone", f"{image}: {GONE}")
+        left = set(os.listdir(f"/proc/self/fd/{mount_fd}")) - {"lost+found"}
+        assert left == {world.inspect(name)["id"], "of-somebody-else"}
+    finally:
+        os.close(mount_fd)
+    assert world.ok("exec", name, "cat", "/a") == "one"
+
+
+def test_a_pool_that_cannot_be_mounted(world: World, at_work: str) -> None:
+    tenant = world.ok("tenant", "create", unique_name(), "--disk", "64M")
+    with open(f"{world.paths.tenant_pool(tenant)}/disk.img", "r+b") as file:
+        file.write(bytes(1 << 20))
+    (finding,) = look(world)
+    assert (finding["kind"], finding["where"]) == ("damaged pool", world.paths.tenant_pool(tenant))
+    assert finding["remedy"].startswith("check its file system: fsck")
+    assert not finding["repairable"]
 
 
 def test_records_of_containers_that_are_gone(world: World, at_work: str) -> None:

@@ -188,8 +188,43 @@ def test_only_images_in_transit_go_by_themselves(world: World, tmp_path: Path) -
     world.ok("image", "load", "--name", f"{image}2", "-i", archive)
 
 
+@pytest.mark.usefixtures("kept_images")
+@pytest.mark.parametrize("driver", ["overlay", "copy"])
+def test_one_of_a_directory(world: World, busybox_rootfs: str, tmp_path: Path, driver: str) -> None:
+    """All that it sees becomes the one layer of an image; the directory stays as it is."""
+    rootfs, name, other = tmp_path / "rootfs", unique_name(), unique_name()
+    image, archive = f"{unique_name()}:1", f"{tmp_path}/i.tar"
+    subprocess.run(["cp", "-a", busybox_rootfs, rootfs], check=True)
+    (rootfs / "etc/gone").write_text("x")
+    world.ok("create", "--name", name, "--rootfs", str(rootfs), "--rootfs-driver", driver, "-e", "A=1", "sleep", "1000")
+    inside(world, name, "echo one > /a; rm /etc/gone; chown 5:6 /a")
+    assert {"A /a", "C /etc", "D /etc/gone"} <= set(world.ok("diff", name).splitlines())
+    world.ok("snapshot", "create", name)
+    inside(world, name, "echo two > /b")
+    assert {"A /a", "A /b", "D /etc/gone"} <= set(world.ok("diff", name).splitlines())
+    script = "cat /a /b; stat -c %u:%g /a; ls /etc/gone 2>&1; ls /bin/busybox; echo $A"
+    said = ["one", "two", "5:6", "ls: /etc/gone: No such file or directory", "/bin/busybox"]
+    world.ok("commit", "-c", "LABEL tier=web", name, image)
+    info = json.loads(world.ok("image", "inspect", image))[0]
+    assert (len(info["layers"]), info["config"]["labels"]) == (1, {"tier": "web"})
+    assert world.ok("run", "--rm", image, "sh", "-c", script).splitlines() == said
+    world.ok("export", name, "-o", archive)
+    world.ok("import", archive, other)
+    assert inside(world, other, script).splitlines() == [*said, "1"]
+    assert (rootfs / "etc/gone").exists() and not (rootfs / "a").exists()
+
+
+def test_one_that_writes_into_its_directory_tells_nothing(world: World, busybox_rootfs: str, tmp_path: Path) -> None:
+    rootfs, name = tmp_path / "rootfs", unique_name()
+    subprocess.run(["cp", "-a", busybox_rootfs, rootfs], check=True)
+    world.ok("create", "--name", name, "--rootfs", f"{rootfs}:rw", "sleep", "1000")
+    for command in (("diff", name), ("commit", name, "x:1"), ("export", name, "-o", f"{tmp_path}/i.tar")):
+        said = world.refused(5, *command)
+        assert f"writes into '{rootfs}' itself" in said and "'pycontainer image import'" in said
+    assert sorted(os.listdir(tmp_path)) == ["rootfs"]
+
+
 def test_what_cannot_be_committed(world: World) -> None:
-    name = create(world, "--rootfs-driver", "copy")
-    assert "has a copy of its image" in world.refused(5, "commit", name, "x:1")
+    name = create(world)
     assert "is no change of an image" in world.refused(2, "commit", "-c", "RUN x", name, "x:1")
     assert "is not an image name" in world.refused(2, "commit", name, "../x")

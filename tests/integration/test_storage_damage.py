@@ -47,6 +47,30 @@ def test_images_that_are_damaged(own_world: World, busybox_rootfs: str, tmp_path
     assert look(world) == []
 
 
+def test_a_layer_that_lost_a_file(own_world: World) -> None:
+    """IMG-05. By what was counted when it was made, no content is read; layers of before that are taken as they are."""
+    world = own_world
+    (layer,) = Path(world.paths.images_dir, "layers").iterdir()
+    file = layer / "fs/etc/passwd"
+    content = file.read_bytes()
+    assert look(world) == []
+    file.write_bytes(content[:-1])
+    (finding,) = look(world, "--fix")
+    assert (finding["kind"], finding["where"], finding["repairable"]) == ("damaged layer", f"{layer}/fs", False)
+    assert "image busybox" in finding["remedy"]
+    file.unlink()
+    names = json.loads((layer / "layer.json").read_text())["names"]
+    (finding,) = look(world)
+    assert f"it holds {names - 1} names" in finding["what"] and f", {names} and" in finding["what"]
+    file.write_bytes(content)
+    assert look(world) == []
+    file.unlink()
+    note = json.loads((layer / "layer.json").read_text())
+    del note["names"], note["file_bytes"]
+    (layer / "layer.json").write_text(json.dumps(note))
+    assert look(world) == []
+
+
 def test_a_blob_that_was_changed(own_world: World) -> None:
     """IMG-05. Only --deep reads content."""
     world = own_world

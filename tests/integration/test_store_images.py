@@ -8,7 +8,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pycontainer.errors import InvalidInput, InvalidState, NotFound, Pycontainer
 from pycontainer.linux.files import remove_tree
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
+from pycontainer.runtime.worker import command
 from pycontainer.store import load
 from pycontainer.store.blobs import digest_of
 from pycontainer.store.images import ImageStore
@@ -60,9 +60,7 @@ def images_dir(tmp_path: Path) -> Path:
 
 
 def start_worker(tmp_path: Path, source: str, name: str) -> "subprocess.Popen[bytes]":
-    worker = subprocess.Popen(
-        [sys.executable, "-I", "-m", "pycontainer.runtime.import_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    worker = subprocess.Popen(command("import_worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdin is not None
     request = {"root": str(tmp_path / "world"), "action": "import", "source": source, "name": name}
     request |= {"config": {"cmd": ["sh"]}, "platform": "", "format": "", "in_use": []}  # type: ignore[dict-item]

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -25,6 +24,7 @@ import pytest
 from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, Unsupported, from_wire
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
+from pycontainer.runtime.worker import command
 from pycontainer.store.images import ImageStore
 from pycontainer.store.load import import_image, load
 from pycontainer.store.ociconfig import host_architecture, host_platform
@@ -594,9 +594,7 @@ def test_a_deleted_layer_of_a_base_is_said(store: ImageStore, work: Path) -> Non
 
 
 def start_worker(tmp_path: Path, source: Path, name: str = "") -> "subprocess.Popen[bytes]":
-    worker = subprocess.Popen(
-        [sys.executable, "-I", "-m", "pycontainer.runtime.import_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    worker = subprocess.Popen(command("import_worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdin is not None
     request = {"root": str(tmp_path / "world"), "action": "load", "source": str(source), "name": name, "platform": ""}
     worker.stdin.write(json.dumps({**request, "in_use": []}).encode() + b"\n")

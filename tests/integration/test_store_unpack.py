@@ -229,6 +229,50 @@ def test_bad_sparse_maps_end(tmp_path: Path, sparse_map: bytes) -> None:
         unpack(tmp_path, archive(E("sparse", data=sparse_map.ljust(512, b"\0"), pax=pax)))
 
 
+def test_directories_have_their_times_whatever_comes_later(tmp_path: Path) -> None:
+    """What goes into one again, by its name, through a link or unmentioned ones, leaves no trace of when."""
+    times = {"d": "100.5", "d/inner": "200", "e": "300.25", ".": "400", "twice": "600"}
+
+    def directory(name: str, mtime: str = "", mode: int = 0o2550) -> E:
+        return E(name, DIR, mode=mode, uid=33, gid=44, pax={"mtime": mtime or times[name]})
+
+    done = unpack(
+        tmp_path,
+        archive(
+            E("early"), directory("twice", "500", 0o700), directory("d"), directory("d/inner"), E("d/inner/f"),
+            directory("e"), E("link", SYM, "d"), directory("."), E("d/late"), E("link/through"), E("e/new/deep/f"),
+            E("d/inner/again"), directory("twice"), E("d/late"), E("e/f"), E("link/inner/last"),
+        ),
+        is_layer=True,
+    )  # fmt: skip
+    root = tmp_path / "root"
+    for name, mtime in times.items():
+        details = (root / name).stat()
+        assert (name, details.st_mtime_ns / 1e9, stat.S_IMODE(details.st_mode)) == (name, float(mtime), 0o2550)
+        assert (details.st_uid, details.st_gid) == (33, 44)
+    details = (root / "e/new").stat()
+    assert (stat.S_IMODE(details.st_mode), details.st_uid, details.st_gid) == (0o755, 0, 0), "nothing was inherited"
+    assert done.implied == {(b"e", b"new"), (b"e", b"new", b"deep")}
+
+
+def test_memory_does_not_grow_with_the_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup may hold millions: only those on the way to the present entry are remembered."""
+    most = 0
+    leave_for = Unpacker._leave_for
+
+    def watched(self: Unpacker, parts: tuple[bytes, ...]) -> None:
+        nonlocal most
+        leave_for(self, parts)
+        most = max(most, len(self._way))
+
+    monkeypatch.setattr(Unpacker, "_leave_for", watched)
+    entries = [E(f"d{number % 300}/{inner}", DIR) for inner in ("", "a", "a/b") for number in range(300)]
+    entries += [E(f"d{number}/unmentioned/{number}/f") for number in range(300)]
+    unpack(tmp_path, archive(*entries))
+    assert 0 < most <= 5
+    assert sum(1 for _ in (tmp_path / "root").rglob("*")) == 300 * 6
+
+
 def test_leaves_no_descriptor_open(tmp_path: Path) -> None:
     count: Callable[[], int] = lambda: len(os.listdir("/proc/self/fd"))  # noqa: E731
     before = count()

@@ -1,5 +1,6 @@
 """`system df` and `system prune`: what takes space, and giving back what nobody uses."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -64,6 +65,30 @@ def test_layers_that_images_share_count_once(own_world: World) -> None:
     assert images["other"]["shared_bytes"] == images["other"]["size_bytes"] > MIB
     assert images["busybox"]["unique_bytes"] == 0
     assert row(world, "images")["size_bytes"] < 1.5 * images["other"]["size_bytes"]
+
+
+def test_interrupted_pulls_are_told_and_go(own_world: World) -> None:
+    """One at work, which holds its lock, stays; so does the wait of who wants to go on with one that goes."""
+    world = own_world
+    assert row(world, "pulls") == {}
+    at_work, idle, without_lock = (Path(world.paths.pulls_dir, digit * 64) for digit in "123")
+    for place in (at_work, idle, without_lock):
+        place.mkdir(parents=True)
+        (place / "layer").write_bytes(os.urandom(MIB))
+    for place in (at_work, idle):
+        (place / "lock").touch()
+    with open(at_work / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pulls = row(world, "pulls")
+        assert (pulls["count"], pulls["active"]) == (3, 1)
+        assert pulls["size_bytes"] == pytest.approx(3 * MIB, abs=64 << 10)
+        assert pulls["reclaimable_bytes"] == pytest.approx(2 * MIB, abs=64 << 10)
+        said = world.ok("system", "prune", "--yes").splitlines()
+        assert said[:-1] == [f"interrupted pull: {place}" for place in (idle, without_lock)]
+        assert said[-1].startswith("freed: 2")
+        assert os.listdir(world.paths.pulls_dir) == [at_work.name]
+    assert f"interrupted pull: {at_work}" in world.ok("system", "prune", "--yes")
+    assert os.listdir(world.paths.pulls_dir) == []
 
 
 def only_layer(world: World) -> str:

@@ -55,7 +55,8 @@ def df(settings: Settings, verbose: bool, form: str) -> None:
 def prune(settings: Settings, with_named: bool, volumes: bool, yes: bool) -> None:
     """Delete stopped containers, unused images and leftovers.
 
-    Without --all, images that lost their name go alone. Volumes with a name are never deleted here, and networks neither.
+    Leftovers are what crashes left, and pulls that were interrupted. Without --all, images that lost their name go alone.
+    Volumes with a name are never deleted here, and networks neither.
 
     \b
     Example:
@@ -66,7 +67,7 @@ def prune(settings: Settings, with_named: bool, volumes: bool, yes: bool) -> Non
         "all images that no container is made of" if with_named else "images without a name",
     ]
     what += ["all anonymous volumes that no container has"] if volumes else []
-    output.confirm(f"This deletes {', '.join(what)}, and what crashes left.", yes=yes)
+    output.confirm(f"This deletes {', '.join(what)}, interrupted pulls, and what crashes left.", yes=yes)
     with settings.client() as host:
         pruned = host.prune(all=with_named, volumes=volumes)
     for kind in ("containers", "images", "volumes"):

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Coroutine
 
 from pycontainer.errors import Busy, InvalidInput, InvalidState, PycontainerError, from_wire
@@ -17,6 +16,7 @@ from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import MOUNT_ATTR_NODEV
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.rootfs import mount_stopped
+from pycontainer.runtime.worker import command
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
@@ -90,17 +90,7 @@ async def _start_worker(
     world: World, direction: str, path: str, stream_fd: int, where: str, where_fd: int
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "pycontainer.runtime.copy_worker",
-        direction,
-        where,
-        str(where_fd),
-        "--filters",
-        world.paths.seccomp_dir,
-        "--",
-        path,
+        *command("copy_worker", direction, where, str(where_fd), "--filters", world.paths.seccomp_dir, "--", path),
         stdin=stream_fd if direction == "in" else asyncio.subprocess.DEVNULL,
         stdout=stream_fd if direction == "out" else asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -5,7 +5,7 @@ import os
 
 from pycontainer.errors import PycontainerError
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.storagecheck import Finding, deep_findings, findings, repair
+from pycontainer.supervisor.storagecheck import Finding, content_findings, deep_findings, findings, repair
 from pycontainer.supervisor.volumes import count
 from pycontainer.supervisor.world import World
 
@@ -14,7 +14,7 @@ _COUNT_SECONDS = 30.0
 
 async def doctor(world: World, call: Call) -> object:
     """Look, with `deep` also at the content of blobs, and with `fix` repair what can be; say what of it was done."""
-    found = findings(world)
+    found = findings(world) + await content_findings(world)
     if call.flag("deep"):
         found += await asyncio.to_thread(lambda: [*deep_findings(world)])
     sizes = await count([finding.sized for finding in found if os.path.isdir(finding.sized)], _COUNT_SECONDS)

@@ -3,6 +3,7 @@
 Each freezes what is written first, so the container goes on while layers are packed from what no longer changes.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import os
@@ -10,9 +11,11 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pycontainer.disk.layers import new_layer_id
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound
 from pycontainer.runtime.container import Container, ImageRecord
 from pycontainer.runtime.instance import LABEL, checked, described, read_description
+from pycontainer.runtime.rootfs import write_written
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
 from pycontainer.spec.ports import parse_ports
@@ -27,12 +30,10 @@ _at_work: set[str] = set()  # names of images that live for the time of one expo
 
 
 async def commit(world: World, call: Call) -> object:
-    """Make an image of a container's image and what it has written."""
+    """Make an image of what a container is made of and what it has written."""
     container = world.find(call.text("container"))
     name = check_own_name(call.text("image"))
-    given = call.mapping("config")
-    image = _image_of(container)
-    config = _merged(image.config, given)
+    config = _merged(container.image.config if container.image else {}, call.mapping("config"))
     labels = config.get("labels")
     assert isinstance(labels, dict)
     config["labels"] = {key: value for key, value in labels.items() if key != LABEL}  # that of an instance it came from
@@ -52,13 +53,12 @@ async def export(world: World, call: Call) -> object:
         if len(fds) != 1 or stat.S_ISDIR(os.fstat(fds[0]).st_mode):
             raise InvalidInput("export needs one descriptor, of a file to write to", field="fds")
         container = world.find(call.text("container"))
-        image = _image_of(container)
-        labels = image.config.get("labels")
+        labels = container.image.config.get("labels") if container.image else None
         mounts = world.volumes.without_anonymous(container.spec.mounts)  # the image's config asks for them again
         description = described(dataclasses.replace(container.spec, mounts=mounts))
         config = {"labels": {**(labels if isinstance(labels, dict) else {}), LABEL: description}}
         with _transit(world) as name:
-            result = await _commit(world, call, container, name, config)
+            result = await _commit(world, call, container, name, config, is_whole=container.driver == "copy")
             request = {"images": [name], "format": "oci-archive", "fd": fds[0], "links": False}
             await work(world, call, "save", request, fds)
         world.emit("export", container)
@@ -103,17 +103,26 @@ async def _commit(
     *,
     author: str = "",
     message: str = "",
+    is_whole: bool = False,
 ) -> dict[str, Any]:
-    """Freeze what a container has written and make an image of it: {image: ImageInfo, left_out: [what and why]}."""
-    image = _image_of(container)
+    """Freeze what a container has written and make an image of it: {image: ImageInfo, left_out: [what and why]}.
+
+    With `is_whole`, and where there was no image, all of its files become one layer.
+    """
     with contextlib.ExitStack() as undo:
         async with world.lock(container):
             world.require(container)
             layers = await present_layers(world, container)
             undo.enter_context(world.layers.held(layers))  # the container may go on, or go
+        uppers, whole = [os.path.realpath(world.layers.frozen.path(layer)) for layer in layers], list[str]()
+        if is_whole or container.image is None:
+            uppers, whole = [], [*([] if container.driver == "copy" else container.base_layers()), *uppers]
+        elif container.driver == "copy":
+            uppers = await _written(world, container, layers[-1], undo)
         request = {
-            "image": image.id,
-            "uppers": [os.path.realpath(world.layers.frozen.path(layer)) for layer in layers],
+            "image": container.image.id if container.image else "",
+            "uppers": uppers,
+            "whole": whole,
             "name": name,
             "config": config,
             "author": author,
@@ -126,19 +135,22 @@ async def _commit(
     return result
 
 
-def _image_of(container: Container) -> ImageRecord:
-    """Return what a container was made of; InvalidState if that is no image, or what it wrote is no layer over it."""
-    if container.image is None:
-        raise InvalidState(
-            f"container '{container.spec.name}' is not made of an image, but of '{container.spec.rootfs}'",
-            hint="import that directory as an image: pycontainer image import",
-        )
-    if container.driver == "copy":
-        raise InvalidState(
-            f"container '{container.spec.name}' has a copy of its image: there is no layer that tells what was changed",
-            hint=f"copy it out and import that: pycontainer cp {container.spec.name}:/ - | pycontainer image import",
-        )
-    return container.image
+async def _written(world: World, container: Container, layer: str, undo: contextlib.ExitStack) -> list[str]:
+    """Return the upper directory that tells what a copy, frozen as `layer`, has changed of its image; none if it has nothing.
+
+    It goes with `undo`.
+    """
+    frozen, upper = world.layers.frozen, new_layer_id()
+    place = frozen.begin(upper)
+    undo.callback(world.layers.erase, [place])
+    os.mkdir(f"{place}/fs", 0o755)
+    writing = asyncio.ensure_future(asyncio.to_thread(write_written, container, frozen.path(layer), f"{place}/fs"))
+    try:
+        is_changed = await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await writing  # before it is erased
+        raise
+    return [f"{place}/fs"] if is_changed else []
 
 
 def _merged(base: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:

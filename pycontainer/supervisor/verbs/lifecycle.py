@@ -12,7 +12,8 @@ from typing import cast
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
-from pycontainer.disk.storage import Caps, erase
+from pycontainer.disk.beneath import can_map_ids
+from pycontainer.disk.storage import Caps, Storage, erase
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import imagevolumes, planner, view
@@ -106,6 +107,8 @@ async def make(
         if not capped:
             caps = storage.default_caps()
             container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
+        if not spec.rootfs_writable:
+            _check_beneath(container, storage)
         if image is not None:
             targets, container.image_warnings = imagevolumes.declared(
                 [str(path) for path in cast("list[object]", image.config.get("volumes") or [])],
@@ -149,9 +152,10 @@ async def make(
         resolv = world.networks.resolv_conf(list(spec.dns), list(spec.dns_search))
         write_atomically(f"{directory}/etc/resolv.conf", resolv, mode=0o644, sync=False)
         if container.driver == "copy" and not spec.rootfs_writable:
-            asked = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
-            if asked != (None,) * 4:
-                storage.cap(*asked)  # before there is anything in it: a disk image cannot take files over
+            disk = container.spec
+            caps = Caps(disk.disk_bytes, disk.disk_soft_bytes, disk.disk_inodes, disk.disk_soft_inodes)
+            if caps != Caps():
+                storage.cap(*caps)  # before there is anything in it: a disk image cannot take files over
             frozen = [world.layers.frozen.path(layer) for layer in lowers]
             await asyncio.to_thread(fill, container, (*(() if frozen else container.base_layers()), *frozen))
         else:
@@ -169,6 +173,25 @@ async def make(
     world.schedule.plan(container)
     world.emit("create", container)
     return container_info(world, container)
+
+
+def _check_beneath(container: Container, storage: Storage) -> None:
+    """Refuse what takes mapped ids where the file system has none (disk/beneath.py)."""
+    if can_map_ids(container.directory):
+        return
+    where = f"the file system of '{container.paths.containers_dir}' cannot map ids"
+    if container.driver == "overlay":
+        raise InvalidInput(
+            f"rootfs_driver: {where}: it can hold no layer of an overlay",
+            hint="leave it out, or keep the state directory on ext4, xfs or btrfs",
+            field="rootfs_driver",
+        )
+    if container.spec.disk_bytes is None and not storage.backend:
+        raise InvalidInput(
+            f"disk: {where}: a container has a disk image there, which is of some size",
+            hint="leave it out, or say how much: --disk 10G",
+            field="disk",
+        )
 
 
 def _discard(world: World, container_id: str, directory: str) -> None:
@@ -320,7 +343,11 @@ def _files(world: World, container: Container) -> planner.Files:
     seen = view.write(etc, world.effective_limits(container), world.lxcfs.files)
     if container.spec.profile == "system":
         seen = [*seen, view.write_boot_id(etc)]
-    return planner.Files(hosts=hosts, hostname=f"{etc}/hostname", resolv_conf=f"{etc}/resolv.conf", view=seen)
+    hostname, resolv_conf, is_mapped = f"{etc}/hostname", f"{etc}/resolv.conf", can_map_ids(etc)
+    if not is_mapped:
+        for path in (hostname, resolv_conf):
+            os.chown(path, container.base, container.base)
+    return planner.Files(hosts=hosts, hostname=hostname, resolv_conf=resolv_conf, view=seen, is_mapped=is_mapped)
 
 
 async def stop(world: World, call: Call) -> object:

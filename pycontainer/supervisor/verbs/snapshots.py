@@ -116,7 +116,7 @@ def require_own_layer(container: Container) -> None:
     if container.spec.rootfs_writable:
         raise InvalidState(
             f"container '{container.spec.name}' writes into '{container.spec.rootfs}' itself: there is no layer of its own",
-            hint="make it with --rootfs DIR, without ':rw'",
+            hint="make it with --rootfs DIR, without ':rw'; 'pycontainer image import' makes an image of that directory",
         )
 
 

@@ -1,8 +1,10 @@
 """system_df, system_prune: what everything takes on disk, and giving back what nobody uses."""
 
+import asyncio
 import contextlib
 
 from pycontainer.errors import PycontainerError
+from pycontainer.supervisor import pulls
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.diskusage import disk_usage
 from pycontainer.supervisor.imagework import erase
@@ -16,8 +18,11 @@ async def system_df(world: World, call: Call) -> object:
 
 
 async def system_prune(world: World, call: Call) -> object:
-    """Delete stopped containers, images without a name and what crashes left; with `all` images that no container has,
-    with `volumes` anonymous volumes that no container has. Say what went, and what it held."""
+    """Delete stopped containers, images without a name, interrupted pulls and what crashes left.
+
+    With `all` also images that no container has, with `volumes` anonymous volumes that no container has. Say what went, and
+    what it held.
+    """
     before = _total(await disk_usage(world))
     containers = await _prune_containers(world, with_volumes=call.flag("volumes"))
     pruned, doomed = world.images.retire_unneeded(world.images_in_use(), unused=call.flag("all"))
@@ -29,6 +34,9 @@ async def system_prune(world: World, call: Call) -> object:
     if call.flag("volumes"):
         volumes = (await prune_volumes(world, with_named=False))["removed"]
     leftovers = []
+    for path in pulls.interrupted(world.paths.pulls_dir):
+        if await asyncio.to_thread(pulls.remove, path):
+            leftovers.append(f"interrupted pull: {path}")
     for finding in findings(world):
         if finding.repair is not None:
             with contextlib.suppress(OSError, PycontainerError):  # `doctor` says why, to who asks for it

@@ -5,12 +5,12 @@ import contextlib
 import json
 import os
 import stat
-import sys
 from collections.abc import AsyncIterator
 
 from pycontainer.disk.storage import Caps
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError, from_wire
 from pycontainer.runtime.container import Container
+from pycontainer.runtime.worker import command
 from pycontainer.spec.values import parse_label
 from pycontainer.store.volumes import new_anonymous_name
 from pycontainer.supervisor.call import Call
@@ -131,18 +131,10 @@ async def volume_restore(world: World, call: Call) -> object:
 async def _unpack(world: World, mount_fd: int, archive_fd: int) -> None:
     try:
         worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-m",
-            "pycontainer.runtime.restore_worker",
-            "--parent",
-            str(os.getpid()),
-            "--root",
-            world.paths.root or "",
-            "--data",
-            world.paths.volumes_dir,
-            "--mount-fd",
-            str(mount_fd),
+            *command(
+                "restore_worker",
+                *("--root", world.paths.root or "", "--data", world.paths.volumes_dir, "--mount-fd", str(mount_fd)),
+            ),
             stdin=archive_fd,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=[mount_fd],

@@ -86,6 +86,55 @@ def test_a_deep_tree_is_looked_through(trees: tuple[int, int]) -> None:
     assert found[-1] == ("A", "/d" * 900)
 
 
+def test_a_copy_is_compared(trees: tuple[int, int], tmp_path: Path) -> None:
+    """A deep one, with a hole that is not read, a file whose time does not tell that it was written, and one of two names."""
+    tree_fd, base_fd = trees
+    deep_fd = dig(base_fd, 900)
+    os.close(os.open("kept", os.O_WRONLY | os.O_CREAT, dir_fd=deep_fd))
+    os.close(deep_fd)
+    for name, content in (("same", "1"), ("forged", "1"), ("gone", "1"), ("first", "1"), ("linked", "1")):
+        (tmp_path / "to" / name).write_text(content)
+    os.link(tmp_path / "to/linked", tmp_path / "to/twin")
+    with open(tmp_path / "to/hole", "wb") as file:
+        file.truncate(1 << 40)
+    treework.copy(base_fd, tree_fd)
+    assert treework.compared(tree_fd, base_fd) == []
+    before = os.stat(tmp_path / "from/forged")
+    (tmp_path / "from/forged").write_text("2")
+    os.utime(tmp_path / "from/forged", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tmp_path / "from/gone").unlink()
+    os.link(tmp_path / "from/twin", tmp_path / "from/third")
+    deep_fd = descend(tree_fd, 900)
+    os.close(os.open("new", os.O_WRONLY | os.O_CREAT, dir_fd=deep_fd))
+    os.close(deep_fd)
+    with few_descriptors():
+        found = treework.compared(tree_fd, base_fd)
+    assert [change for change in found if not change[1].startswith("/d")] == [
+        ("C", "/forged"), ("D", "/gone"), ("C", "/linked"), ("A", "/third"), ("C", "/twin"),
+    ]  # fmt: skip
+    assert [change[0] for change in found if change[1].startswith("/d")] == ["C"] * 900 + ["A"]
+
+
+def test_links_that_became_others_are_changes(trees: tuple[int, int], tmp_path: Path) -> None:
+    """Equal files: one name now leads to another of them, and two of one file are two."""
+    for name in ("a", "b", "c"):
+        (tmp_path / "to" / name).write_text("1")
+        os.utime(tmp_path / "to" / name, (1, 1))
+    os.link(tmp_path / "to/c", tmp_path / "to/d")
+    treework.copy(trees[1], trees[0])
+    tree = tmp_path / "from"
+    before = tree.stat()
+    (tree / "b").unlink()
+    os.link(tree / "a", tree / "b")
+    (tree / "d").unlink()
+    (tree / "d").write_text("1")
+    os.utime(tree / "d", (1, 1))
+    os.utime(tree, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = {path: kind for kind, path in treework.compared(*trees)}
+    assert {"/a": "C", "/b": "C"}.items() <= found.items()
+    assert found.keys() & {"/c", "/d"}
+
+
 def test_one_too_deep_is_refused(trees: tuple[int, int]) -> None:
     os.close(dig(trees[0], MAX_DEPTH + 1))
     words = f"more than {MAX_DEPTH} directories in one another"
@@ -93,6 +142,8 @@ def test_one_too_deep_is_refused(trees: tuple[int, int]) -> None:
         treework.copy(*trees)
     with pytest.raises(InvalidInput, match=words):
         treework.changed([trees[0]], trees[1])
+    with pytest.raises(InvalidInput, match=words):
+        treework.compared(*trees)
 
 
 def test_what_takes_too_long_ends(trees: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
