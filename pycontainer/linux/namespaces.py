@@ -121,15 +121,18 @@ def user_namespace(base: int, count: int) -> Iterator[int]:
     The namespace lives on while something holds it: a duplicate of the descriptor, an idmapped mount, who joined it.
     """
     ready_read_fd, ready_write_fd = os.pipe()
+    alive_read_fd, alive_write_fd = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            os.close(alive_write_fd)
             unshare(CLONE_NEWUSER)
             os.write(ready_write_fd, b"x")
-            signal.pause()
+            os.read(alive_read_fd, 1)  # ends with us, also when we are killed: it holds our locks as long as it lives
         finally:
             os._exit(1)
     os.close(ready_write_fd)
+    os.close(alive_read_fd)
     try:
         if not os.read(ready_read_fd, 1):
             raise OSError(errno.EOPNOTSUPP, "no user namespace can be made")
@@ -141,6 +144,7 @@ def user_namespace(base: int, count: int) -> Iterator[int]:
             os.close(procfs_fd)
     finally:
         os.close(ready_read_fd)
+        os.close(alive_write_fd)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     try:

@@ -36,6 +36,7 @@ from pycontainer.store.images import ImageStore
 from pycontainer.store.load import import_image, load
 from pycontainer.store.save import collected
 from pycontainer.store.unpacking import counter
+from pycontainer.units import shown
 
 _MAX_REQUEST_BYTES = 4 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -54,10 +55,15 @@ def main() -> int:
         return 1
     except OSError as error:
         hint = "free some space in the store's file system" if error.errno in _FULL else ""
-        _say({"error": PycontainerError(f"the {action} failed: {error}", hint=hint).to_wire()})
+        _say({"error": PycontainerError(f"the {action} failed: {_reason(error)}", hint=hint).to_wire()})
         return 1
     _say({"result": result})
     return 0
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{reason}: {shown(os.fsdecode(error.filename))}" if error.filename else reason
 
 
 def _request() -> tuple[dict[str, Any], str]:

@@ -364,7 +364,7 @@ class _Job:
         try:
             pid = spawn(
                 lambda: _work(work, write_fd),
-                lambda error: _tell(write_fd, error, f"{name} cannot be confined"),
+                lambda error: _tell(write_fd, error, f"{name} cannot be confined: {error.strerror}"),
                 confinement,
                 {write_fd, *keep_fds},
             )
@@ -545,7 +545,7 @@ class _Child:
             raise kind(str(error.get("message")), hint=str(error.get("hint", "")))
         code = self.result.get("errno")
         if isinstance(code, int):
-            raise OSError(code, str(self.result.get("what")), str(self.result.get("path")))
+            raise OSError(code, str(self.result.get("what")), str(self.result.get("path") or "") or None)
         status = os.waitstatus_to_exitcode(self._wait_status or 0)
         if status == -signal.SIGSYS:
             raise InvalidInput(
@@ -587,7 +587,7 @@ def _tell(message_fd: int, error: OSError, what: str) -> None:
     """Send an error of the system to the parent, which judges what it means."""
     path = error.filename
     text = path.decode(errors="backslashreplace") if isinstance(path, bytes) else str(path or "")
-    message = {"errno": error.errno or errno.EIO, "what": what, "path": text or error.strerror}
+    message = {"errno": error.errno or errno.EIO, "what": what, "path": text}
     os.write(message_fd, json.dumps(message).encode() + b"\n")
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.errors import InvalidInput, StartFailed
+from pycontainer.errors import InvalidInput, InvalidState, StartFailed
 from pycontainer.init.child import REPORT_FD
 from pycontainer.init.sealed import build, new_memfd, write_program
 from pycontainer.init.table import Table, describe_rows, read_report
@@ -336,6 +336,10 @@ def _open_trees(
             else:
                 fd = clone_tree(tree.path, recursive=tree.recursive)
         except FileNotFoundError as error:
+            if tree.is_layer:
+                raise InvalidState(
+                    f"a layer beneath the container, '{tree.path}', is gone", hint="bring its image in again"
+                ) from error
             raise InvalidInput(f"mount source '{tree.path}' does not exist", field="volumes") from error
         undo.callback(os.close, fd)
         fds.append(fd)

@@ -100,14 +100,15 @@ def stage_copy(
     offset: int = 0,
     size_bytes: int,
     digest: str | None = None,
+    source: str = "the archive",
     on_bytes: Callable[[int], None] = lambda _count: None,
 ) -> str:
     """Copy a part of an open file into a staging directory as a blob, and return its digest.
 
-    Its content is not looked at, only hashed. Raises InvalidInput, naming the blob, when the file ends before, or the digest
-    is not the one that was given.
+    Its content is not looked at, only hashed. Raises InvalidInput when the file ends before, or the digest is not the one
+    that was given; OSError. Each names the blob, or `source` where no digest was given.
     """
-    name = digest or "of the archive"
+    name = f"blob {digest}" if digest else source
     sha256 = hashlib.sha256()
     temporary = f"{directory}/{os.urandom(8).hex()}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -116,7 +117,7 @@ def stage_copy(
         while done < size_bytes:
             block = os.pread(source_fd, min(_BLOCK_BYTES, size_bytes - done), offset + done)
             if not block:
-                raise InvalidInput(f"blob {name} is cut off: {done} of {size_bytes} bytes are there")
+                raise InvalidInput(f"{name} is cut off: {done} of {size_bytes} bytes are there")
             sha256.update(block)
             view = memoryview(block)
             while view:
@@ -125,12 +126,14 @@ def stage_copy(
             on_bytes(len(block))
         found = f"sha256:{sha256.hexdigest()}"
         if digest is not None and found != digest:
-            raise InvalidInput(f"blob {digest} is damaged: what is there has the digest {found}")
+            raise InvalidInput(f"{name} is damaged: what is there has the digest {found}")
         os.rename(temporary, f"{directory}/{digest_hex(found)}")
         return found
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{name}: {error.strerror}") from error
         raise
     finally:
         os.close(fd)

@@ -8,7 +8,8 @@
         work.publish(...)          everything to the disk, then the name
 
 A layer counts as there when an image or an import at work has it. One that nobody has may be what a power cut left of one: it
-is removed and made anew. An import that ends without `publish` leaves no image; its layers go with the next sweep.
+is removed and made anew. An import that fails leaves the store as it was; one that is killed leaves no image, and what it
+unpacked goes with the next import or removal.
 """
 
 import contextlib
@@ -150,15 +151,22 @@ class Import:
 
 @contextlib.contextmanager
 def importing(store: ImageStore, in_use: Set[str] | None = None) -> Iterator[Import]:
-    """Begin an import; what is staged and not published goes at the end.
+    """Begin an import; what is staged and not published goes at the end, and what a failed one has unpacked as well.
 
     `in_use` holds the ids that containers are made of: should the record of one be lost, no layer is taken for garbage.
-    Without it nobody knows, and only what is staged is cleaned up before.
+    Without it nobody knows, and only what is staged is cleaned up.
     """
     store.make_directories()
     store.remove_left_over(in_use)
-    with store.staging.opened() as directory:
-        yield Import(store, directory, in_use or frozenset())
+    try:
+        with store.staging.opened() as directory:
+            yield Import(store, directory, in_use or frozenset())
+    except BaseException as error:
+        try:
+            store.remove_left_over(in_use)
+        except OSError as other:
+            error.add_note(f"what it left in the store goes with the next import: {other}")
+        raise
 
 
 def _rename_directory(source: str, target: str) -> None:

@@ -30,7 +30,7 @@ from pycontainer.store.ociconfig import host_platform, parse_config
 from pycontainer.store.ocilayout import is_layout, read_layout
 from pycontainer.store.plain import import_plain, opened
 from pycontainer.store.refs import ImageInfo, check_new_name, check_own_name
-from pycontainer.store.unpacking import Progress, Unpack, counter, unpack_layer
+from pycontainer.store.unpacking import Progress, Unpack, counter, naming, unpack_layer
 from pycontainer.units import shown
 
 
@@ -71,10 +71,10 @@ def import_image(
     checked = check_config(config or {})
     with opened(source, store.directory) as source_fd, importing(store, in_use) as work:
         if kind := wanted_kind(source_fd, source, form):
-            return import_plain(work, source_fd, name, checked, tools.unpack, on_progress, kind=kind)
-        with image_files(source_fd, work, tools) as files:
+            return import_plain(work, source_fd, source, name, checked, tools.unpack, on_progress, kind=kind)
+        with image_files(source_fd, source, work, tools) as files:
             if files is None:
-                return import_plain(work, source_fd, name, checked, tools.unpack, on_progress)
+                return import_plain(work, source_fd, source, name, checked, tools.unpack, on_progress)
             if checked != check_config({}):
                 raise InvalidInput(
                     f"{shown(source)} is an image that says itself how its containers start",
@@ -101,7 +101,7 @@ def load(
     if name:
         check_new_name(name)
     with opened(source, store.directory) as source_fd, importing(store, in_use) as work:
-        with image_files(source_fd, work, tools) as files:
+        with image_files(source_fd, source, work, tools) as files:
             if files is None:
                 raise InvalidInput(
                     f"{shown(source)} holds neither an OCI layout nor a docker archive",
@@ -130,13 +130,14 @@ def load_files(
 
 
 @contextlib.contextmanager
-def image_files(source_fd: int, work: Import, tools: Tools) -> Iterator[Files | None]:
-    """Give the files of the image in a directory or an archive; None for a root file system."""
+def image_files(source_fd: int, source: str, work: Import, tools: Tools) -> Iterator[Files | None]:
+    """Give the files of the image in a directory or an archive, called `source`; None for a root file system."""
     if stat.S_ISDIR(os.fstat(source_fd).st_mode):
         with DirectoryFiles(source_fd) as files:
             yield files if is_layout(files) else None
         return
-    members = tools.members(source_fd)
+    with naming(shown(source)):
+        members = tools.members(source_fd)
     if not members:
         yield None
         return
@@ -145,8 +146,9 @@ def image_files(source_fd: int, work: Import, tools: Tools) -> Iterator[Files | 
         return
     fd = os.open(work.directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
-        tools.expand(source_fd, fd)
-        members = tools.members(fd)
+        with naming(shown(source)):
+            tools.expand(source_fd, fd)
+            members = tools.members(fd)
         yield ArchiveFiles(fd, members) if members else None
     finally:
         os.close(fd)
@@ -220,10 +222,12 @@ def _layer(
         staged = f"{work.blobs_dir}/{blob[7:]}"
         path = staged if os.path.exists(staged) else work.store.blobs.path(blob)
         blob_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        name = "" if part.digest else f"layer {diff_id}"  # nobody else knows the blob of what came without a digest
         try:
             return unpack_layer(
-                work, blob_fd, lowers, tools.unpack, blob=blob, diff_id=diff_id, what=what, on_progress=on_progress
-            )
+                work, blob_fd, lowers, tools.unpack,
+                name=name, blob=blob, diff_id=diff_id, what=what, on_progress=on_progress,
+            )  # fmt: skip
         finally:
             os.close(blob_fd)
 
@@ -242,5 +246,6 @@ def _staged_blob(work: Import, part: Part, diff_id: str, on_progress: Progress |
         offset=part.place.offset,
         size_bytes=size_bytes,
         digest=part.digest,
+        source=f"layer {diff_id}",
         on_bytes=on_bytes,
     )

@@ -55,10 +55,12 @@ def read_layout(files: Files, platform: str) -> list[Bundle]:
 def _name(annotations: Mapping[str, str]) -> str:
     """Return what an image is called. Docker writes its whole name in one place and the tag alone in the other.
 
-    Where both say the same, as in what is saved here, the shorter counts: `web`, not docker.io/library/web:latest.
+    Where both say the same, as in what is saved here, the shorter counts: `web`, not docker.io/library/web:latest. Where
+    they say different things, the whole name is that of another image: umoci takes it over for one that it made of that.
     """
     name, whole = annotations.get(_NAME, ""), annotations.get(_WHOLE_NAME, "")
-    return name if name and (not whole or whole == full_name(name)) else whole
+    is_tag = name == whole.rpartition(":")[2] and whole != full_name(name)
+    return whole if not name or is_tag else name
 
 
 def _version(files: Files) -> str:

@@ -23,6 +23,7 @@ from pycontainer.units import shown
 def import_plain(
     work: Import,
     source_fd: int,
+    source: str,
     name: str,
     config: dict[str, object],
     unpack: Unpack,
@@ -30,28 +31,27 @@ def import_plain(
     *,
     kind: str = "",
 ) -> ImageInfo:
-    """Publish the directory or tar archive `source_fd` as image `name`; `unpack` is what reads it.
+    """Publish the directory or tar archive `source_fd`, called `source`, as image `name`; `unpack` is what reads it.
 
     With `kind` it is such a file system instead (fsimages.wanted_kind).
     """
     if stat.S_ISDIR(os.fstat(source_fd).st_mode):
-        comment, layer = "imported from a directory", _layer(work, source_fd, unpack, on_progress)
+        comment, layer = "imported from a directory", _layer(work, source_fd, source, unpack, on_progress)
     elif kind:
-        comment, layer = f"imported from a {kind} file", _filesystem(work, source_fd, kind, on_progress)
+        comment, layer = f"imported from a {kind} file", _filesystem(work, source_fd, source, kind, on_progress)
     else:
-        comment, layer = "imported from an archive", _layer(work, source_fd, unpack, on_progress)
+        comment, layer = "imported from an archive", _layer(work, source_fd, source, unpack, on_progress)
     blob = make_config(config, [layer.diff_id], comment=comment)
     return work.publish(name, blob, config, [layer], platform=host_platform())
 
 
-def _filesystem(work: Import, source_fd: int, kind: str, on_progress: Progress | None) -> Layer:
+def _filesystem(work: Import, source_fd: int, source: str, kind: str, on_progress: Progress | None) -> Layer:
     """Return the layer that is a copy of a squashfs or erofs file."""
     fsimages.check_whole(source_fd, kind)
     size_bytes = os.fstat(source_fd).st_size
     staged = work.new_layer()  # with its empty `fs`, where who makes overlays by path mounts it
-    diff_id = stage_copy(
-        source_fd, staged, size_bytes=size_bytes, on_bytes=counter(on_progress, f"copying the {kind}", size_bytes)
-    )
+    on_bytes = counter(on_progress, f"copying the {kind}", size_bytes)
+    diff_id = stage_copy(source_fd, staged, size_bytes=size_bytes, source=shown(source), on_bytes=on_bytes)
     if found := work.layer(plain_key(diff_id)):
         return found
     os.rename(f"{staged}/{diff_id[7:]}", f"{staged}/image")
@@ -68,14 +68,15 @@ def _filesystem(work: Import, source_fd: int, kind: str, on_progress: Progress |
     )
 
 
-def _layer(work: Import, source_fd: int, unpack: Unpack, on_progress: Progress | None) -> Layer:
+def _layer(work: Import, source_fd: int, source: str, unpack: Unpack, on_progress: Progress | None) -> Layer:
     """Return the layer of a source, unpacked unless the store has it."""
     if not layer_type(source_fd):
-        return unpack_layer(work, source_fd, (), unpack, on_progress=on_progress)
+        return unpack_layer(work, source_fd, (), unpack, name=shown(source), on_progress=on_progress)
     blob = stage_copy(
         source_fd,
         work.blobs_dir,
         size_bytes=os.fstat(source_fd).st_size,
+        source=shown(source),
         on_bytes=counter(on_progress, "copying", os.fstat(source_fd).st_size),
     )
     with work.store.staging.claimed(blob):  # of imports of the same archive at once, one unpacks
@@ -83,7 +84,7 @@ def _layer(work: Import, source_fd: int, unpack: Unpack, on_progress: Progress |
             return found
         blob_fd = os.open(f"{work.blobs_dir}/{blob[7:]}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return unpack_layer(work, blob_fd, (), unpack, blob=blob, on_progress=on_progress)
+            return unpack_layer(work, blob_fd, (), unpack, name=shown(source), blob=blob, on_progress=on_progress)
         finally:
             os.close(blob_fd)
 

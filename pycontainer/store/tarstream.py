@@ -271,7 +271,11 @@ def _pack(dir_fd: int, name: bytes, top: bytes, left_out: list[str], layer: Laye
                     continue
                 _check_owner(inner, details)
             if stat.S_ISLNK(details.st_mode):
-                yield _header(inner, None, details, tarfile.SYMTYPE, os.readlink(name, dir_fd=fd))
+                first = _first_name(inner, details, seen)
+                if first == inner:
+                    yield _header(inner, None, details, tarfile.SYMTYPE, os.readlink(name, dir_fd=fd))
+                else:
+                    yield _header(inner, None, details, tarfile.LNKTYPE, first)
                 continue
             if not stat.S_ISDIR(details.st_mode) and not stat.S_ISREG(details.st_mode):
                 left_out.append(f"{_quote(inner)} is a device, fifo or socket")
@@ -331,17 +335,21 @@ def _names(fd: int) -> list[bytes]:
     return sorted((os.fsencode(name) for name in os.listdir(fd)), reverse=True)
 
 
+def _first_name(path: bytes, details: os.stat_result, seen: dict[tuple[int, int], bytes]) -> bytes:
+    """Return the name under which a file or link was packed before, `path` itself if it was not."""
+    return seen.setdefault((details.st_dev, details.st_ino), path) if details.st_nlink > 1 else path
+
+
 def _pack_file(path: bytes, fd: int, seen: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
     """Pack the file open at `fd` and close it."""
     try:
         details = os.fstat(fd)
         if not stat.S_ISREG(details.st_mode):
             raise InvalidInput(f"{_quote(path)} changed while it was read")
-        if details.st_nlink > 1:
-            first = seen.setdefault((details.st_dev, details.st_ino), path)
-            if first != path:
-                yield _header(path, None, details, tarfile.LNKTYPE, first)
-                return
+        first = _first_name(path, details, seen)
+        if first != path:
+            yield _header(path, None, details, tarfile.LNKTYPE, first)
+            return
         yield _header(path, fd, details, tarfile.REGTYPE)
         left = details.st_size
         while left:

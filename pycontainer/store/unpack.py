@@ -358,16 +358,17 @@ class Unpacker:
         uid, gid = self._owner or (entry.uid, entry.gid)
         os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
         os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
+        self._files.add(*_inode(os.lstat(name, dir_fd=parent_fd)))
 
     def _make_hardlink(self, parts: tuple[bytes, ...], parent_fd: int, entry: Entry) -> None:
-        """Link to a regular file that this stream made; anything else is refused."""
+        """Link to a regular file or a symbolic link, itself, that this stream made; anything else is refused."""
         target = self._checked_parts(entry, entry.target) if entry.target else ()
         if target in self._dropped:
             self._dropped.add(parts)
             return
         refusal = InvalidInput(
             f"{_quoted(entry)} is a hard link to {shown(entry.target.decode(errors='backslashreplace'))}, which is no "
-            "regular file that the archive made before",
+            "file or link that the archive made before",
             hint="nothing outside of the root can be linked to",
         )
         if not target:
@@ -398,7 +399,7 @@ class Unpacker:
             details = os.lstat(name, dir_fd=dir_fd)
         except FileNotFoundError:
             return False
-        return stat.S_ISREG(details.st_mode) and _inode(details) in self._files
+        return stat.S_IFMT(details.st_mode) in (stat.S_IFREG, stat.S_IFLNK) and _inode(details) in self._files
 
     def _remove(self, name: bytes, parent_fd: int) -> None:
         """Take away what stands where an entry comes; never what a link leads to, never a tree."""

@@ -3,9 +3,11 @@
 source ─▶ unpack (confined processes) ─▶ settle (whiteouts.py) ─▶ a layer of the store
 """
 
+import contextlib
+import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pycontainer.errors import InvalidInput
@@ -44,6 +46,7 @@ def unpack_layer(
     lowers: Sequence[Layer],
     unpack: Unpack,
     *,
+    name: str = "",
     blob: str | None = None,
     diff_id: str = "",
     what: str = "",
@@ -51,11 +54,12 @@ def unpack_layer(
 ) -> Layer:
     """Unpack a source over the layers `lowers` and add it to the store.
 
-    `blob` is its digest, if it is kept; `diff_id` is what it must come to, if an image says so: refusals name the blob.
+    `blob` is its digest, if it is kept; `diff_id` is what it must come to, if an image says so. `name` is what failures call
+    it, the blob unless it is given.
     """
-    prefix = f"layer blob {blob}: " if diff_id else ""
+    name = name or f"layer blob {blob}"
     if diff_id:
-        _check_form(source_fd, blob)
+        _check_form(source_fd, name)
     links: tuple[Link, ...] = ()
 
     def tell(counters: dict[str, object]) -> None:
@@ -66,20 +70,19 @@ def unpack_layer(
         staged = work.new_layer()
         fs = f"{staged}/fs"
         above_links = make_links(fs, links)
-        try:
+        with naming(name):
             done = unpack(source_fd, fs, tell, has_digest=bool(diff_id))
-        except InvalidInput as error:
-            raise InvalidInput(f"{prefix}{error.message}", hint=error.hint) from error
         found = f"sha256:{done.digest}"
         if diff_id and found != diff_id:
-            raise InvalidInput(f"layer blob {blob} unpacks to {found}, but the image's config says {diff_id}")
+            raise InvalidInput(f"{name} unpacks to {found}, but the image's config says {diff_id}")
         notes = done.notes._replace(implied=done.notes.implied | above_links)
-        settled = settle(fs, notes, [layer.path for layer in lowers])
+        with naming(name):
+            settled = settle(fs, notes, [layer.path for layer in lowers])
         if not settled.links:
             break
         links += settled.links
     else:
-        raise InvalidInput(f"{prefix}it goes through links of links of the layers beneath it")
+        raise InvalidInput(f"{name}: it goes through links of links of the layers beneath it")
     leans = settled.leans or bool(links)
     return work.add_layer(
         staged,
@@ -92,13 +95,25 @@ def unpack_layer(
     )
 
 
-def _check_form(blob_fd: int, blob: str | None) -> None:
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Have refusals and failures say what they are about: a blob, or the archive that a user named."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{what}: {error.message}", hint=error.hint) from error
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise OSError(code, f"{what}: {error.strerror or os.strerror(code)}", error.filename) from error
+
+
+def _check_form(blob_fd: int, name: str) -> None:
     """Refuse what begins neither like a compressed stream nor like a tar archive."""
     begin = os.pread(blob_fd, _TAR_BLOCK_BYTES, 0)
     is_tar = begin[_TAR_MAGIC_OFFSET:].startswith(_TAR_MAGIC) or not any(begin)
     if compression(begin[:MAGIC_BYTES]) is None and not is_tar:
         raise InvalidInput(
-            f"layer blob {blob} is no tar archive, or has an unknown compression",
+            f"{name} is no tar archive, or has an unknown compression",
             hint="layers are plain, or compressed with gzip or zstd",
         )
 

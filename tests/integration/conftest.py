@@ -21,6 +21,8 @@ DEBIAN_SOFTWARE = (
     "openssh-server", "sudo", "iputils-ping", "nginx-light", "postgresql", "redis-server", "python3", "nodejs",
     "default-jre-headless", "ecj",
 )  # fmt: skip
+DEBIAN_EPOCH = "1700000000"  # after Debian 12's packages were made, before what is done with them here
+DEBIAN_EXTRAS = "iputils-ping,libcap2-bin,attr,sudo,cron,at"  # with capabilities, set-id bits, owners of their own
 ALL_NEEDED = ("root", "user_namespaces", "overlay", "idmapped_mounts", "veth", "nft", "seccomp")
 
 
@@ -60,6 +62,32 @@ def debian_rootfs() -> Iterator[str]:
             timeout=600 * SLOWNESS,
         )
         yield f"{directory}/rootfs"
+    finally:
+        subprocess.run(["rm", "-rf", "--one-file-system", directory], check=True)
+
+
+@pytest.fixture(scope="session")
+def debian_nginx() -> Iterator[Path]:
+    """The tree that rootfs-tools/nginx makes, in a directory that no test changes; its config is beside it. 20 s.
+
+    It has DEBIAN_EXTRAS, no time after DEBIAN_EPOCH, and was built with an apt setting of this host that must not stay in it.
+    Needs debian_mirror. PYCONTAINER_TEST_NGINX names one that was made before.
+    """
+    if made := os.environ.get("PYCONTAINER_TEST_NGINX"):
+        yield Path(made)
+        return
+    directory = Path(tempfile.mkdtemp(prefix="pct-nginx-", dir="/var/tmp"))
+    configuration = directory / "apt.conf"
+    configuration.write_text('Acquire::http::User-Agent "of-this-host-only";\n')
+    try:
+        subprocess.run(
+            [f"{CHECKOUT}/rootfs-tools/nginx", "--include", DEBIAN_EXTRAS, directory / "root"],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            timeout=600 * SLOWNESS,
+            env={**os.environ, "APT_CONFIG": str(configuration), "SOURCE_DATE_EPOCH": DEBIAN_EPOCH},
+        )
+        yield directory / "root"
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", directory], check=True)
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,21 @@ def test_who_asks_for_no_cap_gets_half_of_the_file_system(world: World) -> None:
     world.ok("set", name, "--disk", "unlimited", "--disk-inodes", "unlimited")
     assert size_inside(world, name) == total_bytes
     world.ok("rm", "-f", name, free)
+
+
+@pytest.mark.requires("project_quota")
+def test_an_archive_is_not_who_says_that_a_disk_has_no_cap(world: World, tmp_path: Path) -> None:
+    """I6. An instance that had none gets half of the file system where it is brought in, unless who does that trusts it."""
+    free, other, archive = run(world, "--disk", "unlimited"), unique_name(), f"{tmp_path}/free.tar"
+    total_bytes = size_inside(world, free)
+    world.ok("export", free, "-o", archive)
+    for options, expected_bytes in (((), total_bytes / 2), (("--trusted",), total_bytes)):
+        world.ok("import", *options, archive, other)
+        world.ok("start", other)
+        assert size_inside(world, other) == pytest.approx(expected_bytes, rel=0.02)
+        world.ok("rm", "-f", other)
+    world.ok("rm", "-f", free)
+    world.ok("image", "rm", *(name for name in world.ok("image", "list", "-q").split() if name.startswith("instance/")))
 
 
 @pytest.mark.requires("project_quota")

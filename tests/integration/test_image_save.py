@@ -93,10 +93,10 @@ def pack(tree: Path, target: Path, mode: str) -> Path:
 
 
 @interop
-@pytest.mark.parametrize("source", ["directory", "gzip", "xz"])
+@pytest.mark.parametrize("source", ["gzip", "xz"])
 def test_others_read_the_same_tree(store: ImageStore, directory: Path, tree: Path, source: str) -> None:
-    """Names, modes, ids, xattrs, links and times: umoci and podman make of it what we did."""
-    given = tree if source == "directory" else pack(tree, directory / "given.tar", f"--{source}")
+    """Names, modes, ids, xattrs, links and times of what came as an archive; as a directory: test_roundtrips.py."""
+    given = pack(tree, directory / "given.tar", f"--{source}")
     image_id = add(store, given, "team/web:1")
     (ours,) = store.get("team/web:1").layer_dirs
     assert picture(Path(ours)) == picture(tree)

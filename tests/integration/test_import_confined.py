@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -35,7 +36,8 @@ from pycontainer.security.seccomp import ALLOW, Policy, Rule
 from pycontainer.security.seccomp_compile import program
 from pycontainer.store.unpack import Budgets, Unpacker
 from tests.support.archives import BREAK_OUTS, DIR, LNK, SYM, E, archive, break_out, picture
-from tests.support.poll import poll_until
+from tests.support.images import CHECKOUT
+from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, process_commands
 
 FILE_CAPABILITY_MASK = "000000008000001b"
@@ -515,6 +517,20 @@ def test_whatever_a_child_says_is_an_error_of_ours(
     monkeypatch.setattr(importer, "_work", work)
     with pytest.raises((PycontainerError, OSError)):
         unpack(tmp_path, archive(E("f")))
+
+
+def test_who_holds_a_user_namespace_ends_with_who_asked_for_it() -> None:
+    """FLT-01: it has the locks of an import; were it left when the import is killed, the next one would wait for ever."""
+    script = """import os, signal
+from pycontainer.linux import namespaces
+namespaces.write_id_maps = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with namespaces.user_namespace(100000, 65536):
+    pass
+"""
+    killed = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, stdout=subprocess.PIPE)
+    out, _ = killed.communicate(timeout=20 * SLOWNESS)  # to the end of the file: nobody has it open any more
+    assert out == b""
+    assert killed.returncode == -signal.SIGKILL
 
 
 def test_links_within_are_kept(tmp_path: Path) -> None:

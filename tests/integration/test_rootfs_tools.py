@@ -7,15 +7,15 @@ import signal
 import stat
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import DEBIAN_EPOCH, DEBIAN_EXTRAS
 from tests.support.images import CHECKOUT
 from tests.support.poll import SLOWNESS, poll_until
 
-EPOCH = "1700000000"  # after Debian 12's packages were made, before what is done with them here
 TOOLS = f"{CHECKOUT}/rootfs-tools"
 RECIPES = ("nginx", "apache-php", "postgres", "systemd")  # of Debian packages
 BUILDERS = ("busybox", "static-site", "debian", "ubuntu", *RECIPES, "alpine", "from-oci", "from-container")
@@ -363,27 +363,12 @@ def test_ubuntu_without_a_mirror(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-@pytest.fixture(scope="module")
-def debian_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The tree that rootfs-tools/nginx makes, built with an apt setting of this host that must not stay in it."""
-    directory = tmp_path_factory.mktemp("debian-nginx")
-    configuration = directory / "apt.conf"
-    configuration.write_text('Acquire::http::User-Agent "of-this-host-only";\n')
-    try:
-        environment = {"APT_CONFIG": str(configuration), "SOURCE_DATE_EPOCH": EPOCH}
-        exit_code, text = build("nginx", directory / "root", timeout_seconds=600, **environment)
-        assert exit_code == 0, text
-        assert names(directory) == ["apt.conf", "root", "root.json"]
-        yield directory / "root"
-    finally:
-        subprocess.run(["rm", "-rf", "--one-file-system", directory / "root"], check=True)
-
-
 @pytest.mark.requires("debian_mirror")
 def test_debian_nginx_twice(debian_nginx: Path, tmp_path: Path) -> None:
     """Bit for bit: the tree packed in the order of names, as the archive is that another run of the builder makes."""
     out = tmp_path / "nginx.tar"
-    exit_code, text = build("nginx", "-o", out, timeout_seconds=600, SOURCE_DATE_EPOCH=EPOCH)
+    environment = {"SOURCE_DATE_EPOCH": DEBIAN_EPOCH}
+    exit_code, text = build("nginx", "--include", DEBIAN_EXTRAS, "-o", out, timeout_seconds=600, **environment)
     assert exit_code == 0, text
     try:
         pack = "tar --create --sort=name --numeric-owner --xattrs --xattrs-include=security.capability --format=pax"
@@ -392,7 +377,7 @@ def test_debian_nginx_twice(debian_nginx: Path, tmp_path: Path) -> None:
         digest = hashlib.sha256(packed).hexdigest()
         assert out.with_name("nginx.tar.sha256").read_text() == f"{digest}  nginx.tar\n"
         with tarfile.open(out) as archive:
-            assert max(member.mtime for member in archive) == int(EPOCH)
+            assert max(member.mtime for member in archive) == int(DEBIAN_EPOCH)
     finally:
         out.unlink()
 

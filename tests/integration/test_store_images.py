@@ -25,6 +25,7 @@ from pycontainer.store.images import ImageStore
 from pycontainer.store.imports import importing
 from pycontainer.store.ociconfig import host_platform, parse_config
 from pycontainer.store.refs import ImageInfo
+from pycontainer.units import shown
 from tests.support.poll import poll_until
 
 
@@ -293,7 +294,8 @@ def test_full_disk_is_said_and_undone(tmp_path: Path, tarball: str) -> None:
         code, message = finish(start_worker(tmp_path, str(big), "big"))
         error = from_wire(message["error"])
         assert code == 1 and type(error) is PycontainerError
-        assert "No space left" in error.message and "free some space" in error.hint
+        assert error.message == f"the import failed: {shown(str(big))}: No space left on device"
+        assert "free some space" in error.hint
         assert finish(start_worker(tmp_path, tarball, "small"))[0] == 0
     finally:
         subprocess.run(["umount", str(mounted)], check=True)

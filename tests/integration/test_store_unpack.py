@@ -102,6 +102,7 @@ def test_round_trip(tmp_path: Path) -> None:
     (source / "empty").write_bytes(b"")
     os.link(source / "dir/file", source / "hard")
     (source / "soft").symlink_to("dir/../nowhere")
+    os.link(source / "soft", source / "dir/soft", follow_symlinks=False)
     os.mkdir(os.fsencode(source) + b"/\xff\n\xe4")
     (source / "setuid").write_bytes(b"x")
     os.setxattr(source / "setuid", "user.binary", b"\xff\0=\n1")

@@ -297,7 +297,7 @@ HOSTILE = {
         ("l", tarfile.SYMTYPE, "/tmp", b""),
         ("l/x", tarfile.REGTYPE, "", b"x"),
     ],
-    "which is no regular file that the archive made before": [("h", tarfile.LNKTYPE, "/etc/passwd", b"")],
+    "which is no file or link that the archive made before": [("h", tarfile.LNKTYPE, "/etc/passwd", b"")],
 }
 
 

@@ -119,7 +119,15 @@ BREAK_OUTS: dict[str, tuple[list[E], str | dict[str, bytes]]] = {
         [E("l", SYM, "../outside"), E("h", LNK, "l/canary")],
         "'h' is a hard link to 'l/canary'",
     ),
-    "hard link to a link": ([E("l", SYM, "%/canary"), E("h", LNK, "l"), E("h")], "'h' is a hard link to 'l'"),
+    "over a hard link to a link": ([E("l", SYM, "%/canary"), E("h", LNK, "l"), E("h")], {"h": b"evil"}),
+    "through a hard link to a link": (
+        [E("l", SYM, "../outside"), E("h", LNK, "l"), E("h/canary")],
+        "'h/canary': it lies beyond a link",
+    ),
+    "hard link through a hard link to a link": (
+        [E("l", SYM, "../outside"), E("h", LNK, "l"), E("g", LNK, "h/canary")],
+        "'g' is a hard link to 'h/canary'",
+    ),
     "hard link to a directory": ([E("d", DIR), E("h", LNK, "d")], "'h' is a hard link to 'd'"),
     "hard link to a later entry": ([E("h", LNK, "f"), E("f")], "'h' is a hard link to 'f'"),
     "hard link to the root": ([E("h", LNK, "/")], "'h' is a hard link to '/'"),

@@ -22,25 +22,29 @@ def umoci_unpack(layout: Path, name: str, bundle: Path) -> Path:
     return bundle / "rootfs"
 
 
-def podman_load(archive: Path, directory: Path) -> tuple[list[str], Path]:
-    """Load an archive with podman, all of whose files are in `directory`; return the names and the first one's tree."""
-    podman = f"podman --root {directory}/root --runroot /run/pct --tmpdir /run/tmp --storage-driver vfs"
-    script = "set -eu\n" + "".join(f"mkdir -p {path}; mount -t tmpfs pct {path}\n" for path in _HIDDEN)
-    script += f"""{podman} load -q -i {archive} >{directory}/loaded
-    name=$(sed -n '1s/^Loaded image: //p' {directory}/loaded)
-    {podman} image mount "$name" >{directory}/place; {podman} image unmount "$name" >&2"""
-    directory.mkdir()
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(directory)}
+def podman(directory: Path, script: str) -> str:
+    """Run a shell script in which $podman is podman with all its files in `directory`; return what it wrote."""
+    own = f"podman --root {directory}/root --runroot /run/pct --tmpdir /run/tmp --storage-driver vfs"
+    setup = "set -eu\n" + "".join(f"mkdir -p {path}; mount -t tmpfs pct {path}\n" for path in _HIDDEN)
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script],
-        env=environment,
-        timeout=120 * SLOWNESS,
+        ["unshare", "--mount", "sh", "-c", f'{setup}podman="{own}"\n{script}'],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(directory)},
+        timeout=180 * SLOWNESS,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    names = [line.partition(": ")[2] for line in (directory / "loaded").read_text().splitlines()]
-    return names, Path((directory / "place").read_text().strip())
+    return done.stdout
+
+
+def podman_load(archive: Path, directory: Path) -> tuple[list[str], Path]:
+    """Load an archive with podman, all of whose files are in `directory`; return the names and the first one's tree."""
+    directory.mkdir()
+    script = f"""$podman load -q -i {archive} | tee {directory}/loaded
+    name=$(sed -n '1s/^Loaded image: //p' {directory}/loaded)
+    $podman image mount "$name"; $podman image unmount "$name" >&2"""
+    *loaded, place = podman(directory, script).splitlines()
+    return [line.partition(": ")[2] for line in loaded], Path(place)
 
 
 def skopeo_inspect(reference: str) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""OCI images made by umoci from a busybox tree, and pictures of trees to compare them with what other tools unpack."""
+"""OCI images made by umoci from a busybox tree."""
 
 import os
 import shutil
-import stat
 import struct
 import subprocess
 from pathlib import Path
@@ -46,7 +45,7 @@ def build_base(directory: Path) -> None:
         os.utime(directory / name, ns=(0, 1_577_934_245_123_456_789), follow_symlinks=False)
 
 
-def build_layout(work: Path, *, layers: bool = True) -> Path:
+def build_layout(work: Path) -> Path:
     """Make work/oci with the image `img`: a base, and over it what changes, removes, replaces and only inserts."""
     base, layout, bundle = work / "base", work / "oci", work / "bundle"
     build_base(base)
@@ -56,24 +55,23 @@ def build_layout(work: Path, *, layers: bool = True) -> Path:
     run("umoci", "unpack", "--image", image, bundle)
     run("cp", "-a", f"{base}/.", f"{bundle}/rootfs/")
     run("umoci", "repack", "--image", image, bundle)
-    if layers:
-        shutil.rmtree(bundle)
-        run("umoci", "unpack", "--image", image, bundle)
-        rootfs = bundle / "rootfs"
-        (rootfs / "etc/keep/a").unlink()
-        shutil.rmtree(rootfs / "opt/gone")
-        (rootfs / "opt/gone").write_text("a file now")
-        (rootfs / "etc/keep/b").write_text("changed")
-        (rootfs / "new").mkdir()
-        (rootfs / "new/file").write_text("new")
-        run("umoci", "repack", "--image", image, bundle)
-        (work / "inserted").write_text("inserted")
-        run("umoci", "insert", "--image", image, work / "inserted", "/srv/d/inserted")
-        run("umoci", "insert", "--image", image, work / "inserted", "/reallib/through-a-link")
-        (work / "fresh").mkdir()
-        (work / "fresh/only").write_text("fresh")
-        run("umoci", "insert", "--image", image, "--opaque", work / "fresh", "/var/cache")
-        run("umoci", "insert", "--image", image, "--whiteout", "/etc/link")
+    shutil.rmtree(bundle)
+    run("umoci", "unpack", "--image", image, bundle)
+    rootfs = bundle / "rootfs"
+    (rootfs / "etc/keep/a").unlink()
+    shutil.rmtree(rootfs / "opt/gone")
+    (rootfs / "opt/gone").write_text("a file now")
+    (rootfs / "etc/keep/b").write_text("changed")
+    (rootfs / "new").mkdir()
+    (rootfs / "new/file").write_text("new")
+    run("umoci", "repack", "--image", image, bundle)
+    (work / "inserted").write_text("inserted")
+    run("umoci", "insert", "--image", image, work / "inserted", "/srv/d/inserted")
+    run("umoci", "insert", "--image", image, work / "inserted", "/reallib/through-a-link")
+    (work / "fresh").mkdir()
+    (work / "fresh/only").write_text("fresh")
+    run("umoci", "insert", "--image", image, "--opaque", work / "fresh", "/var/cache")
+    run("umoci", "insert", "--image", image, "--whiteout", "/etc/link")
     run(
         *("umoci", "config", "--image", image, "--config.cmd", "/bin/sh", "--config.env", "A=1"),
         *("--config.label", "x=y", "--config.volume", "/data", "--config.exposedports", "80/tcp"),
@@ -81,35 +79,3 @@ def build_layout(work: Path, *, layers: bool = True) -> Path:
     )
     shutil.rmtree(bundle, ignore_errors=True)
     return layout
-
-
-def tree(directory: Path) -> dict[str, tuple[object, ...]]:
-    """Return all that an unpacked image is made of, by name: kind, mode, owner, attributes, links, times, content."""
-    found: dict[str, tuple[object, ...]] = {}
-    first_names: dict[int, str] = {}
-    for parent, directories, files in os.walk(directory):
-        for name in sorted([*directories, *files]):
-            path = os.path.join(parent, name)
-            details = os.lstat(path)
-            relative = os.path.relpath(path, directory)
-            attributes = {
-                key: os.getxattr(path, key, follow_symlinks=False)
-                for key in os.listxattr(path, follow_symlinks=False)
-                if key.startswith("user.") or key == "security.capability"
-            }
-            content: object = None
-            if stat.S_ISREG(details.st_mode):
-                content = Path(path).read_bytes()
-            elif stat.S_ISLNK(details.st_mode):
-                content = os.readlink(path)
-            is_directory = stat.S_ISDIR(details.st_mode)
-            found[relative] = (
-                oct(details.st_mode),
-                details.st_uid,
-                details.st_gid,
-                None if is_directory else first_names.setdefault(details.st_ino, relative),
-                details.st_mtime_ns,
-                attributes,
-                content,
-            )
-    return found

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ class Layout:
         return self.blob(json.dumps(value).encode(), media_type)
 
     def image(
-        self, layers: Sequence[bytes], *, architecture: str = ARCHITECTURE, config: Mapping[str, Any] | None = None
+        self,
+        layers: Sequence[bytes],
+        *,
+        architecture: str = ARCHITECTURE,
+        config: Mapping[str, Any] | None = None,
+        pack: Callable[[bytes], bytes] = lambda layer: gzip.compress(layer, 1, mtime=0),
     ) -> dict[str, Any]:
-        """Add an image of plain layers, which are gzip'ed, fast."""
+        """Add an image of plain layers, which are gzip'ed, fast, or become what `pack` makes of them."""
         image = {
             "architecture": architecture,
             "os": "linux",
@@ -57,7 +62,7 @@ class Layout:
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": self.json(image, "application/vnd.oci.image.config.v1+json"),
-            "layers": [self.blob(gzip.compress(one, 1, mtime=0), LAYER_TYPE) for one in layers],
+            "layers": [self.blob(pack(one), LAYER_TYPE) for one in layers],
         }
         return self.json(manifest, MANIFEST_TYPE)
 

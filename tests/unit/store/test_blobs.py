@@ -31,8 +31,10 @@ def test_a_part_of_a_file_is_copied_and_verified(tmp_path: Path) -> None:
     seen: list[int] = []
     fd = os.open(tmp_path / "source", os.O_RDONLY)
     try:
-        where = {"offset": 6, "size_bytes": len(content)}
-        assert stage_copy(fd, str(tmp_path / "blobs"), **where, digest=digest, on_bytes=seen.append) == digest
+        made = stage_copy(
+            fd, str(tmp_path / "blobs"), offset=6, size_bytes=len(content), digest=digest, on_bytes=seen.append
+        )
+        assert made == digest
         assert sum(seen) == len(content)
         assert (tmp_path / "blobs" / digest[7:]).read_bytes() == content
         os.unlink(tmp_path / "blobs" / digest[7:])

@@ -1,5 +1,6 @@
-"""What a layout may cost to read is bounded for all its names together. IMG-05."""
+"""What a layout may cost to read is bounded for all its names together, IMG-05; and which names those are."""
 
+import json
 import os
 from pathlib import Path
 
@@ -71,3 +72,23 @@ def test_the_bytes_are_for_all_names(layout: Layout) -> None:
     layout.index(*((f"n{number}", one) for number, one in enumerate(inner)))
     with Counted(layout.directory) as files, pytest.raises(InvalidInput, match="bytes of manifests and configs"):
         read_layout(files, host_platform())
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "expected"),
+    [
+        ("1", "docker.io/library/web:1", "docker.io/library/web:1"),  # Docker, containerd
+        ("web", "docker.io/library/web:latest", "web"),  # ours
+        ("team/web:1", "docker.io/team/web:1", "team/web:1"),
+        ("more", "docker.io/library/web:1", "more"),  # umoci, of an image of ours
+        ("", "docker.io/library/web:1", "docker.io/library/web:1"),
+        ("localhost/web:1", "", "localhost/web:1"),  # Podman
+    ],
+)
+def test_what_an_image_is_called(layout: Layout, name: str, whole: str, expected: str) -> None:
+    image = layout.image([layer_of({"a": b"1"})])
+    annotations = {"org.opencontainers.image.ref.name": name, "io.containerd.image.name": whole}
+    entry = {**image, "annotations": {key: value for key, value in annotations.items() if value}}
+    (layout.directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    with Counted(layout.directory) as files:
+        assert [bundle.name for bundle in read_layout(files, host_platform())] == [expected]
