@@ -85,6 +85,16 @@ def read_bounded(source: StrPath | int, max_bytes: int) -> bytes:
             os.close(fd)
 
 
+def attribute_names(fd: int) -> list[str]:
+    """Return the names of a file's extended attributes; none where the file system has no such thing. listxattr(2)"""
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # a squashfs without any
+            raise
+        return []
+
+
 # -- look-ups beneath a root ---------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ import os
 import stat
 from typing import NamedTuple
 
+from pycontainer.linux.files import attribute_names
+
 _FICLONE = 0x40049409
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -86,22 +88,13 @@ def copy_attributes(from_fd: int, to_fd: int) -> None:
     details = os.fstat(from_fd)
     os.fchown(to_fd, details.st_uid, details.st_gid)
     os.fchmod(to_fd, stat.S_IMODE(details.st_mode))  # after the owner, whose change takes set-user-id bits away
-    for name in _attribute_names(from_fd):
+    for name in attribute_names(from_fd):
         if name not in _NOT_COPIED and not name.startswith("system.posix_acl"):
             os.setxattr(to_fd, name, os.getxattr(from_fd, name))
     for name in ("system.posix_acl_access", "system.posix_acl_default"):  # after the mode, which they hold as well
         with contextlib.suppress(OSError):
             os.setxattr(to_fd, name, os.getxattr(from_fd, name))
     os.utime(to_fd, ns=(details.st_atime_ns, details.st_mtime_ns))
-
-
-def _attribute_names(fd: int) -> list[str]:
-    try:
-        return os.listxattr(fd)
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:  # a squashfs without any
-            raise
-        return []
 
 
 def copy_entry(

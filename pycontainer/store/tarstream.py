@@ -16,7 +16,7 @@ from collections.abc import Iterator, Set
 from typing import IO, NamedTuple, cast
 
 from pycontainer.errors import InvalidInput
-from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+from pycontainer.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, attribute_names, openat2
 from pycontainer.store.compression import HINT, Source, guarded
 from pycontainer.store.whiteouts import OPAQUE, PREFIX
 
@@ -377,17 +377,8 @@ def _header(path: bytes, fd: int | None, details: os.stat_result, kind: bytes, t
     sign = "-" if details.st_mtime_ns < 0 else ""
     info.pax_headers = {"mtime": f"{sign}{seconds}.{nanoseconds:09d}"}
     if fd is not None:
-        for name in _attributes(fd):
+        for name in sorted(attribute_names(fd)):
             if name.startswith("user.") or name == "security.capability":
                 value = os.getxattr(fd, name).decode("utf-8", "surrogateescape")
                 info.pax_headers[_XATTR_PREFIX + name] = value
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def _attributes(fd: int) -> list[str]:
-    try:
-        return sorted(os.listxattr(fd))
-    except OSError as error:
-        if error.errno != errno.ENOTSUP:
-            raise
-        return []  # a file system without any

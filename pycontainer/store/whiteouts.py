@@ -23,6 +23,7 @@ from pycontainer.linux.files import (
     RESOLVE_BENEATH,
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
+    attribute_names,
     mkdirs_in_root,
     open_in_root,
     openat2,
@@ -215,21 +216,12 @@ def _take_over(root_fd: int, parts: Parts, lower_fds: Sequence[int]) -> None:
                 return
             os.fchown(fd, details.st_uid, details.st_gid)
             os.fchmod(fd, stat.S_IMODE(details.st_mode))
-            for name in _attribute_names(lower_fd):
+            for name in attribute_names(lower_fd):
                 if name.startswith("user."):
                     os.setxattr(fd, name, os.getxattr(lower_fd, name))
             os.utime(fd, ns=(details.st_mtime_ns, details.st_mtime_ns))
     finally:
         os.close(path_fd)
-
-
-def _attribute_names(fd: int) -> list[str]:
-    try:
-        return os.listxattr(fd)
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:  # a squashfs without any
-            raise
-        return []
 
 
 def _remove_whiteout(root_fd: int, parts: Parts) -> None:

@@ -193,16 +193,15 @@ def _containers(world: "World") -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _unfinished(what: str, path: str, erase: Callable[[], object]) -> Finding:
+    """Return the finding of a directory that was being made (`.new-*`), or deleted, when nobody could go on."""
+    made = "half-made" if "/.new-" in path else "half-removed"
+    return Finding(f"{made} {what}", path, "its making or removal was cut off", "removes it", erase, path)
+
+
 def _volumes(world: "World") -> Iterator[Finding]:
     for path in world.volumes.left_over():
-        yield Finding(
-            "half-made volume" if "/.new-" in path else "half-removed volume",
-            path,
-            "its making or removal was cut off",
-            "removes it",
-            lambda path=path: world.volumes.erase(path),  # type: ignore[misc]
-            path,
-        )
+        yield _unfinished("volume", path, lambda path=path: world.volumes.erase(path))  # type: ignore[misc]
     for volume in world.volumes.all():
         marker = f"{volume.directory}/filling"
         if not os.path.isdir(volume.data):
@@ -347,13 +346,10 @@ def _frozen(world: "World") -> Iterator[Finding]:
     """Frozen layers that no container and no snapshot names, and what was not finished of making or deleting one."""
     for path in world.layers.frozen.left_over():
         if not _is_young(path):
-            yield Finding(
-                "half-made snapshot layer" if "/.new-" in path else "half-removed snapshot layer",
+            yield _unfinished(
+                "snapshot layer",
                 path,
-                "its making or removal was cut off",
-                "removes it",
                 lambda path=path: world.layers.erase_now(path),  # type: ignore[misc]
-                path,
             )
     claimed = world.layers.claimed()
     for name in _names(world.paths.layers_dir) if claimed is not None else ():
