@@ -38,6 +38,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"needs {feature}: {reason}")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What else the machine does bends a window of some seconds: a cap that does not hold fails three of three."""
+    if item.get_closest_marker("measures"):
+        item.add_marker(pytest.mark.flaky(reruns=2))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep one part of what was selected: the largest module goes first, each to the part that is least so far."""

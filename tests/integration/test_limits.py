@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.conftest import IMAGE
-from tests.support.poll import poll_until
+from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, unique_name
 
 pytestmark = pytest.mark.vm
@@ -85,7 +85,7 @@ def test_pids_cap(world: World) -> None:
     assert world.ok("logs", name) == "fork: EAGAIN\nforked 19"
     began = time.monotonic()
     world.ok("rm", "-f", name)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 10 * SLOWNESS
 
 
 def test_pids_cap_counts_every_user(world: World) -> None:
@@ -96,6 +96,7 @@ def test_pids_cap_counts_every_user(world: World) -> None:
     assert text.startswith("fork: EAGAIN")
 
 
+@pytest.mark.measures
 def test_cpu_cap_holds(world: World) -> None:
     name = idle(world, "--cpus", "0.25", command=("payload", "spin", "4"))
     world.wait_for_status(name, "stopped", timeout_seconds=30)
@@ -261,6 +262,7 @@ def cpu_usec_in(world: World, *names: str, seconds: float) -> dict[str, int]:
     return {name: after[name] - before[name] for name in names}
 
 
+@pytest.mark.measures
 def test_weights_share_a_busy_cpu(world: World) -> None:
     """Two on one CPU, 300 against 100: three quarters and one quarter."""
     heavy = idle(world, "--cpuset-cpus", "0", "--cpu-weight", "300", command=("payload", "spin", "60"))
@@ -305,6 +307,7 @@ def seconds_to_write(world: World, name: str, mebibytes: int) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.measures
 def test_disk_writes_are_held_at_the_cap(world: World) -> None:
     name = idle(world, "--io-write", "8M/s")
     asked = 8 << 20
@@ -318,12 +321,13 @@ def test_disk_writes_are_held_at_the_cap(world: World) -> None:
     assert seconds_to_write(world, name, 24) < held_seconds * 0.8
 
 
+@pytest.mark.measures
 def test_reads_and_operations_are_held(world: World) -> None:
     name = idle(world, "--io-read-ops", "50", "--io-write-ops", "50")
     began = time.monotonic()
     world.ok("exec", name, "dd", "if=/dev/zero", "of=/data", "bs=4k", "count=150", "oflag=direct")
     world.ok("exec", name, "dd", "if=/data", "of=/dev/null", "bs=4k", "count=150", "iflag=direct")
-    assert 4 < time.monotonic() - began < 9
+    assert 4 < time.monotonic() - began < 6 + 3 * SLOWNESS  # what comes on top are two commands
     limits = world.inspect(name)["limits"]
     assert (limits["io_read_ops"]["limit"], limits["io_write"]["limit"]) == (50, None)
 

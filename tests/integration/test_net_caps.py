@@ -15,6 +15,8 @@ from tests.support.poll import poll_until
 from tests.support.traffic import FarEnd
 from tests.support.world import World, unique_name
 
+pytestmark = pytest.mark.measures
+
 SECONDS = 4.0
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.world import World
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.measures]
 
 
 def test_every_cap_holds(world: World) -> None:

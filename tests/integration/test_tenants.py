@@ -60,6 +60,7 @@ def test_memory_is_capped_together_and_a_neighbour_outside_lives(world: World) -
     remove(world, tenant, *members)
 
 
+@pytest.mark.measures
 def test_cpu_time_is_shared(world: World) -> None:
     """Four containers of half a CPU together, each of which may have a whole one."""
     tenant = create_tenant(world, "--cpus", "0.5")

@@ -175,6 +175,7 @@ def test_forks_of_many_users_stop_at_the_cap(world: World) -> None:
 
 
 @pytest.mark.vm
+@pytest.mark.measures
 def test_a_container_that_burns_all_processors_leaves_others_their_share(world: World) -> None:
     """RES-07: a neighbour of equal weight gets 40 % of its half, and every request is answered within a second."""
     hungry, other, third = unique_name(), unique_name(), unique_name()

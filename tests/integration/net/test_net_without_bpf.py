@@ -41,6 +41,7 @@ def send(instance: Instance, far: FarEnd) -> socket.socket:
     return sock
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("after_restart", [False, True])
 def test_two_instances_have_each_their_own_rate(site: Site, after_restart: bool) -> None:
     fast, slow = site.instance("fast"), site.instance("slow")
