@@ -37,10 +37,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
+    if name not in __all__:  # also asked for the name of a module that was not loaded yet
+        raise AttributeError(f"module 'pycontainer' has no attribute {name!r}")
     import importlib
 
-    if name == "Client":
-        return importlib.import_module("pycontainer.client.client").Client
-    if name in __all__:
-        return getattr(importlib.import_module("pycontainer.errors"), name)
-    raise AttributeError(f"module 'pycontainer' has no attribute {name!r}")
+    module = "pycontainer.client.client" if name == "Client" else "pycontainer.errors"
+    return getattr(importlib.import_module(module), name)

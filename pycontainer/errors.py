@@ -16,6 +16,15 @@ says what to do. `to_wire` and `from_wire` carry an error across the socket with
 """
 
 
+def shown(value: object) -> str:
+    """Return a value as an error message quotes it: control characters escaped, shortened when long."""
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists without end
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
+
+
 def _printable(text: str, kept: str) -> str:
     """Escape what could speak to a terminal: messages hold names that a container's files, users and tenants chose."""
     if text.isprintable():

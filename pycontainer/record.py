@@ -4,14 +4,18 @@ Whoever could write one could say whose id range a container has, or which proce
 regular one of ours that nobody else may write to, strict JSON, and every field of its type. What is wrong is ValueError.
 """
 
-import math
+from __future__ import annotations
+
 import os
 import stat
-from typing import Any
 
 from pycontainer import jsontext
 from pycontainer.linux.files import read_bounded, remove_tree
 from pycontainer.units import MAX_INTEGER, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_BYTES = 4 * 1024 * 1024
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -67,18 +71,18 @@ class Record:
     def time(self, key: str) -> float:
         """Return seconds since the epoch, of a year with four digits."""
         value = self[key]
-        if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value < 253402300800:
+        if type(value) not in (int, float) or not 0 <= value < 253402300800:  # which no NaN is
             raise _wrong(key, value)
         return float(value)
 
     def integer_or_none(self, key: str) -> int | None:
         return None if self._fields.get(key) is None else self.integer(key)
 
-    def records(self, key: str) -> dict[str, "Record"]:
+    def records(self, key: str) -> dict[str, Record]:
         """Return an object of objects."""
         return {name: Record(value) for name, value in Record(self[key])._fields.items()}
 
-    def each(self, key: str) -> list["Record"]:
+    def each(self, key: str) -> list[Record]:
         """Return a list of objects."""
         value = self[key]
         if not isinstance(value, list):

@@ -3,11 +3,16 @@
 Every call here is one or two system calls: this is the hot path of a start. `v1.py` and `v2.py` add what differs.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.00005, 0.01
 
@@ -62,6 +67,21 @@ def subdirectories(directory: str) -> list[str]:
             return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
+
+
+def processes_below(directory: str) -> list[int]:
+    """Return the host's pids of all processes in a cgroup directory and below it; empty if it is gone."""
+    found: list[int] = []
+    pending = [directory]
+    while pending:
+        directory = pending.pop()
+        try:
+            found += map(int, read_file(f"{directory}/cgroup.procs").split())
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+        pending += subdirectories(directory)
+    return [pid for pid in found if pid > 0]  # 0: a process of a pid namespace that we cannot see
 
 
 def remove_directory(directory: str) -> None:
@@ -169,17 +189,7 @@ class Cgroup(ABC):
 
     def pids(self) -> list[int]:
         """Return the host's pids of all processes inside, nested cgroups included; empty if the cgroup is gone."""
-        found: list[int] = []
-        pending = [self._processes_directory()]
-        while pending:
-            directory = pending.pop()
-            try:
-                found += map(int, read_file(f"{directory}/cgroup.procs").split())
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENODEV):
-                    raise
-            pending += subdirectories(directory)
-        return [pid for pid in found if pid > 0]  # 0: a process of a pid namespace that we cannot see
+        return processes_below(self._processes_directory())
 
     def delete(self, *, timeout_seconds: float = 2.0) -> None:
         """Remove its directories and any nested ones; already gone is success, OSError(EBUSY) if processes live on."""

@@ -9,10 +9,15 @@ root of the mount. A scope holds the monitor, and a root that is not the machine
 namespace) holds processes, too: they have to go to a leaf first.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 
 from pycontainer.cgroup.scope import Scope, scope_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What we use. On v1 directories are made and processes attached in this order, and removed in reverse: the freezer
 # comes first, because kill() looks there, so that it also finds a process whose attach was cut short.
@@ -72,12 +77,13 @@ def detect(
     Without a name no scope is looked for. `mountinfo` defaults to that of /proc/self; tests hand in others. Raises
     FileNotFoundError if no cgroup file system is mounted.
     """
-    v1_mounts, mount = _cgroup_mounts(_read("/proc/self/mountinfo") if mountinfo is None else mountinfo, root)
-    controllers = {controller: v1_mounts[controller] for controller in V1_CONTROLLERS if controller in v1_mounts}
+    v1_mounts, v2_mount = cgroup_mounts(_read("/proc/self/mountinfo") if mountinfo is None else mountinfo, root)
+    controllers = {controller: v1_mounts[controller][0] for controller in V1_CONTROLLERS if controller in v1_mounts}
     if controllers:
-        return Layout("hybrid" if mount else "v1", controllers, unified=mount or "")
-    if not mount:
+        return Layout("hybrid" if v2_mount else "v1", controllers, unified=v2_mount[0] if v2_mount else "")
+    if not v2_mount:
         raise FileNotFoundError(2, "no cgroup file system is mounted", root)
+    mount = v2_mount[0]
     scope = scope_of(name, mount) if name else None
     offered = _read(f"{mount}/cgroup.controllers").split()
     return Layout(
@@ -89,24 +95,33 @@ def detect(
     )
 
 
-def _cgroup_mounts(mountinfo: str, root: str) -> tuple[dict[str, str], str | None]:
-    """Return (v1 controller -> mount point, v2 mount point or None). Source: proc_pid_mountinfo(5)."""
-    v1: dict[str, str] = {}
+def cgroup_mounts(
+    mountinfo: str, root: str = "/sys/fs/cgroup"
+) -> tuple[dict[str, tuple[str, str]], tuple[str, str] | None]:
+    """Return (v1 controller -> mount, v2 mount or None); a mount is (where, which cgroup of the hierarchy is seen there).
+
+    The latter is `/` but in a container that has no cgroup namespace. Source: proc_pid_mountinfo(5).
+    """
+    v1: dict[str, tuple[str, str]] = {}
     v2 = None
     for line in mountinfo.split("\n"):  # not splitlines: names of mount points hold whatever Unicode has for line ends
+        if " - cgroup" not in line:  # blanks in names are escaped; a busy host has a thousand mounts of others
+            continue
         mount, _, filesystem = line.partition(" - ")
         fields, more = mount.split(" "), filesystem.split(" ")
         if len(fields) < 6 or len(more) < 3:
             continue
-        point = _unescape(fields[4])
         kind, _source, options = more[:3]  # the source may be empty
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        point = _unescape(fields[4])
         if point != root and not point.startswith(f"{root}/"):
             continue
         if kind == "cgroup2":
-            v2 = v2 or point
-        elif kind == "cgroup":
+            v2 = v2 or (point, _unescape(fields[3]))
+        else:
             for option in options.split(","):
-                v1.setdefault(option, point)
+                v1.setdefault(option, (point, _unescape(fields[3])))
     return v1, v2
 
 

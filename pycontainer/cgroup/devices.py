@@ -4,9 +4,9 @@ Both belong to the cgroup and go with it, whoever lives or dies. On v2 the kerne
 the root, and each must allow: neither ours nor systemd's (DeviceAllow=) can be widened from beneath. Those beneath inherit.
 """
 
-import functools
+from __future__ import annotations
+
 import os
-from collections.abc import Sequence
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import Layout
@@ -14,9 +14,14 @@ from pycontainer.cgroup.devicefilter import Rule, merged, parse, program, rules_
 from pycontainer.errors import Unsupported
 from pycontainer.linux import bpf
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 PROGRAM_NAME = "pycontainer"
 _CACHED_MAX = 64
 _cached: dict[bytes, tuple[int, int]] = {}  # instructions -> descriptor, id; most containers share one program
+_program_refusal: str | None = None  # why the kernel takes none, asked once
 
 
 def why_no_policy(layout: Layout) -> str:
@@ -26,13 +31,15 @@ def why_no_policy(layout: Layout) -> str:
     return _why_no_program()
 
 
-@functools.cache
 def _why_no_program() -> str:
-    try:
-        os.close(bpf.load_device_filter(program(()), PROGRAM_NAME))
-    except OSError as error:
-        return f"the kernel takes no BPF program for devices ({error.strerror})"
-    return ""
+    global _program_refusal
+    if _program_refusal is None:
+        _program_refusal = ""
+        try:
+            os.close(bpf.load_device_filter(program(()), PROGRAM_NAME))
+        except OSError as error:
+            _program_refusal = f"the kernel takes no BPF program for devices ({error.strerror})"
+    return _program_refusal
 
 
 def hold(cgroup: Cgroup, rules: Sequence[Rule]) -> None:
@@ -43,7 +50,7 @@ def hold(cgroup: Cgroup, rules: Sequence[Rule]) -> None:
     """
     rules = merged(rules)
     if cgroup.version == 2:
-        _hold_program(cgroup, program(rules))
+        hold_program(cgroup, program(rules))
     elif cgroup.has("devices"):
         _hold_list(cgroup, rules)
     else:
@@ -111,7 +118,9 @@ def _hold_list(cgroup: Cgroup, rules: tuple[Rule, ...]) -> None:
         raise _differs(found)
 
 
-def _surplus(some: dict[tuple[str, int, int | None], str], others: dict[tuple[str, int, int | None], str]) -> list[str]:
+def _surplus(
+    some: dict[tuple[str, int | None, int | None], str], others: dict[tuple[str, int | None, int | None], str]
+) -> list[str]:
     """Return as lines what `some` allow and `others` do not."""
     rest = [
         Rule(*device, "".join(letter for letter in access if letter not in others.get(device, "")))
@@ -120,7 +129,8 @@ def _surplus(some: dict[tuple[str, int, int | None], str], others: dict[tuple[st
     return [str(rule) for rule in rest if rule.access]
 
 
-def _hold_program(cgroup: Cgroup, code: bytes) -> None:
+def hold_program(cgroup: Cgroup, code: bytes) -> None:
+    """Have the cgroup of v2 hold this program, in the place of ours that is there; errors as of `hold`."""
     program_fd, program_id = _loaded(code)
     cgroup_fd = _open(cgroup)
     try:

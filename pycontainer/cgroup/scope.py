@@ -7,9 +7,9 @@ Source: systemd.scope(5), systemd-run(1), systemd's CGROUP_DELEGATION.md.
 """
 
 import os
-from typing import NamedTuple
 
 from pycontainer.cgroup.base import parse_keyed, read_file, write_file
+from pycontainer.linux.named import NamedTuple
 
 LEAF = "supervisor"  # beneath the scope or a namespace's root: a cgroup has processes or children
 _SLICE = "system.slice"

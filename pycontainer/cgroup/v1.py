@@ -8,9 +8,10 @@ For others the v2 tree of a hybrid host stays unused: without controllers it wou
 nothing that the freezer does not give. None of the v1 directories is ever given away: they are not made for it.
 """
 
+from __future__ import annotations
+
 import errno
 import os
-import signal
 import time
 
 from pycontainer.cgroup import delegation
@@ -24,11 +25,15 @@ from pycontainer.cgroup.base import (
     waits,
     write_file,
 )
-from pycontainer.cgroup.detect import Layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontainer.cgroup.detect import Layout
 
 UNLIMITED_BYTES = 1 << 62  # no limit is told as the largest number of pages, just below 1 << 63
 _INSIDE = ("memory", "cpu", "cpuacct", "cpuset", "pids")  # what programs inside look at
 _KILL_ROUNDS = 10
+_SIGKILL = 9
 
 
 class CgroupV1(Cgroup):
@@ -89,7 +94,7 @@ class CgroupV1(Cgroup):
                 complete = False  # one is in an uninterruptible wait: kill the others, look again
             for pid in self.pids():
                 try:
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, _SIGKILL)
                 except ProcessLookupError:
                     pass
             self.thaw()
@@ -104,7 +109,7 @@ class CgroupV1(Cgroup):
         return [(name, self._paths[name]) for name in _INSIDE if name in self._paths]
 
     def _processes_directory(self) -> str:
-        return self._paths["freezer"]  # one that we freeze is one whose list does not change
+        return self._paths.get("freezer", self._directories[0])  # one that we freeze is one whose list does not change
 
 
 class TreeV1:

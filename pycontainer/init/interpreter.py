@@ -4,8 +4,6 @@ Portable and readable; the sealed program is faster, smaller and safer. Both run
 on one holds for the other. `--init` needs the reaper, which exists in machine code only.
 """
 
-import ctypes
-import mmap
 import os
 
 from pycontainer.init.sealed import addresses
@@ -17,37 +15,22 @@ from pycontainer.init.table import (
     REAPER_NUMBER,
     ROW_BYTES,
 )
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import declare
+from pycontainer.linux.memory import PROT_READ, PROT_WRITE, Area
 
-_MAP_FIXED_NOREPLACE = 0x100000
-_mmap = declare(
-    "mmap",
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-    restype=ctypes.c_void_p,
-)
-_syscall = declare("syscall", *([ctypes.c_long] * 7), restype=ctypes.c_long)
+_syscall = declare("syscall", *([ffi.c_long] * 7), restype=ffi.c_long)
 _SEARCH_GOES_ON = (-2, -20, -13)  # ENOENT, ENOTDIR, EACCES
 
 
 def run_program(memfd: int, machine: str) -> None:
     """Map the program in `memfd` at its address and run it. Returns never: it ends in execve or exits with 127."""
     image = os.pread(memfd, os.fstat(memfd).st_size, 0)
-    address = _mmap(
-        BASE,
-        len(image),
-        mmap.PROT_READ | mmap.PROT_WRITE,
-        mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE,
-        -1,
-        0,
-    )
-    if address != BASE:
+    try:
+        area = Area(len(image), PROT_READ | PROT_WRITE, at=BASE)
+    except OSError:
         os._exit(127)
-    ctypes.memmove(BASE, image, len(image))
+    area.write(0, image)
     rows, report = addresses(image, machine)
     run_rows(rows, report)
 
@@ -60,13 +43,13 @@ def run_rows(rows_at: int, report_at: int, count: int = -1) -> None:
     at = rows_at
     end = rows_at + count * ROW_BYTES if count >= 0 else -1
     while at != end:
-        row = (ctypes.c_int64 * 10).from_address(at)
+        row = (ffi.c_int64 * 10).from_address(at)
         if row[0] == REAPER_NUMBER:
             _fail(at, -38, report_at)  # ENOSYS
         result = _syscall(*row[0:7])
         if result == -1:
-            result = -ctypes.get_errno()
-        ctypes.c_int64.from_address(row[7]).value = result
+            result = -ffi.get_errno()
+        ffi.c_int64.from_address(row[7]).value = result
         mode, failed = row[8], -4095 <= result < 0
         if (
             (mode == MODE_EXACT and result != row[9])
@@ -78,8 +61,8 @@ def run_rows(rows_at: int, report_at: int, count: int = -1) -> None:
 
 
 def _fail(row_at: int, result: int, report_at: int) -> None:
-    ctypes.c_int64.from_address(report_at).value = row_at
-    ctypes.c_int64.from_address(report_at + 8).value = result
-    descriptor, length = (ctypes.c_int64 * 2).from_address(report_at - 16)[0:2]
-    os.write(descriptor, ctypes.string_at(report_at, length))
+    ffi.c_int64.from_address(report_at).value = row_at
+    ffi.c_int64.from_address(report_at + 8).value = result
+    descriptor, length = (ffi.c_int64 * 2).from_address(report_at - 16)[0:2]
+    os.write(descriptor, ffi.string_at(report_at, length))
     os._exit(127)

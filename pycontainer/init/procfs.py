@@ -9,7 +9,7 @@ import os
 import struct
 
 from pycontainer.init.birth import Bearer
-from pycontainer.init.steps import Stage
+from pycontainer.init.stage import Stage
 from pycontainer.init.table import Table
 from pycontainer.linux import mounts
 from pycontainer.linux.libc import syscall_number
@@ -36,6 +36,10 @@ class ProcMaker:
                 if error.errno != errno.EINVAL:
                     raise
                 self._by_option = False  # before 6.17 the option is unknown
+        if not stage.home.returns:
+            return stage.home.fetch(
+                stage.child_pidfd, CLONE_NEWPID, lambda: mounts.new_mount("proc", [("source", "proc")], _ATTRIBUTES)
+            )
         return self._make_by_helper(stage)
 
     def _make_by_option(self, stage: Stage) -> int:

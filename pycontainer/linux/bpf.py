@@ -3,11 +3,11 @@
 Numbers and layouts from the kernel's include/uapi/linux/bpf.h. Programs are made here of instructions: nothing is compiled.
 """
 
-import ctypes
 import struct
-from typing import NamedTuple
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import syscall
+from pycontainer.linux.named import NamedTuple
 
 _PROG_LOAD, _PROG_ATTACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 5, 8, 13, 15, 16
 _PROG_TYPE_SCHED_CLS, _PROG_TYPE_CGROUP_DEVICE = 3, 15
@@ -65,45 +65,45 @@ def attach_device_filter(cgroup_fd: int, program_fd: int, *, replaced_fd: int = 
 
 def attached_device_filters(cgroup_fd: int) -> list[int]:
     """Return the ids of the filters that hang on this very cgroup."""
-    ids = (ctypes.c_uint32 * _PROGRAMS_MAX)()
-    answer = _bpf(_PROG_QUERY, _QUERY.pack(cgroup_fd, _CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), _PROGRAMS_MAX))
+    ids = (ffi.c_uint32 * _PROGRAMS_MAX)()
+    answer = _bpf(_PROG_QUERY, _QUERY.pack(cgroup_fd, _CGROUP_DEVICE, 0, 0, ffi.addressof(ids), _PROGRAMS_MAX))
     return ids[: _QUERY.unpack_from(answer)[5]]
 
 
 def open_program(program_id: int) -> int:
     """Return a descriptor of a program by its id; FileNotFoundError if it is gone."""
-    buffer = ctypes.create_string_buffer(struct.pack("=I", program_id), _ATTRIBUTES_BYTES)
-    return syscall("bpf", _PROG_GET_FD_BY_ID, ctypes.addressof(buffer), _ATTRIBUTES_BYTES)
+    buffer = ffi.create_string_buffer(struct.pack("=I", program_id), _ATTRIBUTES_BYTES)
+    return syscall("bpf", _PROG_GET_FD_BY_ID, ffi.addressof(buffer), _ATTRIBUTES_BYTES)
 
 
 def program_info(program_fd: int) -> Program:
     """Ask the kernel for a program."""
     size = _INFO.unpack(_info(program_fd, 0, 0))[4]
-    instructions = ctypes.create_string_buffer(max(size, 1))
+    instructions = ffi.create_string_buffer(max(size, 1))
     _, program_id, _, _, length, _, place, name = _INFO.unpack(
-        _info(program_fd, size, ctypes.addressof(instructions) if size else 0)
+        _info(program_fd, size, ffi.addressof(instructions) if size else 0)
     )
     return Program(program_id, name.rstrip(b"\0").decode(), instructions.raw[:length] if size and place else b"")
 
 
 def _info(program_fd: int, size: int, address: int) -> bytes:
     """Return struct bpf_prog_info, the first 80 bytes, which all kernels have."""
-    found = ctypes.create_string_buffer(_INFO.pack(0, 0, b"", 0, size, 0, address, b""), _INFO.size)
-    _bpf(_OBJ_GET_INFO_BY_FD, _GET_INFO.pack(program_fd, _INFO.size, ctypes.addressof(found)))
+    found = ffi.create_string_buffer(_INFO.pack(0, 0, b"", 0, size, 0, address, b""), _INFO.size)
+    _bpf(_OBJ_GET_INFO_BY_FD, _GET_INFO.pack(program_fd, _INFO.size, ffi.addressof(found)))
     return found.raw
 
 
 def _load(program_type: int, program: bytes, name: str) -> int:
-    code = ctypes.create_string_buffer(program, len(program))
-    license = ctypes.create_string_buffer(_LICENSE, len(_LICENSE))
+    code = ffi.create_string_buffer(program, len(program))
+    license = ffi.create_string_buffer(_LICENSE, len(_LICENSE))
     count = len(program) // INSTRUCTION_BYTES
-    attributes = _LOAD.pack(program_type, count, ctypes.addressof(code), ctypes.addressof(license), name.encode())
-    buffer = ctypes.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
-    return syscall("bpf", _PROG_LOAD, ctypes.addressof(buffer), _ATTRIBUTES_BYTES)
+    attributes = _LOAD.pack(program_type, count, ffi.addressof(code), ffi.addressof(license), name.encode())
+    buffer = ffi.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
+    return syscall("bpf", _PROG_LOAD, ffi.addressof(buffer), _ATTRIBUTES_BYTES)
 
 
 def _bpf(command: int, attributes: bytes) -> bytes:
     """Do a command that answers in its attributes, and return them."""
-    buffer = ctypes.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
-    syscall("bpf", command, ctypes.addressof(buffer), _ATTRIBUTES_BYTES)
+    buffer = ffi.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
+    syscall("bpf", command, ffi.addressof(buffer), _ATTRIBUTES_BYTES)
     return buffer.raw

@@ -1,8 +1,8 @@
 """Capability numbers and the raw sets of this thread. capabilities(7), capget(2); names as in <linux/capability.h>."""
 
-import ctypes
 import struct
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
 
 NAMES = (
@@ -52,8 +52,8 @@ NUMBERS = {name: number for number, name in enumerate(NAMES)}
 
 _HEADER = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
 _DATA = struct.Struct("6I")  # two of: effective, permitted, inheritable
-_capget = declare("capget", ctypes.c_char_p, ctypes.c_void_p)
-_capset = declare("capset", ctypes.c_char_p, ctypes.c_char_p)
+_capget = declare("capget", ffi.c_char_p, ffi.c_void_p)
+_capset = declare("capset", ffi.c_char_p, ffi.c_char_p)
 
 
 def mask(names: frozenset[str]) -> int:
@@ -72,8 +72,8 @@ def pack_sets(effective: int, permitted: int, inheritable: int = 0) -> tuple[byt
 
 def read_sets() -> tuple[int, int, int]:
     """Return the effective, permitted and inheritable masks of this thread."""
-    data = ctypes.create_string_buffer(_DATA.size)
-    checked(_capget(_HEADER, ctypes.addressof(data)), "capget")
+    data = ffi.create_string_buffer(_DATA.size)
+    checked(_capget(_HEADER, ffi.addressof(data)), "capget")
     e0, p0, i0, e1, p1, i1 = _DATA.unpack(data.raw)
     return e0 | e1 << 32, p0 | p1 << 32, i0 | i1 << 32
 

@@ -5,16 +5,20 @@ lesson): the tree may change between a check and a use, a descriptor does not. o
 where it is missing or forbidden, the same rules are followed here component by component.
 """
 
-import contextlib
-import ctypes
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
 import stat
 import struct
-from collections.abc import Callable
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import StrPath, checked, declare, path_bytes, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x08, 0x10
@@ -32,9 +36,9 @@ _KEEPING = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: what keeps a file from 
 
 use_openat2 = True  # the tests set it to False; it becomes False by itself where the call is missing or forbidden
 
-_syncfs = declare("syncfs", ctypes.c_int)
-_statx = declare("statx", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
-_fstatfs = declare("fstatfs", ctypes.c_int, ctypes.c_void_p)
+_syncfs = declare("syncfs", ffi.c_int)
+_statx = declare("statx", ffi.c_int, ffi.c_char_p, ffi.c_int, ffi.c_uint, ffi.c_void_p)
+_fstatfs = declare("fstatfs", ffi.c_int, ffi.c_void_p)
 _procfs_fd = -1  # see hold_procfs
 
 
@@ -62,8 +66,10 @@ def write_atomically(
             os.fsync(fd)
         os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except BaseException:
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(temporary, dir_fd=dir_fd)
+        except OSError:
+            pass
         raise
     finally:
         os.close(fd)
@@ -120,11 +126,10 @@ def openat2(dirfd: int, path: StrPath, flags: int, *, resolve: int, mode: int = 
 
 
 def _openat2(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int) -> int:
-    how = ctypes.create_string_buffer(_OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve), _OPEN_HOW.size)
-    data = ctypes.create_string_buffer(path_bytes(path))
+    how, data = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve), path_bytes(path)
     for attempt in range(_RETRIES):
         try:
-            return syscall("openat2", dirfd, ctypes.addressof(data), ctypes.addressof(how), _OPEN_HOW.size, path=path)
+            return syscall("openat2", dirfd, data, how, _OPEN_HOW.size, path=path)
         except BlockingIOError:  # EAGAIN: something was renamed or mounted meanwhile
             if attempt == _RETRIES - 1:
                 raise
@@ -176,7 +181,7 @@ def _walk(dirfd: int, path: StrPath, flags: int, resolve: int, mode: int) -> int
                         return opened.pop()
                     raise OSError(errno.ENOTDIR if flags & os.O_DIRECTORY else errno.ELOOP, "openat2: a link", path)
                 links += 1
-                if resolve & RESOLVE_NO_SYMLINKS or links > _MAX_LINKS or _is_procfs(fd):
+                if resolve & RESOLVE_NO_SYMLINKS or links > _MAX_LINKS or is_procfs(fd):
                     raise OSError(errno.ELOOP, "openat2: a link is in the way", path)
                 target = os.readlink(b"", dir_fd=fd)
                 os.close(opened.pop())
@@ -203,8 +208,8 @@ def _components(data: bytes, path: StrPath, resolve: int) -> list[bytes]:
     return parts[::-1]
 
 
-def _is_procfs(fd: int) -> bool:
-    """Tell whether a link lies on a procfs, whose links may be magic."""
+def is_procfs(fd: int) -> bool:
+    """Tell whether a file lies on a procfs, whose links may be magic."""
     return _filesystem_type(fd) == _PROC_SUPER_MAGIC
 
 
@@ -218,9 +223,9 @@ def filesystem_type(directory: StrPath) -> int:
 
 
 def _filesystem_type(fd: int) -> int:
-    buffer = ctypes.create_string_buffer(256)
+    buffer = ffi.create_string_buffer(256)
     checked(_fstatfs(fd, buffer), "fstatfs")
-    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], "little")
+    return int.from_bytes(buffer.raw[: ffi.sizeof(ffi.c_long)], "little")
 
 
 def _mount_id(fd: int) -> int:
@@ -233,7 +238,7 @@ def _mount_id(fd: int) -> int:
 
 def _statx_known(fd: int, mask: int) -> bytes:
     """Return a struct statx of what the kernel knows already: no file system is asked, so none can keep us waiting."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    buffer = ffi.create_string_buffer(_STATX_BYTES)
     checked(_statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, mask, buffer), "statx")
     return buffer.raw
 
@@ -269,7 +274,7 @@ def hold_procfs() -> None:
     """
     global _procfs_fd
     fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    if not _is_procfs(fd) or os.fstat(fd).st_ino != _PROC_ROOT_INO:
+    if not is_procfs(fd) or os.fstat(fd).st_ino != _PROC_ROOT_INO:
         os.close(fd)
         raise OSError(errno.EINVAL, "not a procfs", "/proc")
     if _procfs_fd >= 0:
@@ -316,8 +321,9 @@ def mkdirs_in_root(root_fd: int, path: StrPath, mode: int) -> None:
     for part in path_bytes(path).strip(b"/").split(b"/"):
         parent_fd = open_in_root(root_fd, at or b".", os.O_PATH | os.O_DIRECTORY)
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, mode, dir_fd=parent_fd)
+            os.mkdir(part, mode, dir_fd=parent_fd)
+        except FileExistsError:
+            pass
         finally:
             os.close(parent_fd)
         at = at + b"/" + part

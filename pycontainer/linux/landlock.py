@@ -3,13 +3,18 @@
 What a kernel does not know it cannot restrict: `restrict` asks for what this one has. Numbers from <linux/landlock.h>.
 """
 
-import ctypes
+from __future__ import annotations
+
 import errno
 import os
 import struct
-from collections.abc import Iterable
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
 MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in range(6, 13))
@@ -51,13 +56,13 @@ def restrict(allowed: Iterable[tuple[int, int]], *, version: int | None = None) 
     EOPNOTSUPP otherwise. Descriptors that are open already stay what they are.
     """
     rights, network, scopes = handled(abi() if version is None else version)
-    attr = ctypes.create_string_buffer(_RULESET_ATTR.pack(rights, network, scopes), _RULESET_ATTR.size)
+    attr = ffi.create_string_buffer(_RULESET_ATTR.pack(rights, network, scopes), _RULESET_ATTR.size)
     # Zeros beyond what an older kernel knows are fine: it looks that there is nothing else.
-    ruleset_fd = syscall("landlock_create_ruleset", ctypes.addressof(attr), _RULESET_ATTR.size, 0)
+    ruleset_fd = syscall("landlock_create_ruleset", ffi.addressof(attr), _RULESET_ATTR.size, 0)
     try:
         for fd, wanted in allowed:
-            rule = ctypes.create_string_buffer(_PATH_BENEATH_ATTR.pack(wanted & rights, fd), _PATH_BENEATH_ATTR.size)
-            syscall("landlock_add_rule", ruleset_fd, _RULE_PATH_BENEATH, ctypes.addressof(rule), 0)
+            rule = ffi.create_string_buffer(_PATH_BENEATH_ATTR.pack(wanted & rights, fd), _PATH_BENEATH_ATTR.size)
+            syscall("landlock_add_rule", ruleset_fd, _RULE_PATH_BENEATH, ffi.addressof(rule), 0)
         syscall("landlock_restrict_self", ruleset_fd, 0)
     finally:
         os.close(ruleset_fd)

@@ -4,13 +4,20 @@ Everything else in `linux` goes through here. Numbers from 424 up are common to 
 that have no libc wrapper stand in `_NUMBERS`, per machine. An unknown machine is refused rather than guessed.
 """
 
-import ctypes
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 
-StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+from pycontainer.linux import ffi
 
-_libc = ctypes.CDLL(None, use_errno=True)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+_libc = ffi.open_library(None)
 
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
@@ -20,6 +27,7 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "rt_sigaction": 13,
         "rt_sigprocmask": 14,
         "ioctl": 16,
+        "nanosleep": 35,
         "clone": 56,
         "execve": 59,
         "fcntl": 72,
@@ -32,19 +40,24 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setresuid": 117,
         "setresgid": 119,
         "capset": 126,
+        "personality": 135,
         "pivot_root": 155,
         "prctl": 157,
+        "chroot": 161,
         "mount": 165,
         "umount2": 166,
         "sethostname": 170,
         "setdomainname": 171,
         "exit_group": 231,
+        "keyctl": 250,
+        "ioprio_set": 251,
         "openat": 257,
         "mkdirat": 258,
         "unshare": 272,
         "dup3": 292,
         "prlimit64": 302,
         "setns": 308,
+        "sched_setattr": 314,
         "seccomp": 317,
         "bpf": 321,
         "execveat": 322,
@@ -59,13 +72,16 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "pivot_root": 41,
         "chdir": 49,
         "fchdir": 50,
+        "chroot": 51,
         "fchown": 55,
         "openat": 56,
         "close": 57,
         "read": 63,
         "write": 64,
         "capset": 91,
+        "personality": 92,
         "exit_group": 94,
+        "nanosleep": 101,
         "unshare": 97,
         "rt_sigaction": 134,
         "rt_sigprocmask": 135,
@@ -77,10 +93,13 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setdomainname": 162,
         "umask": 166,
         "prctl": 167,
+        "ioprio_set": 30,
         "clone": 220,
         "execve": 221,
+        "keyctl": 219,
         "prlimit64": 261,
         "setns": 268,
+        "sched_setattr": 274,
         "seccomp": 277,
         "bpf": 280,
         "execveat": 281,
@@ -118,17 +137,15 @@ def syscall_number(name: str) -> int:
     return number
 
 
-def declare(name: str, *argtypes: type, restype: type = ctypes.c_int) -> Callable[..., int]:
+def declare(name: str, *argtypes: type, restype: type = ffi.c_int) -> Callable[..., int]:
     """Return libc function `name`, typed once; nothing changes argtypes later."""
-    function = getattr(_libc, name)
-    function.argtypes, function.restype = argtypes, restype
-    return function  # type: ignore[no-any-return]
+    return ffi.function(_libc, name, argtypes, restype)
 
 
 def checked(result: int, call: str, path: StrPath | None = None, path2: StrPath | None = None) -> int:
     """Return `result`, or raise the OSError of the failed `call`. Nothing may run in between."""
     if result == -1:
-        code = ctypes.get_errno()
+        code = ffi.get_errno()
         raise OSError(code, f"{call}: {os.strerror(code)}", path, None, path2)
     return result
 
@@ -141,13 +158,13 @@ def path_bytes(path: StrPath) -> bytes:
     return data
 
 
-_syscall = declare("syscall", *([ctypes.c_long] * 7), restype=ctypes.c_long)
+_syscall = declare("syscall", ffi.c_long, *([ffi.c_void_p] * 6), restype=ffi.c_long)
 
 
-def syscall(name: str, *args: int, path: StrPath | None = None) -> int:
-    """Call system call `name` with integer arguments (addresses included) and return its result.
+def syscall(name: str, *args: int | bytes, path: StrPath | None = None) -> int:
+    """Call system call `name` and return its result; bytes, with a NUL behind them, are for the kernel to read.
 
-    Raises OSError(errno, "name: text", path). Pointers are passed as integers: the caller keeps what they
+    Raises OSError(errno, "name: text", path). Other pointers are passed as integers: the caller keeps what they
     point to alive for the call. A blocking call is repeated on EINTR by the caller, as with ctypes in general.
     """
     padded = (*args, 0, 0, 0, 0, 0, 0)[:6]

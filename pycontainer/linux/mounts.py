@@ -4,17 +4,22 @@ Sources: fsopen(2) and its kin, open_tree(2), mount_setattr(2), pivot_root(2); n
 Descriptors made here are close-on-exec and belong to the caller.
 """
 
-import ctypes
+from __future__ import annotations
+
 import errno
 import os
 import struct
-from collections.abc import Callable, Sequence
-from typing import TypeVar
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import StrPath, checked, declare, path_bytes, syscall
 from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
 
-Result = TypeVar("Result")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -32,10 +37,11 @@ MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 _FSCONFIG_BYTES = 256  # of a value, with its NUL
-MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
+MS_BIND, MS_MOVE, MS_REC = 1 << 12, 1 << 13, 1 << 14
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 
-_mount = declare("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_umount2 = declare("umount2", ctypes.c_char_p, ctypes.c_int)
+_mount = declare("mount", ffi.c_char_p, ffi.c_char_p, ffi.c_char_p, ffi.c_ulong, ffi.c_char_p)
+_umount2 = declare("umount2", ffi.c_char_p, ffi.c_int)
 _MOUNT_ATTR = struct.Struct("QQQQ")  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
 
 
@@ -52,8 +58,7 @@ def umount2(target: StrPath, flags: int = 0) -> None:
 
 def open_tree(dirfd: int, path: StrPath, flags: int) -> int:
     """Return a descriptor of the mount at `path`; with OPEN_TREE_CLONE a detached copy of it. open_tree(2)."""
-    data = ctypes.create_string_buffer(path_bytes(path))
-    return syscall("open_tree", dirfd, ctypes.addressof(data), flags | OPEN_TREE_CLOEXEC, path=path)
+    return syscall("open_tree", dirfd, path_bytes(path), flags | OPEN_TREE_CLOEXEC, path=path)
 
 
 def clone_tree(path: StrPath, *, dirfd: int = AT_FDCWD, recursive: bool = False) -> int:
@@ -64,9 +69,8 @@ def clone_tree(path: StrPath, *, dirfd: int = AT_FDCWD, recursive: bool = False)
 
 def move_mount(from_fd: int, to_fd: int) -> None:
     """Attach the mount `from_fd` onto the file or directory `to_fd`: no path is resolved. move_mount(2)."""
-    empty = ctypes.addressof(_EMPTY)
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    syscall("move_mount", from_fd, empty, to_fd, empty, flags)
+    syscall("move_mount", from_fd, b"", to_fd, b"", flags)
 
 
 def mount_setattr(
@@ -81,11 +85,9 @@ def mount_setattr(
     """Change the attributes of the mount `fd`; with `userns_fd` its ids are mapped as in that namespace. mount_setattr(2)."""
     if userns_fd:
         set_flags |= MOUNT_ATTR_IDMAP
-    attr = ctypes.create_string_buffer(
-        _MOUNT_ATTR.pack(set_flags, clear_flags, propagation, userns_fd), _MOUNT_ATTR.size
-    )
+    attr = _MOUNT_ATTR.pack(set_flags, clear_flags, propagation, userns_fd)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    syscall("mount_setattr", fd, ctypes.addressof(_EMPTY), flags, ctypes.addressof(attr), _MOUNT_ATTR.size)
+    syscall("mount_setattr", fd, b"", flags, attr, _MOUNT_ATTR.size)
 
 
 def new_mount(fstype: str, options: list[tuple[str, str | int | None]], attributes: int = 0) -> int:
@@ -146,22 +148,18 @@ def new_overlay(
 
 def fsopen(fstype: str) -> int:
     """Return a new filesystem context."""
-    name = ctypes.create_string_buffer(fstype.encode())
-    return syscall("fsopen", ctypes.addressof(name), FSOPEN_CLOEXEC, path=fstype)
+    return syscall("fsopen", path_bytes(fstype), FSOPEN_CLOEXEC, path=fstype)
 
 
 def fsconfig(context_fd: int, key: str, value: str | int | None) -> None:
     """Set one option of a filesystem context."""
-    name = ctypes.create_string_buffer(key.encode())
+    name = path_bytes(key)
     if value is None:
-        syscall("fsconfig", context_fd, FSCONFIG_SET_FLAG, ctypes.addressof(name), path=key)
+        syscall("fsconfig", context_fd, FSCONFIG_SET_FLAG, name, path=key)
     elif isinstance(value, int):
-        syscall("fsconfig", context_fd, FSCONFIG_SET_FD, ctypes.addressof(name), 0, value, path=key)
+        syscall("fsconfig", context_fd, FSCONFIG_SET_FD, name, 0, value, path=key)
     else:
-        text = ctypes.create_string_buffer(os.fsencode(value))
-        syscall(
-            "fsconfig", context_fd, FSCONFIG_SET_STRING, ctypes.addressof(name), ctypes.addressof(text), 0, path=key
-        )
+        syscall("fsconfig", context_fd, FSCONFIG_SET_STRING, name, path_bytes(value), 0, path=key)
 
 
 def fsconfig_create(context_fd: int, fstype: str) -> None:
@@ -188,8 +186,7 @@ def in_private_mounts(act: Callable[[], Result]) -> Result:
 
 def pivot_root(new_root: StrPath, put_old: StrPath) -> None:
     """Make `new_root` the root mount of this namespace. pivot_root(2)."""
-    new, old = ctypes.create_string_buffer(path_bytes(new_root)), ctypes.create_string_buffer(path_bytes(put_old))
-    syscall("pivot_root", ctypes.addressof(new), ctypes.addressof(old), path=new_root)
+    syscall("pivot_root", path_bytes(new_root), path_bytes(put_old), path=new_root)
 
 
 def _context_message(context_fd: int) -> str:
@@ -200,6 +197,3 @@ def _context_message(context_fd: int) -> str:
             last = os.read(context_fd, 4096).decode(errors="replace").strip()
         except OSError:  # ENODATA: all read
             return last[2:] if last[:2] in ("e ", "w ", "i ") else last
-
-
-_EMPTY = ctypes.create_string_buffer(b"")

@@ -1,13 +1,11 @@
 """Namespaces: flags, joining, leaving and the id maps. namespaces(7), setns(2), unshare(2), user_namespaces(7)."""
 
-import contextlib
-import ctypes
 import errno
 import fcntl
 import os
-import signal
-from collections.abc import Iterator
+import sys
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
 
 CLONE_NEWTIME = 0x00000080
@@ -19,11 +17,17 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
 _NS_GET_OWNER_UID = 0xB704  # ioctl_ns(2)
 _LOST = 70  # EX_SOFTWARE of sysexits.h
+_SIGKILL = 9
 
-_setns = declare("setns", ctypes.c_int, ctypes.c_int)
-_unshare = declare("unshare", ctypes.c_int)
+_setns = declare("setns", ffi.c_int, ffi.c_int)
+_unshare = declare("unshare", ffi.c_int)
 
 
 def setns(fd: int, flags: int) -> None:
@@ -55,48 +59,121 @@ _HOME_FILES = ((CLONE_NEWNET, "net"), (CLONE_NEWIPC, "ipc"), (CLONE_NEWUTS, "uts
 class Home:
     """Namespaces this thread is in now, `flags` says which, and the way back to them from a visit elsewhere.
 
-    Held by descriptors of the namespaces: a pidfd of ourselves would name the ones we are visiting.
+    Held by descriptors of the namespaces: a pidfd of ourselves would name the ones we are visiting. Without `returns` there
+    is no way back: in a user namespace the host's are not ours to enter, so that children go.
     """
 
-    def __init__(self, flags: int) -> None:
+    def __init__(self, flags: int, *, returns: bool = True) -> None:
+        self.returns = returns
         self._fds = {
             flag: os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
             for flag, name in _HOME_FILES
             if flags & flag
         }
 
-    @contextlib.contextmanager
-    def visit(self, fd: int, flags: int) -> Iterator[None]:
-        """Join the namespaces that `flags` name, of the process of a pidfd; with CLONE_NEWPID for children alone.
+    def visit(self, fd: int, flags: int) -> "Visit":
+        """Join, for a `with` block, the namespaces that `flags` name, of the process of a pidfd.
 
-        If the way back fails this process ends at once: whatever it did next would be done to somebody's container.
+        CLONE_NEWPID is for children alone. If the way back fails this process ends at once: whatever it did next would be
+        done to somebody's container.
         """
-        setns(fd, flags)
+        return Visit(self, fd, flags)
+
+    def fetch(self, fd: int, flags: int, make: "Callable[[], int]") -> int:
+        """Return the descriptor that `make` returns in other namespaces, or its -1. See `visit`; OSError of `make`."""
+        if not self.returns:
+            return _sent_by_child(fd, flags, make)
+        with self.visit(fd, flags):
+            return make()
+
+    def back(self, flags: int) -> None:
+        """Return from a visit to `flags`, or end."""
+        if flags == CLONE_NEWPID and not self.returns:
+            return  # we never left it ourselves, and there will be no more children
         try:
-            yield
-        finally:
-            try:
-                for flag, home_fd in self._fds.items():
-                    if flags & flag:
-                        setns(home_fd, flag)
-            except OSError as error:
-                os.write(2, f"cannot return from a container's namespaces: {error}\n".encode())
-                os._exit(_LOST)
+            for flag, home_fd in self._fds.items():
+                if flags & flag:
+                    setns(home_fd, flag)
+        except OSError as error:
+            os.write(2, f"cannot return from a container's namespaces: {error}\n".encode())
+            os._exit(_LOST)
 
     def close(self) -> None:
         for fd in self._fds.values():
             os.close(fd)
 
 
-@contextlib.contextmanager
-def visiting(fd: int, flags: int) -> Iterator[None]:
-    """Be in other namespaces for a moment, see Home.visit; `fd` is a pidfd or, for one flag, a namespace's."""
-    home = Home(flags)
+def _sent_by_child(fd: int, flags: int, make: "Callable[[], int]") -> int:
+    import _socket  # rare
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _go_and_send(fd, flags, make, theirs)
+    theirs.close()
     try:
-        with home.visit(fd, flags):
-            yield
+        said, rights, _, _ = ours.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
     finally:
-        home.close()
+        ours.close()
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:  # our caller ignores SIGCHLD
+            pass
+    if said != _MADE:
+        code, _, path = os.fsdecode(said).partition(" ")
+        number = int(code or errno.ECHILD)
+        raise OSError(number, os.strerror(number), path)
+    return int.from_bytes(rights[0][2][:4], sys.byteorder) if rights else -1
+
+
+_MADE = b"made"
+
+
+def _go_and_send(fd: int, flags: int, make: "Callable[[], int]", to: "_socket.socket") -> None:
+    """In the child: enter, make, send, end. Only a further child is in a pid namespace that was entered."""
+    import _socket
+
+    try:
+        setns(fd, flags)
+        if flags & CLONE_NEWPID and (inner := os.fork()):
+            os.waitpid(inner, 0)
+            os._exit(0)
+        made = make()
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, made.to_bytes(4, sys.byteorder, signed=True))
+        to.sendmsg([_MADE], [rights] if made >= 0 else [])
+    except OSError as error:
+        to.send(f"{error.errno} ".encode() + os.fsencode(error.filename or ""))
+    finally:
+        os._exit(0)
+
+
+class Visit:
+    """A `with` block in other namespaces, see Home.visit; `closes` the home afterwards."""
+
+    __slots__ = ("_closes", "_fd", "_flags", "_home")
+
+    def __init__(self, home: Home, fd: int, flags: int, *, closes: bool = False) -> None:
+        self._home, self._fd, self._flags, self._closes = home, fd, flags, closes
+
+    def __enter__(self) -> None:
+        try:
+            setns(self._fd, self._flags)
+        except OSError:
+            self._close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._home.back(self._flags)
+        self._close()
+
+    def _close(self) -> None:
+        if self._closes:
+            self._home.close()
+
+
+def visiting(fd: int, flags: int) -> Visit:
+    """Be in other namespaces for a `with` block, see Home.visit; `fd` is a pidfd or, for one flag, a namespace's."""
+    return Visit(Home(flags), fd, flags, closes=True)
 
 
 def write_id_maps(procfs_fd: int, pid: int, base: int, count: int) -> None:
@@ -114,11 +191,41 @@ def write_id_maps(procfs_fd: int, pid: int, base: int, count: int) -> None:
             os.close(fd)
 
 
-@contextlib.contextmanager
-def user_namespace(base: int, count: int) -> Iterator[int]:
-    """Give a descriptor of a user namespace in which ids 0..count-1 are `base`... on the host; nobody is in it.
+class _Held:
+    """A descriptor that is closed at the end of a `with` block."""
 
-    The namespace lives on while something holds it: a duplicate of the descriptor, an idmapped mount, who joined it.
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def user_namespace(base: int, count: int) -> _Held:
+    """Give a `with` block a descriptor of a user namespace in which ids 0..count-1 are `base`... on the host.
+
+    Nobody is in it. It lives on while something holds it: a duplicate of the descriptor, an idmapped mount, who joined it.
+    """
+
+    def map_ids(pid: int) -> None:
+        procfs_fd = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            write_id_maps(procfs_fd, pid, base, count)
+        finally:
+            os.close(procfs_fd)
+
+    return _Held(new_user_namespace(map_ids))
+
+
+def new_user_namespace(map_ids: "Callable[[int], None]", *, joined_fd: int = -1) -> int:
+    """Return a descriptor of a user namespace that nobody is in; `map_ids` writes the maps of its first process, by pid.
+
+    With `joined_fd` the process enters that namespace instead, and `map_ids` may look at it.
     """
     ready_read_fd, ready_write_fd = os.pipe()
     alive_read_fd, alive_write_fd = os.pipe()
@@ -126,7 +233,10 @@ def user_namespace(base: int, count: int) -> Iterator[int]:
     if pid == 0:
         try:
             os.close(alive_write_fd)
-            unshare(CLONE_NEWUSER)
+            if joined_fd >= 0:
+                setns(joined_fd, CLONE_NEWUSER)
+            else:
+                unshare(CLONE_NEWUSER)
             os.write(ready_write_fd, b"x")
             os.read(alive_read_fd, 1)  # ends with us, also when we are killed: it holds our locks as long as it lives
         finally:
@@ -136,18 +246,10 @@ def user_namespace(base: int, count: int) -> Iterator[int]:
     try:
         if not os.read(ready_read_fd, 1):
             raise OSError(errno.EOPNOTSUPP, "no user namespace can be made")
-        procfs_fd = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            write_id_maps(procfs_fd, pid, base, count)
-            userns_fd = os.open(f"{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=procfs_fd)
-        finally:
-            os.close(procfs_fd)
+        map_ids(pid)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(ready_read_fd)
         os.close(alive_write_fd)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, _SIGKILL)
         os.waitpid(pid, 0)
-    try:
-        yield userns_fd
-    finally:
-        os.close(userns_fd)

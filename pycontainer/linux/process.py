@@ -1,11 +1,8 @@
 """Processes: pidfds, file-system ids, a few prctl options. pidfd_open(2), pidfd_send_signal(2), setfsuid(2), prctl(2)."""
 
-import contextlib
-import ctypes
 import os
-import signal
-from collections.abc import Iterator
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare, syscall
 
 PR_SET_PDEATHSIG = 1
@@ -16,9 +13,9 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 P_PIDFD = 3
 
-_prctl = declare("prctl", ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-_setfsuid = declare("setfsuid", ctypes.c_int)
-_setfsgid = declare("setfsgid", ctypes.c_int)
+_prctl = declare("prctl", ffi.c_int, ffi.c_ulong, ffi.c_ulong, ffi.c_ulong, ffi.c_ulong)
+_setfsuid = declare("setfsuid", ffi.c_int)
+_setfsgid = declare("setfsgid", ffi.c_int)
 
 
 def prctl(option: int, value: int = 0, value2: int = 0) -> int:
@@ -28,7 +25,7 @@ def prctl(option: int, value: int = 0, value2: int = 0) -> int:
 
 def pidfd_send_signal(pidfd: int, signal_number: int) -> None:
     """Send a signal to exactly the process `pidfd` stands for; ProcessLookupError when it has ended."""
-    signal.pidfd_send_signal(pidfd, signal_number)
+    syscall("pidfd_send_signal", pidfd, signal_number, 0, 0)
 
 
 def pidfd_open(pid: int) -> int:
@@ -60,22 +57,29 @@ def start_time_ticks(pid: int, procfs_dirfd: int | None = None) -> int:
     return int(text.rpartition(b")")[2].split()[19])  # field 22; the command may itself hold ") "
 
 
-@contextlib.contextmanager
-def effective_uid(uid: int) -> Iterator[None]:
-    """Have `uid` for the effective id while the block runs, in this thread alone: glibc's seteuid changes all of them.
+class effective_uid:
+    """Have `uid` for the effective id in a `with` block, in this thread alone: glibc's seteuid changes all of them.
 
     It takes the effective capabilities along; root's come back with its id. setresuid(2), capabilities(7)
     """
-    syscall("setresuid", -1, uid, -1)
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_uid",)
+
+    def __init__(self, uid: int) -> None:
+        self._uid = uid
+
+    def __enter__(self) -> None:
+        syscall("setresuid", -1, self._uid, -1)
+
+    def __exit__(self, *_: object) -> None:
         syscall("setresuid", -1, 0, -1)
 
 
-def set_fs_ids(uid: int) -> None:
-    """Act on files as `uid`:`uid` from here on; the check is that a second call returns the new id. setfsuid(2)."""
-    _setfsgid(uid)
+def set_fs_ids(uid: int, gid: int | None = None) -> None:
+    """Act on files as `uid`:`gid` (the same number if None) from here on; the check is that a second call returns the new
+    id. setfsuid(2)."""
+    gid = uid if gid is None else gid
+    _setfsgid(gid)
     _setfsuid(uid)
-    if _setfsgid(-1) != uid or _setfsuid(-1) != uid:
+    if _setfsgid(-1) != gid or _setfsuid(-1) != uid:
         raise PermissionError(1, "setfsuid: the file-system ids did not change")

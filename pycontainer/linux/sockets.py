@@ -1,10 +1,10 @@
 """Who is at the other end of a unix socket, as the kernel noted when it connected. unix(7), SO_PEERCRED, SO_PEERGROUPS."""
 
-import ctypes
 import errno
 import os
 import struct
 
+from pycontainer.linux import ffi
 from pycontainer.linux.libc import declare
 
 _SOL_SOCKET, _SO_PEERCRED, _SO_PEERGROUPS = 1, 17, 59
@@ -12,7 +12,7 @@ _UCRED = struct.Struct("iII")  # pid, uid, gid
 _GROUPS_FIRST = 64
 
 # Python's own takes no more than 1024 bytes: 256 groups, where a process may have 65536.
-_getsockopt = declare("getsockopt", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_getsockopt = declare("getsockopt", ffi.c_int, ffi.c_int, ffi.c_int, ffi.c_void_p, ffi.c_void_p)
 
 
 def peer_ids(sock_fd: int) -> tuple[int, int]:
@@ -30,10 +30,10 @@ def peer_groups(sock_fd: int) -> tuple[int, ...]:
 def _option(sock_fd: int, option: int, size: int) -> bytes:
     """Return the value of an option; if it needs more than `size` bytes, the kernel says how many (ERANGE)."""
     while True:
-        buffer, length = ctypes.create_string_buffer(max(size, 1)), ctypes.c_uint32(size)
-        if _getsockopt(sock_fd, _SOL_SOCKET, option, buffer, ctypes.byref(length)) == 0:
+        buffer, length = ffi.create_string_buffer(max(size, 1)), ffi.c_uint32(size)
+        if _getsockopt(sock_fd, _SOL_SOCKET, option, buffer, ffi.byref(length)) == 0:
             return buffer.raw[: length.value]
-        code = ctypes.get_errno()
+        code = ffi.get_errno()
         if code != errno.ERANGE or length.value <= size:
             raise OSError(code, f"getsockopt: {os.strerror(code)}")
         size = length.value

@@ -3,11 +3,11 @@
 import fcntl
 import os
 import struct
-import termios
 
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 TIOCGPTN = 0x80045430
+TIOCSWINSZ = 0x5414
 
 
 def open_pty(ptmx_fd: int) -> tuple[int, int]:
@@ -20,4 +20,4 @@ def open_pty(ptmx_fd: int) -> tuple[int, int]:
 
 def set_window_size(fd: int, rows: int, columns: int) -> None:
     """Tell a terminal its size; the foreground job gets SIGWINCH when it changed."""
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    fcntl.ioctl(fd, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable
 
 from pycontainer.init.birth import Bearer
+from pycontainer.init.child import bridge
 from pycontainer.init.procfs import ProcMaker
-from pycontainer.init.steps import Stage, execute
+from pycontainer.init.stage import Stage
+from pycontainer.init.steps import execute
+from pycontainer.init.table import Table
 from pycontainer.linux.files import write_atomically
 from pycontainer.linux.namespaces import CLONE_NEWPID, Home, write_id_maps
 from pycontainer.linux.process import pidfd_send_signal, reap
@@ -25,11 +28,21 @@ _SIGKILL = 9
 class Room:
     """What every birth needs of the monitor."""
 
-    __slots__ = ("bearer", "containers_fd", "home", "poller", "proc_maker", "procfs_fd", "stage_dir")
+    __slots__ = ("bearer", "containers_fd", "home", "open_files", "poller", "proc_maker", "procfs_fd", "stage_dir")
 
     def __init__(
-        self, *, bearer: Bearer, poller: Poller, containers_fd: int, procfs_fd: int, home: Home, stage_dir: str
+        self,
+        *,
+        bearer: Bearer,
+        open_files: tuple[int, int],
+        poller: Poller,
+        containers_fd: int,
+        procfs_fd: int,
+        home: Home,
+        stage_dir: str,
     ) -> None:
+        """`open_files` are the soft and hard limit that children start with."""
+        self.open_files = open_files
         self.bearer, self.poller, self.containers_fd = bearer, poller, containers_fd
         self.procfs_fd, self.home, self.stage_dir = procfs_fd, home, stage_dir
         self.proc_maker = ProcMaker(bearer)
@@ -68,16 +81,24 @@ class Child:
         assert isinstance(stdio, list)
         try:
             with room.home.visit(join_fd, CLONE_NEWPID) if join_fd >= 0 else contextlib.nullcontext():
-                self.pid, self.pidfd = room.bearer.bear(
-                    flags=_integer(message["flags"]),
-                    cgroup_fd=_pick(fds, message["cgroup"]),
+                program_fd = _pick(fds, message["program"])
+                table = Table(report_write_fd)
+                bridge(
+                    table,
                     go_read_fd=go_read_fd,
                     go_write_fd=self._go_fd,
                     report_fd=report_write_fd,
                     stdio_fds=(fds[stdio[0]], fds[stdio[1]], fds[stdio[2]]),
                     join_fd=join_fd,
                     procfs_fd=room.procfs_fd if message["label"] else -1,
-                    program_fd=_pick(fds, message["program"]),
+                    program_fd=program_fd if room.bearer.runs_programs() else None,
+                    open_files=room.open_files,
+                )
+                self.pid, self.pidfd = room.bearer.bear(
+                    table,
+                    flags=_integer(message["flags"]),
+                    cgroup_fd=_pick(fds, message["cgroup"]),
+                    program_fd=program_fd,
                     owner=_integer(message["base"]),
                 )
         except BaseException:

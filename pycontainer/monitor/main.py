@@ -284,7 +284,8 @@ def main(arguments: list[str]) -> None:
     containers_fd = os.open(containers_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     enter_room(stage_dir)
     room = Room(
-        bearer=Bearer(MACHINE, open_files=(min(int(open_files), _MOST_OPEN_FILES), min(most, _MOST_OPEN_FILES))),
+        bearer=Bearer(MACHINE),
+        open_files=(min(int(open_files), _MOST_OPEN_FILES), min(most, _MOST_OPEN_FILES)),
         poller=Poller(),
         containers_fd=containers_fd,
         procfs_fd=os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),

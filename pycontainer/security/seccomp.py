@@ -7,13 +7,13 @@ A list of what is allowed, not of what is forbidden: the kernel gains calls ever
 """
 
 import errno
-import functools
-from typing import NamedTuple
 
+from pycontainer.linux.named import NamedTuple
 from pycontainer.security.syscalls import ABSENT, COMMON, NEWEST_NUMBER, SYSTEM
 
 ALLOW, LOG = 0x7FFF0000, 0x7FFC0000
 KILL_PROCESS, KILL_THREAD, TRAP, TRACE, ERRNO = 0x80000000, 0x00000000, 0x00030000, 0x7FF00000, 0x00050000
+NOTIFY = 0x7FC00000  # somebody outside answers, who holds the listener
 NE, LT, LE, EQ, GE, GT, MASKED_EQ = range(1, 8)  # enum scmp_compare of libseccomp
 
 _CLONE_NEWUSER = 0x10000000
@@ -58,14 +58,23 @@ class Policy(NamedTuple):
     flags: int = 0  # of seccomp(2)
 
 
+_made: dict[tuple[bool, bool], Policy] = {}
+
+
 def refuse(number: int) -> int:
     """Return the action that makes a call fail with an error number."""
     return ERRNO | number
 
 
-@functools.cache
 def default_policy(*, is_system: bool, has_packet_sockets: bool) -> Policy:
     """Return the filter of a profile. `has_packet_sockets`: whoever may have raw sockets was granted them by name."""
+    asked = is_system, has_packet_sockets
+    if asked not in _made:
+        _made[asked] = _default_policy(*asked)
+    return _made[asked]
+
+
+def _default_policy(is_system: bool, has_packet_sockets: bool) -> Policy:
     namespaces = _CLONE_NEWUSER if is_system else _CLONE_NEW_ANY
     none_of_them = (Comparison(0, MASKED_EQ, namespaces, 0),)
     rules = [

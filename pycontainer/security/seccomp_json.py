@@ -4,10 +4,9 @@ Both forms are taken: `syscalls` with `names` (or the old `name`), conditions `i
 `minKernel`), `archMap` or `architectures`, `defaultErrnoRet`, `flags`. Source: OCI runtime-spec config-linux.md, Seccomp.
 """
 
+from __future__ import annotations
+
 import errno
-import re
-from collections.abc import Iterator
-from typing import Any
 
 from pycontainer import jsontext
 from pycontainer.errors import InvalidInput
@@ -17,9 +16,13 @@ from pycontainer.security.seccomp import Comparison, Policy, Rule
 from pycontainer.security.seccomp_compile import number_of
 from pycontainer.units import shown
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
 MAX_BYTES = 1 << 20
 _MAX_RULES, _MAX_NAMES, _MAX_NAME = 4096, 2048, 64
-_VERSION = re.compile(r"([0-9]{1,5})\.([0-9]{1,5})", re.ASCII)
 _ACTIONS = {
     "SCMP_ACT_ALLOW": seccomp.ALLOW,
     "SCMP_ACT_LOG": seccomp.LOG,
@@ -29,6 +32,7 @@ _ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": seccomp.KILL_PROCESS,
     "SCMP_ACT_ERRNO": seccomp.ERRNO,
     "SCMP_ACT_TRACE": seccomp.TRACE,
+    "SCMP_ACT_NOTIFY": seccomp.NOTIFY,
 }
 _WITH_NUMBER = (seccomp.ERRNO, seccomp.TRACE)
 _OPERATORS = {
@@ -40,9 +44,18 @@ _OPERATORS = {
     "SCMP_CMP_GT": seccomp.GT,
     "SCMP_CMP_MASKED_EQ": seccomp.MASKED_EQ,
 }
-_FLAGS = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
+_FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
+}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as `includes` names them
-_TOP = frozenset(("defaultAction", "defaultErrnoRet", "archMap", "architectures", "flags", "syscalls", "comment"))
+_SCMP_ARCHITECTURES = frozenset(  # as the runtime specification has them
+    ("X86", "X86_64", "X32", "ARM", "AARCH64", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PPC",
+     "PPC64", "PPC64LE", "S390", "S390X", "PARISC", "PARISC64", "RISCV64", "LOONGARCH64", "M68K", "SH", "SHEB", "NATIVE"),
+)  # fmt: skip
+TOP_KEYS = frozenset(("defaultAction", "defaultErrnoRet", "archMap", "architectures", "flags", "syscalls", "comment"))
 _RULE = frozenset(("names", "name", "action", "errnoRet", "args", "includes", "excludes", "comment"))
 _ARGUMENT = frozenset(("index", "value", "valueTwo", "op"))
 _CONDITION = frozenset(("caps", "arches", "minKernel"))
@@ -54,8 +67,18 @@ def parse(text: str, *, capabilities: frozenset[str], kernel: tuple[int, int]) -
         data = jsontext.loads(text, max_bytes=MAX_BYTES)
     except ValueError as error:
         raise _wrong("", str(error)) from None
-    top = _mapping(data, "", _TOP)
+    return policy_of(data, capabilities=capabilities, kernel=kernel)
+
+
+def policy_of(
+    data: object, *, capabilities: frozenset[str], kernel: tuple[int, int], has_listener: bool = False
+) -> Policy:
+    """Return the policy of a profile that was read already. `has_listener`: SCMP_ACT_NOTIFY has somebody who answers."""
+    top = _mapping(data, "", TOP_KEYS)
     default = _action(top.get("defaultAction"), top.get("defaultErrnoRet"), "defaultAction", errno.EPERM)
+    if default == seccomp.NOTIFY:
+        _check_notify((), "defaultAction", has_listener=has_listener)
+        raise _wrong("defaultAction", "SCMP_ACT_NOTIFY is for single calls: nobody could answer for all of them")
     rules = []
     newest = 0
     for index, entry in enumerate(_list(top.get("syscalls", []), "syscalls", _MAX_RULES)):
@@ -65,6 +88,8 @@ def parse(text: str, *, capabilities: frozenset[str], kernel: tuple[int, int]) -
         newest = max([newest, *(number_of(name) for name in names)])
         if _applies(rule, where, capabilities, kernel):
             action = _action(rule.get("action"), rule.get("errnoRet"), f"{where}.action", errno.EPERM)
+            if action == seccomp.NOTIFY:
+                _check_notify(names, f"{where}.action", has_listener=has_listener)
             rules.append(Rule(names, action, tuple(_comparisons(rule, where))))
     refuses = default not in (seccomp.ALLOW, seccomp.LOG)
     return Policy(
@@ -74,6 +99,13 @@ def parse(text: str, *, capabilities: frozenset[str], kernel: tuple[int, int]) -
         newest_number=newest if refuses else None,  # what the author cannot have known of does not exist
         flags=_flags(top),
     )
+
+
+def _check_notify(names: tuple[str, ...], where: str, *, has_listener: bool) -> None:
+    if not has_listener:
+        raise _wrong(where, "SCMP_ACT_NOTIFY needs a listener, which a container here has none of")
+    if "write" in names:  # by which the listener's descriptor, and what fails on the way, is told
+        raise _wrong(where, "SCMP_ACT_NOTIFY cannot be for 'write'")
 
 
 def _names(rule: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -120,9 +152,9 @@ def _architectures(top: dict[str, Any]) -> Iterator[str]:
         pair = _mapping(entry, where, frozenset(("architecture", "subArchitectures")))
         if pair.get("architecture") == f"SCMP_ARCH_{MACHINE.upper()}":
             names += _list(_or(pair.get("subArchitectures"), []), f"{where}.subArchitectures", 8)
-    for name in names:
-        if not isinstance(name, str) or not name.startswith("SCMP_ARCH_"):
-            raise _wrong("architectures", f"{shown(name)} is not an architecture, such as SCMP_ARCH_X86_64")
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or name.removeprefix("SCMP_ARCH_") not in _SCMP_ARCHITECTURES:
+            raise _wrong(f"architectures[{index}]", f"{shown(name)} is not an architecture, such as SCMP_ARCH_X86_64")
         yield name.removeprefix("SCMP_ARCH_").lower()
 
 
@@ -134,8 +166,6 @@ def _flags(top: dict[str, Any]) -> int:
 
 
 def _action(name: Any, number: Any, where: str, default_number: int) -> int:
-    if name == "SCMP_ACT_NOTIFY":
-        raise _wrong(where, "SCMP_ACT_NOTIFY needs a listener, which a container here has none of")
     action = _choice(name, _ACTIONS, where)
     if action not in _WITH_NUMBER:
         return action
@@ -149,10 +179,10 @@ def _choice(name: Any, choices: dict[str, int], where: str) -> int:
 
 
 def _kernel(text: Any, where: str) -> tuple[int, int]:
-    match = _VERSION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    major, _, minor = text.partition(".") if isinstance(text, str) else ("", "", "")
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 5 for part in (major, minor)):
         raise _wrong(where, f"{shown(text)} is not a version, such as 4.8")
-    return int(match[1]), int(match[2])
+    return int(major), int(minor)
 
 
 def _number(value: Any, where: str, maximum: int) -> int:

@@ -5,7 +5,7 @@ mount point, a cgroup or a command, is taken for more than a name.
 """
 
 from pycontainer.cgroup.base import parse_keyed
-from pycontainer.cgroup.detect import _cgroup_mounts
+from pycontainer.cgroup.detect import cgroup_mounts
 from pycontainer.controllers.protocol import parse_cpu_list, parse_limit
 from pycontainer.net.hosts import resolv_conf
 from pycontainer.supervisor.oomwatch import KillReader
@@ -29,8 +29,8 @@ MAX_BYTES = 1000
 
 def try_one(data: bytes) -> None:
     text = text_of(data)
-    v1, v2 = _cgroup_mounts(text, "/sys/fs/cgroup")
-    for point in (*v1.values(), *([v2] if v2 else [])):
+    v1, v2 = cgroup_mounts(text, "/sys/fs/cgroup")
+    for point, _shown in (*v1.values(), *([v2] if v2 else [])):
         assert point == "/sys/fs/cgroup" or point.startswith("/sys/fs/cgroup/")
     reader = KillReader()
     for line in text.split("\n"):

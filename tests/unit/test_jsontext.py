@@ -1,12 +1,17 @@
 """JSON, strictly: what json.loads is lenient about, and its bounds (API-04)."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycontainer import jsontext
+
+ROOT = Path(jsontext.__file__).parent.parent
 
 
 def loads(data: bytes | str) -> object:
@@ -46,6 +51,8 @@ def loads(data: bytes | str) -> object:
         (b'{"a":' * 10**5, "more than 32 levels deep"),
         (b"[" + b"[]," * 40 + b"[" * 32, "more than 32 levels deep"),
         (b'["[[[",' * 33, "more than 32 levels deep"),
+        (b'["\\\\",' * 33, "more than 32 levels deep"),
+        (b'["\\"]",' * 33, "more than 32 levels deep"),
         (b'"' * 10**6, "not JSON at character 2: Extra data"),
         (b"[" * 33 + b'"\\', "more than 32 levels deep"),
         (b"[" + b"1," * (1 << 20) + b"1]", "more than 1048576 values"),
@@ -55,7 +62,37 @@ def loads(data: bytes | str) -> object:
 def test_what_is_no_json(data: bytes | str, message: str) -> None:
     with pytest.raises(ValueError, match="^") as caught:
         loads(data)
-    assert str(caught.value).partition(" (char")[0] == message and type(caught.value) is ValueError
+    assert str(caught.value).partition(" (char")[0] == message
+    assert not isinstance(caught.value, json.JSONDecodeError)
+
+
+def test_where_it_is_no_json() -> None:
+    with pytest.raises(jsontext.Malformed) as caught:
+        loads('{"ü": tru}')
+    assert (caught.value.position, caught.value.why) == (6, "Expecting value")
+
+
+@pytest.mark.parametrize("missing", ["", "make_scanner"])
+def test_without_the_c_half(missing: str) -> None:
+    """`_json` promises nothing: without it, or without what we use of it, all is read as before."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        + ("import _json; del _json.make_scanner\n" if missing else "sys.modules['_json'] = None\n")
+        + "from pycontainer import jsontext\n"
+        "print(jsontext.loads(' {\"a\": [1, 2.5, null]} ', max_bytes=99), 'json' in sys.modules)\n"
+        "for bad in ('', '{\"a\":1,\"a\":2}', '[1,]', 'NaN', '1e999'):\n"
+        "    try: jsontext.loads(bad, max_bytes=99)\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "{'a': [1, 2.5, None]} True",
+        "not JSON at character 0: Expecting value",
+        "a key is given twice",
+        "not JSON at character 3: Expecting value",
+        "NaN is not JSON",
+        "a number that is too large or too long",
+    ]
 
 
 def test_depth_counts_brackets_that_are_none_in_text() -> None:

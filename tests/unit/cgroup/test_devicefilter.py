@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycontainer.cgroup.devicefilter import Rule, merged, parse, program, rules_of
+from pycontainer.cgroup.devicefilter import Rule, merged, parse, program, program_in_order, rules_of
 
 NULL, TUN, PTYS = Rule("c", 1, 3, "rw"), Rule("c", 10, 200, "r"), Rule("c", 136, None, "rw")
 LOOP = Rule("b", 7, 1, "rwm")
@@ -47,13 +47,13 @@ def run(code: bytes, kind: str, major: int, minor: int, access: str) -> int:
             registers[destination] = registers[source]
         elif opcode == 0xB7:
             registers[destination] = immediate
-        elif opcode in (0x54, 0x74, 0x55):
+        elif opcode in (0x54, 0x74, 0x55, 0x15):
             assert value is not None, "a register is read before it was written"
             if opcode == 0x54:
                 registers[destination] = value & immediate
             elif opcode == 0x74:
                 registers[destination] = value >> immediate
-            elif value != immediate:
+            elif (value != immediate) == (opcode == 0x55):
                 assert offset >= 0, "a loop"
                 at += offset
         else:
@@ -117,6 +117,7 @@ def test_the_bytes_of_one_rule() -> None:
 
 @given(st.lists(rules, max_size=8), rules)
 def test_the_program_does_what_the_rules_say(given_rules: list[Rule], asked: Rule) -> None:
+    assert asked.major is not None
     minor = asked.minor or 0
     expected = any(
         rule.kind == asked.kind
@@ -126,6 +127,44 @@ def test_the_program_does_what_the_rules_say(given_rules: list[Rule], asked: Rul
         for rule in given_rules
     )
     assert run(program(given_rules), asked.kind, asked.major, minor, asked.access) == expected
+
+
+any_rules = st.builds(
+    Rule,
+    st.sampled_from("abc"),
+    st.none() | st.integers(0, 2),
+    st.none() | st.integers(0, 2),
+    st.sampled_from(["r", "w", "m", "rw", "rm", "wm", "rwm"]),
+)
+exact = st.builds(
+    Rule, st.sampled_from("bc"), st.integers(0, 2), st.integers(0, 2), st.sampled_from(["r", "w", "rw", "rwm"])
+)
+
+
+def decided(steps: list[tuple[bool, Rule]], asked: Rule) -> bool:
+    """Say whether each access asked for is allowed by the last step that speaks of it."""
+    verdict = dict.fromkeys("rwm", False)
+    for allow, rule in steps:
+        if rule.kind in ("a", asked.kind) and rule.major in (None, asked.major) and rule.minor in (None, asked.minor):
+            verdict |= dict.fromkeys(rule.access, allow)
+    return all(verdict[letter] for letter in asked.access)
+
+
+@given(st.lists(st.tuples(st.booleans(), any_rules), max_size=8), exact)
+def test_the_last_step_that_names_a_device_decides(steps: list[tuple[bool, Rule]], asked: Rule) -> None:
+    assert asked.major is not None and asked.minor is not None
+    code = program_in_order(steps)
+    assert run(code, asked.kind, asked.major, asked.minor, asked.access) == decided(steps, asked)
+
+
+def test_nothing_follows_a_step_that_is_for_everything() -> None:
+    """The kernel refuses a program with instructions that nothing comes to."""
+    everything = Rule("a", None, None, "rwm")
+    head = program(())[: -2 * 8]
+    assert program_in_order([(True, NULL), (False, everything)]) == head + program(())[-2 * 8 :]
+    assert (
+        program_in_order([(False, NULL), (True, everything)])[len(head) :].hex() == "b7000000010000009500000000000000"
+    )
 
 
 @given(st.lists(rules, max_size=8))

@@ -18,14 +18,15 @@ HEAVY = {
 }  # fmt: skip
 
 # What runs before a container starts, or stays in memory as long as one lives, may have this and no more.
-LINUX = {
-    "_collections", "_collections_abc", "_ctypes", "_functools", "_operator", "_sre", "_stat", "_struct", "_typing",
-    "collections", "contextlib", "copyreg", "ctypes", "enum", "errno", "fcntl", "functools", "genericpath", "itertools",
-    "keyword", "operator", "os", "posixpath", "re", "reprlib", "resource", "signal", "stat", "struct", "termios",
-    "time", "types", "typing", "warnings",
+INIT = {
+    "__future__", "_collections_abc", "_ctypes", "_operator", "_stat", "_struct", "errno", "fcntl", "genericpath", "os",
+    "posixpath", "select", "stat", "struct",
 }  # fmt: skip
-INIT = LINUX | {"mmap"}
-MONITOR = INIT | {"_json", "_socket", "array", "json", "math", "select", "selectors", "socket"}
+LINUX = INIT | {
+    "_collections", "_functools", "_sre", "_typing", "collections", "contextlib", "copyreg", "ctypes", "enum",
+    "functools", "itertools", "keyword", "operator", "re", "reprlib", "types", "typing", "warnings",
+}  # fmt: skip
+MONITOR = LINUX | {"_json", "_socket", "array", "json", "math", "resource", "selectors", "signal", "socket", "termios"}
 LIBRARY = {"linux": LINUX, "init": INIT, "monitor": MONITOR}
 BASE_PACKAGES = {
     "linux": {"linux"},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.linux.libc import MACHINE
+from pycontainer.security import seccomp_compile
 from pycontainer.security.seccomp import ALLOW, Policy, Rule, default_policy, refuse
 from pycontainer.security.seccomp_compile import number_of, program
 from pycontainer.security.syscalls import ABSENT, COMMON, SYSTEM
@@ -180,7 +181,7 @@ def test_equal_policies_are_compiled_once_and_kept(tmp_path: Path) -> None:
     made = program(policy, str(tmp_path))
     (name,) = os.listdir(str(tmp_path))
     assert os.stat(f"{tmp_path}/{name}").st_mode & 0o777 == 0o600
-    program.cache_clear()
+    seccomp_compile._kept.clear()
     with open(f"{tmp_path}/{name}", "rb") as file:
         assert file.read() == made == program(policy, str(tmp_path))
 
@@ -189,7 +190,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for number in range(70):
         (tmp_path / f"{number}.bpf").write_bytes(bytes(8))
         os.utime(tmp_path / f"{number}.bpf", (number, number))
-    program.cache_clear()
+    seccomp_compile._kept.clear()
     program(Policy(refuse(errno.EPERM), (Rule(("exit",), ALLOW),), newest_number=61), str(tmp_path))
     kept = {path.name for path in tmp_path.iterdir()}
     assert len(kept) == 64
