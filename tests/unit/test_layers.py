@@ -40,6 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controllers": LAYER0 | {"spec", "cgroup", "net"},
     # 3: the life of one container; knows no daemon
     "runtime": LAYER0 | LAYER1 | LAYER2,
+    # 3: the same for callers that speak OCI: no daemon, and nothing that makes a cold start slow
+    "oci": LAYER0 | {"init", "cgroup", "security"},
     # 4: the one process per host; the way to talk to it
     "supervisor": LAYER0 | LAYER1 | LAYER2 | {"runtime"},
     "client": LAYER0 | {"api"},
@@ -51,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Single modules that may import more, and why.
 EXCEPTIONS: dict[str, set[str]] = {
-    "cli/oci.py": {"runtime"},  # the OCI command line drives the runtime itself
+    "cli/commands/oci.py": {"oci"},  # the other front door, by its other name
     "cli/commands/check.py": {"runtime"},  # looks at the host without a supervisor
     "cli/commands/selftest.py": {"selftest"},
 }
