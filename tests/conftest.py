@@ -1,10 +1,14 @@
-"""Options and markers of all tests; the fixtures of the integration tests stand in integration/conftest.py."""
+"""Options and markers of all tests, and the root file system that they share; other fixtures stand beside their tests."""
 
+import shutil
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.features import PROBES, why_not
+from tests.support.images import build_rootfs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,3 +64,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kept.add(path)
     config.hook.pytest_deselected(items=[item for item in items if item.path not in kept])
     items[:] = [item for item in items if item.path in kept]
+
+
+@pytest.fixture(scope="session")
+def busybox_rootfs() -> Iterator[str]:
+    """A root file system directory that no test changes."""
+    directory = tempfile.mkdtemp(prefix="pct-image-", dir="/var/tmp")
+    try:
+        yield build_rootfs(f"{directory}/rootfs")
+    finally:
+        shutil.rmtree(directory)

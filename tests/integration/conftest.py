@@ -1,7 +1,6 @@
 """Fixtures of the integration tests: worlds, their host network, the image, and the check that nothing leaks."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 
 from tests.support.archives import CANARY, picture
 from tests.support.hostns import HostNetwork
-from tests.support.images import CHECKOUT, build_rootfs
+from tests.support.images import CHECKOUT
 from tests.support.leaks import Lines, check_dev_null, difference, take_snapshot
 from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World
@@ -32,16 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if str(item.path).startswith(here + os.sep):
             uses_world = {"world", "own_world"} & set(getattr(item, "fixturenames", ()))
             item.add_marker(pytest.mark.requires(*(ALL_NEEDED if uses_world else ("root",))))
-
-
-@pytest.fixture(scope="session")
-def busybox_rootfs() -> Iterator[str]:
-    """A root file system directory that no test changes."""
-    directory = tempfile.mkdtemp(prefix="pct-image-", dir="/var/tmp")
-    try:
-        yield build_rootfs(f"{directory}/rootfs")
-    finally:
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

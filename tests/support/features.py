@@ -220,6 +220,18 @@ def _programs(*names: str) -> str:
     return f"no {', '.join(missing)}" if missing else ""
 
 
+def _oci_runtime() -> str:
+    """Our own front door for engines, in the environment of this checkout."""
+    return _works(str(Path(__file__).parents[2] / ".venv/bin/pycontainer-oci"), "--version")
+
+
+def _runtime_tools() -> str:
+    """What builds the OCI project's validation programs (tests/conformance/runtimetools.py)."""
+    if os.uname().machine != "x86_64":
+        return f"their root file system is one of x86_64, not of {os.uname().machine}"
+    return _programs("go", "apt-get", "unshare")
+
+
 def _filesystem(kind: str, *programs: str) -> str:
     """A file system that the kernel has, and what makes one."""
     with open("/proc/filesystems") as file:
@@ -291,6 +303,12 @@ PROBES: "dict[str, Callable[[], str]]" = {
     "skopeo": lambda: _programs("skopeo"),
     "umoci": lambda: _programs("umoci"),
     "podman": lambda: _programs("podman"),
+    "uidmap": lambda: _programs("newuidmap", "newgidmap"),
+    "runc": lambda: _programs("runc"),
+    "crun": lambda: _programs("crun"),
+    "pycontainer_oci": _oci_runtime,
+    "runtime_tools": _runtime_tools,
+    "engines": lambda: _programs("podman", "conmon", "containerd", "ctr", "dockerd", "runc", "tini", "iptables"),
     "squashfs": lambda: _filesystem("squashfs", "mksquashfs"),
     "erofs": lambda: _filesystem("erofs", "mkfs.erofs"),
 }

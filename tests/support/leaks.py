@@ -1,5 +1,6 @@
 """What the host holds, as lines of text, so that before and after can be compared exactly. LK-01."""
 
+import errno
 import os
 import re
 import shutil
@@ -106,6 +107,9 @@ def _loop_devices() -> list[str]:
                 found.append(f"loop device: {name} {file.read().strip()}")
         except FileNotFoundError:
             continue
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # detached between open and read
+                raise
     return found
 
 

@@ -3,8 +3,8 @@
     python -m tests.vm [--kernel 6.12|6.1] [--systemd] -- COMMAND...
 
 The machine's root is this system's, read-only over virtiofs, below a layer in memory. An ext4 disk
-carries a copy of the checkout, /var/tmp and /var/lib/pycontainer: neither overlayfs's upper layers nor id ranges work on
-a share. What the command writes comes out here, and its exit status is ours.
+carries a copy of the checkout without .venv, /var/tmp and /var/lib/pycontainer: neither overlayfs's upper layers nor id
+ranges work on a share. What the command writes comes out here, and its exit status is ours.
 
     kernel.py      fetches a kernel package once and keeps it
     initramfs.py   the first steps: modules, share, root          guest.sh   the rest: /proc, cgroup2, disk, the command

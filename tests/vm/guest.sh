@@ -39,16 +39,21 @@ systemd() {
     exec /lib/systemd/systemd --unit=vm.target
 }
 
-# A file system that overlayfs can use, at every place where tests and containers write.
+# A file system that overlayfs can use, at every place where tests and containers write. Not a copy of .venv, which is
+# only read: for each file that this kernel remembers of the share, the host holds a descriptor, and may have 20000 of them.
 disk() {
     for module in loop fuse tun xfs ifb sch_htb cls_bpf cls_u32 act_mirred sch_ingress; do modprobe $module 2>/dev/null; done
     mkfs.ext4 -q -E lazy_itable_init=1 /dev/vda
     mkdir /disk && mount /dev/vda /disk
-    mkdir -m 1777 /disk/tmp && mkdir /disk/lib /disk/checkout /disk/cache
-    (cd "$PROJECT" && tar -c --exclude=.git --exclude=.mypy_cache --exclude=.ruff_cache --exclude=.pytest_cache .) | tar -x -C /disk/checkout
+    mkdir -m 1777 /disk/tmp && mkdir /disk/lib /disk/checkout /disk/cache /disk/venv
+    tar -c --exclude=./.git --exclude=./.venv --exclude='./.*_cache' -C "$PROJECT" -f /disk/tar . &&
+        tar -x -C /disk/checkout -f /disk/tar && rm /disk/tar || exit 125 # no part of the tests instead of all
+    mkdir /disk/checkout/.venv
+    mount --bind "$PROJECT/.venv" /disk/venv
     mount --bind /disk/tmp /var/tmp
     mkdir -p /var/lib/pycontainer && mount --bind /disk/lib /var/lib/pycontainer
     mkdir -p "$PROJECT" && mount --bind /disk/checkout "$PROJECT"
+    mount --bind /disk/venv "$PROJECT/.venv"
     cd "$PROJECT" || exit 125
 }
 

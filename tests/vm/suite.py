@@ -4,7 +4,7 @@
 
 An emulated processor is slow but never needs more than one core, and most tests of this host wait more than they
 compute. So conftest.py starts one worker when the session begins, as the process that gets the least; a second one
-comes when nothing else is left to do (test_stock_kernel.py). Workers agree by files in DIRECTORY:
+comes when the tests are over that hold something against the clock. Workers agree by files in DIRECTORY:
 
     MACHINE.taken     by the worker whose pid it holds
     MACHINE.output    what its tests wrote
@@ -29,7 +29,7 @@ SLOWNESS = 5  # of the emulated processor that others share, against this one
 TIMEOUT_SECONDS = 3000
 FEATURES = (
     "root,cgroup_v2,hugetlb,overlay,idmapped_mounts,user_namespaces,veth,nft,seccomp,project_quota,cap_sys_resource,"
-    "apparmor,landlock_scopes"
+    "apparmor,landlock_scopes,pycontainer_oci,runc"
 )
 _NICE = 10  # a tenth of the weight of a test or a container
 _PROJECT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ class Machines:
         self._workers = [self._start_worker(_NICE)]
 
     def hurry(self) -> None:
-        """Add a worker: nothing else is to be done."""
+        """Add a worker: this host has time for it."""
         if len(self._workers) == 1:
             self._workers.append(self._start_worker(0))
 
@@ -111,8 +111,9 @@ def work(directory: str, names: list[str]) -> None:
 
 
 def _run(stock: kernel.Kernel, what: Machine) -> tuple[int, str]:
-    command = f"""PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_SLOWNESS={SLOWNESS} .venv/bin/python -m pytest
-        -q --durations=25 {what.arguments} --must-run={what.features} tests/integration"""
+    command = f"""PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_SLOWNESS={SLOWNESS}
+        PYCONTAINER_TEST_RUNTIMES=pycontainer-oci .venv/bin/python -m pytest
+        -q --durations=25 {what.arguments} --must-run={what.features} tests/integration tests/conformance"""
     return machine.run(stock, shlex.join(shlex.split(command)), timeout_seconds=TIMEOUT_SECONDS, systemd=what.systemd)
 
 
