@@ -1,6 +1,6 @@
 #!/bin/sh
 # Set up what the tests need and run them all: linters, types, unit tests, fuzzing for a minute, integration tests as root,
-# and those of them again that are marked for a stock kernel, in a virtual machine.
+# those of OCI runtimes by command line, and those of integration again that are marked for a stock kernel, in a virtual machine.
 #
 #     tests/run.sh [PYTEST ARGUMENTS...]      e.g. tests/run.sh -k network --must-run=cgroup_v1
 #
@@ -15,7 +15,7 @@ echo "==> ruff"
 echo "==> mypy"
 .venv/bin/mypy --strict --explicit-package-bases pycontainer tests
 
-what="tests/unit tests/fuzz tests/integration tests/vm"
+what="tests/unit tests/fuzz tests/integration tests/conformance tests/engines tests/vm"
 for argument in "$@"; do
     if [ -e "${argument%%::*}" ]; then what=""; fi
 done
