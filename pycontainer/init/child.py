@@ -16,7 +16,8 @@ the procfs of the monitor for a process that gets a label.
 
 import struct
 
-from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Argument, Counted, Slot, Table
+from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Counted, Slot, Table
+from pycontainer.init.table import call_by_name as _call
 from pycontainer.linux.capabilities import NAMES, pack_sets
 from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import (
@@ -123,12 +124,6 @@ class Finish:
         )
         self.label, self.hides_abstract_sockets = label, hides_abstract_sockets
         self.reaper, self.make_workdir, self.umask = reaper, make_workdir, umask
-
-
-def _call(
-    table: Table, step: str, name: str, *arguments: Argument, mode: int = 0, expected: int = 0, path: str = ""
-) -> None:
-    table.call(step, syscall_number(name), *arguments, mode=mode, expected=expected, path=path)
 
 
 def bridge(

@@ -13,6 +13,8 @@ the same bytes at the same address and runs the same rows (init/interpreter.py).
 
 import struct
 
+from pycontainer.linux.libc import syscall_number
+
 BASE = 0x10000000
 ROW_BYTES = 80
 MODE_CHECK, MODE_IGNORE, MODE_EXACT, MODE_SEARCH = 0, 1, 2, 3  # as in x86_64.s
@@ -183,3 +185,10 @@ def read_report(report: bytes, rows: list[tuple[str, str, int, int]], rows_at: i
 def describe_rows(table: Table) -> list[tuple[str, str, int, int]]:
     """Return what `read_report` needs to know of a table, as plain data."""
     return [(row.step, row.path, row.mode, row.slot.index if row.slot else -1) for row in table.rows]
+
+
+def call_by_name(
+    table: Table, step: str, name: str, *arguments: Argument, mode: int = 0, expected: int = 0, path: str = ""
+) -> None:
+    """Add a row for the system call `name`, as `Table.call` does for a number."""
+    table.call(step, syscall_number(name), *arguments, mode=mode, expected=expected, path=path)

@@ -363,11 +363,6 @@ def make(
     return group
 
 
-def reopen(record: dict[str, Any]) -> Group:
-    """Return the group that `record` was taken of."""
-    return Group.reopen(record)
-
-
 def locate(cgroups_path: str, container_id: str, root: str = ROOT, procfs: str = "/proc") -> tuple[int, dict[str, str]]:
     """Return the version, and hierarchy -> directory. InvalidInput for a path that is none."""
     from pycontainer.cgroup.detect import cgroup_mounts

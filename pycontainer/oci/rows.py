@@ -15,7 +15,8 @@ Descriptors: 0-2 and those that the caller preserves (3 ... 2+N) are the program
 import _signal  # type: ignore[import-not-found]  # `signal` costs 2 ms for its enumerations
 import struct
 
-from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, Argument, Counted, Slot, Table
+from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, Counted, Slot, Table
+from pycontainer.init.table import call_by_name as _call
 from pycontainer.linux.capabilities import NAMES, pack_sets
 from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import (
@@ -87,12 +88,6 @@ class Places:
     def above(self) -> int:
         """Return the lowest number that is none of these: descriptors of our own are kept from here up."""
         return self.first + 6 + len(self.namespaces)
-
-
-def _call(
-    table: Table, step: str, name: str, *arguments: Argument, mode: int = 0, expected: int = 0, path: str = ""
-) -> None:
-    table.call(step, syscall_number(name), *arguments, mode=mode, expected=expected, path=path)
 
 
 def bridge(

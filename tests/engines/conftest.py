@@ -4,14 +4,15 @@ PYCONTAINER_TEST_OCI_RUNTIMES names those, with commas: `runc` shows that a test
 are for.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -83,40 +84,43 @@ def oci_archive(tarball: Path) -> Path:
     return archive
 
 
-@pytest.fixture(scope="session")
-def podman(oci_runtime: str, tarball: Path) -> Iterator[Podman]:
+class _Startable(Protocol):
+    def start(self, images: Path, /) -> None: ...
+    def close(self) -> None: ...
+
+
+_S = TypeVar("_S", bound=_Startable)
+
+
+@contextlib.contextmanager
+def _started(make: Callable[[HostNetwork, str], _S], oci_runtime: str, images: Path) -> Iterator[_S]:
+    """Run an engine that knows `images`, in a network of its own."""
     network = HostNetwork()
-    engine = Podman(network, oci_runtime)
+    engine = make(network, oci_runtime)
     try:
-        engine.start(tarball)
+        engine.start(images)
         yield engine
     finally:
         engine.close()
         network.close()
+
+
+@pytest.fixture(scope="session")
+def podman(oci_runtime: str, tarball: Path) -> Iterator[Podman]:
+    with _started(Podman, oci_runtime, tarball) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
 def rootless_podman(oci_runtime: str, tarball: Path) -> Iterator[RootlessPodman]:
-    network = HostNetwork()
-    engine = RootlessPodman(network, oci_runtime)
-    try:
-        engine.start(tarball)
+    with _started(RootlessPodman, oci_runtime, tarball) as engine:
         yield engine
-    finally:
-        engine.close()
-        network.close()
 
 
 @pytest.fixture(scope="session")
 def containerd(oci_runtime: str, oci_archive: Path) -> Iterator[Containerd]:
-    network = HostNetwork()
-    engine = Containerd(network, oci_runtime)
-    try:
-        engine.start(oci_archive)
+    with _started(Containerd, oci_runtime, oci_archive) as engine:
         yield engine
-    finally:
-        engine.close()
-        network.close()
 
 
 @pytest.fixture(scope="session")
@@ -132,14 +136,8 @@ def cri(containerd: Containerd) -> Iterator[Cri]:
 
 @pytest.fixture(scope="session")
 def docker(oci_runtime: str, tarball: Path) -> Iterator[Docker]:
-    network = HostNetwork()
-    engine = Docker(network, oci_runtime)
-    try:
-        engine.start(tarball)
+    with _started(Docker, oci_runtime, tarball) as engine:
         yield engine
-    finally:
-        engine.close()
-        network.close()
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.engines.containerd import Containerd
+from tests.engines.programs import FOREVER
 from tests.support.poll import poll_until
 
-FOREVER = ("payload", "sleep", "0")
 WAITS = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 60 & wait; done"
 
 

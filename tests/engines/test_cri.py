@@ -14,10 +14,10 @@ from tests.engines.cri import (
     RUNTIME_DEFAULT,
     Cri,
 )
+from tests.engines.programs import FOREVER
 from tests.support.hostns import INSIDE_IP
 from tests.support.poll import poll_until
 
-FOREVER = ("payload", "sleep", "0")
 WAITS = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 60 & wait; done"
 
 

@@ -6,21 +6,15 @@ import re
 import pytest
 
 from tests.engines.docker import IMAGE, RUNTIME, Docker
+from tests.engines.programs import FOREVER, WAITS, logs_soon
 from tests.support.hostns import INSIDE_IP
 from tests.support.poll import poll_until
 from tests.support.terminal import Terminal
-
-FOREVER = ("payload", "sleep", "0")
-WAITS = "trap 'echo asked; exit 7' TERM; trap 'echo poked' USR1; echo ready; while :; do sleep 60 & wait; done"
 
 
 def run(docker: Docker, *arguments: str) -> str:
     """Run a container to its end, or with `-d` start it, with our runtime."""
     return docker.ok("run", "--runtime", RUNTIME, *arguments)
-
-
-def logs_soon(docker: Docker, name: str, text: str) -> None:
-    poll_until(lambda: text in docker.ok("logs", name), what=f"{name} writes {text!r}", interval_seconds=0.1)
 
 
 def test_run_gives_both_outputs_and_the_code(docker: Docker) -> None:

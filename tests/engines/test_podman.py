@@ -6,16 +6,9 @@ import re
 import pytest
 
 from tests.engines.podman import IMAGE, Podman
+from tests.engines.programs import FOREVER, WAITS, logs_soon
 from tests.support.poll import poll_until
 from tests.support.terminal import Terminal
-
-# a first process that ends by itself when it is asked to; `wait` lets the trap run at once
-WAITS = "trap 'echo asked; exit 7' TERM; trap 'echo poked' USR1; echo ready; while :; do sleep 60 & wait; done"
-FOREVER = ("payload", "sleep", "0")
-
-
-def logs_soon(podman: Podman, name: str, text: str) -> None:
-    poll_until(lambda: text in podman.ok("logs", name), what=f"{name} writes {text!r}", interval_seconds=0.1)
 
 
 def test_run_gives_both_outputs_and_the_code(podman: Podman) -> None:

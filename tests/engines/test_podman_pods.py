@@ -5,7 +5,6 @@ from tests.engines.recipes import DIRECTORY
 from tests.support.hostns import INSIDE_IP
 from tests.support.poll import poll_until
 
-FOREVER = ("payload", "sleep", "0")
 SERVE = ("httpd", "-f", "-p", "80", "-h", "/www")
 
 _POD = f"""

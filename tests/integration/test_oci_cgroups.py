@@ -16,7 +16,7 @@ import pytest
 
 from pycontainer.cgroup.base import read_file, remove_tree, write_file
 from pycontainer.errors import InvalidInput, InvalidState, NotPermitted, Unsupported
-from pycontainer.oci.cgroups import Group, make, own_cgroups, reopen
+from pycontainer.oci.cgroups import Group, make, own_cgroups
 from pycontainer.oci.stats import UNLIMITED
 from tests.support.devices import make_nodes, opened_in
 from tests.support.poll import poll_until
@@ -78,7 +78,7 @@ def test_made_joined_killed_and_removed_with_what_is_nested(group: Group, start:
     inner = f"{directory_of(group, 'pids' if IS_V2 else 'freezer')}/inner/deep"
     os.makedirs(inner)
     write_file(f"{inner}/cgroup.procs", str(nested.pid))
-    again = reopen(json.loads(json.dumps(group.record())))
+    again = Group.reopen(json.loads(json.dumps(group.record())))
     assert sorted(again.pids()) == sorted([direct.pid, nested.pid])
     with pytest.raises(InvalidState, match="cannot remove the cgroup of container 'c1': processes .* live in it"):
         again.delete(timeout_seconds=0.05)

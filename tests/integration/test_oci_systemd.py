@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.errors import AlreadyExists, InvalidState
-from pycontainer.oci.cgroups import Group, make, own_cgroups, reopen
+from pycontainer.oci.cgroups import Group, make, own_cgroups
 from pycontainer.oci.systemd import ScopeGroup
 from tests.support.poll import poll_until
 
@@ -102,7 +102,7 @@ def test_the_life_of_a_scope(process: "subprocess.Popen[bytes]") -> None:
     systemctl("daemon-reload")
     assert {file: held(group, file) for file in HELD} == HELD
 
-    again = reopen(json.loads(json.dumps(group.record())))
+    again = Group.reopen(json.loads(json.dumps(group.record())))
     again.update({"memory": {"limit": 128 * MIB}, "pids": {"limit": -1}})
     again.update({"memory": {"swap": 256 * MIB}})
     systemctl("daemon-reload")

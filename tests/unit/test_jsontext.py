@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycontainer import jsontext
+from tests.support.jsonvalues import JSON
 
 ROOT = Path(jsontext.__file__).parent.parent
 
@@ -101,16 +102,6 @@ def test_depth_counts_brackets_that_are_none_in_text() -> None:
     text = '"\\\\' + '[{\\"' * 50
     assert loads(f'[{text}"]') == [json.loads(f'{text}"')]
     assert loads(b"[" + b"[]," * 100 + b"1]") == [[]] * 100 + [1]
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**30), 10**30)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)
 
 
 @settings(deadline=None)

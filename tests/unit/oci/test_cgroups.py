@@ -7,7 +7,7 @@ import pytest
 
 from pycontainer.errors import InvalidInput, NotPermitted, Unsupported
 from pycontainer.oci import cgroups
-from pycontainer.oci.cgroups import V2_CONTROLLERS, Group, PlainV2, locate, make, own_cgroups, reopen
+from pycontainer.oci.cgroups import V2_CONTROLLERS, Group, PlainV2, locate, make, own_cgroups
 
 
 @pytest.fixture
@@ -135,10 +135,10 @@ def test_what_was_made_on_the_way_goes_too_unless_somebody_uses_it(tree: Path) -
     second.create()
     assert first.record()["intermediate"] == [f"{tree}/a", f"{tree}/a/b"]
     assert second.record()["intermediate"] == []
-    reopen(first.record()).delete()
+    Group.reopen(first.record()).delete()
     assert sorted(tree.rglob("*")) == [tree / "a", tree / "a" / "c2"]
-    reopen(second.record()).delete()
-    reopen(first.record()).delete()  # as `delete --force` does
+    Group.reopen(second.record()).delete()
+    Group.reopen(first.record()).delete()  # as `delete --force` does
     assert list(tree.rglob("*")) == []
 
 
@@ -174,7 +174,7 @@ def test_without_rights_there_is_no_cgroup_and_no_limit(tree: Path, monkeypatch:
         optional.apply({"pids": {"limit": 5}})
     with pytest.raises(Unsupported, match="cannot freeze the processes of container 'c1': it has no cgroup"):
         optional.freeze()
-    again = reopen(optional.record())
+    again = Group.reopen(optional.record())
     assert (again.pids(), again.is_frozen(), again.dirfd(), again.mount_sources(), again.oom_kills()) == (
         [],
         False,
@@ -210,9 +210,9 @@ def test_a_record_that_is_not_ours(change: dict[str, Any]) -> None:
         "paths": {"memory": "/sys/fs/cgroup/a"},
         "intermediate": [],
     }
-    assert reopen(record).record() == record
+    assert Group.reopen(record).record() == record
     with pytest.raises(ValueError, match="record of a cgroup"):
-        reopen(record | change)
+        Group.reopen(record | change)
 
 
 def test_a_joining_process_goes_to_where_init_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

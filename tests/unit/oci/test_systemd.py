@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pycontainer.errors import InvalidInput, Unsupported
-from pycontainer.oci.cgroups import V2_CONTROLLERS, make, reopen
+from pycontainer.oci.cgroups import V2_CONTROLLERS, Group, make
 from pycontainer.oci.systemd import ScopeGroup, annotated, bits_of_list, properties, slice_path, unit_of
 
 INFINITY = (1 << 64) - 1
@@ -192,7 +192,7 @@ RECORD = {
 
 
 def test_a_record_comes_back() -> None:
-    group = reopen(RECORD)
+    group = Group.reopen(RECORD)
     assert isinstance(group, ScopeGroup)
     assert group.record() == RECORD
 
@@ -200,4 +200,4 @@ def test_a_record_comes_back() -> None:
 @pytest.mark.parametrize("change", [{"unit": "ssh.service"}, {"unit": "a/b.scope"}, {"unit": None}, {"is_user": 1}])
 def test_a_record_that_is_not_ours(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="record of a cgroup"):
-        reopen(RECORD | change)
+        Group.reopen(RECORD | change)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pycontainer.errors import InvalidInput
 from pycontainer.oci import text
+from tests.support.jsonvalues import JSON
 
 ROOT = Path(text.__file__).parent.parent.parent
 
@@ -50,16 +50,6 @@ def test_depth_and_size_that_a_bundle_may_have() -> None:
     assert text.loads(deepest, "x") == json.loads(deepest)
     many = json.dumps({"process": {"args": ["a" * 1024] * 2048, "env": ["b" * 1024] * 4096}}).encode()
     assert text.loads(many, "x") == json.loads(many)
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**30), 10**30)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)
 
 
 @settings(deadline=None)
