@@ -365,6 +365,23 @@ def host_routes(path: str = "/proc/thread-self/net/route") -> list[IPNetwork]:
     return found
 
 
+def host_addresses(path: str = "/proc/thread-self/net/fib_trie") -> list[IPNetwork]:
+    """Return the host's own IPv4 addresses, each as a /32; the routes to them are in a table that `route` does not list.
+
+    Another world's gateway is one of them: of a network whose containers have all ended, nothing else can be seen.
+    """
+    found: set[IPNetwork] = set()
+    with open(path) as file:
+        address = ""
+        for line in file:
+            words = line.split()
+            if words[0] == "|--":
+                address = words[1]
+            elif words == ["/32", "host", "LOCAL"]:
+                found.add(ipaddress.IPv4Network(address))
+    return sorted(found)
+
+
 def first_address(subnet: str) -> str:
     """Return the address after the subnet's own: the gateway's; empty for no subnet."""
     return str(ipaddress.ip_network(subnet).network_address + 1) if subnet else ""

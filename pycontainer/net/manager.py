@@ -30,6 +30,7 @@ from pycontainer.net.addresses import (
     Remains,
     Reservation,
     first_address,
+    host_addresses,
     host_routes,
     parse_subnet,
     pick_subnet,
@@ -503,13 +504,14 @@ class NetworkManager:
     def _create(self, name: str, driver: str, subnet: str, subnet6: str) -> Network:
         own = [subnet for pools in self._pools.values() for subnet in (pools[0].subnet, pools[1].subnet)]
         own += self._subnets_of_damaged()
-        routes = [route for route in host_routes() if not any(_lies_in(route, subnet) for subnet in own)]
+        host = [*host_routes(), *host_addresses()]
+        others = [taken for taken in host if not any(_lies_in(taken, subnet) for subnet in own)]
         wished = {version: parse_subnet(text, version) for text, version in ((subnet, 4), (subnet6, 6)) if text}
         for asked in wished.values():
-            for taken in (*own, *routes):
+            for taken in (*own, *others):
                 if taken.version == asked.version and taken.overlaps(asked):
                     raise AlreadyExists(f"subnet {asked} overlaps {taken}, which is in use", hint="choose another one")
-        subnet = str(wished.get(4) or pick_subnet([*own, *routes], self._world))
+        subnet = str(wished.get(4) or pick_subnet([*own, *others], self._world))
         subnet6 = str(wished.get(6) or random_subnet6())
         numbers = {network.number for network in self._networks.values()}
         numbers |= {remains.number for remains in self._remains.values()} - {0}

@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound
 from pycontainer.net.manager import NetworkManager
+from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from tests.integration.net.conftest import HTTP, Server, Site, ask, is_closed
 from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, OUTSIDE_IP6
@@ -339,3 +341,15 @@ def test_subnets_do_not_overlap(site: Site) -> None:
     with pytest.raises(AlreadyExists):
         create(site, "one")
     assert [info["name"] for info in site.do(lambda: site.manager.list())] == ["default", "one"]
+
+
+def test_subnet_of_another_world_that_has_no_running_container(site: Site, tmp_path: Path) -> None:
+    """Of a network whose containers have ended, its gateway on lo is all that another world can see."""
+    site.instance("one").end()
+    network = site.do(lambda: site.manager.inspect("default"))
+    poll_until(lambda: " dev pc" not in site.inside.run("ip", "route"), what="the link of the container is gone")
+    other = site.do(lambda: NetworkManager(HostPaths(str(tmp_path))))
+    with pytest.raises(AlreadyExists) as caught:
+        site.do(lambda: other.create("two", "routed", str(network["subnet"])))
+    assert caught.value.message == f"subnet {network['subnet']} overlaps {network['gateway']}/32, which is in use"
+    site.do(lambda: other.close(remove=True))

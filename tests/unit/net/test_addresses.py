@@ -19,6 +19,7 @@ from pycontainer.net.addresses import (
     Records,
     Reservation,
     first_address,
+    host_addresses,
     host_routes,
     parse_subnet,
     pick_subnet,
@@ -33,6 +34,29 @@ Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tI
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
 eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 tun0\t0000400A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+"""
+
+TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 192.0.2.0/24 2 0 2
+        +-- 192.0.2.0/30 2 0 2
+           |-- 192.0.2.0
+              /24 link UNICAST
+           |-- 192.0.2.2
+              /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+Local:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 10.92.0.1
+        /32 host LOCAL
+        |-- 192.0.2.2
+           /32 host LOCAL
+     |-- 10.92.0.7
+        /32 link UNICAST
 """
 
 
@@ -136,6 +160,14 @@ def test_a_host_without_routes(tmp_path: Path, text: str) -> None:
     """The kernel writes no heading when there is nothing below it."""
     (tmp_path / "route").write_text(text)
     assert host_routes(str(tmp_path / "route")) == []
+
+
+def test_host_addresses_are_those_of_its_links(tmp_path: Path) -> None:
+    """Not networks, not broadcast addresses; what both tables show is there once."""
+    (tmp_path / "trie").write_text(TRIE)
+    assert [str(address) for address in host_addresses(str(tmp_path / "trie"))] == ["10.92.0.1/32", "192.0.2.2/32"]
+    (tmp_path / "trie").write_text("")
+    assert host_addresses(str(tmp_path / "trie")) == []
 
 
 def test_picked_subnet_overlaps_nothing() -> None:
