@@ -15,7 +15,7 @@ import struct
 
 from pycontainer.linux.libc import syscall_number
 
-BASE = 0x10000000
+BASE = 0x70000000  # above the heap of an interpreter that is not position-independent: brk starts within 1 GiB of it
 ROW_BYTES = 80
 MODE_CHECK, MODE_IGNORE, MODE_EXACT, MODE_SEARCH = 0, 1, 2, 3  # as in x86_64.s
 REAPER_NUMBER = -1  # the row that makes process 1 a reaper and goes on in its child
