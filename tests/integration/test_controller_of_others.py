@@ -3,21 +3,34 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from tests.integration.conftest import IMAGE
 from tests.support.hostns import HostNetwork
-from tests.support.world import World, unique_name
+from tests.support.world import PROGRAM, World, unique_name
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "controller-idle"
 PIP = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
 
 
+def install_beside(directory: Path) -> str:
+    """Return a `pycontainer` with the example, in an environment of its own: emulated machines share that of the tests."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory / "venv"], check=True)
+    (packages,) = directory.glob("venv/lib/python3*/site-packages")
+    (packages / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    shutil.copytree(EXAMPLE, directory / "source")  # building leaves files beside the sources
+    install: list[str | Path] = [*PIP, "install", "--no-deps", "--root-user-action=ignore", "--target", packages]
+    subprocess.run([*install, directory / "source"], check=True)
+    program = directory / "venv/bin/pycontainer"
+    _, _, code = Path(PROGRAM).read_text().partition("\n")
+    program.write_text(f"#!{directory}/venv/bin/python\n{code}")
+    program.chmod(0o755)
+    return str(program)
+
+
 def test_controller_of_another_package(host_network: HostNetwork, busybox_rootfs: str, tmp_path: Path) -> None:
-    shutil.copytree(EXAMPLE, tmp_path / "source")  # building leaves files beside the sources
-    install = [*PIP, "install", "--no-deps", "--root-user-action=ignore", str(tmp_path / "source")]
-    subprocess.run(install, check=True)
-    world = World(host_network)
+    world = World(host_network, program=install_beside(tmp_path))
     try:
         world.import_image(busybox_rootfs, IMAGE)
         name = unique_name()
@@ -31,8 +44,6 @@ def test_controller_of_another_package(host_network: HostNetwork, busybox_rootfs
         world.close()
     finally:
         world.scrub()
-        uninstall = [*PIP, "uninstall", "-y", "--root-user-action=ignore", "pycontainer-idle"]
-        subprocess.run(uninstall, check=True)
 
 
 def test_limit_that_nobody_knows(world: World) -> None:

@@ -32,8 +32,9 @@ class Result(NamedTuple):
 class World:
     """One `--root`; everything that lives in it ends with `close` and `scrub`."""
 
-    def __init__(self, network: HostNetwork, directory: str = "/var/tmp") -> None:
+    def __init__(self, network: HostNetwork, directory: str = "/var/tmp", *, program: str = PROGRAM) -> None:
         self.network = network
+        self.program = program
         self.root = tempfile.mkdtemp(prefix="pct-", dir=directory)  # overlay wants a real file system beneath
         self.paths = HostPaths(self.root)
         self.environment = {
@@ -48,7 +49,7 @@ class World:
 
     def argv(self, *arguments: str) -> list[str]:
         """Return the argv of `pycontainer ARGUMENTS` in this world and its host network."""
-        return self.network.inside.argv(PROGRAM, "--root", self.root, *arguments)
+        return self.network.inside.argv(self.program, "--root", self.root, *arguments)
 
     def cli(
         self,
