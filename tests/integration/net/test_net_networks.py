@@ -345,9 +345,11 @@ def test_subnets_do_not_overlap(site: Site) -> None:
 
 def test_subnet_of_another_world_that_has_no_running_container(site: Site, tmp_path: Path) -> None:
     """Of a network whose containers have ended, its gateway on lo is all that another world can see."""
-    site.instance("one").end()
+    one, its_links = site.instance("one"), f" dev {site.paths.interface_prefix}"
     network = site.do(lambda: site.manager.inspect("default"))
-    poll_until(lambda: " dev pc" not in site.inside.run("ip", "route"), what="the link of the container is gone")
+    assert its_links in site.inside.run("ip", "route")
+    one.end()
+    poll_until(lambda: its_links not in site.inside.run("ip", "route"), what="the link of the container is gone")
     other = site.do(lambda: NetworkManager(HostPaths(str(tmp_path))))
     with pytest.raises(AlreadyExists) as caught:
         site.do(lambda: other.create("two", "routed", str(network["subnet"])))

@@ -16,9 +16,7 @@ def is_mapped(address: int) -> bool:
 
 
 def test_an_area_is_where_it_was_asked_for_and_goes_with_its_object() -> None:
-    at = Area(
-        8192, PROT_READ
-    ).address  # which is free again at once: what else is mapped here is different in each process
+    at = Area(8192, PROT_READ).address  # free again at once; what else is mapped is different in each process
     assert not is_mapped(at)
     area = Area(8192, PROT_READ | PROT_WRITE, at=at)
     assert area.address == at and is_mapped(at)
