@@ -11,6 +11,7 @@ from pycontainer.errors import InvalidState
 from pycontainer.store.blobs import is_digest
 from pycontainer.store.layers import read_layer
 from pycontainer.supervisor import pulls
+from pycontainer.supervisor.removal import TRASH
 from pycontainer.supervisor.volumes import count, describe
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 SECONDS = 30.0
-_TRASH = ".removed-"
 
 
 class Size(NamedTuple):
@@ -166,7 +166,7 @@ def _log_bytes(container: "Container") -> int:
 
 async def _others(world: "World", seconds: float) -> list[dict[str, object]]:
     """Return rows for pulls and imports, at work or cut off, removed things on their way out, and frozen layers."""
-    trash = [f"{world.paths.containers_dir}/{name}" for name in _names(world.paths.containers_dir, _TRASH)]
+    trash = [f"{world.paths.containers_dir}/{name}" for name in _names(world.paths.containers_dir, TRASH)]
     trash += world.volumes.left_over()
     staging, frozen = world.images.staging.directory, f"{world.paths.state_dir}/layers"
     pulled, waiting = pulls.all_of(world.paths.pulls_dir), set(pulls.interrupted(world.paths.pulls_dir))

@@ -75,4 +75,4 @@ async def _erase_and_tell(world: World, doomed: Sequence[Doomed]) -> None:
     try:
         await erase(doomed)
     except OSError as error:
-        world.emit("leftover", detail=f"image: {error}")
+        world.events.emit("leftover", detail=f"image: {error}")

@@ -122,14 +122,14 @@ class Layers:
             try:
                 await asyncio.to_thread(erase_layer, place)
             except OSError as error:
-                self._world.emit("leftover", detail=f"layer: {error}")
+                self._world.events.emit("leftover", detail=f"layer: {error}")
             finally:
                 self.frozen.at_work.discard(place)
         if projects is not None:
             try:
                 await asyncio.to_thread(self.frozen.disown, projects)
             except OSError as error:
-                self._world.emit("leftover", detail=f"quota of a layer: {error}")
+                self._world.events.emit("leftover", detail=f"quota of a layer: {error}")
 
     # -- containers that are stopped for the time of a copy ----------------------------------------------------------
 

@@ -22,6 +22,7 @@ import prctl
 from pycontainer.errors import NotPermitted, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.supervisor.operators import load_operators
+from pycontainer.supervisor.recovery import recover
 from pycontainer.supervisor.server import Server
 from pycontainer.supervisor.verbs import lifecycle, snapshots
 from pycontainer.supervisor.world import World
@@ -85,13 +86,13 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     world = World(paths, open_files_soft=open_files_soft)
-    world.start = lambda container: lifecycle.start_now(world, container)
+    world.restarts.start = lambda container: lifecycle.start_now(world, container)
     world.schedule.take = lambda container, name: snapshots.take_now(world, container, name)
     world.schedule.drop = lambda container, names: snapshots.drop_now(world, container, names)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, world.leave.set)
-    await world.recover()
+    await recover(world)
     listener = _systemd_listener()
     own_socket = listener is None
     if listener is None:

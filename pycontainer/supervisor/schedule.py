@@ -82,6 +82,6 @@ class Schedule:
                 if world.containers.get(container.id) is container:
                     others = [text for text in container.warnings if not text.startswith(_WARNING)]
                     container.warnings = [*others, f"{_WARNING}{error}"]
-                    world.emit("snapshot-failed", container, detail=str(error))
+                    world.events.emit("snapshot-failed", container, detail=str(error))
         if world.containers.get(container.id) is container:
             self.plan(container, retry=failed)

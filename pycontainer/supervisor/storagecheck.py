@@ -30,13 +30,14 @@ from pycontainer.store.images import ImageStore
 from pycontainer.store.layers import Layer, read_layer
 from pycontainer.store.refs import ImageRecord
 from pycontainer.supervisor.imagework import erase
+from pycontainer.supervisor.removal import TRASH
 from pycontainer.supervisor.volumes import clear, count_all, users_of
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 YOUNG_SECONDS = 60.0  # somebody may still be at it
-_TRASH = ".removed-"
+
 _TEMPORARY = re.compile(r"\.([0-9]{1,7})\.new", re.ASCII)  # of write_atomically
 _IMAGE_TEMPORARY = "disk.img."  # of DiskImage
 _FIRST_PROJECT, _PROJECTS = 0x50430000, 0x10000  # of containers, disk/project.py
@@ -164,11 +165,11 @@ _AGAIN = "remove the image and bring it in again"
 def _containers(world: "World") -> Iterator[Finding]:
     for name in _names(world.paths.containers_dir):
         path = f"{world.paths.containers_dir}/{name}"
-        if name.startswith(_TRASH):
-            if not world.is_erasing(name.removeprefix(_TRASH)):
+        if name.startswith(TRASH):
+            if not world.removal.is_erasing(name.removeprefix(TRASH)):
                 yield Finding(
                     "half-removed container", path, "it was removed, its files not entirely", "removes them",
-                    lambda name=name: world.erase_remains(name.removeprefix(_TRASH)), path,  # type: ignore[misc]
+                    lambda name=name: world.removal.erase_remains(name.removeprefix(TRASH)), path,  # type: ignore[misc]
                 )  # fmt: skip
         elif name in world.broken:
             yield Finding(
@@ -189,7 +190,7 @@ def _containers(world: "World") -> Iterator[Finding]:
         else:
             yield Finding(
                 "half-made container", path, "a directory without a record: its creation was cut off", "removes it",
-                lambda name=name: world.discard_half_made(name), path,  # type: ignore[misc]
+                lambda name=name: world.removal.discard_half_made(name), path,  # type: ignore[misc]
             )  # fmt: skip
 
 
@@ -481,7 +482,7 @@ def _pooled(world: "World") -> Iterator[Finding]:
             )  # fmt: skip
             continue
         for container_id in sorted(held - _known(world)):
-            if is_container_id(container_id) and not world.has_remains(container_id):
+            if is_container_id(container_id) and not world.removal.has_remains(container_id):
                 yield Finding(
                     "files of a container that is gone", f"{directory}/{name}/disk.img: {container_id}",
                     "they take the tenant's space", "removes them",

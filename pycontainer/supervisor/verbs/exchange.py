@@ -40,7 +40,7 @@ async def commit(world: World, call: Call) -> object:
     result = await _commit(
         world, call, container, name, config, author=call.text("author"), message=call.text("message")
     )
-    world.emit("commit", container, image=name)
+    world.events.emit("commit", container, image=name)
     return result
 
 
@@ -61,7 +61,7 @@ async def export(world: World, call: Call) -> object:
             result = await _commit(world, call, container, name, config, is_whole=container.driver == "copy")
             request = {"images": [name], "format": "oci-archive", "fd": fds[0], "links": False}
             await work(world, call, "save", request, fds)
-        world.emit("export", container)
+        world.events.emit("export", container)
     return {"left_out": result["left_out"]}
 
 
@@ -90,7 +90,7 @@ async def instance_import(world: World, call: Call) -> object:
         except BaseException:
             erase_later(world, world.images.retire(kept, world.images_in_use()))
             raise
-    world.emit("import", world.find(str(info["id"])), source=call.text("source"))
+    world.events.emit("import", world.find(str(info["id"])), source=call.text("source"))
     return info
 
 

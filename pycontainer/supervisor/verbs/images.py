@@ -22,7 +22,7 @@ async def image_inspect(world: World, call: Call) -> object:
 async def image_tag(world: World, call: Call) -> object:
     """Give an image one more name."""
     tagged = world.images.tag(call.text("image"), check_own_name(call.text("name")))
-    world.emit("image-tag", image=tagged["name"])
+    world.events.emit("image-tag", image=tagged["name"])
     return tagged
 
 
@@ -36,7 +36,7 @@ async def image_import(world: World, call: Call) -> object:
         "format": call.text("format"),
     }
     result = await work(world, call, "import", {**request, "config": call.mapping("config")})
-    world.emit("image-import", image=name)
+    world.events.emit("image-import", image=name)
     return result
 
 
@@ -49,7 +49,7 @@ async def image_load(world: World, call: Call) -> object:
     result = await work(world, call, "load", request)
     assert isinstance(result, list)
     for image in result:
-        world.emit("image-load", image=image["name"])
+        world.events.emit("image-load", image=image["name"])
     return result
 
 
@@ -58,7 +58,7 @@ async def image_prune(world: World, call: Call) -> object:
     _require_known(world)
     removed, doomed = world.images.retire_unneeded(world.images_in_use(), unused=call.flag("all"))
     for image in removed:
-        world.emit("image-remove", image=image["name"])
+        world.events.emit("image-remove", image=image["name"])
     await erase(doomed)
     return removed
 
@@ -66,7 +66,7 @@ async def image_prune(world: World, call: Call) -> object:
 async def image_rm(world: World, call: Call) -> object:
     _require_known(world)
     doomed = world.images.retire(call.text("image"), world.images_in_use())
-    world.emit("image-remove", image=call.text("image"))
+    world.events.emit("image-remove", image=call.text("image"))
     await erase(doomed)
     return {}
 

@@ -31,7 +31,7 @@ async def mount(world: World, call: Call) -> object:
                 hint=f"stop it first: pycontainer stop {container.spec.name}",
             )
         path = await mounting.mount(world, container)
-        world.emit("mount", container, path=path)
+        world.events.emit("mount", container, path=path)
     return {"path": path}
 
 
@@ -43,5 +43,5 @@ async def umount(world: World, call: Call) -> object:
         if container.id not in world.mounted:
             raise InvalidState(f"container '{container.spec.name}' is not mounted")
         mounting.unmount(world, container)
-        world.emit("umount", container)
+        world.events.emit("umount", container)
     return {}

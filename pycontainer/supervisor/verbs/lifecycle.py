@@ -171,7 +171,7 @@ async def make(
     del world.making[container_id]
     world.add(container)
     world.schedule.plan(container)
-    world.emit("create", container)
+    world.events.emit("create", container)
     return container_info(world, container)
 
 
@@ -228,13 +228,13 @@ async def start(world: World, call: Call) -> object:
             world.require(container)
             if container.id in world.runs:
                 raise InvalidState(f"container '{container.spec.name}' is already running")
-            world.cancel_restart(container)
+            world.restarts.cancel(container)
             container.restart_count = 0
             try:
                 await start_now(world, container, attached=attached, window=call.window())
             except BaseException:
                 if container.spec.auto_remove:  # it would otherwise wait for an end that never comes
-                    await world.remove(container)
+                    await world.removal.remove(container)
                 raise
     finally:
         if attached is not None:
@@ -291,7 +291,7 @@ async def start_now(
         if networked:
             world.networks.release_ports(container.id)
         raise
-    world.began(container, run)
+    world.endings.began(container, run)
 
 
 def _require_startable(world: World, container: Container) -> None:
@@ -361,7 +361,7 @@ async def stop(world: World, call: Call) -> object:
 async def stop_now(world: World, container: Container, timeout_seconds: float | None) -> None:
     """Ask it to end, then make it; nothing to do is success."""
     container.stopping = True
-    if world.cancel_restart(container) or container.id not in world.runs:
+    if world.restarts.cancel(container) or container.id not in world.runs:
         return
     run = world.run_of(container)
     container.save_run()  # another supervisor, if we are killed here, does not start it again
@@ -373,10 +373,10 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
     with contextlib.suppress(OSError):  # it ended just now
         program = os.readlink(f"/proc/{run.pid}/exe")
     _send(run.pidfd, planner.stop_signal_number(container.spec, config, program))
-    if not await world.wait_exit(container, max(timeout, 0)):
+    if not await world.endings.wait_exit(container, max(timeout, 0)):
         _send(run.pidfd, signal.SIGKILL)
-        await world.wait_exit(container)
-    world.emit("stop", container)
+        await world.endings.wait_exit(container)
+    world.events.emit("stop", container)
 
 
 async def restart(world: World, call: Call) -> object:
@@ -400,7 +400,7 @@ async def kill(world: World, call: Call) -> object:
     if number == signal.SIGKILL and run.cgroup.is_frozen():
         run.cgroup.thaw()
     _send(run.pidfd, number)
-    world.emit("kill", container, signal=number)
+    world.events.emit("kill", container, signal=number)
     return {}
 
 
@@ -409,10 +409,10 @@ async def rm(world: World, call: Call) -> object:
     if (damaged := world.find_damaged(reference)) is not None:
         if not call.flag("force"):
             raise damaged.refuse()
-        await world.remove_damaged(damaged)
+        await world.removal.remove_damaged(damaged)
         return {}
-    if world.has_remains(reference):  # of one that is removed: something kept them the last time
-        await world.erase_remains(reference)
+    if world.removal.has_remains(reference):  # of one that is removed: something kept them the last time
+        await world.removal.erase_remains(reference)
         return {}
     container = world.find(reference)
     async with world.lock(container):
@@ -429,13 +429,13 @@ async def rm(world: World, call: Call) -> object:
             unmount(world, container)
         world.require_unmounted(container)
         if container.id in world.containers:
-            await world.remove(container, with_volumes=call.flag("volumes"))
+            await world.removal.remove(container, with_volumes=call.flag("volumes"))
     return {}
 
 
 async def wait(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
-    await world.wait_exit(container)
+    await world.endings.wait_exit(container)
     return {"exit_code": container.exit_code, "oom_killed": container.oom_killed}
 
 
@@ -454,7 +454,7 @@ async def rename(world: World, call: Call) -> object:
         container.save()
         del world.names[old]
         world.names[name] = container.id
-        world.emit("rename", container, old_name=old)
+        world.events.emit("rename", container, old_name=old)
     return container_info(world, container)
 
 
@@ -465,7 +465,7 @@ async def pause(world: World, call: Call) -> object:
         if run.cgroup.is_frozen():
             raise InvalidState(f"container '{container.spec.name}' is already paused")
         run.cgroup.freeze()
-        world.emit("pause", container)
+        world.events.emit("pause", container)
     return container_info(world, container)
 
 
@@ -476,7 +476,7 @@ async def unpause(world: World, call: Call) -> object:
         if not run.cgroup.is_frozen():
             raise InvalidState(f"container '{container.spec.name}' is not paused")
         run.cgroup.thaw()
-        world.emit("unpause", container)
+        world.events.emit("unpause", container)
     return container_info(world, container)
 
 

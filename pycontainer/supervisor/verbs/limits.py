@@ -51,7 +51,7 @@ async def set(world: World, call: Call) -> object:
             container.save()
         if "snapshots" in changes:
             world.schedule.plan(container)
-        world.emit("update", container)
+        world.events.emit("update", container)
     return container_info(world, container)
 
 

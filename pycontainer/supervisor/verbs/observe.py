@@ -92,7 +92,7 @@ async def info(world: World, call: Call) -> object:
 async def events(world: World, call: Call) -> object:
     """Send every event from now on, until the client leaves."""
     queue: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-    with world.listening(queue.put_nowait):
+    with world.events.listening(queue.put_nowait):
         await call.event({"type": "listening"})
         while True:
             await call.event(await queue.get())

@@ -25,7 +25,7 @@ async def exec(world: World, call: Call) -> object:
     rights = world.rights_of(container)
     stdio_fds = call.take_fds()
     exec_id = f"{container.id}-{os.urandom(4).hex()}"
-    exited = world.expect_exec_exit(exec_id)
+    exited = world.endings.expect_exec_exit(exec_id)
     try:
         try:
             await world.link.connect(start=True)
@@ -54,7 +54,7 @@ async def exec(world: World, call: Call) -> object:
             for fd in stdio_fds:
                 os.close(fd)
         os.close(pidfd)
-        world.emit("exec", container, pid=pid)
+        world.events.emit("exec", container, pid=pid)
         if pty_fd >= 0:
             try:
                 await call.event({"started": {"pid": pid}}, [pty_fd])
@@ -64,7 +64,7 @@ async def exec(world: World, call: Call) -> object:
             await call.event({"started": {"pid": pid}})
         return {"exit_code": await exited}
     finally:
-        world.forget_exec(exec_id)
+        world.endings.forget_exec(exec_id)
 
 
 async def attach(world: World, call: Call) -> object:

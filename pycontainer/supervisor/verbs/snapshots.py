@@ -49,7 +49,7 @@ async def take_now(world: World, container: Container, name: str) -> Snapshot:
         snapshot = Snapshot(name, now(), layers)
         save_snapshot(container.directory, snapshot)
         container.snapshots[name] = snapshot
-        world.emit("snapshot-create", container, snapshot=name, seconds=round(time.monotonic() - began, 3))
+        world.events.emit("snapshot-create", container, snapshot=name, seconds=round(time.monotonic() - began, 3))
     return snapshot
 
 
@@ -147,7 +147,7 @@ async def snapshot_restore(world: World, call: Call) -> object:
         doomed = await asyncio.to_thread(go_back, container, world.layers.frozen, snapshot.layers)
         world.layers.erase([doomed])
         world.layers.sweep()
-        world.emit("snapshot-restore", container, snapshot=snapshot.name)
+        world.events.emit("snapshot-restore", container, snapshot=snapshot.name)
     return _info(snapshot)
 
 
@@ -167,7 +167,7 @@ async def drop_now(world: World, container: Container, names: list[str]) -> None
         for name in names:
             delete_snapshot(container.directory, name)
             if container.snapshots.pop(name, None) is not None:
-                world.emit("snapshot-remove", container, snapshot=name)
+                world.events.emit("snapshot-remove", container, snapshot=name)
         world.layers.sweep()
 
 
@@ -195,7 +195,7 @@ async def clone(world: World, call: Call) -> object:
         with world.layers.held(layers):
             info = await make(world, spec, source.image, capped=True, lowers=layers, driver=source.driver)
         world.layers.sweep()
-        world.emit("clone", world.find(str(info["id"])), source=source.spec.name)
+        world.events.emit("clone", world.find(str(info["id"])), source=source.spec.name)
     return info
 
 

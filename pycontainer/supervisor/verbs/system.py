@@ -28,7 +28,7 @@ async def system_prune(world: World, call: Call) -> object:
     pruned, doomed = world.images.retire_unneeded(world.images_in_use(), unused=call.flag("all"))
     images = [image["name"] for image in pruned]
     for name in images:
-        world.emit("image-remove", image=name)
+        world.events.emit("image-remove", image=name)
     await erase(doomed)
     volumes: object = []
     if call.flag("volumes"):
@@ -61,7 +61,7 @@ async def _prune_containers(world: World, *, with_volumes: bool) -> list[str]:
         async with world.lock(container):
             is_there = container.id in world.containers and container.id not in world.mounted
             if is_there and world.status(container) == "stopped":
-                await world.remove(container, with_volumes=with_volumes)
+                await world.removal.remove(container, with_volumes=with_volumes)
                 removed.append(container.spec.name)
     return removed
 

@@ -31,7 +31,7 @@ async def tenant_create(world: World, call: Call) -> object:
     if world.tenants.is_raised(name):  # its record was damaged, and containers of it run
         tenant.warnings = registry.apply(world.tenants.instance(name), spec)
     world.tenants.put(tenant)
-    world.emit("tenant-create", tenant=name)
+    world.events.emit("tenant-create", tenant=name)
     return _info(world, tenant)
 
 
@@ -72,7 +72,7 @@ async def tenant_set(world: World, call: Call) -> object:
     if not transient:
         tenant.spec = spec
         tenant.save()
-    world.emit("tenant-update", tenant=tenant.name)
+    world.events.emit("tenant-update", tenant=tenant.name)
     return _info(world, tenant)
 
 
@@ -86,7 +86,7 @@ async def tenant_rm(world: World, call: Call) -> object:
         names = ", ".join(repr(member) for member in members[:5])
         raise InvalidState(f"tenant '{name}' has containers: {names}", hint="delete these first")
     world.tenants.remove(name)
-    world.emit("tenant-remove", tenant=name)
+    world.events.emit("tenant-remove", tenant=name)
     return {}
 
 

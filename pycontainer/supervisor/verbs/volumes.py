@@ -30,7 +30,7 @@ async def volume_create(world: World, call: Call) -> object:
         labels=dict(parse_label(f"{key}={value}") for key, value in call.mapping("labels").items()),
         is_anonymous=not name,
     )
-    world.emit("volume-create", volume=volume.name)
+    world.events.emit("volume-create", volume=volume.name)
     return (await describe(world, [volume]))[0]
 
 
@@ -66,7 +66,7 @@ async def volume_rm(world: World, call: Call) -> object:
         if call.flag("force"):
             return {}
         raise
-    world.emit("volume-remove", volume=name)
+    world.events.emit("volume-remove", volume=name)
     await world.volumes.erase(place)
     return {}
 
@@ -90,7 +90,7 @@ async def prune_volumes(world: World, *, with_named: bool) -> dict[str, object]:
             removed.append(volume.name)
             used = infos.get(volume.name, {}).get("used_bytes")
             freed_bytes += used if isinstance(used, int) else 0
-            world.emit("volume-remove", volume=volume.name)
+            world.events.emit("volume-remove", volume=volume.name)
     await world.volumes.erase(*places)
     return {"removed": removed, "freed_bytes": freed_bytes}
 
@@ -122,7 +122,7 @@ async def volume_restore(world: World, call: Call) -> object:
             raise InvalidInput("a volume is restored from a file", field="fds")
         async with world.volumes.restoring(world, name, _caps(call.text("size"), call.text("inodes"), Caps())) as data:
             await _unpack(world, data.open_tree(), fd)
-        world.emit("volume-restore", volume=name)
+        world.events.emit("volume-restore", volume=name)
         return (await describe(world, [world.volumes.get(name)]))[0]
     finally:
         os.close(fd)

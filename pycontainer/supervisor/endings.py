@@ -1,0 +1,212 @@
+"""What happens when a run ends, and how we hear of it.
+
+monitor ── exit ──▶ heard_exit ──┐                        limits, network and cgroup go, the record says how it ended,
+pidfd, where the monitor died ───┼──▶ finish ──▶          who waits is told, the restart policy is asked
+recovery, of what nobody saw ────┘
+"""
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from pycontainer.cgroup.base import Cgroup
+from pycontainer.controllers import registry
+from pycontainer.errors import PycontainerError
+from pycontainer.runtime.container import Container, exit_code, now
+from pycontainer.runtime.start import Run
+from pycontainer.supervisor.damaged import Damaged
+from pycontainer.supervisor.looks import Looks
+from pycontainer.supervisor.oomwatch import Kill, OomWatch
+
+if TYPE_CHECKING:
+    from pycontainer.supervisor.world import World
+
+_NETWORK_SWEEP_SECONDS = 2.0
+
+
+class Endings:
+    """The runs of one world that will end, and those who wait for that."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._exits: dict[str, asyncio.Event] = {}
+        self._early_exits: dict[str, dict[str, object]] = {}
+        self._exec_exits: dict[str, asyncio.Future[int]] = {}
+        self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
+        self._oom_watch: OomWatch | None = None
+        self._network_sweep: asyncio.TimerHandle | None = None
+
+    def watch_kills(self) -> None:
+        """Hear of each process that the kernel kills for want of memory."""
+        self._oom_watch = OomWatch(self._heard_kill)
+
+    def close(self) -> None:
+        if self._oom_watch is not None:
+            self._oom_watch.close()
+
+    def began(self, container: Container, run: Run) -> None:
+        """A start succeeded."""
+        world = self._world
+        world.runs[container.id] = run
+        world.looks[container.id] = Looks(container, run.root_fd)
+        self._exits[container.id] = asyncio.Event()
+        world.events.emit("start", container)
+        early = self._early_exits.pop(container.id, None)
+        if early is not None:
+            self._ended(container, early)
+
+    def adopt(self, container: Container, run: Run, *, has_monitor: bool) -> None:
+        """Take over a run that another supervisor began; without a monitor its end is seen by the pidfd."""
+        self._world.runs[container.id] = run
+        self._world.looks[container.id] = Looks(container, -1)
+        self._exits[container.id] = asyncio.Event()
+        if not has_monitor:
+            self._watch_unattended(container, run)
+
+    async def wait_exit(self, container: Container, timeout_seconds: float | None = None) -> bool:
+        """Wait for the end of the present run; False when the time is over first."""
+        event = self._exits.get(container.id)
+        if event is None:
+            return True
+        try:
+            await asyncio.wait_for(event.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def expect_exec_exit(self, exec_id: str) -> asyncio.Future[int]:
+        """Return a future of the exit code of a process that joined."""
+        return self._exec_exits.setdefault(exec_id, asyncio.get_running_loop().create_future())
+
+    def forget_exec(self, exec_id: str) -> None:
+        self._exec_exits.pop(exec_id, None)
+
+    def heard_exit(self, message: dict[str, object]) -> None:
+        world = self._world
+        child_id = str(message["id"])
+        if message["kind"] == "exec":
+            future = self._exec_exits.get(child_id)
+            if future is not None and not future.done():
+                future.set_result(exit_code(int(str(message["wait_status"]))))
+            return
+        if (damaged := world.broken.get(child_id)) is not None:
+            self._damaged_ended(damaged)
+            return
+        container = world.containers.get(child_id)
+        if container is None:
+            return
+        if child_id in world.runs:
+            self._ended(container, message)
+        else:
+            self._early_exits[child_id] = message
+
+    def _heard_kill(self, kill: Kill) -> None:
+        """Tell of a process that the kernel killed for want of memory, whose limit it was, and how large it was."""
+        world = self._world
+        container_id, own = kill.place(world.paths.marker) or ("", "")
+        container = world.containers.get(container_id)
+        if container is None or not self._has_untold_kill(container):
+            return
+        limit_of = "host"
+        if kill.limited_by == own or kill.limited_by.startswith(f"{own}/"):
+            limit_of = "container"
+        elif container.spec.tenant and kill.limited_by == os.path.dirname(own):
+            limit_of = "tenant"
+        elif os.path.basename(kill.limited_by) == world.paths.marker:
+            limit_of = "all containers"
+        self._oom_told[container.id] = self._oom_told.get(container.id, 0) + 1
+        victim = {"pid": kill.pid, "command": kill.command, "rss_bytes": kill.rss_bytes}
+        world.events.emit("oom", container, victim=victim, limit_of=limit_of)
+
+    def _has_untold_kill(self, container: Container) -> bool:
+        """Ask the kernel whether more processes were killed there than we have told of."""
+        run = self._world.runs.get(container.id)
+        if run is None:
+            return container.oom_killed
+        try:
+            return run.cgroup.oom_kills() > self._oom_told.get(container.id, 0)
+        except OSError:  # it is just ending
+            return True
+
+    def lost_monitor(self) -> None:
+        """The monitor died: its children go on, we watch them by pidfd until they end."""
+        world = self._world
+        for exec_exit in self._exec_exits.values():
+            if not exec_exit.done():
+                exec_exit.set_exception(PycontainerError("the monitor died: the exit code of this process is unknown"))
+        for container_id, run in world.runs.items():
+            container = world.containers[container_id]
+            world.events.emit("monitor-lost", container)
+            self._watch_unattended(container, run)
+
+    def _watch_unattended(self, container: Container, run: Run) -> None:
+        asyncio.get_running_loop().add_reader(run.pidfd, self._ended_unseen, container)
+
+    def _ended_unseen(self, container: Container) -> None:
+        asyncio.get_running_loop().remove_reader(self._world.runs[container.id].pidfd)
+        with contextlib.suppress(ValueError, OSError):  # damaged, it says as little as one that is not there
+            container.load_exit()
+        self.finish(container, exit_code=None)
+
+    def _ended(self, container: Container, message: dict[str, object]) -> None:
+        container.ended(int(str(message["wait_status"])))
+        self.finish(container, exit_code=container.exit_code)
+
+    def finish(self, container: Container, *, exit_code: int | None) -> None:
+        """The run is over: take down what it had, record how it ended, start again if the policy says so."""
+        world = self._world
+        run = world.runs.pop(container.id, None)
+        world.looks.pop(container.id, None)
+        cgroup = run.cgroup if run is not None else world.cgroup(container)
+        try:
+            container.oom_killed = cgroup.oom_kills() > 0
+        except OSError:
+            pass
+        if container.addresses:
+            world.networks.detach(container.id, alive=False)
+            self.sweep_networks_later()
+        try:
+            registry.release(world.instance(container, cgroup))
+        except OSError as error:
+            world.events.emit("leftover", container, detail=f"limits: {error}")
+        self.remove_cgroup(cgroup)
+        if run is not None:
+            run.close()
+        container.exit_code, container.finished = exit_code, container.finished or now()
+        if run is not None:
+            container.finished = now()
+        lasted_seconds = container.finished - (container.started or container.finished)
+        container.forget_run()
+        if container.oom_killed and container.id not in self._oom_told:
+            world.events.emit("oom", container)
+        self._oom_told.pop(container.id, None)
+        world.events.emit("die", container, exit_code=exit_code)
+        event = self._exits.pop(container.id, None)
+        if event is not None:
+            event.set()
+        world.restarts.after_end(container, lasted_seconds=lasted_seconds)
+
+    def sweep_networks_later(self) -> None:
+        if self._network_sweep is None:
+            self._network_sweep = asyncio.get_running_loop().call_later(_NETWORK_SWEEP_SECONDS, self._sweep_networks)
+
+    def _sweep_networks(self) -> None:
+        self._network_sweep = None
+        self._world.networks.sweep()
+
+    def remove_cgroup(self, cgroup: Cgroup) -> None:
+        try:
+            cgroup.kill()
+            cgroup.delete()
+        except (OSError, TimeoutError) as error:
+            self._world.events.emit("leftover", detail=f"cgroup: {error}")
+
+    def _damaged_ended(self, damaged: Damaged) -> None:
+        """A damaged container that went on running has ended: what it held of the host goes, its files stay."""
+        world = self._world
+        damaged.is_alive = False
+        world.networks.detach(damaged.id, alive=False)
+        self.sweep_networks_later()
+        self.remove_cgroup(world.hierarchy.open(damaged.id, damaged.tenant))
+        world.events.emit("die", id=damaged.id, name=damaged.name, exit_code=None)

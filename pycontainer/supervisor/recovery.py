@@ -1,0 +1,125 @@
+"""Coming up: every record is read, what runs is adopted, what ended meanwhile is finished, what nobody owns goes.
+
+records ──▶ containers, damaged ones, half-made and half-removed ones
+kernel  ──▶ which of them run ──▶ networks, limits, end of those that do not
+"""
+
+import os
+import sys
+
+from pycontainer.errors import PycontainerError
+from pycontainer.linux.process import pidfd_open
+from pycontainer.runtime.container import load
+from pycontainer.runtime.start import Run
+from pycontainer.spec.names import is_container_id
+from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
+from pycontainer.supervisor.mounting import find_mounts
+from pycontainer.supervisor.removal import TRASH
+from pycontainer.supervisor.world import World
+
+
+async def recover(world: World) -> None:
+    """Make `world` what its records and the kernel say."""
+    world.endings.watch_kills()
+    _make_directories(world)
+    world.rootfs_driver()  # while we have one thread: what is not known of a file system is tried by a child
+    _read_records(world)
+    for error in world.damages():
+        print(f"{error.message}\nhint: {error.hint}", file=sys.stderr)
+    if left_over := world.volumes.left_over():
+        world.repaired += [f"half-made or half-removed volume: {directory}" for directory in left_over]
+        world.spawn(world.volumes.erase(*left_over))
+    world.mounted.update(find_mounts(world.paths))
+    world.idranges.sweep()
+    await _adopt_runs(world)
+    _reconcile_networks(world)
+    for container in list(world.containers.values()):
+        if container.pid and container.id not in world.runs:  # it ended while nobody looked
+            world.endings.finish(container, exit_code=container.exit_code)
+        elif container.restarting:  # we left while it waited for its next start
+            world.restarts.after_end(container, lasted_seconds=0)
+    for cgroup_id, tenant in world.hierarchy.containers():
+        if cgroup_id not in world.runs and not (cgroup_id in world.broken and world.broken[cgroup_id].is_alive):
+            world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
+    world.tenants.adopt()
+    world.layers.recover()
+    for container in world.containers.values():
+        world.schedule.plan(container)
+
+
+def _make_directories(world: World) -> None:
+    paths = world.paths
+    for directory in (paths.state_dir, paths.run_dir):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        os.chmod(directory, 0o750 if directory == paths.run_dir else 0o700)
+    for directory in (paths.containers_dir, paths.layers_dir, paths.run_containers_dir, paths.tenants_dir):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+
+
+def _read_records(world: World) -> None:
+    for container_id in sorted(os.listdir(world.paths.containers_dir)):
+        if container_id.startswith(TRASH):  # cut off in the middle of `remove`
+            world.repaired.append(f"half-removed container: {world.paths.containers_dir}/{container_id}")
+            world.spawn(world.removal.erase_later(container_id.removeprefix(TRASH)))
+            continue
+        _read_record(world, container_id)
+    for container in list(world.containers.values()):
+        if container.addresses and not world.networks.has_reservation(container.id):
+            error = world.networks.reservation_is_gone(container.id)
+            world.networks.hold(container.id, container.spec.name, container.addresses)
+            del world.containers[container.id]
+            _set_aside(world, from_container(container, error))
+
+
+def _read_record(world: World, container_id: str) -> None:
+    """Read what is in one directory: a container, a damaged one, or a create that was cut off before its last step."""
+    directory = world.paths.container_dir(container_id)
+    if os.path.lexists(f"{directory}/spec.json"):
+        try:
+            container = load(world.paths, container_id)
+        except PycontainerError as error:
+            _set_aside(world, from_directory(world.paths, container_id, error))
+            return
+        if (other := world.names.get(container.spec.name)) is not None:
+            _set_aside(world, from_container(container, same_name(container, other)))
+            return
+        world.add(container)
+    elif not is_container_id(container_id):
+        print(f"'{directory}' is none of ours: left alone", file=sys.stderr)
+    elif any(
+        map(os.path.lexists, (f"{directory}/log", f"{directory}/exit.json", world.paths.runtime_state(container_id)))
+    ):
+        _set_aside(world, from_directory(world.paths, container_id, lost_record(world.paths, container_id)))
+    else:
+        world.repaired.append(f"half-made container: {directory}")
+        world.removal.discard_half_made(container_id)
+
+
+def _set_aside(world: World, damaged: Damaged) -> None:
+    world.broken[damaged.id] = damaged
+    if damaged.name:
+        world.names.setdefault(damaged.name, damaged.id)
+
+
+async def _adopt_runs(world: World) -> None:
+    """Take over what runs; damaged containers among them keep what they have until somebody ends them."""
+    children: set[str] = set()
+    if await world.link.connect(start=False):
+        children = {str(child["id"]) for child in await world.link.children() if child["kind"] == "init"}
+    for container in list(world.containers.values()):
+        if container.is_running():
+            run = Run(world.cgroup(container), container.pid, pidfd_open(container.pid), [])
+            world.endings.adopt(container, run, has_monitor=container.id in children)
+    for container_id, tenant in world.hierarchy.containers():
+        if (damaged := world.broken.get(container_id)) is not None:
+            damaged.tenant = tenant
+            damaged.is_alive = bool(world.hierarchy.open(container_id, tenant).pids())
+
+
+def _reconcile_networks(world: World) -> None:
+    tenants = {container_id: world.containers[container_id].spec.tenant for container_id in world.runs}
+    tenants |= {damaged.id: damaged.tenant for damaged in world.broken.values() if damaged.is_alive}
+    world.watch_walls()
+    live = dict.fromkeys(tenants, True)
+    for problem in world.networks.reconcile(live, {container_id: of for container_id, of in tenants.items() if of}):
+        print(problem, file=sys.stderr)
