@@ -11,7 +11,8 @@
     ├── tenants/           NAME.json                    ├── seccomp/          compiled filters, by content
     ├── pulls/             downloads at work            └── apparmor/         what of our profiles was loaded
     ├── volumes/NAME/
-    └── builds/            root file systems at work
+    ├── builds/            root file systems at work
+    └── events/            what happened, FIRSTSEQ.jsonl
     /etc/pycontainer       (config_dir)
     └── operator-group     who beside root may connect
 
@@ -43,6 +44,7 @@ class HostPaths:
         self.tenants_dir = f"{self.state_dir}/tenants"
         self.volumes_dir = f"{self.state_dir}/volumes"
         self.builds_dir = f"{self.state_dir}/builds"
+        self.events_dir = f"{self.state_dir}/events"
         self.idranges_dir = f"{DEFAULT_STATE_DIR}/idranges"
         self.supervisor_socket = f"{self.run_dir}/supervisor.sock"
         self.supervisor_pidfile = f"{self.run_dir}/supervisor.pid"

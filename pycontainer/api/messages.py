@@ -53,7 +53,10 @@ VERBS: dict[str, str] = {
     "commit": "{container, image, config, author, message} -> event {progress} ..., then {image: ImageInfo, left_out}",
     "export": "{container}, fds: [archive] -> event {progress} ..., then {left_out: [what and why]}",
     "instance_import": "{source, name, ports: [..], tenant, trusted: bool} -> event {progress} ..., then ContainerInfo",
-    "events": "{} -> event {time, type, container, ...} ...",
+    "events": "{after?, since?, until?, filters: {type|container|tenant: [..]}, follow: bool} -> event {type: listening,"
+    " cursor}, event {seq, time, type, boot, actor, cause, id?, name?, ...} ..., then {cursor}; after: the last seq that was"
+    " seen; since, until: seconds since the epoch",
+    "why": "{container, seconds?} -> Why; also of a container that is removed; seconds lie between two looks at the kernel",
     "image_list": "{} -> [ImageInfo]",
     "image_inspect": "{image} -> ImageDetails",
     "image_import": "{source, name, config, platform, format} -> event {step, bytes, total_bytes?} ..., then"

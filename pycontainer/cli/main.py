@@ -18,7 +18,7 @@ COMMANDS: dict[str, dict[str, str]] = {
               "commit": "commit", "export": "export", "import": "import_"},
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "top": "top", "port": "port", "inspect": "inspect",
-              "events": "events"},
+              "events": "events", "why": "why"},
     "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "system": "system",
              "info": "info", "check": "check", "doctor": "doctor", "selftest": "selftest", "version": "version",
              "service": "service", "oci": "oci", "completion": "completion"},

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
         Stats,
         TenantInfo,
         VolumeInfo,
+        Why,
     )
 
 
@@ -383,14 +384,28 @@ class Client:
 
     # ── the host ──
 
-    def events(self) -> "Iterator[Event]":
+    def events(
+        self,
+        *,
+        after: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        filters: "Mapping[str, str | Sequence[str]] | None" = None,
+        follow: bool = True,
+    ) -> "Iterator[Event]":
         """Yield what happens to the containers from now on; close the iterator, or leave the loop, to stop.
 
-        Nothing that happens after this call is missed, also before the first event is taken.
+        Nothing that happens after this call is missed, also before the first event is taken. `after` is the `seq` of the
+        last event that was seen: what came after it is told first, 0 for all that is kept. `since` and `until` are
+        seconds since the epoch. `filters` are of type, container (name or id) and tenant. Without `follow` it ends with
+        what there is.
         """
+        asked: dict[str, Any] = {"after": after, "since": since, "until": until}
+        asked["filters"] = dict(filters) if filters else None
+        asked["follow"] = None if follow else False
         connection = self._pool.take()
         try:
-            stream = connection.stream("events", {})
+            stream = connection.stream("events", {key: value for key, value in asked.items() if value is not None})
             next(stream)  # it listens
         except BaseException:
             self._pool.give_back(connection)
@@ -402,6 +417,10 @@ class Client:
             yield from stream
         finally:
             self._pool.give_back(connection)
+
+    def why(self, name: str, *, seconds: float = 1.0) -> "Why":
+        """Say why a container stopped, or is slow; also one that is removed, as long as its events are kept."""
+        return self._pool.request("why", {"container": name, "seconds": seconds})  # type: ignore[no-any-return]
 
     def info(self) -> dict[str, Any]:
         """Return facts about the host and how many containers, images and networks there are."""

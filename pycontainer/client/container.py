@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # what only type checkers need, or only some calls: each of t
     from pycontainer.client.images import Image
     from pycontainer.client.logs import LogLine
     from pycontainer.client.snapshots import Snapshots
-    from pycontainer.client.types import Address, Change, Changes, ContainerInfo, Port, Process, Stats, Status
+    from pycontainer.client.types import Address, Change, Changes, ContainerInfo, Port, Process, Stats, Status, Why
 
 
 class Container:
@@ -85,6 +85,10 @@ class Container:
         if not samples:
             raise InvalidState(f"container '{self.name}' is not running", hint="only running containers use anything")
         return samples[0]
+
+    def why(self, seconds: float = 1.0) -> "Why":
+        """Say why it stopped, or is slow; the kernel is looked at twice, so many seconds apart."""
+        return self._request("why", seconds=seconds)  # type: ignore[no-any-return]
 
     def top(self) -> "list[Process]":
         """Return its processes."""

@@ -318,13 +318,67 @@ class TenantInfo(TypedDict):
     damaged: str
 
 
-class Event(TypedDict, total=False):
-    """Something that happened: create, start, die, oom, stop, rm, firewall-repaired, ...; the other keys depend on `type`."""
+class Hindrance(TypedDict):
+    """What holds up a container."""
+
+    of: Literal["container", "tenant", "host"]
+    resource: str
+    is_now: bool  # between the two looks; else it was so before
+    text: str
+
+
+class Ending(TypedDict):
+    """How a container ended the last time; empty and None: not known."""
+
+    time: float | None
+    exit_code: int | None
+    signal: int | None  # that ended its first process
+    cause: str  # the word of the event `die`
+    actor: str
+    oom: "Event | None"  # with victim, limit_of and limit_bytes, where the kernel's log told them
+    text: str
+
+
+class StartFailure(TypedDict):
+    """What kept a container from starting."""
 
     time: float
-    type: str
+    actor: str
+    step: str
+    text: str
+
+
+class Why(TypedDict):
+    """Why a container stopped, or is slow; `summary` is the answer in one sentence."""
+
     id: str
     name: str
+    status: str  # Status, or "removed"
+    summary: str
+    ended: Ending | None
+    start_failed: StartFailure | None
+    slow: list[Hindrance]
+    health: "list[Event]"
+    events: "list[Event]"  # the last twenty, without those of `exec`
+
+
+class Event(TypedDict, total=False):
+    """Something that happened, docs/events.md: create, start, die, oom, stop, ...; the other keys depend on `type`."""
+
+    seq: int  # a cursor: only grows, over restarts and reboots
+    time: float
+    type: str
+    boot: str  # which boot of the host
+    actor: str  # "uid 0 (pid 123, pycontainer)", "kernel", "policy restart", "supervisor"
+    cause: str
+    id: str
+    name: str
+    tenant: str  # if it has one
+    status: str  # health: what it is now
     exit_code: int | None
-    detail: str  # leftover, firewall-repaired: what was found
+    signal: int  # kill: which was sent; die: which ended it
+    victim: dict[str, Any]  # oom: {pid, command, rss_bytes}
+    limit_of: str  # oom: "container", "tenant", "all containers" or "host"
+    limit_bytes: int | None
+    detail: str  # leftover, firewall-repaired, start-failed: what was found
     by: str  # firewall-repaired: the program that did the damage

@@ -21,6 +21,12 @@ def peer_ids(sock_fd: int) -> tuple[int, int]:
     return uid, gid
 
 
+def peer_pid(sock_fd: int) -> int:
+    """Return the pid of who connected, 0 if it is of a pid namespace that we cannot see. It may have ended meanwhile."""
+    pid, _, _ = _UCRED.unpack(_option(sock_fd, _SO_PEERCRED, _UCRED.size))
+    return int(pid)
+
+
 def peer_groups(sock_fd: int) -> tuple[int, ...]:
     """Return the supplementary groups of who connected. Linux 4.13."""
     data = _option(sock_fd, _SO_PEERGROUPS, _GROUPS_FIRST * 4)

@@ -57,6 +57,7 @@ class Container:
         "finished",
         "id",
         "image",
+        "killed_by",
         "label",
         "lowers",
         "missing_walls",
@@ -111,6 +112,7 @@ class Container:
         self.finished: float | None = None
         self.exit_code: int | None = None
         self.oom_killed = False
+        self.killed_by = 0  # the signal that ended its first process
         self.restart_count = 0
         self.dropped_output_bytes = 0
         self.stopping = False  # stop or kill asked for it: no restart policy applies
@@ -227,6 +229,7 @@ class Container:
         """
         number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
         self.rebooting = number == signal.SIGHUP
+        self.killed_by = 0 if number in (signal.SIGHUP, signal.SIGINT) else number
         self.exit_code = 0 if number in (signal.SIGHUP, signal.SIGINT) else exit_code(wait_status)
 
     def is_running(self) -> bool:

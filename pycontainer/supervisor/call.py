@@ -56,12 +56,12 @@ class Call:
     def flag(self, key: str, default: bool = False) -> bool:
         return self._get(key, bool, default)
 
-    def number(self, key: str) -> float | None:
-        """Return a number, or None when it was not given."""
+    def number(self, key: str, most: float = 1e9) -> float | None:
+        """Return a number between -`most` and `most`, or None when it was not given."""
         value = self._arguments.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value < 1e9:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -most < value < most:
             raise InvalidInput(f"'{key}' must be a number", field=key)
         return float(value)
 

@@ -8,7 +8,8 @@ recovery, of what nobody saw ────┘
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, cast
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
@@ -16,6 +17,7 @@ from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container, exit_code, now
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.damaged import Damaged
+from pycontainer.supervisor.events import KERNEL, SUPERVISOR, acting, current_actor
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
 
@@ -33,6 +35,7 @@ class Endings:
         self._exits: dict[str, asyncio.Event] = {}
         self._early_exits: dict[str, dict[str, object]] = {}
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
+        self._asked: dict[str, tuple[int, str]] = {}  # container -> the last signal that its run was sent, and for whom
         self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
         self._oom_watch: OomWatch | None = None
         self._network_sweep: asyncio.TimerHandle | None = None
@@ -50,6 +53,7 @@ class Endings:
         world = self._world
         world.runs[container.id] = run
         world.looks[container.id] = Looks(container, run.root_fd)
+        self._asked.pop(container.id, None)
         self._exits[container.id] = asyncio.Event()
         world.events.emit("start", container)
         early = self._early_exits.pop(container.id, None)
@@ -75,6 +79,17 @@ class Endings:
             return False
         return True
 
+    def send(self, container: Container, number: int, *, cause: str) -> None:
+        """Send a signal to the first process of a container that runs; `cause` is what was asked for.
+
+        It is told first: who asked for an end is known, whoever dies in between.
+        """
+        world = self._world
+        world.events.emit("kill", container, cause=cause, signal=number)
+        self._asked[container.id] = (number, current_actor())
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            signal.pidfd_send_signal(world.run_of(container).pidfd, number)
+
     def expect_exec_exit(self, exec_id: str) -> asyncio.Future[int]:
         """Return a future of the exit code of a process that joined."""
         return self._exec_exits.setdefault(exec_id, asyncio.get_running_loop().create_future())
@@ -83,6 +98,10 @@ class Endings:
         self._exec_exits.pop(exec_id, None)
 
     def heard_exit(self, message: dict[str, object]) -> None:
+        with acting(SUPERVISOR):  # not who had us connect to the monitor
+            self._heard_exit(message)
+
+    def _heard_exit(self, message: dict[str, object]) -> None:
         world = self._world
         child_id = str(message["id"])
         if message["kind"] == "exec":
@@ -108,16 +127,16 @@ class Endings:
         container = world.containers.get(container_id)
         if container is None or not self._has_untold_kill(container):
             return
-        limit_of = "host"
+        limit_of, limit_bytes = "host", cast("int | None", None)
         if kill.limited_by == own or kill.limited_by.startswith(f"{own}/"):
-            limit_of = "container"
+            limit_of, limit_bytes = "container", container.spec.memory_bytes
         elif container.spec.tenant and kill.limited_by == os.path.dirname(own):
-            limit_of = "tenant"
+            limit_of, limit_bytes = "tenant", world.tenants.memory_bytes(container.spec.tenant)
         elif os.path.basename(kill.limited_by) == world.paths.marker:
             limit_of = "all containers"
         self._oom_told[container.id] = self._oom_told.get(container.id, 0) + 1
         victim = {"pid": kill.pid, "command": kill.command, "rss_bytes": kill.rss_bytes}
-        world.events.emit("oom", container, victim=victim, limit_of=limit_of)
+        world.events.emit("oom", container, actor=KERNEL, victim=victim, limit_of=limit_of, limit_bytes=limit_bytes)
 
     def _has_untold_kill(self, container: Container) -> bool:
         """Ask the kernel whether more processes were killed there than we have told of."""
@@ -137,7 +156,7 @@ class Endings:
                 exec_exit.set_exception(PycontainerError("the monitor died: the exit code of this process is unknown"))
         for container_id, run in world.runs.items():
             container = world.containers[container_id]
-            world.events.emit("monitor-lost", container)
+            world.events.emit("monitor-lost", container, actor=SUPERVISOR)
             self._watch_unattended(container, run)
 
     def _watch_unattended(self, container: Container, run: Run) -> None:
@@ -147,7 +166,8 @@ class Endings:
         asyncio.get_running_loop().remove_reader(self._world.runs[container.id].pidfd)
         with contextlib.suppress(ValueError, OSError):  # damaged, it says as little as one that is not there
             container.load_exit()
-        self.finish(container, exit_code=None)
+        with acting(SUPERVISOR):
+            self.finish(container, exit_code=None)
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
         container.ended(int(str(message["wait_status"])))
@@ -179,9 +199,12 @@ class Endings:
         lasted_seconds = container.finished - (container.started or container.finished)
         container.forget_run()
         if container.oom_killed and container.id not in self._oom_told:
-            world.events.emit("oom", container)
+            world.events.emit("oom", container, actor=KERNEL)
         self._oom_told.pop(container.id, None)
-        world.events.emit("die", container, exit_code=exit_code)
+        asked, cause = self._asked.pop(container.id, None), _cause(container)
+        actor = asked[1] if asked is not None and (cause == "asked" or asked[0] == container.killed_by) else KERNEL
+        told: dict[str, object] = {"signal": container.killed_by} if container.killed_by else {}
+        world.events.emit("die", container, cause=cause, actor=actor, exit_code=exit_code, **told)
         event = self._exits.pop(container.id, None)
         if event is not None:
             event.set()
@@ -209,4 +232,19 @@ class Endings:
         world.networks.detach(damaged.id, alive=False)
         self.sweep_networks_later()
         self.remove_cgroup(world.hierarchy.open(damaged.id, damaged.tenant))
-        world.events.emit("die", id=damaged.id, name=damaged.name, exit_code=None)
+        world.events.emit("die", actor=KERNEL, cause="unknown", id=damaged.id, name=damaged.name, exit_code=None)
+
+
+def _cause(container: Container) -> str:
+    """Return in one word why a container ended: asked, reboot, unknown, oom, signal, failure or exit."""
+    if container.stopping:
+        return "asked"
+    if container.rebooting:
+        return "reboot"
+    if container.exit_code is None:
+        return "unknown"
+    if container.oom_killed and container.exit_code == 128 + signal.SIGKILL:
+        return "oom"
+    if container.killed_by:
+        return "signal"
+    return "failure" if container.exit_code else "exit"

@@ -22,6 +22,7 @@ async def recover(world: World) -> None:
     """Make `world` what its records and the kernel say."""
     world.endings.watch_kills()
     _make_directories(world)
+    world.events.open()
     world.rootfs_driver()  # while we have one thread: what is not known of a file system is tried by a child
     _read_records(world)
     for error in world.damages():

@@ -15,6 +15,7 @@ from pycontainer.record import remove_record
 from pycontainer.runtime.container import Container
 from pycontainer.spec.names import is_container_id
 from pycontainer.supervisor.damaged import Damaged
+from pycontainer.supervisor.events import acting
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -98,6 +99,10 @@ class Removal:
 
     async def remove_ended(self, container: Container) -> None:
         """Take away a container that was to go when it ends."""
+        with acting("policy auto_remove"):
+            await self._remove_ended(container)
+
+    async def _remove_ended(self, container: Container) -> None:
         world = self._world
         async with world.lock(container):
             if container.id in world.containers and container.id not in world.runs:

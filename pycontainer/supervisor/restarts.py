@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container
+from pycontainer.supervisor.events import acting
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -59,7 +60,8 @@ class Restarts:
 
     def _due(self, container: Container) -> None:
         self._timers.pop(container.id, None)
-        self._world.spawn(self._start_again(container))
+        with acting("policy restart"):
+            self._world.spawn(self._start_again(container))
 
     async def _start_again(self, container: Container) -> None:
         world = self._world

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.snapshots import AUTOMATIC
+from pycontainer.supervisor.events import acting
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -60,7 +61,8 @@ class Schedule:
     def _due(self, container: Container) -> None:
         self._timers.pop(container.id, None)
         if self._world.containers.get(container.id) is container:
-            self._world.spawn(self._snapshot(container))
+            with acting("policy snapshots"):
+                self._world.spawn(self._snapshot(container))
 
     async def _snapshot(self, container: Container) -> None:
         world, failed = self._world, False

@@ -23,8 +23,9 @@ from collections.abc import Callable, Coroutine
 from pycontainer.api import messages
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
-from pycontainer.linux.sockets import peer_ids
+from pycontainer.linux.sockets import peer_ids, peer_pid
 from pycontainer.supervisor.call import Call, parse_request
+from pycontainer.supervisor.events import acting
 from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.verbs import (
     copy,
@@ -77,13 +78,8 @@ class Connection:
     async def serve(self) -> None:
         try:
             self._operators.check(self._sock.fileno())
-            while True:
-                frame = await self._receive()
-                if frame is None:
-                    return
-                self._world.last_activity = time.monotonic()
-                await self._answer(*frame)
-                self._world.last_activity = time.monotonic()
+            with acting(_describe_peer(self._sock.fileno())):
+                await self._serve_requests()
         except ConnectionError:
             pass
         except (NotPermitted, InvalidInput) as error:  # nothing that follows on this connection can be trusted
@@ -91,6 +87,12 @@ class Connection:
                 await self._send({"error": error.to_wire()})
         finally:
             self._sock.close()
+
+    async def _serve_requests(self) -> None:
+        while (frame := await self._receive()) is not None:
+            self._world.last_activity = time.monotonic()
+            await self._answer(*frame)
+            self._world.last_activity = time.monotonic()
 
     async def _answer(self, data: bytes, fds: list[int]) -> None:
         call = None
@@ -133,7 +135,7 @@ class Connection:
     async def _run(self, verb: Verb, call: Call) -> object:
         """Run a verb; a client that hangs up meanwhile cancels it if it only waits or streams."""
         task = self._loop.create_task(verb(self._world, call))
-        if call.verb not in ("wait", "events", "exec", "cp_from", "cp_to"):
+        if call.verb not in ("wait", "events", "why", "exec", "cp_from", "cp_to"):
             return await asyncio.shield(task)
         gone = self._loop.create_task(self._hung_up())
         try:
@@ -276,6 +278,18 @@ class Server:
         self._of_user[uid] -= 1
         if not self._of_user[uid]:
             del self._of_user[uid]
+
+
+def _describe_peer(sock_fd: int) -> str:
+    """Say who connected, for the events: "uid 0 (pid 123, pycontainer)". The name is the program's own word, for people."""
+    uid, _ = peer_ids(sock_fd)
+    pid = peer_pid(sock_fd)
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            command = file.read(64).decode(errors="replace").strip()
+    except OSError:  # it has ended, or cannot be seen from here
+        return f"uid {uid} (pid {pid})" if pid else f"uid {uid}"
+    return f"uid {uid} (pid {pid}, {command})"
 
 
 def _turn_away(sock: socket.socket) -> None:

@@ -70,6 +70,11 @@ class Tenants:
         """Return what holds the layers of the tenant's containers, if their sum is capped."""
         return Pool(self._paths.tenant_pool(name))
 
+    def memory_bytes(self, name: str) -> int | None:
+        """Return what the tenant's containers may have together; None without a cap, or where nobody knows it."""
+        tenant = self.by_name.get(name)
+        return tenant.spec.memory_bytes if tenant is not None else None
+
     def raise_limits(self, name: str, disks: tuple[str, ...]) -> None:
         """Have the kernel hold the tenant's limits, before a container that uses `disks` starts."""
         tenant = self.find(name)

@@ -14,7 +14,7 @@ from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
 from pycontainer.disk.beneath import can_map_ids
 from pycontainer.disk.storage import Caps, Storage, erase
-from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, StartFailed
+from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, StartFailed
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import imagevolumes, planner, view
 from pycontainer.runtime.container import Container, ImageRecord, now
@@ -245,7 +245,16 @@ async def start(world: World, call: Call) -> object:
 async def start_now(
     world: World, container: Container, *, attached: object = None, window: tuple[int, int] | None = None
 ) -> None:
-    """Start a container whose lock is held."""
+    """Start a container whose lock is held. What keeps it from starting is an event, too."""
+    try:
+        await _start_now(world, container, attached=attached, window=window)
+    except (PycontainerError, OSError) as error:
+        step = {"step": error.step} if isinstance(error, StartFailed) else {}
+        world.events.emit("start-failed", container, detail=getattr(error, "message", str(error)), **step)
+        raise
+
+
+async def _start_now(world: World, container: Container, *, attached: object, window: tuple[int, int] | None) -> None:
     spec = container.spec
     _require_startable(world, container)
     world.require_unmounted(container)
@@ -358,8 +367,8 @@ async def stop(world: World, call: Call) -> object:
     return container_info(world, container)
 
 
-async def stop_now(world: World, container: Container, timeout_seconds: float | None) -> None:
-    """Ask it to end, then make it; nothing to do is success."""
+async def stop_now(world: World, container: Container, timeout_seconds: float | None, *, cause: str = "stop") -> None:
+    """Ask it to end, then make it; nothing to do is success. `cause` is what was asked for, for the events."""
     container.stopping = True
     if world.restarts.cancel(container) or container.id not in world.runs:
         return
@@ -372,11 +381,11 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
     program = ""
     with contextlib.suppress(OSError):  # it ended just now
         program = os.readlink(f"/proc/{run.pid}/exe")
-    _send(run.pidfd, planner.stop_signal_number(container.spec, config, program))
+    world.endings.send(container, planner.stop_signal_number(container.spec, config, program), cause=cause)
     if not await world.endings.wait_exit(container, max(timeout, 0)):
-        _send(run.pidfd, signal.SIGKILL)
+        world.endings.send(container, signal.SIGKILL, cause=f"{cause}: still running after {timeout:g} s")
         await world.endings.wait_exit(container)
-    world.events.emit("stop", container)
+    world.events.emit("stop", container, cause=cause)
 
 
 async def restart(world: World, call: Call) -> object:
@@ -384,7 +393,7 @@ async def restart(world: World, call: Call) -> object:
     async with world.lock(container):
         world.require(container)
         _require_startable(world, container)  # before it is stopped
-        await stop_now(world, container, call.number("timeout_seconds"))
+        await stop_now(world, container, call.number("timeout_seconds"), cause="restart")
         container.restart_count = 0
         await start_now(world, container)
     return container_info(world, container)
@@ -399,8 +408,7 @@ async def kill(world: World, call: Call) -> object:
         container.save_run()
     if number == signal.SIGKILL and run.cgroup.is_frozen():
         run.cgroup.thaw()
-    _send(run.pidfd, number)
-    world.events.emit("kill", container, signal=number)
+    world.endings.send(container, number, cause="kill")
     return {}
 
 
@@ -424,7 +432,7 @@ async def rm(world: World, call: Call) -> object:
                     f"container '{container.spec.name}' is {world.status(container)}",
                     hint=f"stop it first, or: pycontainer rm --force {container.spec.name}",
                 )
-            await stop_now(world, container, 0)
+            await stop_now(world, container, 0, cause="rm")
         if call.flag("force"):
             unmount(world, container)
         world.require_unmounted(container)
@@ -478,10 +486,3 @@ async def unpause(world: World, call: Call) -> object:
         run.cgroup.thaw()
         world.events.emit("unpause", container)
     return container_info(world, container)
-
-
-def _send(pidfd: int, number: int) -> None:
-    try:
-        signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass  # it ended just now

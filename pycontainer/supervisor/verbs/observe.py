@@ -1,4 +1,4 @@
-"""ping, list, inspect, info, events, shutdown: looking at the world, and leaving it."""
+"""ping, list, inspect, info, events, why, shutdown: looking at the world, and leaving it."""
 
 import asyncio
 import os
@@ -7,10 +7,13 @@ from pycontainer import __version__
 from pycontainer.errors import InvalidInput
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.eventstream import MAX_CURSOR, MAX_SECONDS, stream, wanted
 from pycontainer.supervisor.report import container_info, full_record
+from pycontainer.supervisor.why import explain
 from pycontainer.supervisor.world import World
 from pycontainer.units import shown
 
+_MAX_WHY_SECONDS = 60
 _FILTERS = ("id", "name", "label", "status", "image", "network", "exited")
 
 
@@ -90,12 +93,24 @@ async def info(world: World, call: Call) -> object:
 
 
 async def events(world: World, call: Call) -> object:
-    """Send every event from now on, until the client leaves."""
-    queue: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-    with world.events.listening(queue.put_nowait):
-        await call.event({"type": "listening"})
-        while True:
-            await call.event(await queue.get())
+    """Send every event that is asked for, those that were missed first, until the client leaves or all is told."""
+    asked = wanted(
+        world.names,
+        call.mapping("filters"),
+        after=call.number("after", most=MAX_CURSOR),
+        since=call.number("since", most=MAX_SECONDS),
+        until=call.number("until", most=MAX_SECONDS),
+        follows=call.flag("follow", True),
+    )
+    return {"cursor": await stream(world.events, asked, call.event)}
+
+
+async def why(world: World, call: Call) -> object:
+    """Say why a container stopped, or is slow; the kernel is asked twice, some seconds apart."""
+    seconds = call.number("seconds")
+    if seconds is not None and not 0 <= seconds <= _MAX_WHY_SECONDS:
+        raise InvalidInput(f"'seconds' is from 0 to {_MAX_WHY_SECONDS}, not {seconds:g}", field="seconds")
+    return await explain(world, call.text("container"), 1.0 if seconds is None else seconds)
 
 
 async def shutdown(world: World, call: Call) -> object:

@@ -139,7 +139,7 @@ async def snapshot_restore(world: World, call: Call) -> object:
                     f"container '{container.spec.name}' is {world.status(container)}",
                     hint=f"stop it first, or: pycontainer snapshot restore --force {container.spec.name} {snapshot.name}",
                 )
-            await stop_now(world, container, None)
+            await stop_now(world, container, None, cause="snapshot restore")
             world.require(container)  # one with auto_remove is gone with its end
         for layer in snapshot.layers:
             if not world.layers.frozen.exists(layer):

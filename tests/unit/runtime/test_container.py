@@ -73,10 +73,10 @@ def refused(paths: HostPaths) -> str:
 def test_a_record_is_read_as_it_was_written(paths: HostPaths, container: Container) -> None:
     found = load(paths, ID)
     for name in Container.__slots__:
-        if name not in ("paths", "image", "exit_code", "finished", "dropped_output_bytes"):
+        if name not in ("paths", "image", "exit_code", "killed_by", "finished", "dropped_output_bytes"):
             assert getattr(found, name) == getattr(container, name), name
     assert found.image is not None and found.image.config == CONFIG and found.image.layers == ["/l"]
-    assert (found.exit_code, found.finished, found.dropped_output_bytes) == (137, 1764000001.0, 3)
+    assert (found.exit_code, found.killed_by, found.finished, found.dropped_output_bytes) == (137, 9, 1764000001.0, 3)
 
 
 def test_a_container_that_never_ran(paths: HostPaths, container: Container) -> None:
