@@ -26,7 +26,9 @@ from pycontainer.init.child import REPORT_FD
 from pycontainer.init.sealed import build, new_memfd, write_program
 from pycontainer.init.table import Table, describe_rows, read_report
 from pycontainer.linux.libc import MACHINE
+from pycontainer.linux.loopback import set_loopback_up
 from pycontainer.linux.mounts import clone_tree
+from pycontainer.linux.namespaces import CLONE_NEWNET, visiting
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.linux.tty import open_pty, set_window_size
 from pycontainer.runtime import planner, users
@@ -236,6 +238,9 @@ async def start(
                     check_room(cgroup, action, arrived=1)
             if host.network is not None:
                 _attach_network(container.id, action, host.network, birth, undo)
+            elif "host" not in spec.networks:
+                with visiting(birth.pidfd, CLONE_NEWNET):
+                    set_loopback_up()
         except (OSError, StartFailed):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise

@@ -256,6 +256,8 @@ def test_networks_do_not_reach_one_another(world: World, web: str) -> None:
 def test_none_has_loopback_only(world: World) -> None:
     text = world.ok("run", "--rm", "--network", "none", IMAGE, "ip", "-o", "link")
     assert [line.split(":")[1].strip() for line in text.split("\n")] == ["lo"]
+    text = world.ok("run", "--rm", "--network", "none", IMAGE, "ip", "-o", "address", "show", "dev", "lo")
+    assert "inet 127.0.0.1/8 " in text and "inet6 ::1/128 " in text, "a service is reached by what else runs inside"
 
 
 def test_host_sees_the_links_of_the_host(world: World) -> None:
