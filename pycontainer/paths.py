@@ -9,8 +9,8 @@
     ├── layers/ID/         frozen ones, shared          ├── containers/ID.json   runtime state
     ├── networks/          NAME.json, addresses         ├── mounts/ID         roots of stopped containers, on request
     ├── tenants/           NAME.json                    ├── seccomp/          compiled filters, by content
-    ├── pulls/             downloads at work            └── apparmor/         what of our profiles was loaded
-    ├── volumes/NAME/
+    ├── pulls/             downloads at work            ├── apparmor/         what of our profiles was loaded
+    ├── volumes/NAME/                                   └── notify/ID/notify  what a container says, sd_notify(3)
     ├── builds/            root file systems at work
     └── events/            what happened, FIRSTSEQ.jsonl
     /etc/pycontainer       (config_dir)
@@ -56,6 +56,7 @@ class HostPaths:
         self.mounts_dir = f"{self.run_dir}/mounts"
         self.seccomp_dir = f"{self.run_dir}/seccomp"
         self.apparmor_dir = f"{self.run_dir}/apparmor"
+        self.notify_dir = f"{self.run_dir}/notify"
 
     @property
     def world(self) -> str:

@@ -23,9 +23,39 @@ VALUES = (
     ("user", ("-u", "--user"), "USER[:GROUP]", "User (name or id) to run as."),
     ("hostname", ("-h", "--hostname"), "NAME", "Host name inside; the container's name if left out."),
     ("domainname", ("--domainname",), "NAME", "NIS domain name inside."),
-    ("restart", ("--restart",), "POLICY", "When to start again: no, on-failure[:N], always, unless-stopped."),
+    ("restart", ("--restart",), "POLICY", "When to start again: no, on-failure, always, unless-stopped; any with :N."),
     ("stop_signal", ("--stop-signal",), "SIGNAL", "Signal that asks the command to end (SIGTERM)."),
     ("stop_timeout", ("--stop-timeout",), "SECONDS", "How long 'stop' waits before it kills (10)."),
+    ("notify_timeout", ("--notify-timeout",), "TIME", "How long a start waits for READY=1 (90)."),
+    (
+        "health_cmd",
+        ("--health-cmd",),
+        "COMMAND",
+        "Command for the shell inside that ends with 0 while all is well; or none.",
+    ),
+    ("health_http", ("--health-http",), "PORT/PATH", "Ask for this inside by HTTP; 200 to 399 is good."),
+    ("health_tcp", ("--health-tcp",), "PORT", "Port that accepts connections inside while all is well."),
+    ("health_interval", ("--health-interval",), "TIME", "Time between two checks (the image's, else 30s)."),
+    ("health_timeout", ("--health-timeout",), "TIME", "Time after which a check has failed (the image's, else 30s)."),
+    (
+        "health_retries",
+        ("--health-retries",),
+        "NUMBER",
+        "Failures in a row that make it unhealthy (the image's, else 3).",
+    ),
+    ("health_start_period", ("--health-start-period",), "TIME", "Time after a start in which failures do not count."),
+    (
+        "health_start_interval",
+        ("--health-start-interval",),
+        "TIME",
+        "Time between two checks in the start period (5s).",
+    ),
+    (
+        "health_action",
+        ("--health-action", "--health-on-failure"),
+        "ACTION",
+        "What follows when it is unhealthy: none, restart or stop.",
+    ),
     ("memory", ("-m", "--memory"), "SIZE", "Cap on memory, like 200M."),
     ("memory_swap", ("--memory-swap",), "SIZE", "Cap on memory and swap together (that on memory: no swap)."),
     ("memory_high", ("--memory-high",), "SIZE", "Slow down and reclaim from here on, without killing (cgroup v2)."),
@@ -97,6 +127,7 @@ FLAGS = (
     ("tty", ("-t", "--tty"), "Give the command a terminal."),
     ("stdin_open", ("-i", "--interactive"), "Keep standard input open."),
     ("init", ("--init",), "Run a tiny init as process 1, which reaps orphans."),
+    ("notify", ("--notify",), "A start is done when the command says READY=1 (sd_notify)."),
     ("read_only", ("--read-only",), "Make the root file system read-only."),
     ("oom_group", ("--oom-group",), "When one process is killed for want of memory, kill all (cgroup v2)."),
     ("best_effort", ("--best-effort",), "Start also with limits that this host cannot hold, and warn."),
@@ -111,7 +142,8 @@ LIVE = (
     "cpuset_mems", "pids", "hugetlb", "cgroup_conf", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight",
     "disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
     "net_connections",
-    "restart", "ulimits", "limit", "snapshots",
+    "restart", "ulimits", "limit", "snapshots", "health_cmd", "health_http", "health_tcp", "health_interval",
+    "health_timeout", "health_retries", "health_start_period", "health_start_interval", "health_action",
 )  # fmt: skip
 
 
@@ -119,7 +151,8 @@ LIVE = (
 POOLED = tuple(
     key
     for key in LIVE
-    if key not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
+    if not key.startswith("health_")
+    and key not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
 )
 
 
@@ -160,6 +193,7 @@ def container_options(command: F) -> F:
             "--env-file", "env_files", metavar="FILE", multiple=True, help="File of NAME=VALUE lines. Repeatable."
         )
     )
+    options.append(click.option("--no-healthcheck", is_flag=True, hidden=True, help="Docker's --health-cmd none."))
     for option in reversed(options):
         command = option(command)
     return aliases.alias_options(command)
@@ -186,6 +220,8 @@ def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]
         spec["image"], *words = words
     if words:
         spec["command"] = list(words)
+    if given["no_healthcheck"]:
+        spec["health_cmd"] = "none"
     if "entrypoint" in spec:
         spec["entrypoint"] = [spec["entrypoint"]] if spec["entrypoint"] else []
     if "security_opt" in spec:

@@ -14,6 +14,8 @@ from pycontainer.errors import InvalidInput
 _AGES = ((60 * 60 * 24 * 365, "year"), (60 * 60 * 24 * 30, "month"), (60 * 60 * 24 * 7, "week"),
          (60 * 60 * 24, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second"))  # fmt: skip
 
+_CAUSES = {"health": ", unhealthy", "not-ready": ", not ready in time", "start-failed": ", could not be started"}
+
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to stdout: aligned text, and on a terminal with a bold heading and folded to its width."""
@@ -94,10 +96,11 @@ def _state(info: Any) -> str:
         return "Damaged"
     if state in ("running", "paused"):
         up = f"Up {duration(max(0.0, time.time() - (info['started'] or time.time())))}"
-        return f"{up} (paused)" if state == "paused" else up
+        words = [word for word in (info["health"], "paused" if state == "paused" else "") if word]
+        return f"{up} ({', '.join(words)})" if words else up
     code = "unknown" if info["exit_code"] is None else info["exit_code"]
     if state == "stopped":
-        killed = ", out of memory" if info["oom_killed"] else ""
+        killed = ", out of memory" if info["oom_killed"] else _CAUSES.get(info["cause"], "")
         return f"Exited ({code}{killed}) {ago(info['finished'])}"
     if state == "restarting":
         return f"Restarting ({code}) {ago(info['finished'])}"

@@ -27,9 +27,20 @@ class ContainerFields(TypedDict, total=False):
     auto_remove: bool  # False; True deletes the container when it ends
     init: bool  # False; True puts a small reaping init before the command
     labels: Mapping[str, str] | Sequence[str]
-    restart: str  # "no", "on-failure[:N]", "always", "unless-stopped"
+    restart: str  # "no", "on-failure", "always", "unless-stopped"; with ":N" at most so often in a row
     stop_signal: str  # the image's, else SIGTERM
     stop_timeout: int | str  # 10 seconds
+    notify: bool  # False; True has a start wait for READY=1, sd_notify(3)
+    notify_timeout: int | str  # 90 seconds
+    health_cmd: str | Sequence[str]  # the image's; a text for the shell or a list of words, "none": no check
+    health_http: str  # "8080/healthz", inside
+    health_tcp: int | str  # a port inside
+    health_interval: int | str  # the image's, else "30s"
+    health_timeout: int | str  # the image's, else "30s"
+    health_retries: int | str  # the image's, else 3
+    health_start_period: int | str  # the image's, else 0
+    health_start_interval: int | str  # the image's, else "5s"
+    health_action: str  # "none", or "restart", or "stop"
     memory: int | str  # no limit; bytes, or "200M"
     memory_swap: int | str  # as memory: no swap
     memory_high: int | str
@@ -115,7 +126,11 @@ class ContainerInfo(TypedDict):
     started: float | None
     finished: float | None
     exit_code: int | None
+    cause: (
+        str  # of its end: exit, failure, signal, oom, asked, health, not-ready, reboot, start-failed, unknown; or empty
+    )
     oom_killed: bool
+    health: Literal["", "starting", "ready", "healthy", "unhealthy"]  # empty: nobody asks how it is
     pid: int
     ports: list[Port]
     networks: dict[str, Address]
@@ -183,6 +198,15 @@ class Changes(TypedDict, total=False):
     limit: Mapping[str, str] | Sequence[str]
     restart: str
     snapshots: Mapping[str, str | int] | str
+    health_cmd: str | Sequence[str]
+    health_http: str
+    health_tcp: int | str
+    health_interval: int | str
+    health_timeout: int | str
+    health_retries: int | str
+    health_start_period: int | str
+    health_start_interval: int | str
+    health_action: str
 
 
 class SnapshotInfo(TypedDict):

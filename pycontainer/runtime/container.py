@@ -22,6 +22,7 @@ from pycontainer.linux.files import write_atomically
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
 from pycontainer.record import Record, check_version, read_record
+from pycontainer.runtime.healthcheck import STATUSES
 from pycontainer.runtime.snapshots import Snapshot, load_snapshots
 from pycontainer.security.idranges import COUNT, FIRST, LAST
 from pycontainer.spec.model import ContainerSpec
@@ -49,14 +50,18 @@ class Container:
 
     __slots__ = (
         "base",
+        "cause",
         "clearing",
         "created",
         "damaged_snapshots",
         "driver",
+        "ending",
         "exit_code",
         "finished",
+        "health",
         "id",
         "image",
+        "is_proven",
         "killed_by",
         "label",
         "lowers",
@@ -73,6 +78,7 @@ class Container:
         "rebooting",
         "snapshots",
         "warnings",
+        "was_ready",
         "image_warnings",
         "addresses",
         "dropped_output_bytes",
@@ -113,6 +119,11 @@ class Container:
         self.exit_code: int | None = None
         self.oom_killed = False
         self.killed_by = 0  # the signal that ended its first process
+        self.cause = ""  # of its end, see cause_of_end
+        self.ending = ""  # why we end it: health or not-ready, where nobody asked for it
+        self.health = ""  # of the present run, as of runtime/healthcheck.STATUSES
+        self.was_ready = False  # the last run has said READY=1, where that was asked for
+        self.is_proven = False  # the present run has been healthy, or ready where it has no check
         self.restart_count = 0
         self.dropped_output_bytes = 0
         self.stopping = False  # stop or kill asked for it: no restart policy applies
@@ -183,6 +194,9 @@ class Container:
             "missing_walls": self.missing_walls,
             "stopping": self.stopping,
             "restarting": self.restarting,
+            "ending": self.ending,
+            "health": self.health,
+            "is_proven": self.is_proven,
         }
         write_atomically(self.paths.runtime_state(self.id), json.dumps(state).encode(), sync=False)
 
@@ -207,6 +221,14 @@ class Container:
             self.restart_count = state.integer("restart_count")
             self.stopping, self.restarting = state.flag("stopping"), state.flag("restarting")
             self.label, self.missing_walls = state.texts("label"), state.texts("missing_walls")
+            if "health" in state:  # else it is from a version that asked nobody
+                self.ending, self.health, self.is_proven = (
+                    state.text("ending"),
+                    state.text("health"),
+                    state.flag("is_proven"),
+                )
+                if self.health not in STATUSES:
+                    raise ValueError(f"field 'health' holds {shown(self.health)}")
         except FileNotFoundError:
             pass
 
@@ -231,6 +253,26 @@ class Container:
         self.rebooting = number == signal.SIGHUP
         self.killed_by = 0 if number in (signal.SIGHUP, signal.SIGINT) else number
         self.exit_code = 0 if number in (signal.SIGHUP, signal.SIGINT) else exit_code(wait_status)
+
+    def cause_of_end(self) -> str:
+        """Return why it ended, in one word.
+
+        health, not-ready   we ended it for that           oom        killed for want of memory
+        asked               stop, kill, restart or rm      signal     killed by a signal of somebody else, or its own
+        reboot              it asked for that inside       failure    ended by itself, with another code than 0
+        unknown             nobody saw it                  exit       ended by itself with 0, or powered off
+        """
+        if self.ending or self.stopping:
+            return self.ending or "asked"
+        if self.rebooting:
+            return "reboot"
+        if self.exit_code is None:
+            return "unknown"
+        if self.oom_killed and self.exit_code == 128 + signal.SIGKILL:
+            return "oom"
+        if self.killed_by or (self.spec.init and self.exit_code > 128):  # the reaper hands it on as a code
+            return "signal"
+        return "failure" if self.exit_code else "exit"
 
     def is_running(self) -> bool:
         """Ask the kernel whether the first process of the present run is alive."""
@@ -280,6 +322,8 @@ def load(paths: HostPaths, container_id: str) -> Container:
         container.load_run()
         path = f"{container.directory}/exit.json"
         container.load_exit()
+        if container.exit_code is not None and not container.pid:
+            container.cause = container.cause_of_end()
         return container
     except (ValueError, OSError, PycontainerError) as error:
         reason = getattr(error, "strerror", None) or error

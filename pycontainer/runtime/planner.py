@@ -26,6 +26,7 @@ from pycontainer.security.profile import Rights
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.signals import signal_number
 
+NOTIFY_SOCKET = "/dev/pycontainer/notify"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RLIMITS = {
     "cpu": 0,
@@ -93,7 +94,7 @@ class Plan:
 class Files:
     """Host files that stand in for some of the container's: absolute paths, empty when not wanted."""
 
-    __slots__ = ("hostname", "hosts", "is_mapped", "resolv_conf", "view")
+    __slots__ = ("hostname", "hosts", "is_mapped", "notify_dir", "resolv_conf", "view")
 
     def __init__(
         self,
@@ -103,13 +104,14 @@ class Files:
         hostname: str,
         view: Sequence[tuple[str, str]] = (),
         is_mapped: bool = True,
+        notify_dir: str = "",
     ) -> None:
-        """`view` are (path below /proc or /sys, file that stands in for it).
+        """`view` are (path below /proc or /sys, file that stands in for it). `notify_dir` holds the socket for sd_notify.
 
         `is_mapped`: hostname and resolv_conf are root's, and are shown as those of root inside; else they are so on disk.
         """
         self.hosts, self.resolv_conf, self.hostname, self.view = hosts, resolv_conf, hostname, view
-        self.is_mapped = is_mapped
+        self.is_mapped, self.notify_dir = is_mapped, notify_dir
 
 
 def plan_mounts(
@@ -162,6 +164,8 @@ def plan_mounts(
         plan.step("Writable", *rights.writable_paths)
     if rights.masked_paths:
         plan.step("Mask", *rights.masked_paths)
+    if files.notify_dir:  # in our own /dev: nothing of it stays in the container's files
+        plan.step("Bind", plan.tree(files.notify_dir), os.path.dirname(NOTIFY_SOCKET), True, False, False)
     if cgroup_dirs:
         plan.step("Cgroup", cgroup_writable, *[[plan.tree(path), name] for name, path in cgroup_dirs])
 
@@ -213,7 +217,8 @@ def plan_init(
     child.lock_and_pivot(table, f"{container_id}/root")
     child.identity(table, spec.hostname or name, spec.domainname)
     argv = command_line(spec, config)
-    environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=spec.tty)
+    said_at = [f"NOTIFY_SOCKET={NOTIFY_SOCKET}"] if spec.notify else []  # for the first process, not for what joins
+    environment = build_environment(spec, config, user, hostname=spec.hostname or name, tty=spec.tty, extra=said_at)
     child.finish(
         table,
         Finish(

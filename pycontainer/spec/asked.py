@@ -88,6 +88,10 @@ def _snapshots(schedule: SnapshotSchedule) -> dict[str, object]:
     return {"every": schedule.every_seconds, "keep": schedule.keep}
 
 
+def _health_command(words: tuple[str, ...]) -> object:
+    return "none" if words[0] == "NONE" else words[1] if words[0] == "CMD-SHELL" else list(words[1:])
+
+
 _WRITTEN: dict[str, Callable[..., object]] = {
     "env": _pairs(),
     "labels": _pairs(),
@@ -103,6 +107,7 @@ _WRITTEN: dict[str, Callable[..., object]] = {
     "devices": _devices,
     "restart": _restart,
     "snapshots": _snapshots,
+    "health_cmd": _health_command,
     "cpus": format_cpus,
     "cpu_burst": format_cpus,
     "net_in": format_bit_rate,

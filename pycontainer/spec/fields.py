@@ -184,7 +184,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "restart",
         values.parse_restart,
-        "when to start again: no, on-failure[:N], always, unless-stopped",
+        "when to start again: no, on-failure, always, unless-stopped; with :N at most N times in a row",
         "on-failure:3",
         "--restart",
         "",
@@ -207,6 +207,116 @@ FIELDS: tuple[Field, ...] = (
         "",
         attribute="stop_timeout_seconds",
         unit="duration",
+    ),
+    # whether it is well
+    Field(
+        "notify",
+        values.parse_bool,
+        "a start is done when the workload says READY=1 (sd_notify)",
+        "true",
+        "--notify",
+        "",
+    ),
+    Field(
+        "notify_timeout",
+        values.parse_health_seconds,
+        "how long a start waits for READY=1 before it counts as failed",
+        "2m",
+        "--notify-timeout",
+        "",
+        attribute="notify_timeout_seconds",
+        unit="duration",
+    ),
+    Field(
+        "health_cmd",
+        values.parse_health_command,
+        "command, run inside, that ends with 0 while all is well: a text for the shell, or a list; the image's when left "
+        "out, none for no check",
+        "pg_isready -q",
+        "--health-cmd",
+        "",
+        live=True,
+    ),
+    Field(
+        "health_http",
+        values.parse_health_http,
+        "what is asked for by HTTP inside; an answer from 200 to 399 is good",
+        "8080/healthz",
+        "--health-http",
+        "",
+        unit="PORT/PATH",
+        live=True,
+    ),
+    Field(
+        "health_tcp",
+        values.parse_port,
+        "port that accepts connections inside while all is well",
+        "5432",
+        "--health-tcp",
+        "",
+        live=True,
+    ),
+    Field(
+        "health_interval",
+        values.parse_health_seconds,
+        "time between two checks; the image's when left out, else 30s",
+        "10s",
+        "--health-interval",
+        "",
+        attribute="health_interval_seconds",
+        unit="duration",
+        live=True,
+    ),
+    Field(
+        "health_timeout",
+        values.parse_health_seconds,
+        "time after which a check has failed; the image's when left out, else 30s",
+        "5s",
+        "--health-timeout",
+        "",
+        attribute="health_timeout_seconds",
+        unit="duration",
+        live=True,
+    ),
+    Field(
+        "health_retries",
+        values.between(1, 1000),
+        "failures in a row that make it unhealthy; the image's when left out, else 3",
+        "5",
+        "--health-retries",
+        "",
+        live=True,
+    ),
+    Field(
+        "health_start_period",
+        values.parse_health_period,
+        "time after a start in which failures do not count; the image's when left out, else none",
+        "1m",
+        "--health-start-period",
+        "",
+        attribute="health_start_period_seconds",
+        unit="duration",
+        live=True,
+    ),
+    Field(
+        "health_start_interval",
+        values.parse_health_seconds,
+        "time between two checks in the start period; the image's when left out, else 5s",
+        "2s",
+        "--health-start-interval",
+        "",
+        attribute="health_start_interval_seconds",
+        unit="duration",
+        live=True,
+    ),
+    Field(
+        "health_action",
+        values.parse_health_action,
+        "what follows when it is unhealthy: none, restart, stop",
+        "restart",
+        "--health-action/--health-on-failure",
+        "",
+        live=True,
     ),
     # what it may use
     Field(
@@ -719,6 +829,7 @@ POOLED: tuple[str, ...] = tuple(
     field.key
     for field in FIELDS
     if field.live
+    and not field.key.startswith("health_")
     and field.key
     not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
 )

@@ -55,7 +55,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When to start again: no | on-failure | always | unless-stopped; `max_retries` 0 means without end."""
+    """When to start again: no | on-failure | always | unless-stopped; `max_retries` in a row, 0 means without end."""
 
     name: str = "no"
     max_retries: int = 0
@@ -92,6 +92,17 @@ class ContainerSpec:
     restart: RestartPolicy = RestartPolicy()
     stop_signal: str = ""  # empty: the image's, else SIGTERM
     stop_timeout_seconds: int = 10
+    notify: bool = False  # a start is done when the workload says READY=1, sd_notify(3)
+    notify_timeout_seconds: int = 90
+    health_cmd: tuple[str, ...] = ()  # NONE, CMD and words, or CMD-SHELL and a text, as Docker has it; (): the image's
+    health_http: str = ""  # "PORT/PATH"
+    health_tcp: int | None = None
+    health_interval_seconds: int | None = None  # of these None: the image's, else the default of runtime/healthcheck.py
+    health_timeout_seconds: int | None = None
+    health_retries: int | None = None
+    health_start_period_seconds: int | None = None
+    health_start_interval_seconds: int | None = None
+    health_action: str = "none"  # none | restart | stop: what follows when it is unhealthy
 
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None  # memory and swap together; None: memory_bytes, that is no swap

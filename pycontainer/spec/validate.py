@@ -52,6 +52,21 @@ def check_lifetime(spec: ContainerSpec) -> Iterator[Problem]:
         )
 
 
+def check_health(spec: ContainerSpec) -> Iterator[Problem]:
+    """One way to ask how it is; a port is asked for inside, where there is always loopback."""
+    given = [
+        key
+        for key, value in (
+            ("health_cmd", spec.health_cmd),
+            ("health_http", spec.health_http),
+            ("health_tcp", spec.health_tcp),
+        )
+        if value
+    ]
+    if len(given) > 1:
+        yield Problem(given[-1], f"{' and '.join(given)} exclude each other", "give one of them")
+
+
 def check_memory(spec: ContainerSpec) -> Iterator[Problem]:
     """Of the memory settings, one that protects or slows lies below one that caps."""
     rising = [
@@ -198,6 +213,7 @@ def check_sysctls(spec: ContainerSpec) -> Iterator[Problem]:
 CHECKS: tuple[tuple[Check, tuple[str, ...]], ...] = (  # each with the settings it reads
     (check_root, ("image", "rootfs", "rootfs_writable", "read_only")),
     (check_lifetime, ("auto_remove", "restart")),
+    (check_health, ("health_cmd", "health_http", "health_tcp")),
     (check_memory, ("memory", "memory_swap", "memory_high", "memory_low", "memory_min")),
     (check_cpu, ("cpus", "cpu_burst")),
     (check_networks, ("networks", "ports", "ip", "ip6")),

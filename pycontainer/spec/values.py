@@ -17,6 +17,12 @@ from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_coun
 PROFILES = ("app", "system")
 ROOTFS_DRIVERS = ("overlay", "copy")
 LEAST_SNAPSHOT_SECONDS, MAX_SNAPSHOTS_KEPT = 10, 1000
+HEALTH_ACTIONS = ("none", "restart", "stop")
+MAX_HEALTH_SECONDS, MAX_HEALTH_WORDS = 86_400, 1024  # as runtime/healthcheck.py
+_HEALTH_URL = re.compile(  # what else a URL may hold would reach somebody else, or the server as two requests
+    r"(?:http://(?:localhost|127\.0\.0\.1|\[::1\])(?::(?P<port>[0-9]{1,5}))?|(?P<alone>[0-9]{1,5}))(?P<path>/[!-~]{0,2000})?",
+    re.ASCII,
+)
 _SECURITY_OPTIONS = ("no-new-privileges", "seccomp", "apparmor", "label", "landlock")
 _APPARMOR_PROFILE = re.compile(r"[!-~]{1,255}", re.ASCII)
 _SELINUX_PART = re.compile(r"(user|role|type|level|filetype)[:=]([A-Za-z0-9_.,:-]{1,255})", re.ASCII)
@@ -370,7 +376,7 @@ def _parse_label_option(content: str) -> tuple[str, str]:
 
 
 def parse_restart(value: object) -> RestartPolicy:
-    """Return a restart policy: no, always, unless-stopped, on-failure, or on-failure:N for at most N times."""
+    """Return a restart policy: no, or always, unless-stopped, on-failure, each also with :N for at most N times in a row."""
     names = ("no", "always", "unless-stopped", "on-failure")
     if isinstance(value, bool):
         raise InvalidInput(f"{str(value).lower()} is not a restart policy", hint="write one of " + ", ".join(names))
@@ -379,8 +385,8 @@ def parse_restart(value: object) -> RestartPolicy:
     name = parse_choice(name, names, "restart policy")
     if not separator:
         return RestartPolicy(name)
-    if name != "on-failure":
-        raise InvalidInput(f"restart policy {name!r} takes no count", hint="write on-failure:N, or the policy alone")
+    if name == "no":
+        raise InvalidInput("restart policy 'no' takes no count", hint="write on-failure:N, always:N, or no alone")
     return RestartPolicy(name, parse_count(retries, maximum=1_000_000))
 
 
@@ -405,6 +411,55 @@ def parse_snapshots(value: object) -> SnapshotSchedule | None:
             f"{shown(given['every'])} is too often", hint=f"leave {LEAST_SNAPSHOT_SECONDS} seconds between two"
         )
     return SnapshotSchedule(every_seconds, parse_count(given["keep"], maximum=MAX_SNAPSHOTS_KEPT))
+
+
+def parse_health_command(value: object) -> tuple[str, ...]:
+    """Return the words of Docker's field: CMD-SHELL and a text for the shell, CMD and a list of words, or NONE."""
+    if isinstance(value, (list, tuple)):
+        words = tuple(parse_text(word) for word in value[:MAX_HEALTH_WORDS])
+        if not words or not words[0] or len(value) > MAX_HEALTH_WORDS:
+            raise InvalidInput(f"{shown(value)} is not a command", hint="write a program and its arguments, or a text")
+        return ("CMD", *words)
+    text = parse_text(value)
+    if not text.strip():
+        raise InvalidInput("the command is empty", hint="write none for no check, or leave it out for the image's")
+    return ("NONE",) if text == "none" else ("CMD-SHELL", text)
+
+
+def parse_health_http(value: object) -> str:
+    """Return `PORT/PATH` of `8080`, `8080/healthz` or `http://localhost:8080/healthz`: it is asked for inside."""
+    hint = "write PORT/PATH, such as 8080/healthz; it is asked for inside the container, without TLS"
+    text = parse_word(value)
+    match = _HEALTH_URL.fullmatch(text)
+    if match is None:
+        raise InvalidInput(f"{shown(text)} is not what can be asked for by HTTP", hint=hint)
+    return f"{parse_port(match['alone'] or match['port'] or 80)}{match['path'] or '/'}"
+
+
+def parse_port(value: object) -> int:
+    """Return the number of a port."""
+    return parse_count(value, maximum=65535)
+
+
+def parse_health_seconds(value: object) -> int:
+    """Return a duration of at least a second: what is asked of hundreds of containers costs the host something."""
+    seconds = parse_duration_seconds(value)
+    if not 1 <= seconds <= MAX_HEALTH_SECONDS:
+        raise InvalidInput(f"{shown(value)} is out of range", hint="write a duration from 1s to 1d")
+    return seconds
+
+
+def parse_health_period(value: object) -> int:
+    """Return a duration of at most a day."""
+    seconds = parse_duration_seconds(value)
+    if seconds > MAX_HEALTH_SECONDS:
+        raise InvalidInput(f"{shown(value)} is out of range", hint="write a duration up to 1d")
+    return seconds
+
+
+def parse_health_action(value: object) -> str:
+    """Return what follows when a container is unhealthy: none, restart, or stop."""
+    return parse_choice(value, HEALTH_ACTIONS, "health action")
 
 
 def parse_rootfs_driver(value: object) -> str:

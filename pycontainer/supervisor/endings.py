@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, cast
 
 from pycontainer.cgroup.base import Cgroup
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 _NETWORK_SWEEP_SECONDS = 2.0
+_BY_US = ("asked", "health", "not-ready")
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Endings:
@@ -56,6 +59,7 @@ class Endings:
         self._asked.pop(container.id, None)
         self._exits[container.id] = asyncio.Event()
         world.events.emit("start", container)
+        world.health.began(container, run)
         early = self._early_exits.pop(container.id, None)
         if early is not None:
             self._ended(container, early)
@@ -65,6 +69,7 @@ class Endings:
         self._world.runs[container.id] = run
         self._world.looks[container.id] = Looks(container, -1)
         self._exits[container.id] = asyncio.Event()
+        self._world.health.adopt(container, run)
         if not has_monitor:
             self._watch_unattended(container, run)
 
@@ -196,19 +201,22 @@ class Endings:
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
             container.finished = now()
-        lasted_seconds = container.finished - (container.started or container.finished)
+        lasted_seconds = _lasted_seconds(container, is_seen=run is not None)
+        was_well = container.is_proven or not container.health
+        container.cause = container.cause_of_end()
+        world.health.ended(container)
         container.forget_run()
         if container.oom_killed and container.id not in self._oom_told:
             world.events.emit("oom", container, actor=KERNEL)
         self._oom_told.pop(container.id, None)
-        asked, cause = self._asked.pop(container.id, None), _cause(container)
-        actor = asked[1] if asked is not None and (cause == "asked" or asked[0] == container.killed_by) else KERNEL
+        asked, cause = self._asked.pop(container.id, None), container.cause
+        actor = asked[1] if asked is not None and (cause in _BY_US or asked[0] == container.killed_by) else KERNEL
         told: dict[str, object] = {"signal": container.killed_by} if container.killed_by else {}
         world.events.emit("die", container, cause=cause, actor=actor, exit_code=exit_code, **told)
         event = self._exits.pop(container.id, None)
         if event is not None:
             event.set()
-        world.restarts.after_end(container, lasted_seconds=lasted_seconds)
+        world.restarts.after_end(container, lasted_seconds=lasted_seconds, was_well=was_well)
 
     def sweep_networks_later(self) -> None:
         if self._network_sweep is None:
@@ -235,16 +243,8 @@ class Endings:
         world.events.emit("die", actor=KERNEL, cause="unknown", id=damaged.id, name=damaged.name, exit_code=None)
 
 
-def _cause(container: Container) -> str:
-    """Return in one word why a container ended: asked, reboot, unknown, oom, signal, failure or exit."""
-    if container.stopping:
-        return "asked"
-    if container.rebooting:
-        return "reboot"
-    if container.exit_code is None:
-        return "unknown"
-    if container.oom_killed and container.exit_code == 128 + signal.SIGKILL:
-        return "oom"
-    if container.killed_by:
-        return "signal"
-    return "failure" if container.exit_code else "exit"
+def _lasted_seconds(container: Container, *, is_seen: bool) -> float:
+    """Return how long the present run was, by the clock that nobody sets; one whose end nobody saw, by wall time."""
+    if is_seen and container.start_ticks:
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - container.start_ticks / _CLOCK_TICKS
+    return (container.finished or 0.0) - (container.started or container.finished or 0.0)

@@ -87,6 +87,7 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
     os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     world = World(paths, open_files_soft=open_files_soft)
     world.restarts.start = lambda container: lifecycle.start_now(world, container)
+    world.health.end = lambda container: lifecycle.end_now(world, container, cause=container.ending)
     world.schedule.take = lambda container, name: snapshots.take_now(world, container, name)
     world.schedule.drop = lambda container, names: snapshots.drop_now(world, container, names)
     loop = asyncio.get_running_loop()

@@ -38,7 +38,7 @@ async def recover(world: World) -> None:
         if container.pid and container.id not in world.runs:  # it ended while nobody looked
             world.endings.finish(container, exit_code=container.exit_code)
         elif container.restarting:  # we left while it waited for its next start
-            world.restarts.after_end(container, lasted_seconds=0)
+            world.restarts.resume(container)
     for cgroup_id, tenant in world.hierarchy.containers():
         if cgroup_id not in world.runs and not (cgroup_id in world.broken and world.broken[cgroup_id].is_alive):
             world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
@@ -105,12 +105,18 @@ def _set_aside(world: World, damaged: Damaged) -> None:
 async def _adopt_runs(world: World) -> None:
     """Take over what runs; damaged containers among them keep what they have until somebody ends them."""
     children: set[str] = set()
+    joined: dict[int, str] = {}
     if await world.link.connect(start=False):
-        children = {str(child["id"]) for child in await world.link.children() if child["kind"] == "init"}
+        for child in await world.link.children():
+            if child["kind"] == "init":
+                children.add(str(child["id"]))
+            else:
+                joined[int(str(child["pid"]))] = str(child["id"])
     for container in list(world.containers.values()):
         if container.is_running():
             run = Run(world.cgroup(container), container.pid, pidfd_open(container.pid), [])
             world.endings.adopt(container, run, has_monitor=container.id in children)
+    world.health.recovered(joined)
     for container_id, tenant in world.hierarchy.containers():
         if (damaged := world.broken.get(container_id)) is not None:
             damaged.tenant = tenant

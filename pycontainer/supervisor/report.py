@@ -28,7 +28,9 @@ def container_info(world: World, container: Container) -> dict[str, object]:
         "started": container.started,
         "finished": container.finished if status in ("stopped", "restarting") else None,
         "exit_code": container.exit_code if status in ("stopped", "restarting") else None,
+        "cause": container.cause if status in ("stopped", "restarting") else "",
         "oom_killed": container.oom_killed,
+        "health": container.health,
         "pid": container.pid,
         "ports": [
             {
@@ -85,6 +87,7 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "security": _security(world, container, run),
         "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
         "view": view.kind(f"{container.directory}/etc") if run else "host",
+        "health_check": world.health.describe(container),
         "limits": _limits(world.instance(container, run.cgroup)) if run else {},
     }
 

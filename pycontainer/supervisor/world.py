@@ -39,6 +39,7 @@ from pycontainer.store.images import ImageStore
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.events import Events
+from pycontainer.supervisor.health import Health
 from pycontainer.supervisor.journal import Journal
 from pycontainer.supervisor.layers import Layers
 from pycontainer.supervisor.looks import Looks
@@ -75,6 +76,7 @@ class World:
         self.events = Events(Journal(paths.events_dir))
         self.endings = Endings(self)
         self.restarts = Restarts(self)
+        self.health = Health(self)
         self.removal = Removal(self)
         self.schedule = Schedule(self)
         self.networks = NetworkManager(paths)
@@ -262,6 +264,7 @@ class World:
         """Leave; with nothing running, nothing of ours stays on the host."""
         nothing_runs = self._nothing_runs()
         self.endings.close()
+        self.health.close()
         self.events.close(cause="asked" if self.leave.is_set() else "idle")
         if self._wall_watch is not None:
             self._wall_watch.close()

@@ -314,6 +314,46 @@ def test_restart_policy_on_failure_counts(world: World) -> None:
 
 
 @pytest.mark.vm
+@pytest.mark.parametrize(
+    ("options", "command", "cause"),
+    [
+        ((), ("payload", "exit", "0"), "exit"),
+        ((), ("payload", "exit", "3"), "failure"),
+        (("--init",), ("payload", "signal", "11"), "signal"),
+        (("-m", "32M"), ("payload", "allocate", "64"), "oom"),
+    ],
+)
+def test_the_cause_of_an_end_is_told(
+    world: World, options: tuple[str, ...], command: tuple[str, ...], cause: str
+) -> None:
+    name = started(world, *options, command=command)
+    world.wait_for_status(name, "stopped")
+    assert world.inspect(name)["cause"] == cause
+    assert world.ok("ps", "-aq", "--filter", f"cause={cause}") == world.inspect(name)["id"]
+
+
+def test_somebody_asked_for_the_end(world: World) -> None:
+    for verb in ("stop", "kill"):
+        name = started(world, "--restart", "always", "--stop-timeout", "0")
+        world.ok(verb, name)
+        world.wait_for_status(name, "stopped")
+        assert world.inspect(name)["cause"] == "asked"
+
+
+def test_any_policy_gives_up_where_it_is_told_to(world: World) -> None:
+    """An end with 0 is followed by another start with `always`; what cannot be started is a failure as well."""
+    name = started(world, "--restart", "always:2", command=("payload", "exit", "0"))
+    world.wait_for_status(name, "stopped")
+    record = world.inspect(name)
+    assert (record["cause"], record["restart_count"]) == ("exit", 2)
+    assert record["warnings"] == ["given up after 2 restarts in a row: exit"]
+    name = started(world, "--restart", "on-failure:2", command=("sh", "-c", "rm /bin/sh; exit 1"))
+    world.wait_for_status(name, "stopped")
+    record = world.inspect(name)
+    assert (record["cause"], record["exit_code"], record["restart_count"]) == ("start-failed", 127, 2)
+    assert record["warnings"][-1] == "given up after 2 restarts in a row: start-failed"
+
+
 def test_restart_policy_ends_with_stop(world: World) -> None:
     name = started(world, "--restart", "always", command=PATIENT)
     world.ok("stop", name)

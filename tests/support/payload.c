@@ -16,6 +16,7 @@
  *     udp-send FROM,HOST,PORT    send "datagram" to HOST (IPv4), from address FROM
  *     serve NAME     listen on the abstract unix socket NAME, and go on
  *     reach NAME     connect to it, say how it went
+ *     notify TEXT    send TEXT, and standard input as a descriptor, to $NOTIFY_SOCKET
  *     frame DEVICE,HEX           send an Ethernet frame through a packet socket
  *     daemon         go on in a new session, the first process ends
  *     take KIND      take files, inotify, epoll, eventfd, timers, signals, locked or pty until refused, and keep them
@@ -225,6 +226,30 @@ static void reach(const char *name) {
         refused("reach");
     else
         puts("reach: ok");
+}
+
+static void notify(char *text) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = getenv("NOTIFY_SOCKET");
+    if (!path) {
+        puts("notify: nowhere");
+        return;
+    }
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), passed = 0;
+    char control[CMSG_SPACE(sizeof passed)] = {0};
+    struct iovec part = {text, strlen(text)};
+    struct msghdr message = {&address, sizeof address, &part, 1, control, sizeof control, 0};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof passed);
+    memcpy(CMSG_DATA(header), &passed, sizeof passed);
+    if (sendmsg(fd, &message, 0) < 0)
+        refused("notify");
+    else
+        puts("notify: ok");
+    close(fd);
 }
 
 static void frame(const char *argument) {
@@ -715,6 +740,8 @@ int main(int argc, char **argv) {
                 serve(argument);
             else if (!strcmp(verb, "reach"))
                 reach(argument);
+            else if (!strcmp(verb, "notify"))
+                notify(argv[i]);
             else if (!strcmp(verb, "frame"))
                 frame(argument);
             else if (!strcmp(verb, "signal"))

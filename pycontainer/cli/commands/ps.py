@@ -19,7 +19,7 @@ _COMMAND_WIDTH = 28
     "filters",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Only those with this status, name, id, image, label or network. Repeatable.",
+    help="Only those with this status, name, id, image, label, network, health or cause. Repeatable.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--no-trunc", is_flag=True, help="Show whole commands.")

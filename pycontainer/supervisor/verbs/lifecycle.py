@@ -236,6 +236,8 @@ async def start(world: World, call: Call) -> object:
                 if container.spec.auto_remove:  # it would otherwise wait for an end that never comes
                     await world.removal.remove(container)
                 raise
+        if attached is None:  # who is attached sees the output, and must take it
+            await world.health.until_ready(container)
     finally:
         if attached is not None:
             attached.close()
@@ -277,28 +279,30 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
     if wanted.hides_abstract_sockets and not rights.hides_abstract_sockets:
         container.missing_walls.append("can reach the host's abstract unix sockets: they need Landlock of Linux 6.12")
     await world.link.connect(start=True)
-    layers = container.layers()
-    host = Host(
-        launcher=world.link,
-        network=world.networks if networked else None,
-        create_cgroup=lambda: _fresh_cgroup(world, container),
-        apply_limits=lambda cgroup: _apply(world, container, cgroup),
-        release_limits=lambda cgroup: registry.release(world.instance(container, cgroup)),
-        files=_files(world, container),
-        layers=layers,
-        open_rootfs=container.storage().open_tree,
-        rights=rights,
-        seccomp=world.filter_of(rights),
-        label=label,
-        volumes=world.volumes.sources(spec.mounts),
-    )
     try:
+        layers = container.layers()
+        notify_dir = world.health.prepare(container)
+        host = Host(
+            launcher=world.link,
+            network=world.networks if networked else None,
+            create_cgroup=lambda: _fresh_cgroup(world, container),
+            apply_limits=lambda cgroup: _apply(world, container, cgroup),
+            release_limits=lambda cgroup: registry.release(world.instance(container, cgroup)),
+            files=_files(world, container, notify_dir),
+            layers=layers,
+            open_rootfs=container.storage().open_tree,
+            rights=rights,
+            seccomp=world.filter_of(rights),
+            label=label,
+            volumes=world.volumes.sources(spec.mounts),
+        )
         with contextlib.ExitStack() as held:
             await world.volumes.fill(world, container, held)
             run = await start_container(container, host, window=window, attached=attached)  # type: ignore[arg-type]
     except BaseException:
         if networked:
             world.networks.release_ports(container.id)
+        world.health.ended(container)
         raise
     world.endings.began(container, run)
 
@@ -336,7 +340,7 @@ def _apply(world: World, container: Container, cgroup: Cgroup) -> None:
         ) from error
 
 
-def _files(world: World, container: Container) -> planner.Files:
+def _files(world: World, container: Container, notify_dir: str) -> planner.Files:
     """Return what is bound over the container's files; the writable ones are its own copies, never the host's."""
     etc = f"{container.directory}/etc"
     hosts = f"{etc}/hosts"
@@ -356,7 +360,9 @@ def _files(world: World, container: Container) -> planner.Files:
     if not is_mapped:
         for path in (hostname, resolv_conf):
             os.chown(path, container.base, container.base)
-    return planner.Files(hosts=hosts, hostname=hostname, resolv_conf=resolv_conf, view=seen, is_mapped=is_mapped)
+    return planner.Files(
+        hosts=hosts, hostname=hostname, resolv_conf=resolv_conf, view=seen, is_mapped=is_mapped, notify_dir=notify_dir
+    )
 
 
 async def stop(world: World, call: Call) -> object:
@@ -372,6 +378,11 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
     container.stopping = True
     if world.restarts.cancel(container) or container.id not in world.runs:
         return
+    await end_now(world, container, timeout_seconds, cause=cause)
+
+
+async def end_now(world: World, container: Container, timeout_seconds: float | None = None, *, cause: str) -> None:
+    """Ask a container that runs to end, then make it; what comes next its policy decides."""
     run = world.run_of(container)
     container.save_run()  # another supervisor, if we are killed here, does not start it again
     if run.cgroup.is_frozen():
@@ -396,6 +407,7 @@ async def restart(world: World, call: Call) -> object:
         await stop_now(world, container, call.number("timeout_seconds"), cause="restart")
         container.restart_count = 0
         await start_now(world, container)
+    await world.health.until_ready(container)
     return container_info(world, container)
 
 

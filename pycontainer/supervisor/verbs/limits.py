@@ -5,6 +5,7 @@ import dataclasses
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.errors import InvalidInput, InvalidState
+from pycontainer.runtime.healthcheck import CHECK_TARGETS
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import parse_changes
 from pycontainer.spec.problems import as_error
@@ -28,6 +29,8 @@ async def set(world: World, call: Call) -> object:
         if "ulimits" in changes:
             named = {ulimit.name: ulimit for ulimit in (*container.spec.ulimits, *changes["ulimits"])}
             changes["ulimits"] = tuple(named.values())
+        if chosen := CHECK_TARGETS & changes.keys():  # there is one check: what asks another way takes the place of it
+            changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
         spec = dataclasses.replace(container.spec, **changes)
         if problems := validate(spec):
             raise as_error(problems)
@@ -51,6 +54,8 @@ async def set(world: World, call: Call) -> object:
             container.save()
         if "snapshots" in changes:
             world.schedule.plan(container)
+        if not transient and any(key.startswith("health_") for key in changes):
+            world.health.plan(container)
         world.events.emit("update", container)
     return container_info(world, container)
 

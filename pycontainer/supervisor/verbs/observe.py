@@ -14,7 +14,7 @@ from pycontainer.supervisor.world import World
 from pycontainer.units import shown
 
 _MAX_WHY_SECONDS = 60
-_FILTERS = ("id", "name", "label", "status", "image", "network", "exited")
+_FILTERS = ("id", "name", "label", "status", "image", "network", "exited", "health", "cause")
 
 
 async def ping(world: World, call: Call) -> object:

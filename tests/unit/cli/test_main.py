@@ -82,7 +82,9 @@ def test_version_without_a_supervisor(tmp_path: object) -> None:
 def test_ps() -> None:
     def listed(exchange: Exchange) -> object:
         return [
-            container_info(ports=[{"host_ip": "", "host_port": 8080, "container_port": 80, "protocol": "tcp"}]),
+            container_info(
+                ports=[{"host_ip": "", "host_port": 8080, "container_port": 80, "protocol": "tcp"}], health="unhealthy"
+            ),
             container_info(
                 id="ba9876543210",
                 name="bad\x1b[2J",
@@ -103,6 +105,7 @@ def test_ps() -> None:
         lines = out.split("\n")
         assert lines[0].split() == ["CONTAINER", "ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PROFILE", "PORTS", "IP"]
         assert "   app       8080->80/tcp   10.88.0.2, fd00::2" in lines[1]
+        assert " (unhealthy)   " in lines[1]
         assert "   app !" in lines[2]
         assert (
             "bad\\x1b[2J" in lines[2]

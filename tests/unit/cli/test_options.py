@@ -76,6 +76,12 @@ def test_everything_asked() -> None:
     assert parse_spec(spec).memory_bytes == 200 * 2**20  # and the supervisor understands it
 
 
+def test_docker_s_and_podman_s_words_for_health() -> None:
+    assert parsed("--no-healthcheck", "--health-on-failure", "stop", "busybox") == {
+        "image": "busybox", "health_cmd": "none", "health_action": "stop",
+    }  # fmt: skip
+
+
 def test_rootfs_takes_no_image() -> None:
     assert parsed("--rootfs", "/srv/a", "sh", "-l") == {"rootfs": "/srv/a", "command": ["sh", "-l"]}
     assert parsed("--rootfs", "/srv/a:rw") == {"rootfs": "/srv/a", "rootfs_writable": True}

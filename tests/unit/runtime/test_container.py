@@ -44,6 +44,7 @@ def container(paths: HostPaths) -> Container:
     made = Container(paths, ID, ContainerSpec(name="web", image="a"), image, base=0x10000000, created=1764000000.5)
     made.warnings, made.addresses = ["w"], {"default": {"ip": "10.0.0.5", "ip6": ""}}
     made.pid, made.start_ticks, made.started, made.restart_count = 5, 77, 1764000001.5, 1
+    made.health, made.is_proven, made.ending = "unhealthy", True, "health"
     made.save()
     made.save_run()
     write(f"{made.directory}/exit.json", {"wait_status": 9, "finished": 1764000001, "dropped_output_bytes": 3})

@@ -134,6 +134,39 @@ def test_who_may_ping_is_set_in_networks_of_their_own(spec: ContainerSpec, ping:
     assert ["Kernel", ping] in plan(spec).steps
 
 
+def test_the_socket_for_readiness_lies_in_our_own_dev() -> None:
+    """FD-04: where it is not asked for there is neither the directory nor the variable."""
+    made = planner.plan_mounts(
+        ContainerSpec(image="x", notify=True),
+        rootfs_dir="/c/rootfs",
+        layers=("/i/base",),
+        volumes={},
+        files=Files(hosts="", resolv_conf="", hostname="", notify_dir="/n/ID"),
+        rights=rights(ContainerSpec(), KERNEL),
+        cgroup_dirs=[],
+        cgroup_writable=False,
+    )
+    bind = next(step for step in made.steps if step[0] == "Bind")
+    assert made.trees[bind[1]].path == "/n/ID"  # type: ignore[call-overload]
+    assert bind[2:] == ["/dev/pycontainer", True, False, False], "read-only, nobody inside removes the socket"
+    assert made.steps.index(bind) > [step[0] for step in made.steps].index("Mask")
+    for notify in (True, False):
+        table = planner.plan_init(
+            ContainerSpec(image="x", command=("/a",), notify=notify),
+            {},
+            name="c",
+            user=ROOT,
+            rights=rights(ContainerSpec(), KERNEL),
+            seccomp=None,
+            label=None,
+            console="",
+            container_id="0" * 12,
+        )
+        environment = table.rows[-1].arguments[2]
+        assert isinstance(environment, list)
+        assert (b"NOTIFY_SOCKET=/dev/pycontainer/notify" in environment) is notify
+
+
 def test_read_only_root_is_the_last_step() -> None:
     assert plan(ContainerSpec(read_only=True)).steps[-1] == ["RootReadOnly"]
 

@@ -34,6 +34,15 @@ FULL = {
     "snapshots": {"every": "1d", "keep": 7},
     "stop_signal": "quit",
     "stop_timeout": "1m30s",
+    "notify": True,
+    "notify_timeout": "2m",
+    "health_cmd": ["pg_isready", "-q"],
+    "health_interval": "10s",
+    "health_timeout": 5,
+    "health_retries": 4,
+    "health_start_period": "1m",
+    "health_start_interval": "2s",
+    "health_action": "restart",
     "memory": "200M",
     "memory_swap": "300M",
     "memory_high": "180M",
@@ -106,6 +115,15 @@ FULL_SPEC = ContainerSpec(
     snapshots=SnapshotSchedule(86400, 7),
     stop_signal="SIGQUIT",
     stop_timeout_seconds=90,
+    notify=True,
+    notify_timeout_seconds=120,
+    health_cmd=("CMD", "pg_isready", "-q"),
+    health_interval_seconds=10,
+    health_timeout_seconds=5,
+    health_retries=4,
+    health_start_period_seconds=60,
+    health_start_interval_seconds=2,
+    health_action="restart",
     memory_bytes=209_715_200,
     memory_swap_bytes=314_572_800,
     memory_high_bytes=188_743_680,
@@ -166,8 +184,8 @@ def test_every_setting() -> None:
     assert parse_spec(FULL) == FULL_SPEC
 
 
-def test_the_full_spec_names_every_setting_but_those_of_a_rootfs() -> None:
-    assert set(FULL) == {field.key for field in FIELDS} - {"rootfs", "rootfs_writable"}
+def test_the_full_spec_names_every_setting_but_what_excludes_others() -> None:
+    assert set(FULL) == {field.key for field in FIELDS} - {"rootfs", "rootfs_writable", "health_http", "health_tcp"}
 
 
 def test_a_rootfs_and_defaults() -> None:

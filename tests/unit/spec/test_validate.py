@@ -46,6 +46,11 @@ def test_what_goes_together(settings: dict[str, object]) -> None:
         ({"memory_bytes": 1 << 20, "memory_min_bytes": 2 << 20}, "memory_min", "2MiB is more than the 1MiB of memory"),
         ({"cpu_burst_usec": 1000}, "cpu_burst", "without a cap there is nothing to save up"),
         ({"cpu_quota_usec": 1000, "cpu_burst_usec": 2000}, "cpu_burst", "0.02 is more than the 0.01 of cpus"),
+        (
+            {"health_cmd": ("CMD", "true"), "health_tcp": 80},
+            "health_tcp",
+            "health_cmd and health_tcp exclude each other",
+        ),
         ({"image": ""}, "image", "there is nothing to start from"),
         ({"image": "", "rootfs": "/"}, "rootfs", "the host's own root cannot be a container's"),
         ({"rootfs_writable": True}, "rootfs_writable", "there is no rootfs to write into"),
