@@ -2,7 +2,7 @@
 
     /var/lib/pycontainer   (state_dir)                  /run/pycontainer   (run_dir, gone at boot)
     ├── images/            the store's own              ├── supervisor.sock   clients connect here
-    ├── containers/ID/     spec.json exit.json          ├── supervisor.pid    flock'ed while it lives
+    ├── containers/ID/     spec exit running .json      ├── supervisor.pid    flock'ed while it lives
     │   ├── rootfs/        upper/ work/                 ├── monitor.sock      the supervisor connects here
     │   ├── snapshots/     NAME.json                    ├── forwarder.sock    published ports on loopback
     │   └── log            log log.1 log.2              ├── stage/            mount point, inside the monitor
@@ -10,8 +10,8 @@
     ├── networks/          NAME.json, addresses         ├── mounts/ID         roots of stopped containers, on request
     ├── tenants/           NAME.json                    ├── seccomp/          compiled filters, by content
     ├── pulls/             downloads at work            ├── apparmor/         what of our profiles was loaded
-    ├── volumes/NAME/                                   └── notify/ID/notify  what a container says, sd_notify(3)
-    ├── builds/            root file systems at work
+    ├── volumes/NAME/                                   ├── notify/ID/notify  what a container says, sd_notify(3)
+    ├── builds/            root file systems at work    └── boot.json         which boot, and what started with it
     └── events/            what happened, FIRSTSEQ.jsonl
     /etc/pycontainer       (config_dir)
     └── operator-group     who beside root may connect

@@ -89,6 +89,8 @@ VERBS: dict[str, str] = {
     "tenant_inspect": "{tenant} -> TenantInfo",
     "tenant_set": "{tenant, spec: what changes, transient: bool, force: bool} -> TenantInfo",
     "tenant_rm": "{tenant} -> {}",
+    "boot": "{parallel} -> event {id, name, error?, hint?} ..., then {was_done, started, failed}; once in each boot",
+    "stop_all": "{timeout_seconds} -> event {id, name, exit_code | error} ..., then {stopped, left: [name]}",
     "info": "{} -> host and counts",
     "shutdown": "{} -> {}; ends the supervisor, containers go on",
 }

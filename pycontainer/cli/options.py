@@ -56,6 +56,9 @@ VALUES = (
         "ACTION",
         "What follows when it is unhealthy: none, restart or stop.",
     ),
+    ("onboot", ("--onboot",), "yes|no|last", "Start it with the host; last: if it ran when the host went down."),
+    ("boot_order", ("--boot-order",), "NUMBER", "Its turn at boot, lowest first; at shutdown the other way round."),
+    ("boot_delay", ("--boot-delay",), "SECONDS", "How long its start is given at boot before the next one."),
     ("memory", ("-m", "--memory"), "SIZE", "Cap on memory, like 200M."),
     ("memory_swap", ("--memory-swap",), "SIZE", "Cap on memory and swap together (that on memory: no swap)."),
     ("memory_high", ("--memory-high",), "SIZE", "Slow down and reclaim from here on, without killing (cgroup v2)."),
@@ -142,18 +145,18 @@ LIVE = (
     "cpuset_mems", "pids", "hugetlb", "cgroup_conf", "io_read", "io_write", "io_read_ops", "io_write_ops", "io_weight",
     "disk", "disk_soft", "disk_inodes", "disk_inodes_soft", "net_in", "net_out", "net_in_min", "net_out_min", "net_packets",
     "net_connections",
-    "restart", "ulimits", "limit", "snapshots", "health_cmd", "health_http", "health_tcp", "health_interval",
-    "health_timeout", "health_retries", "health_start_period", "health_start_interval", "health_action",
+    "restart", "onboot", "boot_order", "boot_delay", "ulimits", "limit", "snapshots", "health_cmd", "health_http",
+    "health_tcp", "health_interval", "health_timeout", "health_retries", "health_start_period", "health_start_interval",
+    "health_action",
 )  # fmt: skip
 
 
 # Of these, what a tenant can be given for all of its containers together; spec/fields.py has the same.
-POOLED = tuple(
-    key
-    for key in LIVE
-    if not key.startswith("health_")
-    and key not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
-)
+_OWN = (
+    "restart", "onboot", "boot_order", "boot_delay", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets",
+    "net_connections",
+)  # fmt: skip
+POOLED = tuple(key for key in LIVE if key not in _OWN and not key.startswith("health_"))
 
 
 def live_options(command: F) -> F:

@@ -451,6 +451,30 @@ class Client:
             connection.close()
         return versions
 
+    def boot(
+        self, parallel: int | None = None, *, on_outcome: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        """Start the containers that start with the host, in their order, `parallel` at once (as many as it has CPUs).
+
+        Done once in each boot: `was_done` says that it was. `on_outcome` is called for each, with its name and, if it could
+        not be started, the error; the counts `started` and `failed` come back. Goes on if this process ends.
+        """
+        from pycontainer.client import service  # 1 ms that nothing else needs
+
+        return service.boot(self._pool, parallel, on_outcome)
+
+    def stop_all(
+        self, timeout_seconds: float | None = None, *, on_outcome: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        """Stop all containers as the host's end wants it: in the other order, in 300 seconds or `timeout_seconds`.
+
+        Those with onboot `last` start again with the next boot. `on_outcome` is called for each, with its name and exit
+        code, or an error; `stopped`, a count, and `left`, the names of those that run all the same, come back.
+        """
+        from pycontainer.client import service  # 1 ms that nothing else needs
+
+        return service.stop_all(self._pool, timeout_seconds, on_outcome)
+
     def shutdown(self) -> bool:
         """End the supervisor, if it runs (True); containers go on, and the next request starts it again."""
         from pycontainer.client import service  # 1 ms that nothing else needs

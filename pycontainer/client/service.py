@@ -1,15 +1,22 @@
-"""The supervisor as a thing to start, to stop, and to open to a group. What the group means: supervisor/operators.py."""
+"""The supervisor as a thing to start, to stop, and to open to a group; the containers of a host that comes up or goes down.
+
+What the group means: supervisor/operators.py. What comes up and goes down, and when: supervisor/boot.py.
+"""
 
 import grp
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
-from pycontainer.client.connection import Connection, connect
+from pycontainer.client.connection import Connection, ConnectionLost, Pool, connect
 from pycontainer.errors import InvalidInput, NotPermitted, SupervisorUnavailable
 from pycontainer.linux.files import write_atomically
 from pycontainer.paths import HostPaths
 
 _LEAVING_SECONDS, _LOOK_SECONDS = 20.0, 0.02
+_TRIES, _RETRY_SECONDS = 5, 1.0
+Listener = Callable[[dict[str, Any]], None]
 
 
 def stop(paths: HostPaths) -> bool:
@@ -70,3 +77,31 @@ def _await_end(paths: HostPaths) -> None:
         except SupervisorUnavailable:
             return
         time.sleep(_LOOK_SECONDS)
+
+
+def boot(pool: Pool, parallel: int | None, on_outcome: Listener | None) -> dict[str, Any]:
+    """Start what starts with the host. A supervisor that dies meanwhile goes on when it is started again: we see to that."""
+    return _insist(pool, "boot", {} if parallel is None else {"parallel": parallel}, on_outcome)
+
+
+def stop_all(pool: Pool, timeout_seconds: float | None, on_outcome: Listener | None) -> dict[str, Any]:
+    """Stop all containers; a supervisor that dies meanwhile is started again, and asked again for the rest."""
+    args = {} if timeout_seconds is None else {"timeout_seconds": timeout_seconds}
+    return _insist(pool, "stop_all", args, on_outcome)
+
+
+def _insist(pool: Pool, verb: str, args: dict[str, Any], on_outcome: Listener | None) -> dict[str, Any]:
+    """Request what may be asked again at any time, until it has been answered."""
+    told: set[str] = set()
+
+    def tell(outcome: dict[str, Any]) -> None:
+        if outcome["id"] not in told and on_outcome is not None:
+            on_outcome(outcome)
+        told.add(outcome["id"])
+
+    for _ in range(_TRIES - 1):
+        try:
+            return pool.request(verb, args, on_event=tell)  # type: ignore[no-any-return]
+        except ConnectionLost:
+            time.sleep(_RETRY_SECONDS)
+    return pool.request(verb, args, on_event=tell)  # type: ignore[no-any-return]

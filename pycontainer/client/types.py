@@ -41,6 +41,9 @@ class ContainerFields(TypedDict, total=False):
     health_start_period: int | str  # the image's, else 0
     health_start_interval: int | str  # the image's, else "5s"
     health_action: str  # "none", or "restart", or "stop"
+    onboot: str  # "yes", "no", "last"; as `restart` says
+    boot_order: int | str  # after all that have one
+    boot_delay: int | str  # 0 seconds
     memory: int | str  # no limit; bytes, or "200M"
     memory_swap: int | str  # as memory: no swap
     memory_high: int | str
@@ -136,6 +139,7 @@ class ContainerInfo(TypedDict):
     networks: dict[str, Address]
     labels: dict[str, str]
     restart: str
+    onboot: str  # "yes", "no" or "last", also where it follows from `restart`
     restart_count: int
     auto_remove: bool
     tty: bool
@@ -197,6 +201,9 @@ class Changes(TypedDict, total=False):
     ulimits: Sequence[str]
     limit: Mapping[str, str] | Sequence[str]
     restart: str
+    onboot: str
+    boot_order: int | str  # "none" takes it away
+    boot_delay: int | str
     snapshots: Mapping[str, str | int] | str
     health_cmd: str | Sequence[str]
     health_http: str

@@ -2,6 +2,7 @@
 
     containers/ID/spec.json      the record: id, created, spec, image, id range, warnings   (written by create)
                  /exit.json      how the last run ended                        (written by the monitor)
+                 /running.json   it runs, or ran when the host went down: in which boot, since when
                  /snapshots/NAME.json                          (runtime/snapshots.py)
                  /rootfs/ log etc/
     run/containers/ID.json       the present run: pid, start ticks, started, label    (gone at boot)
@@ -19,9 +20,10 @@ from pycontainer.disk.storage import Storage, open_storage
 from pycontainer.errors import InvalidState, NotFound, PycontainerError
 from pycontainer.linux.blockdevices import disks_of
 from pycontainer.linux.files import write_atomically
+from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
-from pycontainer.record import Record, check_version, read_record
+from pycontainer.record import Record, check_version, read_record, remove_record
 from pycontainer.runtime.healthcheck import STATUSES
 from pycontainer.runtime.snapshots import Snapshot, load_snapshots
 from pycontainer.security.idranges import COUNT, FIRST, LAST
@@ -34,6 +36,7 @@ from pycontainer.units import shown
 RECORD_VERSION = 1
 DRIVERS = ("overlay", "copy")
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT
+_MAX_NOTE_BYTES = 4096
 
 
 class ImageRecord:
@@ -69,6 +72,7 @@ class Container:
         "oom_killed",
         "paths",
         "pid",
+        "ran_in",
         "restart_count",
         "spec",
         "start_ticks",
@@ -129,6 +133,7 @@ class Container:
         self.stopping = False  # stop or kill asked for it: no restart policy applies
         self.restarting = False  # it ended, and its policy will start it again
         self.rebooting = False  # it ended by asking to be started again
+        self.ran_in = ""  # the boot of the host in which it runs, or ran when that went down
 
     @property
     def directory(self) -> str:
@@ -197,6 +202,7 @@ class Container:
             "ending": self.ending,
             "health": self.health,
             "is_proven": self.is_proven,
+            "boot": name_of_boot(),
         }
         write_atomically(self.paths.runtime_state(self.id), json.dumps(state).encode(), sync=False)
 
@@ -211,11 +217,14 @@ class Container:
             pass
 
     def load_run(self) -> None:
-        """Read what is known of the present run; ValueError when that is damaged."""
+        """Read what is known of the present run; ValueError when that is damaged. What another boot left goes."""
         try:
             state = read_record(self.paths.runtime_state(self.id))
             if state.text("id") != self.id:
                 raise ValueError("the present run is another container's")
+            if "boot" in state and state.text("boot") != name_of_boot():  # its pid is somebody else's today
+                os.unlink(self.paths.runtime_state(self.id))
+                return
             self.pid, self.start_ticks = state.integer("pid", most=_MAX_PID), state.integer("start_ticks")
             self.started = None if state["started"] is None else state.time("started")
             self.restart_count = state.integer("restart_count")
@@ -231,6 +240,34 @@ class Container:
                     raise ValueError(f"field 'health' holds {shown(self.health)}")
         except FileNotFoundError:
             pass
+
+    def note_running(self) -> None:
+        """Note on disk that it runs, for the time after the next boot. Not synced: the caller may not wait for a disk."""
+        record = {"boot": name_of_boot(), "started": self.started}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(f"{self.directory}/running.json", flags, 0o600)
+        self.ran_in = name_of_boot()  # also if there is no room for more than the name: it is there, and to be removed
+        try:
+            os.write(fd, json.dumps(record).encode())
+        finally:
+            os.close(fd)
+
+    def forget_running(self) -> None:
+        """It has ended, and is not to run again by itself."""
+        remove_record(f"{self.directory}/running.json")
+        self.ran_in = ""
+
+    def load_running(self) -> None:
+        """Read whether it ran when it was last heard of. A note that is damaged, as by a loss of power, says that it did."""
+        try:
+            record = read_record(f"{self.directory}/running.json", _MAX_NOTE_BYTES)
+            self.ran_in = record.text("boot")
+            if self.started is None:
+                self.started = record.time("started")
+        except FileNotFoundError:
+            pass
+        except (ValueError, OSError):
+            self.ran_in = self.ran_in or "?"
 
     def load_exit(self) -> None:
         """Read how the last run ended, if it did; ValueError when that is damaged."""
@@ -320,6 +357,7 @@ def load(paths: HostPaths, container_id: str) -> Container:
         container.snapshots, container.damaged_snapshots = load_snapshots(container.directory)
         path = paths.runtime_state(container_id)
         container.load_run()
+        container.load_running()
         path = f"{container.directory}/exit.json"
         container.load_exit()
         if container.exit_code is not None and not container.pid:

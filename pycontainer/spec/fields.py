@@ -318,6 +318,36 @@ FIELDS: tuple[Field, ...] = (
         "",
         live=True,
     ),
+    Field(
+        "onboot",
+        values.parse_onboot,
+        "start it with the host: yes, no, or last (if it ran when the host went down); left out, yes with restart always, "
+        "last with unless-stopped, else no",
+        "last",
+        "--onboot",
+        "",
+        live=True,
+    ),
+    Field(
+        "boot_order",
+        values.parse_boot_order,
+        "its turn at boot, lowest first, and the other way round at shutdown; none: after all that have one",
+        "10",
+        "--boot-order",
+        "",
+        live=True,
+    ),
+    Field(
+        "boot_delay",
+        parse_duration_seconds,
+        "how long its start is given at boot before another one takes its turn",
+        "5s",
+        "--boot-delay",
+        "",
+        attribute="boot_delay_seconds",
+        unit="duration",
+        live=True,
+    ),
     # what it may use
     Field(
         "memory",
@@ -824,14 +854,13 @@ FIELDS: tuple[Field, ...] = (
     ),
 )
 
-# What a tenant can be given for all of its containers together.
+# What a tenant can be given for all of its containers together: all that is live, but what is each one's own.
+_OWN = (
+    "restart", "onboot", "boot_order", "boot_delay", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets",
+    "net_connections",
+)  # fmt: skip
 POOLED: tuple[str, ...] = tuple(
-    field.key
-    for field in FIELDS
-    if field.live
-    and not field.key.startswith("health_")
-    and field.key
-    not in ("restart", "snapshots", "ulimits", "net_in_min", "net_out_min", "net_packets", "net_connections")
+    field.key for field in FIELDS if field.live and field.key not in _OWN and not field.key.startswith("health_")
 )
 
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

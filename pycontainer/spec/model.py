@@ -90,6 +90,9 @@ class ContainerSpec:
     init: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     restart: RestartPolicy = RestartPolicy()
+    onboot: str = ""  # yes | no | last; empty: as its restart policy says, see `starts_at_boot`
+    boot_order: int | None = None  # lowest first; None: after all that have one
+    boot_delay_seconds: int = 0  # that its start is given before another one takes its turn
     stop_signal: str = ""  # empty: the image's, else SIGTERM
     stop_timeout_seconds: int = 10
     notify: bool = False  # a start is done when the workload says READY=1, sd_notify(3)
@@ -159,3 +162,12 @@ class ContainerSpec:
     profile: str = "app"  # app | system
     security_opt: tuple[tuple[str, str], ...] = ()  # (no-new-privileges | seccomp | apparmor | label:type ..., value)
     sysctls: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def starts_at_boot(self) -> str:
+        """When it starts with the host: yes, no, or last (if it ran when the host went down).
+
+        Left out, it follows the restart policy, with what that means to Docker's users: `always` comes back in any case,
+        `unless-stopped` unless somebody stopped it.
+        """
+        return self.onboot or {"always": "yes", "unless-stopped": "last"}.get(self.restart.name, "no")

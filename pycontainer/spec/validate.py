@@ -50,6 +50,10 @@ def check_lifetime(spec: ContainerSpec) -> Iterator[Problem]:
             f"auto_remove and restart policy {spec.restart.name!r} exclude each other",
             "give one of them",
         )
+    if spec.auto_remove and spec.onboot in ("yes", "last"):
+        yield Problem(
+            "auto_remove", f"auto_remove and onboot {spec.onboot!r} exclude each other", "it is deleted when it stops"
+        )
 
 
 def check_health(spec: ContainerSpec) -> Iterator[Problem]:

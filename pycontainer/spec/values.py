@@ -23,6 +23,7 @@ _HEALTH_URL = re.compile(  # what else a URL may hold would reach somebody else,
     r"(?:http://(?:localhost|127\.0\.0\.1|\[::1\])(?::(?P<port>[0-9]{1,5}))?|(?P<alone>[0-9]{1,5}))(?P<path>/[!-~]{0,2000})?",
     re.ASCII,
 )
+MAX_BOOT_ORDER = 1_000_000
 _SECURITY_OPTIONS = ("no-new-privileges", "seccomp", "apparmor", "label", "landlock")
 _APPARMOR_PROFILE = re.compile(r"[!-~]{1,255}", re.ASCII)
 _SELINUX_PART = re.compile(r"(user|role|type|level|filetype)[:=]([A-Za-z0-9_.,:-]{1,255})", re.ASCII)
@@ -388,6 +389,18 @@ def parse_restart(value: object) -> RestartPolicy:
     if name == "no":
         raise InvalidInput("restart policy 'no' takes no count", hint="write on-failure:N, always:N, or no alone")
     return RestartPolicy(name, parse_count(retries, maximum=1_000_000))
+
+
+def parse_onboot(value: object) -> str:
+    """Return when to start with the host: yes, no, or last; true and false are yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return parse_choice(value, ("yes", "no", "last"), "wish for the boot")
+
+
+def parse_boot_order(value: object) -> int | None:
+    """Return a place in the order of the boot, or None for `none`: after all that have one."""
+    return None if value == "none" else parse_count(value, minimum=0, maximum=MAX_BOOT_ORDER)
 
 
 def parse_snapshots(value: object) -> SnapshotSchedule | None:

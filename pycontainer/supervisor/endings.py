@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.errors import PycontainerError
+from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.runtime.container import Container, exit_code, now
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.damaged import Damaged
@@ -58,6 +59,7 @@ class Endings:
         world.looks[container.id] = Looks(container, run.root_fd)
         self._asked.pop(container.id, None)
         self._exits[container.id] = asyncio.Event()
+        world.boot.note(container)
         world.events.emit("start", container)
         world.health.began(container, run)
         early = self._early_exits.pop(container.id, None)
@@ -70,6 +72,8 @@ class Endings:
         self._world.looks[container.id] = Looks(container, -1)
         self._exits[container.id] = asyncio.Event()
         self._world.health.adopt(container, run)
+        if container.ran_in != name_of_boot():  # its note could not be written, or was lost
+            self._world.boot.note(container)
         if not has_monitor:
             self._watch_unattended(container, run)
 
@@ -217,6 +221,7 @@ class Endings:
         if event is not None:
             event.set()
         world.restarts.after_end(container, lasted_seconds=lasted_seconds, was_well=was_well)
+        world.boot.after_end(container)
 
     def sweep_networks_later(self) -> None:
         if self._network_sweep is None:

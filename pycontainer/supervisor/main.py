@@ -88,6 +88,8 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
     world = World(paths, open_files_soft=open_files_soft)
     world.restarts.start = lambda container: lifecycle.start_now(world, container)
     world.health.end = lambda container: lifecycle.end_now(world, container, cause=container.ending)
+    world.boot.start = lambda container: lifecycle.start_now(world, container)
+    world.boot.stop = lambda container, seconds: lifecycle.stop_now(world, container, seconds)
     world.schedule.take = lambda container, name: snapshots.take_now(world, container, name)
     world.schedule.drop = lambda container, names: snapshots.drop_now(world, container, names)
     loop = asyncio.get_running_loop()

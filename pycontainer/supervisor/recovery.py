@@ -1,5 +1,6 @@
 """Coming up: every record is read, what runs is adopted, what ended meanwhile is finished, what nobody owns goes.
 
+boot    ──▶ is it the one that we have seen? else what ran then has ended with it
 records ──▶ containers, damaged ones, half-made and half-removed ones
 kernel  ──▶ which of them run ──▶ networks, limits, end of those that do not
 """
@@ -23,6 +24,7 @@ async def recover(world: World) -> None:
     world.endings.watch_kills()
     _make_directories(world)
     world.events.open()
+    world.boot.load()
     world.rootfs_driver()  # while we have one thread: what is not known of a file system is tried by a child
     _read_records(world)
     for error in world.damages():
@@ -39,6 +41,8 @@ async def recover(world: World) -> None:
             world.endings.finish(container, exit_code=container.exit_code)
         elif container.restarting:  # we left while it waited for its next start
             world.restarts.resume(container)
+        elif container.id not in world.runs:
+            world.boot.recovered(container)
     for cgroup_id, tenant in world.hierarchy.containers():
         if cgroup_id not in world.runs and not (cgroup_id in world.broken and world.broken[cgroup_id].is_alive):
             world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
@@ -46,6 +50,7 @@ async def recover(world: World) -> None:
     world.layers.recover()
     for container in world.containers.values():
         world.schedule.plan(container)
+    world.boot.go_on()
 
 
 def _make_directories(world: World) -> None:
@@ -88,7 +93,15 @@ def _read_record(world: World, container_id: str) -> None:
     elif not is_container_id(container_id):
         print(f"'{directory}' is none of ours: left alone", file=sys.stderr)
     elif any(
-        map(os.path.lexists, (f"{directory}/log", f"{directory}/exit.json", world.paths.runtime_state(container_id)))
+        map(
+            os.path.lexists,
+            (
+                f"{directory}/log",
+                f"{directory}/exit.json",
+                f"{directory}/running.json",
+                world.paths.runtime_state(container_id),
+            ),
+        )
     ):
         _set_aside(world, from_directory(world.paths, container_id, lost_record(world.paths, container_id)))
     else:

@@ -44,6 +44,7 @@ def container_info(world: World, container: Container) -> dict[str, object]:
         "networks": container.addresses or {name: {"ip": "", "ip6": ""} for name in spec.networks},
         "labels": dict(spec.labels),
         "restart": restart_text(container),
+        "onboot": spec.starts_at_boot,
         "restart_count": container.restart_count,
         "auto_remove": spec.auto_remove,
         "tty": spec.tty,

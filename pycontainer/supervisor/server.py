@@ -31,6 +31,7 @@ from pycontainer.supervisor.verbs import (
     copy,
     doctor,
     exchange,
+    host,
     images,
     instances,
     lifecycle,
@@ -57,7 +58,7 @@ _HEADER = struct.Struct(">I")
 
 def _verbs() -> dict[str, Verb]:
     found: dict[str, Verb] = {}
-    for module in (copy, doctor, exchange, images, instances, lifecycle, limits, networks, observe, processes, save,
+    for module in (copy, doctor, exchange, host, images, instances, lifecycle, limits, networks, observe, processes, save,
                    snapshots, system, tenants, volumes):  # fmt: skip
         for name, value in vars(module).items():
             if asyncio.iscoroutinefunction(value) and name in messages.VERBS and value.__module__ == module.__name__:

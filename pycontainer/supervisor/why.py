@@ -163,6 +163,8 @@ def _story(die: Event, kills: Sequence[Event], ooms: Sequence[Event]) -> str:
     more = f"; before that, {_want_of_memory(ooms)}" if ooms else ""
     if cause == "reboot":
         return f"it asked inside to be started anew{more}"
+    if cause == "host-down":
+        return f"the host went down while it ran{more}"
     if cause == "unknown" or code is None:
         return f"nobody saw how it ended: the monitor had died, or its record was damaged{more}"
     if cause == "signal":

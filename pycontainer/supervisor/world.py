@@ -13,6 +13,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Coroutine
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
@@ -36,6 +37,7 @@ from pycontainer.security.profile import Rights, rights
 from pycontainer.security.seccomp_compile import loadable
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.store.images import ImageStore
+from pycontainer.supervisor.boot import Boot
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.events import Events
@@ -78,6 +80,7 @@ class World:
         self.restarts = Restarts(self)
         self.health = Health(self)
         self.removal = Removal(self)
+        self.boot = Boot(self)
         self.schedule = Schedule(self)
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
@@ -179,7 +182,8 @@ class World:
             return "paused" if run.cgroup.is_frozen() else "running"
         if container.id in self.restarts:
             return "restarting"
-        return "created" if container.started is None and container.finished is None else "stopped"
+        never_ran = container.started is None and container.finished is None and not container.ran_in
+        return "created" if never_ran else "stopped"
 
     def rootfs_driver(self) -> str:
         """Return the driver for containers that ask for none: overlay, where the file system can hold the layers of one."""
@@ -248,11 +252,12 @@ class World:
         print(f"the firewall was repaired: {harm}, by '{culprit}'", file=sys.stderr)
         self.events.emit("firewall-repaired", detail=harm, by=culprit)
 
-    def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a task of our own and keep it alive until it ends."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def is_idle(self) -> bool:
         return self._nothing_runs() and not self.restarts and not self._tasks

@@ -1,14 +1,17 @@
-"""`pycontainer service`: the supervisor itself."""
+"""`pycontainer service`: the supervisor itself, and the containers of a host that comes up or goes down."""
+
+from typing import Any
 
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.report import show_error
 from pycontainer.errors import InvalidInput
 
 
 @click.group
 def command() -> None:
-    """Control the supervisor.
+    """Control the supervisor, and start or stop all with the host.
 
     It starts by itself when root needs it."""
 
@@ -58,3 +61,71 @@ def stop(settings: Settings) -> None:
     """
     with settings.client() as host:
         click.echo("supervisor stopped" if host.shutdown() else "supervisor was not running")
+
+
+@command.command
+@click.option(
+    "--parallel",
+    metavar="NUMBER",
+    type=click.IntRange(1, 1024),
+    help="So many at once (as many as the host has CPUs, at least 2).",
+)
+@pass_settings
+def boot(settings: Settings, parallel: int | None) -> None:
+    """Start the containers that start with the host.
+
+    For the host's init, once in each boot: the unit pycontainer-boot.service calls it, and so can any script. Which they
+    are says --onboot of 'run', 'create' and 'set', in which order --boot-order; --boot-delay gives each its time.
+
+    \b
+    Example:
+      pycontainer service boot --parallel 4
+    """
+
+    def tell(outcome: dict[str, Any]) -> None:
+        if "error" in outcome:
+            show_error(f"{outcome['name']}: {outcome['error']}", outcome.get("hint", ""))
+        else:
+            click.echo(outcome["name"])
+
+    with settings.client() as host:
+        done = host.boot(parallel, on_outcome=tell)
+    if done["was_done"]:
+        click.echo("done before, in this boot of the host", err=True)
+    if done["failed"]:
+        raise click.exceptions.Exit(1)
+
+
+@command.command
+@click.option(
+    "-t",
+    "--timeout",
+    "seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 86400),
+    help="All must have ended by then; who has not is killed (300).",
+)
+@pass_settings
+def shutdown(settings: Settings, seconds: float | None) -> None:
+    """Stop all containers, then the supervisor: the host goes down.
+
+    The other way round than at boot, each with its own stop signal and time-out. Nothing can be started meanwhile. Those
+    with --onboot last start again with the next boot, or 'service boot'.
+
+    \b
+    Example:
+      pycontainer service shutdown --timeout 120
+    """
+
+    def tell(outcome: dict[str, Any]) -> None:
+        if "error" in outcome:
+            show_error(f"{outcome['name']}: {outcome['error']}")
+        else:
+            click.echo(outcome["name"])
+
+    with settings.client() as host:
+        done = host.stop_all(seconds, on_outcome=tell)
+        host.shutdown()
+    if done["left"]:
+        show_error(f"still running: {', '.join(done['left'])}", "the host's init ends them with the rest")
+        raise click.exceptions.Exit(1)

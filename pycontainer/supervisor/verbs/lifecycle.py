@@ -258,6 +258,7 @@ async def start_now(
 
 async def _start_now(world: World, container: Container, *, attached: object, window: tuple[int, int] | None) -> None:
     spec = container.spec
+    world.boot.require_up()
     _require_startable(world, container)
     world.require_unmounted(container)
     if container.lowers or container.clearing:
@@ -376,7 +377,10 @@ async def stop(world: World, call: Call) -> object:
 async def stop_now(world: World, container: Container, timeout_seconds: float | None, *, cause: str = "stop") -> None:
     """Ask it to end, then make it; nothing to do is success. `cause` is what was asked for, for the events."""
     container.stopping = True
-    if world.restarts.cancel(container) or container.id not in world.runs:
+    if world.restarts.cancel(container):
+        world.events.emit("stop", container, cause=cause)
+    if container.id not in world.runs:
+        world.boot.forget(container)
         return
     await end_now(world, container, timeout_seconds, cause=cause)
 

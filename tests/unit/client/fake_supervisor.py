@@ -107,7 +107,7 @@ def container_info(**changes: object) -> dict[str, object]:
         "status": "running", "created": 1.0, "started": 2.0, "finished": None, "exit_code": None, "oom_killed": False,
         "cause": "", "health": "", "pid": 42, "ports": [], "labels": {},
         "networks": {"default": {"ip": "10.88.0.2", "ip6": "fd00::2"}},
-        "restart": "no", "restart_count": 0, "auto_remove": False, "tty": False, "stdin_open": False,
+        "restart": "no", "onboot": "no", "restart_count": 0, "auto_remove": False, "tty": False, "stdin_open": False,
         "memory_bytes": None, "profile": "app", "loosened": [], "warnings": [],
     }  # fmt: skip
     return {**info, **changes}

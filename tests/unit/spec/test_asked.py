@@ -42,6 +42,7 @@ def test_every_setting_goes_back_and_forth() -> None:
         {"health_cmd": "none"},
         {"health_http": "8080/healthz"},
         {"health_tcp": 5432, "health_start_period": 0},
+        {"onboot": "yes", "boot_order": 0, "boot_delay": "1m"},
         {"env": {"A": "", "B": "a=b"}},
         {"security_opt": ["seccomp=unconfined", "label=type:spc_t", "no-new-privileges"]},
         {"devices": ["/dev/fuse:/dev/f:r"], "cap_add": ["ALL"], "privileged": True},

@@ -64,6 +64,7 @@ def test_what_goes_together(settings: dict[str, object]) -> None:
             "auto_remove",
             "auto_remove and restart policy 'on-failure' exclude each other",
         ),
+        ({"auto_remove": True, "onboot": "last"}, "auto_remove", "auto_remove and onboot 'last' exclude each other"),
         ({"networks": ()}, "networks", "the list is empty"),
         ({"networks": ("a", "a")}, "networks", "network 'a' is given twice"),
         ({"networks": ("host", "a")}, "networks", "'host' cannot be combined with other networks"),

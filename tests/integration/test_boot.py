@@ -1,0 +1,176 @@
+"""Containers that start with the host, and stop with it; a host that went down."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import IMAGE
+from tests.support.poll import poll_until
+from tests.support.world import World
+
+LOOP = "while :; do sleep 1000 & wait $!; done"
+# The test sees that by the order in which they end: one with a lower place is asked after those above have ended.
+SLOW = ("sh", "-c", f'trap "sleep 1; exit 3" TERM; echo ready; {LOOP}')
+QUICK = ("sh", "-c", f'trap "exit 4" TERM; echo ready; {LOOP}')
+SERVE = ("sh", "-c", f'mkdir -p /www; echo hi >/www/index.html; httpd -h /www; trap "exit 0" TERM; echo ready; {LOOP}')
+
+
+def run(world: World, name: str, command: tuple[str, ...], *options: str) -> None:
+    world.ok("run", "-d", "--name", name, *options, IMAGE, *command)
+    poll_until(lambda: "ready" in world.ok("logs", name), what=f"{name} is ready")
+
+
+def service(world: World, *arguments: str) -> list[str]:
+    return world.ok("service", *arguments, timeout_seconds=120).split()
+
+
+def statuses(world: World) -> dict[str, str]:
+    return {each["name"]: each["status"] for each in json.loads(world.ok("ps", "-a", "--format", "json"))}
+
+
+def power_off(world: World, *, keeps_run: bool) -> None:
+    """Do what a loss of power does, as far as one machine can show: all end at once, and nobody tells of it.
+
+    `keeps_run`: the run directory is on a disk, as it may be of a world with `--root`; then its files are of another boot.
+    """
+    for pid in world.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    poll_until(lambda: not world.processes(), what="all have ended")
+    poll_until(lambda: all(map(_is_removed, world._cgroups())), what="their cgroups are empty, and gone")
+    run_dir = Path(world.paths.run_dir)
+    if not keeps_run:
+        shutil.rmtree(run_dir)
+        run_dir.mkdir(mode=0o750)
+    notes = [*run_dir.glob("boot.json"), *run_dir.glob("containers/*.json")]
+    for path in (*notes, *Path(world.paths.containers_dir).glob("*/running.json")):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "another"}))
+
+
+def _is_removed(cgroup: str) -> bool:
+    try:
+        os.rmdir(cgroup)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("keeps_run", [False, True])
+def test_a_host_that_went_down_comes_up_with_what_ran(own_world: World, keeps_run: bool) -> None:
+    """FLT-07: pids, links, addresses, id ranges and ports of before are not believed, nor lost."""
+    world = own_world
+    run(world, "web", SERVE, "--onboot", "last", "-p", "8080:80", "-m", "64M")
+    run(world, "paused", QUICK, "--onboot", "last")
+    run(world, "plain", QUICK)
+    run(world, "stopped", QUICK, "--restart", "unless-stopped")
+    world.ok("run", "-d", "--rm", "--name", "brief", IMAGE, *QUICK)
+    world.ok("create", "--name", "new", "--onboot", "yes", IMAGE, *QUICK)
+    world.ok("stop", "stopped")
+    world.ok("pause", "paused")
+    before = world.inspect("web")
+    half_made = Path(world.paths.container_dir("0123456789ab"))
+    half_made.mkdir()
+    power_off(world, keeps_run=keeps_run)
+    poll_until(lambda: "brief" not in statuses(world), what="what removes itself is gone")
+    assert statuses(world) == {
+        "web": "stopped", "paused": "stopped", "plain": "stopped", "stopped": "stopped", "new": "created",
+    }  # fmt: skip
+    assert not half_made.exists()
+    record = world.inspect("web")
+    assert (record["exit_code"], record["pid"], record["started"]) == (None, 0, before["started"])
+    assert sorted(service(world, "boot")) == ["new", "paused", "web"]
+    assert statuses(world) == {
+        "web": "running", "paused": "running", "plain": "stopped", "stopped": "stopped", "new": "running",
+    }  # fmt: skip
+    after = world.inspect("web")
+    assert (after["networks"], after["id_map"]) == (before["networks"], before["id_map"])
+    assert world.network.inside.http_get_soon("http://127.0.0.1:8080/") == "hi\n"
+    assert service(world, "boot") == []  # once in each boot
+    assert json.loads(world.ok("doctor", "--format", "json"))["findings"] == []
+
+
+def test_places_in_the_order_both_ways(own_world: World) -> None:
+    world = own_world
+    for name, order in (("second", "2"), ("first", "1")):
+        run(world, name, SLOW if name == "second" else QUICK, "--onboot", "last", "--boot-order", order)
+    run(world, "rest", SLOW, "--onboot", "last")
+    world.ok("set", "first", "--boot-delay", "1s")
+    assert service(world, "shutdown") == ["rest", "second", "first"]
+    ends = [world.inspect(name) for name in ("rest", "second", "first")]
+    assert [record["exit_code"] for record in ends] == [3, 3, 4]
+    assert ends[0]["finished"] + 1 <= ends[1]["finished"] <= ends[2]["finished"]
+    assert service(world, "boot", "--parallel", "2") == ["first", "second", "rest"]
+    starts = [world.inspect(name)["started"] for name in ("first", "second", "rest")]
+    assert starts[0] + 1 <= starts[1] <= starts[2]
+
+
+def test_time_that_is_over_kills(own_world: World) -> None:
+    world = own_world
+    run(world, "deaf", ("sh", "-c", f"trap : TERM; echo ready; {LOOP}"), "--stop-timeout", "1h", "--boot-order", "5")
+    run(world, "db", QUICK, "--boot-order", "1")
+    assert service(world, "shutdown", "--timeout", "2") == ["deaf", "db"]
+    assert [world.inspect(name)["exit_code"] for name in ("deaf", "db")] == [137, 4]  # the last one had its share
+
+
+def test_a_supervisor_that_dies_in_the_middle_of_a_shutdown(own_world: World) -> None:
+    """FLT-01: the command goes on with the next one, and all are stopped as they were to be."""
+    world = own_world
+    run(world, "slow", SLOW, "--onboot", "last")
+    run(world, "db", QUICK, "--boot-order", "1")
+    command = world.popen("service", "shutdown")
+    poll_until(lambda: json.loads(Path(world.paths.run_dir, "boot.json").read_text())["phase"] == "stopping")
+    os.kill(world.supervisor_pid(), signal.SIGKILL)
+    _, errors = command.communicate(timeout=60)
+    assert (command.returncode, errors) == (0, b"")
+    assert [world.inspect(name)["exit_code"] for name in ("slow", "db")] == [3, 4]
+
+
+def test_a_supervisor_that_dies_in_the_middle_of_a_boot(own_world: World) -> None:
+    """FLT-01: the next one starts the rest, whoever starts it."""
+    world = own_world
+    world.ok("create", "--name", "first", "--onboot", "yes", "--boot-order", "1", "--boot-delay", "1h", IMAGE, *QUICK)
+    world.ok("create", "--name", "second", "--onboot", "yes", IMAGE, *QUICK)
+    command = world.popen("service", "boot")
+    world.wait_for_status("first", "running")
+    world.ok("set", "first", "--boot-delay", "0")
+    command.kill()
+    command.communicate()
+    os.kill(world.supervisor_pid(), signal.SIGKILL)
+    world.wait_for_status("second", "running")
+
+
+def test_nothing_starts_while_the_host_goes_down(own_world: World) -> None:
+    world = own_world
+    run(world, "slow", ("sh", "-c", f"trap 'sleep 3; exit 3' TERM; echo ready; {LOOP}"))
+    world.ok("create", "--name", "other", IMAGE, *QUICK)
+    command = world.popen("service", "shutdown")
+    poll_until(lambda: json.loads(Path(world.paths.run_dir, "boot.json").read_text())["phase"] == "stopping")
+    assert "the host goes down" in world.refused(5, "start", "other")
+    command.communicate(timeout=60)
+    assert (command.returncode, world.status("slow"), world.status("other")) == (0, "stopped", "created")
+
+
+def test_a_start_that_fails_is_told_and_stops_no_other(own_world: World) -> None:
+    world = own_world
+    world.ok("create", "--name", "broken", "--onboot", "yes", "--boot-order", "1", IMAGE, "no-such-command")
+    world.ok("create", "--name", "web", "--onboot", "yes", IMAGE, *QUICK)
+    result = world.cli("service", "boot")
+    assert (result.exit_code, result.stdout) == (1, "web\n")
+    assert "broken: cannot start" in result.stderr
+    assert statuses(world) == {"broken": "created", "web": "running"}
+    assert world.inspect("broken")["warnings"][0].startswith("the start at boot failed")
+
+
+def test_what_ended_by_itself_does_not_come_back(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "job", "--onboot", "last", IMAGE, "true")
+    world.wait_for_status("job", "stopped")
+    note = Path(world.paths.container_dir(world.inspect("job")["id"]), "running.json")
+    poll_until(lambda: not note.exists(), timeout_seconds=20, what="its end is noted")
+    assert service(world, "boot") == []
