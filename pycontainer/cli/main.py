@@ -21,7 +21,7 @@ COMMANDS: dict[str, dict[str, str]] = {
               "events": "events", "why": "why"},
     "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "system": "system",
              "info": "info", "check": "check", "doctor": "doctor", "selftest": "selftest", "version": "version",
-             "service": "service", "oci": "oci", "completion": "completion"},
+             "service": "service", "generate": "generate", "oci": "oci", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
 ALIASES = {"list": "ps", "ls": "ps", "delete": "rm", "update": "set"}

@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.client.connection import Pool, close_all
@@ -150,6 +150,16 @@ class Container:
         self._request("inspect")  # one that does not exist is an error, one that goes away meanwhile is not
         with Waiter(self._pool, self.id) as waiter:
             return waiter.exit_code()
+
+    def stay(self, on_start: Callable[[], None] = lambda: None) -> int:
+        """Start it unless it runs, call `on_start`, and return its exit code when it has ended for good.
+
+        Restarts by its policy, and the death of a supervisor, are waited over.
+        """
+        from pycontainer.client.foreground import stay  # 1 ms that others need not wait for
+
+        name = self.name
+        return _known(stay(self, self._pool, on_start), name)
 
     # ── inside ──
 

@@ -1,10 +1,13 @@
-"""Containers that start with the host, and stop with it; a host that went down."""
+"""Containers that start with the host, and stop with it; a host that went down. A real reboot: tests/vm/reboot.py."""
 
 import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,6 +157,59 @@ def test_nothing_starts_while_the_host_goes_down(own_world: World) -> None:
     assert "the host goes down" in world.refused(5, "start", "other")
     command.communicate(timeout=60)
     assert (command.returncode, world.status("slow"), world.status("other")) == (0, "stopped", "created")
+
+
+@pytest.fixture
+def script(own_world: World) -> Iterator[Path]:
+    path = Path(own_world.root, "initscript")
+    path.write_text(own_world.ok("generate", "initscript"))
+    path.chmod(0o755)
+    yield path
+    path.unlink()
+
+
+def test_an_init_without_systemd(own_world: World, script: Path) -> None:
+    """What System V's init calls, with what it leaves in the environment."""
+    world = own_world
+    world.ok("create", "--name", "web", "--onboot", "yes", IMAGE, *QUICK)
+
+    def call(word: str) -> None:
+        argv = world.network.inside.argv(str(script), word)
+        done = subprocess.run(argv, env=world.environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    call("start")
+    poll_until(lambda: "ready" in world.ok("logs", "web"))
+    call("stop")
+    assert not os.path.exists(world.paths.supervisor_socket)  # it ends as well
+    assert world.inspect("web")["exit_code"] == 4
+    call("start")
+    assert world.status("web") == "running"
+
+
+def test_in_the_foreground(own_world: World) -> None:
+    """It tells the service manager that it runs, and stays over a restart by the policy and the death of the supervisor."""
+    world = own_world
+    world.ok("create", "--name", "web", "--restart", "always", IMAGE, *QUICK)
+    address = f"{world.root}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(30)
+        argv = world.argv("start", "--foreground", "web")
+        process = subprocess.Popen(argv, env={**world.environment, "NOTIFY_SOCKET": address}, stderr=subprocess.PIPE)
+        assert manager.recv(100) == b"READY=1"
+    os.unlink(address)
+    before = world.inspect("web")["pid"]
+    os.kill(before, signal.SIGKILL)
+    poll_until(lambda: world.inspect("web")["pid"] not in (0, before), what="its policy starts it again")
+    os.kill(world.supervisor_pid(), signal.SIGKILL)
+    poll_until(lambda: "ready" in world.ok("logs", "web"))
+    assert process.poll() is None
+    world.ok("stop", "web")
+    assert process.wait(60) == 4
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
 
 
 def test_a_start_that_fails_is_told_and_stops_no_other(own_world: World) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import pycontainer.supervisor
 from tests.support.poll import poll_until
-from tests.support.world import PROGRAM, World, unique_name
+from tests.support.world import World, unique_name
 
 pytestmark = [pytest.mark.systemd, pytest.mark.requires("systemd", "cgroup_v2")]
 
-UNITS = Path(pycontainer.supervisor.__path__[0], "units")
 RUNTIME_UNITS = Path("/run/systemd/system")
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -82,20 +80,15 @@ def service(own_world: World) -> Iterator[str]:
     """Our units, for `own_world`; systemd listens on its socket."""
     name = own_world.paths.marker
     own_world.ok("service", "stop")
-    for kind in ("socket", "service"):
-        text = (UNITS / f"pycontainer.{kind}").read_text()
-        text = text.replace("/usr/bin/python3 -I", f"{Path(PROGRAM).with_name('python')} -I")
-        text = text.replace("supervisor.main", f"supervisor.main --root {own_world.root}")
-        text = text.replace("/run/pycontainer/supervisor.sock", own_world.paths.supervisor_socket)
-        (RUNTIME_UNITS / f"{name}.{kind}").write_text(text.replace("pycontainer.socket", f"{name}.socket"))
+    own_world.ok("generate", "systemd", "--directory", str(RUNTIME_UNITS))
     systemctl("daemon-reload")
     systemctl("start", f"{name}.socket")
     yield f"{name}.service"
     with contextlib.suppress(AssertionError):
         own_world.ok("rm", "-f", *own_world.ok("ps", "-aq").split())
-    systemctl("stop", f"{name}.socket", f"{name}.service")
-    for kind in ("socket", "service"):
-        (RUNTIME_UNITS / f"{name}.{kind}").unlink()
+    systemctl("stop", f"{name}.socket", f"{name}-boot.service", f"{name}.service")
+    for unit in (f"{name}.socket", f"{name}.service", f"{name}-boot.service"):
+        (RUNTIME_UNITS / unit).unlink()
     systemctl("daemon-reload")
 
 
@@ -112,3 +105,34 @@ def test_the_service_restarts_while_containers_run(own_world: World, service: st
     assert property_of(service, "MainPID") not in (supervisor, "0")
     own_world.ok("exec", name, "true")
     own_world.ok("rm", "-f", name)
+
+
+def test_units_of_the_boot_and_of_one_container(own_world: World, service: str) -> None:
+    """What starts and stops with pycontainer-boot.service; restarts of the supervisor and the socket end nothing."""
+    boot = service.replace(".service", "-boot.service")
+    command = ("busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done")
+    own_world.ok("create", "--name", "web", "--onboot", "yes", *command)
+    own_world.ok("create", "--name", "own", *command)
+    own_world.ok("generate", "systemd", "--directory", str(RUNTIME_UNITS), "own")
+    try:
+        systemctl("daemon-reload")
+        systemctl("start", boot, "container-own.service")
+        before = {name: own_world.inspect(name)["pid"] for name in ("web", "own")}
+        assert 0 not in before.values()
+        systemctl("restart", service)
+        assert {name: own_world.inspect(name)["pid"] for name in before} == before
+        assert property_of("container-own.service", "ActiveState") == "active"
+        own_world.ok("stop", "own")
+        poll_until(
+            lambda: property_of("container-own.service", "ActiveState") == "inactive", what="its unit ends with it"
+        )
+        systemctl("start", "container-own.service")
+        systemctl("stop", "container-own.service")
+        assert [own_world.status(name) for name in before] == ["running", "stopped"]
+        systemctl("stop", boot)
+        assert property_of(boot, "Result") == "success"
+        assert [own_world.status(name) for name in before] == ["stopped", "stopped"]
+        systemctl("start", boot)  # as after a boot
+        assert [own_world.status(name) for name in before] == ["running", "stopped"]
+    finally:
+        (RUNTIME_UNITS / "container-own.service").unlink()
