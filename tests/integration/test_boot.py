@@ -44,6 +44,10 @@ def power_off(world: World, *, keeps_run: bool) -> None:
     for pid in world.processes():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    _end_forwarder(world)
+    for state in (f"{directory}/freezer.state" for directory in world._cgroups()):
+        if os.path.exists(state):  # on v1 what is frozen ends when it thaws
+            Path(state).write_text("THAWED")
     poll_until(lambda: not world.processes(), what="all have ended")
     poll_until(lambda: all(map(_is_removed, world._cgroups())), what="their cgroups are empty, and gone")
     run_dir = Path(world.paths.run_dir)
@@ -53,6 +57,17 @@ def power_off(world: World, *, keeps_run: bool) -> None:
     notes = [*run_dir.glob("boot.json"), *run_dir.glob("containers/*.json")]
     for path in (*notes, *Path(world.paths.containers_dir).glob("*/running.json")):
         path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "another"}))
+
+
+def _end_forwarder(world: World) -> None:
+    """End what answers published ports on the loopback: no command line tells which one is this world's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        try:
+            sock.connect(world.paths.forwarder_socket)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        sock.send(json.dumps({"quit": True}).encode())
+        sock.recv(1)
 
 
 def _is_removed(cgroup: str) -> bool:
@@ -219,7 +234,7 @@ def test_a_start_that_fails_is_told_and_stops_no_other(own_world: World) -> None
     result = world.cli("service", "boot")
     assert (result.exit_code, result.stdout) == (1, "web\n")
     assert "broken: cannot start" in result.stderr
-    assert statuses(world) == {"broken": "created", "web": "running"}
+    assert statuses(world) == {"broken": "stopped", "web": "running"}
     assert world.inspect("broken")["warnings"][0].startswith("the start at boot failed")
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Inside the machine. `boot` is its first process. It makes what a system has and runs the command; or it hands over to
-# systemd, which makes that itself and calls `run`.
+# systemd, which makes that itself and calls `run`. After a reboot the disk is there before that: units that lie in
+# /disk/units then are enabled ones.
 . /run/vm/settings
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 
@@ -26,6 +27,7 @@ systemd() {
 	[Unit]
 	Requires=basic.target vm.service
 	After=basic.target
+	Wants=$(for unit in /disk/units/*.service; do [ -e "$unit" ] && printf '%s ' "${unit##*/}"; done)
 	AllowIsolate=yes
 	EOF
     cat >$units/vm.service <<-EOF
@@ -36,25 +38,30 @@ systemd() {
 	TimeoutStartSec=infinity
 	ExecStart=/bin/sh /run/vm/guest.sh run
 	EOF
+    [ -d /disk/units ] && cp /disk/units/* $units
     exec /lib/systemd/systemd --unit=vm.target
 }
 
 # A file system that overlayfs can use, at every place where tests and containers write. Not a copy of .venv, which is
 # only read: for each file that this kernel remembers of the share, the host holds a descriptor, and may have 20000 of them.
 disk() {
-    for module in loop fuse tun xfs ifb sch_htb cls_bpf cls_u32 act_mirred sch_ingress; do modprobe $module 2>/dev/null; done
     mkfs.ext4 -q -E lazy_itable_init=1 /dev/vda
     mkdir /disk && mount /dev/vda /disk
     mkdir -m 1777 /disk/tmp && mkdir /disk/lib /disk/checkout /disk/cache /disk/venv
     tar -c --exclude=./.git --exclude=./.venv --exclude='./.*_cache' -C "$PROJECT" -f /disk/tar . &&
         tar -x -C /disk/checkout -f /disk/tar && rm /disk/tar || exit 125 # no part of the tests instead of all
     mkdir /disk/checkout/.venv
+    places
+}
+
+# The disk's directories in the places of the root's.
+places() {
+    for module in loop fuse tun xfs ifb sch_htb cls_bpf cls_u32 act_mirred sch_ingress; do modprobe $module 2>/dev/null; done
     mount --bind "$PROJECT/.venv" /disk/venv
     mount --bind /disk/tmp /var/tmp
     mkdir -p /var/lib/pycontainer && mount --bind /disk/lib /var/lib/pycontainer
     mkdir -p "$PROJECT" && mount --bind /disk/checkout "$PROJECT"
     mount --bind /disk/venv "$PROJECT/.venv"
-    cd "$PROJECT" || exit 125
 }
 
 run() {
@@ -68,7 +75,8 @@ run() {
     (
         hostname vm
         ip link set lo up
-        disk
+        mountpoint -q /disk || disk
+        cd "$PROJECT" || exit 125
         exec setsid sh -c "$COMMAND"
     ) >/run/vm/output 2>&1 </dev/null &
     wait $!
@@ -81,6 +89,9 @@ run() {
 }
 
 if [ "$1" = boot ]; then
+    if blkid /dev/vda >/dev/null; then # a reboot
+        mkdir -p /disk && mount /dev/vda /disk && places
+    fi
     [ -n "$SYSTEMD" ] && systemd
     boot
 fi

@@ -1,4 +1,7 @@
-"""One machine, thrown away after one command. QEMU emulates the processor: there need not be a /dev/kvm."""
+"""One machine, thrown away after one command, which may reboot it.
+
+QEMU emulates the processor: there need not be a /dev/kvm.
+"""
 
 import shlex
 import subprocess
@@ -30,12 +33,14 @@ def run(
     *,
     timeout_seconds: float,
     systemd: bool = False,
+    reboots: int = 0,
     memory: str = "2G",
     disk: str = "4G",
 ) -> tuple[int, str]:
     """Run a shell command in the checkout, inside; return its exit status and what it wrote to both streams.
 
-    `systemd`: as a service, with systemd as the first process; else there is nothing but the command.
+    `systemd`: as a service, with systemd as the first process; else there is nothing but the command. When the machine
+    reboots, at most `reboots` times, it keeps its disk, and the command runs again (guest.sh).
     TIMED_OUT when the time is over, MACHINE_FAILED when the machine ended without a word; its console comes with that.
     """
     settings = f"PROJECT={shlex.quote(str(_PROJECT))}\nCOMMAND={shlex.quote(command)}\n"
@@ -45,30 +50,40 @@ def run(
         archive = initramfs.build(kernel, (_HERE / "guest.sh").read_text(), settings)
         (directory / "initramfs").write_bytes(archive)
         subprocess.run(["truncate", "-s", disk, str(directory / "disk")], check=True)
-        share = subprocess.Popen(
-            [*_ENDS_WITH_US, VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
-             "-o", "xattr,sandbox=chroot", "--thread-pool-size=0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            _wait_for(directory / "share", share)
-            machine = subprocess.Popen(_qemu_line(kernel, directory, memory), stdin=subprocess.DEVNULL)
-            try:
-                machine.wait(timeout_seconds)
-                late = False
-            except subprocess.TimeoutExpired:
-                late = True
-            finally:
-                machine.kill()
-                machine.wait()
-        finally:
-            share.kill()
-            share.wait()
+        deadline = time.monotonic() + timeout_seconds
+        for _ in range(reboots + 1):
+            late = not _until_it_ends(kernel, directory, memory, deadline)
+            status = _text(directory / "status").strip()
+            if late or status:
+                break
         output = _text(directory / "output")
-        status = _text(directory / "status").strip()
         if status.isdigit():
             return int(status), output
         return TIMED_OUT if late else MACHINE_FAILED, output + _text(directory / "console")[-4000:]
+
+
+def _until_it_ends(kernel: Kernel, directory: Path, memory: str, deadline: float) -> bool:
+    """Let the machine run until it powers off or reboots, which ends QEMU as well; False when the time is over first."""
+    (directory / "share").unlink(missing_ok=True)
+    share = subprocess.Popen(
+        [*_ENDS_WITH_US, VIRTIOFSD, f"--socket-path={directory}/share", "-o", "source=/", "-o", "cache=always",
+         "-o", "xattr,sandbox=chroot", "--thread-pool-size=0"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(directory / "share", share)
+        machine = subprocess.Popen(_qemu_line(kernel, directory, memory), stdin=subprocess.DEVNULL)
+        try:
+            machine.wait(max(deadline - time.monotonic(), 0))
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            machine.kill()
+            machine.wait()
+    finally:
+        share.kill()
+        share.wait()
 
 
 def _qemu_line(kernel: Kernel, directory: Path, memory: str) -> list[str]:
@@ -82,7 +97,7 @@ def _qemu_line(kernel: Kernel, directory: Path, memory: str) -> list[str]:
         "-drive", f"file={directory}/disk,if=none,format=raw,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
     ]  # fmt: skip
     for port in ("output", "status"):
-        line += ["-chardev", f"file,id={port},path={directory}/{port}"]
+        line += ["-chardev", f"file,id={port},path={directory}/{port},append=on"]  # also after a reboot
         line += ["-device", f"virtserialport,chardev={port},name=vm.{port}"]
     return line
 

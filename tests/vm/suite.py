@@ -41,11 +41,13 @@ class Machine(NamedTuple):
     arguments: str  # of pytest
     features: str = FEATURES
     systemd: bool = False
+    reboots: int = 0  # that it does: then `arguments` are those of reboot.py
 
 
 PARTS = 4
 MACHINES = {f"part {number}": Machine(f"-m vm --part={number}/{PARTS}") for number in range(1, PARTS + 1)}
 MACHINES["systemd"] = Machine("-m systemd", f"{FEATURES},systemd", systemd=True)
+MACHINES["reboot"] = Machine("", systemd=True, reboots=2)
 
 
 class Machines:
@@ -114,7 +116,15 @@ def _run(stock: kernel.Kernel, what: Machine) -> tuple[int, str]:
     command = f"""PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_SLOWNESS={SLOWNESS}
         PYCONTAINER_TEST_RUNTIMES=pycontainer-oci .venv/bin/python -m pytest
         -q --durations=25 {what.arguments} --must-run={what.features} tests/integration tests/conformance"""
-    return machine.run(stock, shlex.join(shlex.split(command)), timeout_seconds=TIMEOUT_SECONDS, systemd=what.systemd)
+    if what.reboots:
+        command = f"PYCONTAINER_TEST_SLOWNESS={SLOWNESS} .venv/bin/python -m tests.vm.reboot {what.arguments}"
+    return machine.run(
+        stock,
+        shlex.join(shlex.split(command)),
+        timeout_seconds=TIMEOUT_SECONDS,
+        systemd=what.systemd,
+        reboots=what.reboots,
+    )
 
 
 def main() -> None:
