@@ -16,6 +16,7 @@ import os
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from pycontainer.failpoints import reach
 from pycontainer.linux import btrfs, quota
 from pycontainer.linux.files import remove_tree
 from pycontainer.linux.treecopy import copy_attributes
@@ -150,6 +151,7 @@ def move_upper(rootfs: str, target: str) -> None:
     """Rename `upper` to `target` and have an empty one with the same attributes; go on where a crash cut it off."""
     if not os.path.isdir(target):
         os.rename(f"{rootfs}/upper", target)
+        reach("snapshot:moved")
     _renew(rootfs, target)
 
 

@@ -35,6 +35,7 @@ _FLAGS = struct.Struct("=I4x")
 _KEEPING = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: what keeps a file from its removal
 
 use_openat2 = True  # the tests set it to False; it becomes False by itself where the call is missing or forbidden
+before_rename: Callable[[], object] = bool  # does nothing; a test may have us die there (pycontainer/failpoints.py)
 
 _syncfs = declare("syncfs", ffi.c_int)
 _statx = declare("statx", ffi.c_int, ffi.c_char_p, ffi.c_int, ffi.c_uint, ffi.c_void_p)
@@ -64,6 +65,7 @@ def write_atomically(
             view = view[os.write(fd, view) :]
         if sync:
             os.fsync(fd)
+        before_rename()
         os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except BaseException:
         try:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from pycontainer.failpoints import reach
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import bridge
 from pycontainer.init.procfs import ProcMaker
@@ -185,6 +186,7 @@ class Child:
         self.wait_status = reap(self.pidfd)
         if self.wait_status is None:
             return None
+        reach("monitor:reaped")
         self._room.poller.remove(self.pidfd)
         os.close(self.pidfd)
         if self._report_fd >= 0:

@@ -21,6 +21,8 @@ import signal
 import socket
 import sys
 
+from pycontainer import failpoints
+from pycontainer.failpoints import reach
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import FIRST_FREE_FD
 from pycontainer.linux import mounts
@@ -145,6 +147,7 @@ class Monitor:
             return
         self._children[child_id] = child
         child.watch(self._reported, self._ended)
+        reach("monitor:born")
         self._send({"op": "born", "id": child_id, "pid": child.pid}, [child.pidfd])
         if child.kind != "init":
             self._send({"op": "ready", "id": child_id})
@@ -156,6 +159,7 @@ class Monitor:
             notes = getattr(error, "__notes__", [])
             self._send_failed(child_id, notes[0] if notes else "prepare", error)
             return
+        reach("monitor:prepared")
         self._send({"op": "ready", "id": child_id}, [root_fd])
 
     def _send_failed(self, child_id: str, step: str, error: Exception) -> None:
@@ -180,6 +184,7 @@ class Monitor:
             )
             return set()
         child.release(message, fds, self._log_limits)
+        reach("monitor:released")
         return set(fds) if child.output is not None else set()
 
     def _attach(self, message: dict[str, object], fds: list[int]) -> set[int]:
@@ -204,6 +209,7 @@ class Monitor:
         if wait_status is None:
             return
         del self._children[child.child_id]
+        reach("monitor:recorded")
         self._send(
             {
                 "op": "exit",
@@ -258,6 +264,7 @@ def set_inherited_limits() -> None:
 def main(arguments: list[str]) -> None:
     """Enter the room, say that we are ready, serve."""
     run_dir, containers_dir, stage_dir, max_bytes, files, open_files, ready_fd = arguments
+    failpoints.arm(os.environ)
     os.umask(0)
     prctl(PR_SET_DUMPABLE, 0)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends by itself, when nobody needs it

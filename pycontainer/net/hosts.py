@@ -137,6 +137,10 @@ class Hosts:
         for name in [name for name in self._files() if name.partition("+")[0].partition("@")[2] == tenant]:
             self._delete(name)
 
+    def tenants(self) -> set[str]:
+        """Return the tenants whose containers a file shows."""
+        return {name.partition("+")[0].partition("@")[2] for name in self._files()} - {""}
+
     def _files(self) -> list[str]:
         found = os.listdir(self._directory) if os.path.isdir(self._directory) else []
         return [name.removesuffix(".hosts") for name in found if name.endswith(".hosts")]

@@ -16,10 +16,11 @@ it is cut off from it. One whose addresses are damaged is the supervisor's to re
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, Unsupported
+from pycontainer.failpoints import reach
 from pycontainer.net import hosts, link, sysctl
 from pycontainer.net.addresses import (
     Endpoint,
@@ -159,8 +160,10 @@ class NetworkManager:
         if name == DEFAULT:
             raise InvalidState("network 'default' cannot be removed", hint="it costs nothing while nobody uses it")
         self._take_down(network)
+        reach("network:down")
         self._hosts.forget_network(name)
         self._records.delete_network(name)
+        reach("network:unnamed")
         del self._networks[name], self._pools[name]
 
     def _remove_damaged(self, name: str) -> None:
@@ -226,11 +229,19 @@ class NetworkManager:
     def rename(self, container_id: str, new_name: str) -> None:
         """Tell the neighbours the container's new name."""
         reservation = self._reservation(container_id)
-        reservation.name = new_name
-        self._records.save_reservation(reservation)
+        before, reservation.name = reservation.name, new_name
+        try:
+            self._records.save_reservation(reservation)
+        except BaseException:
+            reservation.name = before
+            raise
         for endpoint in reservation.endpoints:
             if endpoint.index:
                 self._join(reservation, endpoint)
+
+    def name_of(self, container_id: str) -> str:
+        """Return the name by which a container's neighbours know it, or are to know it."""
+        return self._reservation(container_id).name
 
     def reserved(self) -> set[str]:
         """Return the containers that hold addresses."""
@@ -319,8 +330,10 @@ class NetworkManager:
             if netns_fd is not None:
                 undo.callback(self._detach_endpoint, reservation, endpoint, alive=True)
                 self._attach(reservation, [endpoint], netns_fd, fresh=False)
+                reach("connect:linked")
             self._records.save_reservation(reservation)
             undo.pop_all()
+        reach("connect:reserved")
         self._refresh_own_hosts(reservation)
 
     def disconnect(self, container_id: str, network: str, netns_fd: int | None = None) -> None:
@@ -330,9 +343,17 @@ class NetworkManager:
         if endpoint is None:
             self._find(network)
             raise InvalidState(f"container '{reservation.name}' is not on network '{network}'")
-        was_first = reservation.endpoints[0] is endpoint
-        self._detach_endpoint(reservation, endpoint, alive=netns_fd is not None)
+        position = reservation.endpoints.index(endpoint)
+        was_first = position == 0
         reservation.endpoints.remove(endpoint)
+        try:
+            self._records.save_reservation(reservation)  # first: a link that no record has goes when somebody comes up
+        except BaseException:
+            reservation.endpoints.insert(position, endpoint)
+            raise
+        reach("disconnect:reserved")
+        self._detach_endpoint(reservation, endpoint, alive=netns_fd is not None)
+        reach("disconnect:unlinked")
         self._free(endpoint)
         if was_first and (ports := self.published(container_id)):
             self._firewall.remove(_ports_owner(container_id))
@@ -340,7 +361,6 @@ class NetworkManager:
             if reservation.endpoints:
                 self._ports.claim(container_id, reservation.name, ports, _targets(reservation))
                 self._firewall.add({_ports_owner(container_id): _port_elements(ports, _targets(reservation))})
-        self._records.save_reservation(reservation)
         self._refresh_own_hosts(reservation)
 
     def stats(self, container_id: str) -> tuple[int, int]:
@@ -392,6 +412,11 @@ class NetworkManager:
     def forget_tenant(self, tenant: str) -> None:
         """Delete what is on disk for a tenant that has no containers any more."""
         self._hosts.forget_tenant(tenant)
+
+    def forget_tenants_but(self, known: Collection[str]) -> None:
+        """Delete what is on disk for tenants that are no more."""
+        for tenant in self._hosts.tenants().difference(known):
+            self._hosts.forget_tenant(tenant)
 
     # -- the host
 
@@ -518,6 +543,7 @@ class NetworkManager:
         number = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
         network = Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6))
         self._records.save_network(network)
+        reach("network:recorded")
         self._know(network)
         return network
 

@@ -206,11 +206,15 @@ class Container:
         }
         write_atomically(self.paths.runtime_state(self.id), json.dumps(state).encode(), sync=False)
 
-    def forget_run(self) -> None:
-        """The run is over."""
+    def run_ended(self) -> None:
+        """The run is over; what is on disk of it stays until somebody knows what follows."""
         self.pid = self.start_ticks = 0
         self.label = []
         self.restarting = False
+
+    def forget_run(self) -> None:
+        """The run is over, and nothing is to follow."""
+        self.run_ended()
         try:
             os.unlink(self.paths.runtime_state(self.id))
         except FileNotFoundError:
@@ -269,15 +273,25 @@ class Container:
         except (ValueError, OSError):
             self.ran_in = self.ran_in or "?"
 
+    def save_exit(self, record: object) -> None:
+        """Write the monitor's record of how the last run ended, which it could not write itself."""
+        write_atomically(f"{self.directory}/exit.json", json.dumps(record).encode())
+
+    def save_unknown_exit(self) -> None:
+        """Have it on disk that the run ended, if nothing says so: the monitor died before it could."""
+        if not os.path.lexists(f"{self.directory}/exit.json"):
+            self.save_exit({"wait_status": None, "finished": self.finished, "dropped_output_bytes": 0})
+
     def load_exit(self) -> None:
         """Read how the last run ended, if it did; ValueError when that is damaged."""
         try:
             record = read_record(f"{self.directory}/exit.json")
         except FileNotFoundError:
             return
-        wait_status = record.integer("wait_status", most=0xFFFF)
+        wait_status = None if record["wait_status"] is None else record.integer("wait_status", most=0xFFFF)
         finished, dropped_bytes = record.time("finished"), record.integer("dropped_output_bytes")
-        self.ended(wait_status)
+        if wait_status is not None:  # else nobody knows
+            self.ended(wait_status)
         self.finished, self.dropped_output_bytes = finished, dropped_bytes
 
     def ended(self, wait_status: int) -> None:

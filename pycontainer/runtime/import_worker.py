@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Set
 from typing import Any
 
+from pycontainer import failpoints
 from pycontainer.errors import InvalidInput, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.importer import Importer
@@ -46,6 +47,7 @@ def main() -> int:
     """Serve the one request of standard input; return the exit status."""
     end_with(int(sys.argv[1]))
     os.umask(0o022)
+    failpoints.arm(os.environ)
     action = ""
     try:
         request, action = _request()

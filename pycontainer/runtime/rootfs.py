@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.disk.storage import Freezing
 from pycontainer.errors import InvalidState
+from pycontainer.failpoints import reach
 from pycontainer.linux.files import remove_tree
 from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount, new_overlay
 from pycontainer.runtime import treework
@@ -64,6 +65,7 @@ def move_to_frozen(container: Container, frozen: FrozenLayers) -> None:
     container.lowers.append(layer)
     try:
         container.save()  # the intent: `settle` goes on from here
+        reach("snapshot:intent")
         container.storage().freeze(frozen.place(layer))
     except BaseException:
         if not frozen.exists(layer):
@@ -81,6 +83,7 @@ def freeze_apart(
     From `on_copied` on the container may go on writing: only the disk is waited for.
     """
     place = frozen.begin(layer)
+    reach("snapshot:begun")
     try:
         storage = container.storage()
         if storage.freezing is Freezing.SHARE:
@@ -93,6 +96,7 @@ def freeze_apart(
             finally:
                 os.close(source_fd)
                 os.close(target_fd)
+        reach("snapshot:copied")
         on_copied()
         frozen.finish(layer)
     except BaseException:
@@ -116,6 +120,7 @@ def go_back(container: Container, frozen: FrozenLayers, layers: tuple[str, ...])
     """
     if container.driver == "copy" and layers:
         fill(container, (frozen.path(layers[-1]),), "upper.new")
+        reach("restore:filled")
     before = container.lowers, container.clearing
     container.lowers, container.clearing = [] if container.driver == "copy" else list(layers), True
     try:
@@ -123,12 +128,17 @@ def go_back(container: Container, frozen: FrozenLayers, layers: tuple[str, ...])
     except BaseException:  # else the next start would empty what the record says is to stay
         container.lowers, container.clearing = before
         raise
+    reach("restore:intent")
     return _clear(container, frozen)
 
 
 def settle(container: Container, frozen: FrozenLayers) -> str:
     """Finish what a crash cut off; return a directory to be deleted, or nothing."""
     if container.clearing:
+        if container.driver == "copy" and _is_exchanged(container):
+            container.clearing = False
+            container.save()
+            return ""
         return _clear(container, frozen)
     if container.lowers and container.driver == "overlay":
         storage, topmost = container.storage(), container.lowers[-1]
@@ -140,9 +150,23 @@ def settle(container: Container, frozen: FrozenLayers) -> str:
     return ""
 
 
+def _is_exchanged(container: Container) -> bool:
+    """Say whether the tree that a restore of a copy has filled is in its place: emptied once more, it would be lost."""
+    tree_fd = container.storage().open_tree()
+    try:
+        rootfs = f"/proc/self/fd/{tree_fd}"
+        if os.path.isdir(f"{rootfs}/upper.new") or not os.path.isdir(f"{rootfs}/upper"):
+            return False
+        remove_tree(f"{rootfs}/upper.old")
+        return True
+    finally:
+        os.close(tree_fd)
+
+
 def _clear(container: Container, frozen: FrozenLayers) -> str:
     trash = frozen.trash()
     container.storage().clear(trash, frozen.path(container.lowers[-1]) if container.lowers else "")
+    reach("restore:cleared")
     container.clearing = False
     try:
         container.save()

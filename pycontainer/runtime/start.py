@@ -22,6 +22,7 @@ from typing import Protocol
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.errors import InvalidInput, InvalidState, StartFailed
+from pycontainer.failpoints import reach
 from pycontainer.init.child import REPORT_FD
 from pycontainer.init.sealed import build, new_memfd, write_program
 from pycontainer.init.table import Table, describe_rows, read_report
@@ -180,7 +181,9 @@ async def start(
         cgroup = host.create_cgroup()
         undo.callback(cgroup.delete)
         undo.callback(host.release_limits, cgroup)
+        reach("start:cgroup")
         host.apply_limits(cgroup)
+        reach("start:limits")
 
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
@@ -231,6 +234,7 @@ async def start(
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
+        reach("start:born")
         try:
             if not at_clone:
                 cgroup.attach(birth.pid)
@@ -241,10 +245,12 @@ async def start(
             elif "host" not in spec.networks:
                 with visiting(birth.pidfd, CLONE_NEWNET):
                     set_loopback_up()
+            reach("start:network")
         except (OSError, StartFailed):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
         root_fd = await birth.ready()
+        reach("start:ready")
         try:
             if spec.sysctls:
                 write_sysctls(birth.pidfd, spec.sysctls, container.base)
@@ -277,7 +283,9 @@ async def start(
         container.label = list(host.label) if host.label else []
         container.save_run()
         undo.callback(container.forget_run)
+        reach("start:noted")
         report = await birth.release(streams=streams.outer, input_fd=streams.input_fd, tty=spec.tty, attached=attached)
+        reach("start:released")
         if report:
             raise failure(action, table, rows_at, report)
         undo.pop_all()

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from pycontainer.errors import InvalidState, PycontainerError
+from pycontainer.failpoints import reach
 from pycontainer.paths import HostPaths
 from pycontainer.store.blobs import Blobs, is_digest
 from pycontainer.store.layers import Layer, is_key, read_layer
@@ -136,8 +137,11 @@ class ImageStore:
                     f"image '{record['name']}' is used by containers", hint="remove them first: pycontainer rm NAME"
                 )
             self.refs.remove(record["name"])
+            reach("image-rm:unnamed")
             self._drop_unnamed(in_use)
-            return self._sweep(in_use)
+            doomed = self._sweep(in_use)
+            reach("image-rm:retired")
+            return doomed
 
     def prune(self, in_use: Set[str], *, unused: bool = False) -> tuple[ImageInfo, ...]:
         """Remove images without a name that no container needs, with `unused` also named ones; return those.

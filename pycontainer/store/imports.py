@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence, Set
 
+from pycontainer.failpoints import reach
 from pycontainer.linux.files import remove_tree, syncfs
 from pycontainer.store.blobs import is_digest, stage_bytes
 from pycontainer.store.imageconfig import check_config
@@ -87,6 +88,7 @@ class Import:
         os.makedirs(f"{path}/fs", 0o755)
         os.chmod(f"{path}/fs", 0o755)
         os.chmod(path, 0o700)
+        reach("image:staged")
         return path
 
     def add_layer(
@@ -98,6 +100,7 @@ class Import:
             with self.store.staging.locked():
                 self._pin(key)
                 _rename_directory(path, f"{self.store.layers_dir}/{key}")
+            reach("image:layer")
             found = read_layer(self.store.layers_dir, key)
         remove_tree(path)
         return found
@@ -140,8 +143,10 @@ class Import:
                     os.rename(f"{self.blobs_dir}/{hex_digits}", store.blobs.path(f"sha256:{hex_digits}"))
             for directory in (store.layers_dir, store.blobs.directory):
                 sync_directory(directory)
+            reach("image:blobs")
             store.refs.keep_replaced(name, record["id"])
             store.refs.write(record)
+            reach("image:named")
         return info(record)
 
     def _pin(self, name: str) -> None:

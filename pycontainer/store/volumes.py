@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pycontainer.errors import AlreadyExists, NotFound
+from pycontainer.failpoints import reach
 from pycontainer.linux.files import read_bounded, remove_tree, write_atomically
 from pycontainer.paths import HostPaths
 from pycontainer.spec.names import check_name, is_name
@@ -75,12 +76,14 @@ class Volumes:
         staging = f"{self._directory}/{_NEW}{os.urandom(8).hex()}"
         os.makedirs(self._directory, 0o700, exist_ok=True)
         os.mkdir(staging, 0o700)
+        reach("volume:begun")
         return staging
 
     def finish(
         self, staging: str, name: str, *, labels: Mapping[str, str] | None = None, is_anonymous: bool = False
     ) -> Volume:
         """Make what `begin` began visible under its name. Raises AlreadyExists."""
+        reach("volume:prepared")
         created = round(time.time(), 3)
         record = {
             "version": RECORD_VERSION,
@@ -96,6 +99,7 @@ class Volumes:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             raise AlreadyExists(f"there is a volume '{name}' already") from error
+        reach("volume:named")
         return Volume(name, target, created, {**(labels or {})}, is_anonymous)
 
     def get(self, name: str) -> Volume:
@@ -128,6 +132,7 @@ class Volumes:
             os.rename(f"{self._directory}/{name}", place)
         except FileNotFoundError as error:
             raise NotFound(f"no volume '{name}'", hint="'pycontainer volume list' shows what there is") from error
+        reach("volume:retired")
         return place
 
     def left_over(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.errors import PycontainerError
+from pycontainer.failpoints import reach
 from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.runtime.container import Container, exit_code, now
 from pycontainer.runtime.start import Run
@@ -180,10 +181,20 @@ class Endings:
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
         container.ended(int(str(message["wait_status"])))
+        container.dropped_output_bytes = int(str(message.get("dropped_output_bytes", 0)))
+        if isinstance(message.get("unwritten"), dict):  # the disk is full: for us there is a reserve
+            try:
+                container.save_exit(message["unwritten"])
+            except OSError as error:
+                self._world.events.emit("leftover", container, detail=f"how it ended is not on disk: {error}")
         self.finish(container, exit_code=container.exit_code)
 
     def finish(self, container: Container, *, exit_code: int | None) -> None:
-        """The run is over: take down what it had, record how it ended, start again if the policy says so."""
+        """The run is over: take down what it had, record how it ended, start again if the policy says so.
+
+        The present run stays on record until it is known what follows, or who is killed here would leave it undone.
+        """
+        reach("end:heard")
         world = self._world
         run = world.runs.pop(container.id, None)
         world.looks.pop(container.id, None)
@@ -193,23 +204,33 @@ class Endings:
         except OSError:
             pass
         if container.addresses:
-            world.networks.detach(container.id, alive=False)
+            try:
+                world.networks.detach(container.id, alive=False)
+            except OSError as error:
+                world.events.emit("leftover", container, detail=f"network: {error}")
             self.sweep_networks_later()
+            reach("end:network")
         try:
             registry.release(world.instance(container, cgroup))
         except OSError as error:
             world.events.emit("leftover", container, detail=f"limits: {error}")
+        reach("end:limits")
         self.remove_cgroup(cgroup)
+        reach("end:cgroup")
         if run is not None:
             run.close()
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
             container.finished = now()
+        try:
+            container.save_unknown_exit()
+        except OSError as error:
+            world.events.emit("leftover", container, detail=f"that it ended is not on disk: {error}")
         lasted_seconds = _lasted_seconds(container, is_seen=run is not None)
         was_well = container.is_proven or not container.health
         container.cause = container.cause_of_end()
         world.health.ended(container)
-        container.forget_run()
+        container.run_ended()
         if container.oom_killed and container.id not in self._oom_told:
             world.events.emit("oom", container, actor=KERNEL)
         self._oom_told.pop(container.id, None)
@@ -222,6 +243,9 @@ class Endings:
             event.set()
         world.restarts.after_end(container, lasted_seconds=lasted_seconds, was_well=was_well)
         world.boot.after_end(container)
+        if not container.restarting and not container.spec.auto_remove:
+            container.forget_run()
+        reach("end:over")
 
     def sweep_networks_later(self) -> None:
         if self._network_sweep is None:

@@ -19,7 +19,8 @@ import time
 
 import prctl
 
-from pycontainer.errors import NotPermitted, PycontainerError
+from pycontainer import failpoints
+from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
 from pycontainer.paths import HostPaths
 from pycontainer.supervisor.operators import load_operators
 from pycontainer.supervisor.recovery import recover
@@ -39,6 +40,10 @@ def main() -> None:
     try:
         os.umask(0o022)  # what is private says so itself: 0700 directories, 0600 files
         _need_capabilities()
+        try:
+            failpoints.arm(os.environ)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors for each container
         asyncio.run(_serve(HostPaths(root), ready_fd, open_files_soft=soft))

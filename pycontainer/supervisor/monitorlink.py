@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from pycontainer import failpoints
 from pycontainer.cgroup.scope import Scope
 from pycontainer.errors import InvalidInput, PycontainerError, StartFailed
 from pycontainer.monitor import channel
@@ -271,7 +272,7 @@ class MonitorLink:
             pid = os.posix_spawnp(
                 arguments[0],
                 arguments,
-                {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **failpoints.environment("monitor:")},
                 setsid=True,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, null_fd, 0),

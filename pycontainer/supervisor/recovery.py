@@ -9,13 +9,15 @@ import os
 import sys
 
 from pycontainer.errors import PycontainerError
+from pycontainer.failpoints import reach
 from pycontainer.linux.process import pidfd_open
 from pycontainer.runtime.container import load
 from pycontainer.runtime.start import Run
 from pycontainer.spec.names import is_container_id
+from pycontainer.supervisor import leftovers, making
 from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
 from pycontainer.supervisor.mounting import find_mounts
-from pycontainer.supervisor.removal import TRASH
+from pycontainer.supervisor.removal import TRASH, removed_id
 from pycontainer.supervisor.world import World
 
 
@@ -27,6 +29,8 @@ async def recover(world: World) -> None:
     world.boot.load()
     world.rootfs_driver()  # while we have one thread: what is not known of a file system is tried by a child
     _read_records(world)
+    leftovers.sweep(world)
+    reach("recover:read")
     for error in world.damages():
         print(f"{error.message}\nhint: {error.hint}", file=sys.stderr)
     if left_over := world.volumes.left_over():
@@ -35,21 +39,30 @@ async def recover(world: World) -> None:
     world.mounted.update(find_mounts(world.paths))
     world.idranges.sweep()
     await _adopt_runs(world)
+    reach("recover:adopted")
     _reconcile_networks(world)
+    reach("recover:networks")
     for container in list(world.containers.values()):
         if container.pid and container.id not in world.runs:  # it ended while nobody looked
             world.endings.finish(container, exit_code=container.exit_code)
         elif container.restarting:  # we left while it waited for its next start
             world.restarts.resume(container)
+        elif container.spec.auto_remove and container.finished is not None and container.id not in world.runs:
+            world.spawn(world.removal.remove_ended(container))  # we left before that
         elif container.id not in world.runs:
             world.boot.recovered(container)
+    reach("recover:ended")
     for cgroup_id, tenant in world.hierarchy.containers():
         if cgroup_id not in world.runs and not (cgroup_id in world.broken and world.broken[cgroup_id].is_alive):
             world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
+    reach("recover:cgroups")
     world.tenants.adopt()
     world.layers.recover()
+    world.unfinished.finish()
+    leftovers.finish_images(world)
     for container in world.containers.values():
         world.schedule.plan(container)
+    reach("recover:over")
     world.boot.go_on()
 
 
@@ -66,7 +79,7 @@ def _read_records(world: World) -> None:
     for container_id in sorted(os.listdir(world.paths.containers_dir)):
         if container_id.startswith(TRASH):  # cut off in the middle of `remove`
             world.repaired.append(f"half-removed container: {world.paths.containers_dir}/{container_id}")
-            world.spawn(world.removal.erase_later(container_id.removeprefix(TRASH)))
+            world.spawn(world.removal.erase_later(removed_id(container_id)))
             continue
         _read_record(world, container_id)
     for container in list(world.containers.values()):
@@ -89,6 +102,7 @@ def _read_record(world: World, container_id: str) -> None:
         if (other := world.names.get(container.spec.name)) is not None:
             _set_aside(world, from_container(container, same_name(container, other)))
             return
+        making.forget(directory)
         world.add(container)
     elif not is_container_id(container_id):
         print(f"'{directory}' is none of ours: left alone", file=sys.stderr)

@@ -1,7 +1,10 @@
 """Taking away what a container has: its record and its name at once, its files beside other requests.
 
-rm ──▶ network, disk, id range, the present run ──▶ rename to .removed-ID ──▶ erase, perhaps long
-                                                      (the name is free)         (may be repeated)
+rm ──▶ quota ──▶ rename to .removed-ID ──▶ network, id range, the present run ──▶ volumes, files, perhaps long
+                   (it is gone, the name is free)      (found by the id)              (may be repeated)
+
+The rename is the intent: before it the container is whole, after it nothing of it comes back, whoever dies. It takes neither
+space nor an inode. Whether volumes go as well is part of the new name, and which ones is in the record that lies there.
 """
 
 import asyncio
@@ -10,10 +13,13 @@ import os
 from typing import TYPE_CHECKING
 
 from pycontainer.disk.storage import erase, open_storage
-from pycontainer.errors import InvalidState
-from pycontainer.record import remove_record
+from pycontainer.errors import InvalidState, PycontainerError
+from pycontainer.failpoints import reach
+from pycontainer.record import read_record, remove_record
 from pycontainer.runtime.container import Container
 from pycontainer.spec.names import is_container_id
+from pycontainer.spec.parse import from_plain
+from pycontainer.supervisor import making
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.events import acting
 
@@ -21,6 +27,12 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 TRASH = ".removed-"
+_WITH_VOLUMES = "+volumes"
+
+
+def removed_id(name: str) -> str:
+    """Return the id of the removed container whose remains a directory `name`, which begins with TRASH, holds."""
+    return name.removeprefix(TRASH).removesuffix(_WITH_VOLUMES)
 
 
 class Removal:
@@ -36,30 +48,29 @@ class Removal:
         `with_volumes`: also those that its image asked for, as for a container that removes itself.
         """
         world = self._world
-        world.restarts.cancel(container)
-        world.networks.detach(container.id, alive=False)
-        world.networks.release(container.id)
         with contextlib.suppress(FileNotFoundError):
-            container.storage().release()
-        world.idranges.release(container.base, container.directory)
-        container.forget_run()
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(container.directory, self._remains(container.id))
+            container.storage().release()  # first: the next start would cap it again, and nobody else has its ids yet
+        reach("rm:storage")
+        self._retire(container.id, with_volumes=with_volumes or container.spec.auto_remove)
+        reach("rm:renamed")
         if world.names.get(container.spec.name) == container.id:
             del world.names[container.spec.name]
         world.containers.pop(container.id, None)
         world.locks.pop(container.id, None)
+        world.restarts.cancel(container)
+        world.networks.detach(container.id, alive=False)
+        world.networks.release(container.id)
+        reach("rm:network")
+        world.idranges.release(container.base, container.directory)
+        reach("rm:range")
+        container.forget_run()
+        reach("rm:forgotten")
         world.schedule.forget(container.id)
         world.seen_failures = {key: count for key, count in world.seen_failures.items() if key[0] != container.id}
         world.events.emit("remove", container)
         if container.lowers or container.snapshots:
             world.layers.sweep()
-        retired: list[str] = []
-        if with_volumes or container.spec.auto_remove:
-            retired = world.volumes.retire_anonymous(world, container.spec.mounts)
         await self.erase_remains(container.id)
-        if retired:
-            await world.volumes.erase(*retired)
 
     async def remove_damaged(self, damaged: Damaged) -> None:
         """Take away all that a damaged container has, its processes first; nobody learns how they ended."""
@@ -70,15 +81,15 @@ class Removal:
                 cgroup.kill()
                 cgroup.delete()
         directory = world.paths.container_dir(damaged.id)
-        world.networks.release(damaged.id)
         base = world.idranges.lookup(directory)
         if base is not None:
             with contextlib.suppress(OSError):  # a disk image that is damaged too has nothing to forget
                 open_storage(directory, base).release()
+        self._retire(damaged.id, with_volumes=False)
+        world.networks.release(damaged.id)
+        if base is not None:
             world.idranges.release(base, directory)
         remove_record(world.paths.runtime_state(damaged.id))
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(directory, self._remains(damaged.id))
         if world.names.get(damaged.name) == damaged.id:
             del world.names[damaged.name]
         world.broken.pop(damaged.id, None)
@@ -88,14 +99,20 @@ class Removal:
 
     def discard_half_made(self, container_id: str) -> None:
         """Take away a directory without a record: a create that was cut off before its last step."""
+        self.retire_half_made(container_id)
+        self._world.spawn(self.erase_later(container_id))
+
+    def retire_half_made(self, container_id: str) -> None:
+        """Do the same but for its files, and the volumes that were made for it: these are `erase_remains`'s."""
         world = self._world
         directory = world.paths.container_dir(container_id)
         base = world.idranges.lookup(directory)
         if base is not None:
+            with contextlib.suppress(OSError):  # it had no layer yet
+                open_storage(directory, base).release()
             world.idranges.release(base, directory)
         world.networks.release(container_id)
-        os.rename(directory, self._remains(container_id))
-        world.spawn(self.erase_later(container_id))
+        self._retire(container_id, with_volumes=True)
 
     async def remove_ended(self, container: Container) -> None:
         """Take away a container that was to go when it ends."""
@@ -126,8 +143,7 @@ class Removal:
         """
         task = self._erasing.get(container_id)
         if task is None:
-            erasing = asyncio.to_thread(erase, self._remains(container_id))
-            task = self._erasing[container_id] = asyncio.get_running_loop().create_task(erasing)
+            task = self._erasing[container_id] = asyncio.get_running_loop().create_task(self._erase(container_id))
             task.add_done_callback(lambda _: self._erasing.pop(container_id, None))
         try:
             await asyncio.shield(task)
@@ -143,5 +159,33 @@ class Removal:
         except InvalidState as error:
             self._world.events.emit("leftover", detail=f"files of container '{container_id}': {error}")
 
+    async def _erase(self, container_id: str) -> None:
+        remains, retired = self._remains(container_id), list[str]()
+        if remains.endswith(_WITH_VOLUMES):
+            retired = self._retire_volumes(remains)
+        reach("rm:volumes")
+        await asyncio.to_thread(erase, remains)
+        reach("rm:erased")
+        if retired:
+            await self._world.volumes.erase(*retired)
+
+    def _retire_volumes(self, remains: str) -> list[str]:
+        """Take out of sight what only the container had whose remains these are: of what it asked for, or began to make."""
+        world = self._world
+        try:
+            mounts = from_plain(read_record(f"{remains}/spec.json")["spec"]).mounts
+        except FileNotFoundError:  # it was never whole
+            return world.volumes.retire_made(world, making.noted(remains))
+        except (OSError, ValueError, PycontainerError):
+            return []  # nobody knows which they were: `volume prune` finds them unused
+        return world.volumes.retire_anonymous(world, mounts)
+
+    def _retire(self, container_id: str, *, with_volumes: bool) -> None:
+        """Rename a container's directory: from here on there is no such container. Gone already is fine."""
+        place = f"{self._world.paths.containers_dir}/{TRASH}{container_id}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._world.paths.container_dir(container_id), place + _WITH_VOLUMES * with_volumes)
+
     def _remains(self, container_id: str) -> str:
-        return f"{self._world.paths.containers_dir}/{TRASH}{container_id}"
+        place = f"{self._world.paths.containers_dir}/{TRASH}{container_id}"
+        return place + _WITH_VOLUMES if os.path.lexists(place + _WITH_VOLUMES) else place

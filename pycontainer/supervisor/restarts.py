@@ -91,7 +91,11 @@ class Restarts:
             delay_seconds=delay,
             attempt=container.restart_count,
         )
-        container.save_run()
+        try:
+            container.save_run()
+        except OSError as error:
+            detail = f"that it waits for its next start is not on disk: {error.strerror}"
+            self._world.events.emit("leftover", container, actor=_ACTOR, detail=detail)
 
     def _set_timer(self, container: Container, delay: float) -> None:
         self._timers[container.id] = asyncio.get_running_loop().call_later(delay, self._due, container)

@@ -30,7 +30,7 @@ from pycontainer.store.images import ImageStore
 from pycontainer.store.layers import Layer, read_layer
 from pycontainer.store.refs import ImageRecord
 from pycontainer.supervisor.imagework import erase
-from pycontainer.supervisor.removal import TRASH
+from pycontainer.supervisor.removal import TRASH, removed_id
 from pycontainer.supervisor.volumes import clear, count_all, users_of
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Finding(NamedTuple):
 def findings(world: "World") -> list[Finding]:
     """Return what all quick checks find; looks at names and records, at no content."""
     found: list[Finding] = []
-    for check in (_containers, _volumes, _records, _staging, _garbage, _frozen, _runs, _addresses, _ranges, _projects,
-                  _loops, _mounts, _pools, _pooled, _temporaries):  # fmt: skip
+    for check in (_containers, _volumes, _records, _staging, _garbage, _frozen, runs, _addresses, _ranges, _projects,
+                  _loops, _mounts, _pools, _pooled, temporaries):  # fmt: skip
         found += [finding._replace(check=check) for finding in check(world)]
     return found
 
@@ -166,10 +166,10 @@ def _containers(world: "World") -> Iterator[Finding]:
     for name in _names(world.paths.containers_dir):
         path = f"{world.paths.containers_dir}/{name}"
         if name.startswith(TRASH):
-            if not world.removal.is_erasing(name.removeprefix(TRASH)):
+            if not world.removal.is_erasing(removed_id(name)):
                 yield Finding(
                     "half-removed container", path, "it was removed, its files not entirely", "removes them",
-                    lambda name=name: world.removal.erase_remains(name.removeprefix(TRASH)), path,  # type: ignore[misc]
+                    lambda name=name: world.removal.erase_remains(removed_id(name)), path,  # type: ignore[misc]
                 )  # fmt: skip
         elif name in world.broken:
             yield Finding(
@@ -365,7 +365,8 @@ def _frozen(world: "World") -> Iterator[Finding]:
 # -- what belongs to containers that are gone ----------------------------------------------------------------------------
 
 
-def _runs(world: "World") -> Iterator[Finding]:
+def runs(world: "World") -> Iterator[Finding]:
+    """Present runs that belong to no container."""
     for file in _names(world.paths.run_containers_dir):
         container_id = file.removesuffix(".json")
         path = f"{world.paths.run_containers_dir}/{file}"
@@ -490,18 +491,19 @@ def _pooled(world: "World") -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _temporaries(world: "World") -> Iterator[Finding]:
-    """Files that were to replace others, of processes that are gone."""
+def temporaries(world: "World", *, young: bool = False) -> Iterator[Finding]:
+    """Files that were to replace others, of processes that are gone; images that are `young` when nobody can be at them."""
     paths = world.paths
     directories = [paths.tenants_dir, paths.networks_dir, f"{paths.networks_dir}/addresses", paths.run_containers_dir]
-    directories += [f"{paths.images_dir}/refs", *(volume.directory for volume in world.volumes.all())]
-    directories += [container.directory for container in world.present()]
+    directories += [paths.seccomp_dir, paths.apparmor_dir, f"{paths.images_dir}/refs"]
+    directories += [*(volume.directory for volume in world.volumes.all())]
+    directories += [f"{c.directory}{part}" for c in world.present() for part in ("", "/etc", "/snapshots")]
     for directory in directories:
         for name in _names(directory):
             path = f"{directory}/{name}"
             match = _TEMPORARY.search(name)
-            is_image = name.startswith(_IMAGE_TEMPORARY) and not _is_young(path)
-            if is_image or (match is not None and match.end() == len(name) and not os.path.exists(f"/proc/{match[1]}")):
+            is_image = name.startswith(_IMAGE_TEMPORARY) and (young or not _is_young(path))
+            if is_image or (match is not None and match.end() == len(name) and not _lives(match[1])):
                 yield Finding(
                     "unfinished file", path, "its writing was cut off", "removes it",
                     lambda path=path: os.unlink(path), path,  # type: ignore[misc]
@@ -537,6 +539,15 @@ def _is_young(path: str) -> bool:
         return 0 <= time.time() - os.lstat(path).st_mtime < YOUNG_SECONDS
     except OSError:
         return True  # it is gone: nothing to find
+
+
+def _lives(pid: str) -> bool:
+    """Tell whether a process is there, and not only waits to be reaped: then it has no words. proc_pid_cmdline(5)"""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return bool(file.read(1))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _is_free(path: str) -> bool:

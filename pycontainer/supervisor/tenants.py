@@ -5,14 +5,19 @@ or nothing of the world runs any more. Its containers' limits are applied anew w
 child more than its parent, where v2 lets the parent's limit hold.
 """
 
+import contextlib
+import os
+
 from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance
 from pycontainer.disk.pool import Pool
 from pycontainer.errors import NotFound, StartFailed
+from pycontainer.failpoints import reach
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.tenant import Tenant, forget, load_tenants, set_aside
+from pycontainer.spec.names import is_container_id
 from pycontainer.units import shown
 
 
@@ -43,13 +48,19 @@ class Tenants:
         self.by_name[tenant.name] = tenant
 
     def remove(self, name: str) -> None:
-        """Forget a tenant that has no containers, damaged or not, with what the kernel holds for it."""
-        self.drop_limits(name)
-        self.pool(name).erase()
-        self._networks.forget_tenant(name)
+        """Forget a tenant that has no containers, damaged or not, with what the kernel holds for it.
+
+        The record goes first: a tenant without its pool would cap nothing, a pool without a tenant is what `adopt` erases.
+        """
         forget(f"{self._paths.tenants_dir}/{name}.json")
         self.by_name.pop(name, None)
         self.damaged.pop(name, None)
+        reach("tenant:unnamed")
+        self.drop_limits(name)
+        reach("tenant:lowered")
+        self.pool(name).erase()
+        reach("tenant:erased")
+        self._networks.forget_tenant(name)
 
     def is_raised(self, name: str) -> bool:
         """Say whether the kernel holds the tenant's limits now."""
@@ -100,7 +111,17 @@ class Tenants:
         self._disks.pop(name, None)
 
     def adopt(self) -> None:
-        """Learn after a restart what is raised; the cgroups of tenants that are no more go."""
+        """Learn after a restart what is raised; what tenants have left that are no more, or never were, goes."""
+        known = {*self.by_name, *self.damaged}
         for name in self._hierarchy.tenants():
-            if name not in self.by_name and name not in self.damaged:
+            if name not in known:
                 self._hierarchy.open_tenant(name).delete()
+        for name in self._pools() - known:  # who makes a tenant makes its pool first, who removes it erases that last
+            with contextlib.suppress(OSError):  # damaged: `doctor` tells of it
+                if not (pool := self.pool(name)).exists() or not any(map(is_container_id, pool.layers())):
+                    pool.erase()
+        self._networks.forget_tenants_but(known)
+
+    def _pools(self) -> set[str]:
+        suffix = self._paths.tenant_pool("").rpartition("/")[2]
+        return {file.removesuffix(suffix) for file in os.listdir(self._paths.tenants_dir) if file.endswith(suffix)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pycontainer.disk.storage import Caps, Usage
 from pycontainer.disk.volume import VolumeData
 from pycontainer.errors import InvalidState, NotFound, PycontainerError, StartFailed, from_wire
+from pycontainer.failpoints import reach
 from pycontainer.linux.files import remove_tree
 from pycontainer.linux.treecount import Counted
 from pycontainer.paths import HostPaths
@@ -22,7 +23,7 @@ from pycontainer.runtime.container import Container
 from pycontainer.runtime.imagevolumes import content, open_image
 from pycontainer.runtime.worker import command
 from pycontainer.spec.model import Mount
-from pycontainer.store.volumes import Volume, Volumes, new_anonymous_name
+from pycontainer.store.volumes import Volume, Volumes
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -121,6 +122,7 @@ class VolumeKeeper:
         try:
             VolumeData(staging).prepare(caps)
             yield VolumeData(staging)
+            reach("volume:restored")
             self._store.finish(staging, name)
         except BaseException:
             await self.erase(staging)
@@ -138,11 +140,9 @@ class VolumeKeeper:
         except NotFound:
             return False
 
-    def create_anonymous(self, target: str, caps: Caps) -> Mount:
-        """Make a volume that an image asked for at `target`; return its mount. `caps` are those of the container's layer."""
-        name = new_anonymous_name()
-        self.create(name, caps, is_anonymous=True)
-        return Mount("volume", target, name)
+    def missing(self, mounts: Iterable[Mount]) -> list[str]:
+        """Return the volumes among mounts that there are not yet."""
+        return [mount.source for mount in mounts if mount.type == "volume" and not self._store.has(mount.source)]
 
     def data(self, name: str) -> VolumeData:
         return VolumeData(self._store.directory(name))
@@ -191,6 +191,15 @@ class VolumeKeeper:
                 with contextlib.suppress(NotFound, InvalidState):
                     if self._is_anonymous(mount.source):
                         places.append(self.remove(world, mount.source))
+        return places
+
+    def retire_made(self, world: "World", names: Iterable[str]) -> list[str]:
+        """Take out of sight what was made for a container that came to nothing: volumes without a user, and empty."""
+        places = []
+        for name in names:
+            with contextlib.suppress(NotFound, InvalidState, OSError):
+                if self.data(name).is_empty():
+                    places.append(self.remove(world, name))
         return places
 
     # -- the first content -------------------------------------------------------------------------------------------
@@ -252,7 +261,9 @@ class VolumeKeeper:
         The mark outlives a failure: it goes when the content is whole, or with who has emptied the volume.
         """
         os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        reach("volume:filling")
         yield
+        reach("volume:filled")
         os.unlink(marker)
 
     def _marker(self, name: str) -> str:

@@ -19,6 +19,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
 from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.cgroup.reserve import memory_for_containers, total_memory_bytes
+from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
 from pycontainer.disk.beneath import can_be_upper, can_map_ids
@@ -52,6 +53,7 @@ from pycontainer.supervisor.removal import Removal
 from pycontainer.supervisor.restarts import Restarts
 from pycontainer.supervisor.schedule import Schedule
 from pycontainer.supervisor.tenants import Tenants
+from pycontainer.supervisor.unfinished import Unfinished
 from pycontainer.supervisor.volumes import VolumeKeeper
 from pycontainer.supervisor.wallwatch import WallWatch
 from pycontainer.units import shown
@@ -82,6 +84,7 @@ class World:
         self.removal = Removal(self)
         self.boot = Boot(self)
         self.schedule = Schedule(self)
+        self.unfinished = Unfinished(self)
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
         self.hierarchy = Hierarchy(
@@ -208,6 +211,14 @@ class World:
         """Return what the container can have at most, its tenant's limits included."""
         tenant = container.spec.tenant
         return effective(container.spec, self.tenants.find(tenant).spec if tenant else None)
+
+    def apply_to_members(self, tenant: str) -> None:
+        """Write the limits of a tenant's running containers again: v1 lets none exceed its parent's."""
+        for container_id, run in self.runs.items():
+            container = self.containers[container_id]
+            if container.spec.tenant == tenant:
+                container.warnings = registry.apply(self.instance(container, run.cgroup), container.spec)
+                self.refresh_view(container, run.cgroup)
 
     def refresh_view(self, container: Container, cgroup: Cgroup) -> None:
         """Let a running container see limits that changed."""

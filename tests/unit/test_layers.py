@@ -13,7 +13,7 @@ import pycontainer
 
 ROOT = Path(pycontainer.__file__).parent
 
-LAYER0 = {"linux", "errors", "jsontext", "paths", "record", "units"}
+LAYER0 = {"linux", "errors", "failpoints", "jsontext", "paths", "record", "units"}
 LAYER1 = {"init", "monitor", "spec", "api"}
 LAYER2 = {"cgroup", "net", "store", "security", "disk", "controllers"}
 
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # 0: the words all layers share
     "linux": set(),
     "errors": set(),
+    "failpoints": {"linux"},
     "jsontext": set(),
     "paths": set(),
     "record": {"linux", "jsontext", "units"},

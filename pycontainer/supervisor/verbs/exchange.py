@@ -13,6 +13,7 @@ from typing import Any
 
 from pycontainer.disk.layers import new_layer_id
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound
+from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container, ImageRecord
 from pycontainer.runtime.instance import LABEL, checked, described, read_description
 from pycontainer.runtime.rootfs import write_written
@@ -73,6 +74,7 @@ async def instance_import(world: World, call: Call) -> object:
         _check_free(world, check_name(name))
     with _transit(world) as transit:
         await work(world, call, "load", {"source": call.text("source"), "name": transit, "platform": ""})
+        reach("import:loaded")
         image = world.images.get(transit)
         labels = image.config.get("labels")
         spec = read_description(labels if isinstance(labels, dict) else {})
@@ -83,13 +85,15 @@ async def instance_import(world: World, call: Call) -> object:
             spec, name=name, image=kept, tenant=call.text("tenant"), ports=_ports(ports, spec.ports)
         )
         spec = checked(spec, is_trusted=is_trusted, has_volume=world.volumes.has, own_ports=bool(ports))
-        world.images.tag(transit, kept)
+        record = ImageRecord(kept, image.id, list(image.layer_dirs), dict(image.config))
+        info = await make(world, spec, record, capped=is_trusted or spec.disk_bytes is not None)
+        reach("import:made")  # whose image gets its name when somebody comes up (leftovers.py)
         try:
-            record = ImageRecord(kept, image.id, list(image.layer_dirs), dict(image.config))
-            info = await make(world, spec, record, capped=is_trusted or spec.disk_bytes is not None)
+            world.images.tag(transit, kept)
         except BaseException:
-            erase_later(world, world.images.retire(kept, world.images_in_use()))
+            await world.removal.remove(world.find(str(info["id"])))
             raise
+        reach("import:tagged")
     world.events.emit("import", world.find(str(info["id"])), source=call.text("source"))
     return info
 

@@ -13,8 +13,9 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
 from pycontainer.disk.beneath import can_map_ids
-from pycontainer.disk.storage import Caps, Storage, erase
+from pycontainer.disk.storage import Caps, Storage
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, StartFailed
+from pycontainer.failpoints import reach
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import imagevolumes, planner, view
 from pycontainer.runtime.container import Container, ImageRecord, now
@@ -26,6 +27,8 @@ from pycontainer.spec.model import ContainerSpec, Mount
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_spec
 from pycontainer.spec.signals import signal_number
+from pycontainer.store.volumes import new_anonymous_name
+from pycontainer.supervisor import making
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.mounting import unmount
 from pycontainer.supervisor.report import container_info
@@ -93,22 +96,26 @@ async def make(
     container_id = os.urandom(6).hex()
     directory = world.paths.container_dir(container_id)
     os.mkdir(directory, 0o700)
-    anonymous: list[Mount] = []
+    reach("create:claimed")
     world.names[spec.name] = container_id  # nobody else takes it while files are copied
     try:
         base = world.idranges.allocate(directory)
+        reach("create:range")
         container = Container(world.paths, container_id, spec, image, base=base, created=now())
         world.making[container_id] = container  # nobody takes away what it needs
         container.driver = driver or spec.rootfs_driver or world.rootfs_driver()
         if spec.tenant and (pool := world.tenants.pool(spec.tenant)).exists():
             pool.admit(directory)
+            reach("create:admitted")
         storage = container.storage()
         storage.prepare()
+        reach("create:storage")
         if not capped:
             caps = storage.default_caps()
             container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
         if not spec.rootfs_writable:
             _check_beneath(container, storage)
+        anonymous: list[Mount] = []
         if image is not None:
             targets, container.image_warnings = imagevolumes.declared(
                 [str(path) for path in cast("list[object]", image.config.get("volumes") or [])],
@@ -123,13 +130,18 @@ async def make(
                     for target in targets
                 ]
                 targets = []
-            caps = Caps(container.spec.disk_bytes, None, container.spec.disk_inodes)
-            for target in targets:
-                anonymous.append(world.volumes.create_anonymous(target, caps))
+            anonymous = [Mount("volume", target, new_anonymous_name()) for target in targets]
             container.spec = dataclasses.replace(container.spec, mounts=(*spec.mounts, *anonymous))
-        for mount in spec.mounts:
-            if mount.type == "volume":
-                world.volumes.ensure(mount.source)
+        if missing := world.volumes.missing(container.spec.mounts):
+            making.note(directory, missing)
+            reach("create:noted")
+            caps = Caps(container.spec.disk_bytes, None, container.spec.disk_inodes)
+            for mount in anonymous:
+                world.volumes.create(mount.source, caps, is_anonymous=True)
+            for mount in spec.mounts:
+                if mount.type == "volume":
+                    world.volumes.ensure(mount.source)
+            reach("create:volumes")
         networks = [name for name in spec.networks if name not in ("host", "none")]
         if networks:
             container.addresses = world.networks.reserve(
@@ -141,6 +153,7 @@ async def make(
                 spec.ip6,
                 tenant=spec.tenant,
             )
+            reach("create:addresses")
         os.mkdir(f"{directory}/etc", 0o700)
         write_atomically(
             f"{directory}/etc/hostname", f"{spec.hostname or spec.name}\n".encode(), mode=0o644, sync=False
@@ -151,6 +164,7 @@ async def make(
             write_atomically(f"{directory}/etc/hosts", (names + added).encode(), mode=0o644, sync=False)
         resolv = world.networks.resolv_conf(list(spec.dns), list(spec.dns_search))
         write_atomically(f"{directory}/etc/resolv.conf", resolv, mode=0o644, sync=False)
+        reach("create:files")
         if container.driver == "copy" and not spec.rootfs_writable:
             disk = container.spec
             caps = Caps(disk.disk_bytes, disk.disk_soft_bytes, disk.disk_inodes, disk.disk_soft_inodes)
@@ -158,16 +172,21 @@ async def make(
                 storage.cap(*caps)  # before there is anything in it: a disk image cannot take files over
             frozen = [world.layers.frozen.path(layer) for layer in lowers]
             await asyncio.to_thread(fill, container, (*(() if frozen else container.base_layers()), *frozen))
+            reach("create:filled")
         else:
             container.lowers = list(lowers)
         container.save()  # the record makes it real: what has none is removed at the next start of the supervisor
-    except BaseException:
+        reach("create:recorded")
+    except BaseException as error:
         del world.names[spec.name]
         world.making.pop(container_id, None)
-        _discard(world, container_id, directory)
-        if retired := world.volumes.retire_anonymous(world, anonymous):
-            await world.volumes.erase(*retired)
+        try:
+            world.removal.retire_half_made(container_id)
+            await world.removal.erase_remains(container_id)
+        except (OSError, PycontainerError) as other:
+            error.add_note(f"what was made of it goes with the next start of the supervisor: {other}")
         raise
+    making.forget(directory)
     del world.making[container_id]
     world.add(container)
     world.schedule.plan(container)
@@ -192,14 +211,6 @@ def _check_beneath(container: Container, storage: Storage) -> None:
             hint="leave it out, or say how much: --disk 10G",
             field="disk",
         )
-
-
-def _discard(world: World, container_id: str, directory: str) -> None:
-    base = world.idranges.lookup(directory)
-    if base is not None:
-        world.idranges.release(base, directory)
-    world.networks.release(container_id)
-    erase(directory)
 
 
 def _image_record(world: World, spec: ContainerSpec) -> ImageRecord | None:
@@ -263,13 +274,16 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
     world.require_unmounted(container)
     if container.lowers or container.clearing:
         await world.layers.settle(container)
+        reach("start:settled")
     container.stopping = container.restarting = container.rebooting = False
     if not world.idranges.holds(container.base, container.directory):
         container.base = world.idranges.allocate(container.directory)  # on disk all ids are those seen inside
+        reach("start:range")
         container.save()
     networked = bool(container.addresses)
     if networked:
         world.networks.claim_ports(container.id, list(spec.ports))
+        reach("start:ports")
     try:
         os.unlink(f"{container.directory}/exit.json")
     except FileNotFoundError:
@@ -280,6 +294,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
     if wanted.hides_abstract_sockets and not rights.hides_abstract_sockets:
         container.missing_walls.append("can reach the host's abstract unix sockets: they need Landlock of Linux 6.12")
     await world.link.connect(start=True)
+    reach("start:monitor")
     try:
         layers = container.layers()
         notify_dir = world.health.prepare(container)
@@ -299,6 +314,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
         )
         with contextlib.ExitStack() as held:
             await world.volumes.fill(world, container, held)
+            reach("start:volumes")
             run = await start_container(container, host, window=window, attached=attached)  # type: ignore[arg-type]
     except BaseException:
         if networked:
@@ -306,6 +322,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
         world.health.ended(container)
         raise
     world.endings.began(container, run)
+    reach("start:over")
 
 
 def _require_startable(world: World, container: Container) -> None:
@@ -389,6 +406,7 @@ async def end_now(world: World, container: Container, timeout_seconds: float | N
     """Ask a container that runs to end, then make it; what comes next its policy decides."""
     run = world.run_of(container)
     container.save_run()  # another supervisor, if we are killed here, does not start it again
+    reach("stop:noted")
     if run.cgroup.is_frozen():
         run.cgroup.thaw()  # a frozen process takes no signal
     config = container.image.config if container.image else {}
@@ -397,8 +415,10 @@ async def end_now(world: World, container: Container, timeout_seconds: float | N
     with contextlib.suppress(OSError):  # it ended just now
         program = os.readlink(f"/proc/{run.pid}/exe")
     world.endings.send(container, planner.stop_signal_number(container.spec, config, program), cause=cause)
+    reach("stop:asked")
     if not await world.endings.wait_exit(container, max(timeout, 0)):
         world.endings.send(container, signal.SIGKILL, cause=f"{cause}: still running after {timeout:g} s")
+        reach("stop:killed")
         await world.endings.wait_exit(container)
     world.events.emit("stop", container, cause=cause)
 
@@ -473,9 +493,17 @@ async def rename(world: World, call: Call) -> object:
             raise AlreadyExists(f"the name '{name}' is taken by container {world.names.get(name, name)}")
         if container.addresses:
             world.networks.rename(container.id, name)
-        old = container.spec.name
-        container.spec = dataclasses.replace(container.spec, name=name)
-        container.save()
+            reach("rename:neighbours")
+        before, old = container.spec, container.spec.name
+        container.spec = dataclasses.replace(before, name=name)
+        try:
+            container.save()
+        except BaseException:
+            container.spec = before
+            if container.addresses:
+                world.networks.rename(container.id, old)
+            raise
+        reach("rename:recorded")
         del world.names[old]
         world.names[name] = container.id
         world.events.emit("rename", container, old_name=old)

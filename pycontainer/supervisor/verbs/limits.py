@@ -1,10 +1,12 @@
 """set, limits: changing what a container may use while it runs, and showing how near it is."""
 
+import contextlib
 import dataclasses
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.errors import InvalidInput, InvalidState
+from pycontainer.failpoints import reach
 from pycontainer.runtime.healthcheck import CHECK_TARGETS
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import parse_changes
@@ -42,16 +44,27 @@ async def set(world: World, call: Call) -> object:
                 f"container '{container.spec.name}' does not run: there is nothing a transient change could apply to",
                 hint="leave --transient out, and it holds from the next start on",
             )
-        if run is not None:
-            instance, owner = world.instance(container, run.cgroup), f"'{container.spec.name}'"
-            container.warnings = apply_changed(instance, container.spec, spec, owner, force=call.flag("force"))
-        saved, container.spec = container.spec, spec
-        if run is not None:
-            world.refresh_view(container, run.cgroup)
-        if transient:
-            container.spec = saved
-        else:
-            container.save()
+        before, warnings = container.spec, container.warnings
+        with world.unfinished.changing(container.id) if run is not None else contextlib.nullcontext():
+            reach("set:noted")
+            if run is not None:
+                instance, owner = world.instance(container, run.cgroup), f"'{before.name}'"
+                container.warnings = apply_changed(instance, before, spec, owner, force=call.flag("force"))
+            reach("set:applied")
+            container.spec = spec
+            try:
+                if run is not None:
+                    world.refresh_view(container, run.cgroup)
+                if not transient:
+                    container.save()
+            except BaseException:
+                container.spec, container.warnings = before, warnings
+                if run is not None:
+                    registry.apply(world.instance(container, run.cgroup), before)
+                raise
+            if transient:
+                container.spec = before
+            reach("set:recorded")
         if "snapshots" in changes:
             world.schedule.plan(container)
         if not transient and any(key.startswith("health_") for key in changes):

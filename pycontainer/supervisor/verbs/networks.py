@@ -3,6 +3,7 @@
 import os
 
 from pycontainer.errors import InvalidInput
+from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
@@ -47,6 +48,7 @@ async def network_connect(world: World, call: Call) -> object:
             if netns_fd is not None:
                 os.close(netns_fd)
         _record_addresses(world, container)
+        reach("connect:recorded")
     return {}
 
 
@@ -61,6 +63,7 @@ async def network_disconnect(world: World, call: Call) -> object:
             if netns_fd is not None:
                 os.close(netns_fd)
         _record_addresses(world, container)
+        reach("disconnect:recorded")
     return {}
 
 

@@ -8,6 +8,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.disk.layers import new_layer_id
 from pycontainer.disk.storage import Freezing
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.rootfs import check_depth, freeze_apart, freeze_by, go_back, is_unchanged, move_to_frozen
 from pycontainer.runtime.snapshots import (
@@ -46,8 +47,10 @@ async def take_now(world: World, container: Container, name: str) -> Snapshot:
             )
         began = time.monotonic()
         layers = await present_layers(world, container)
+        reach("snapshot:frozen")
         snapshot = Snapshot(name, now(), layers)
         save_snapshot(container.directory, snapshot)
+        reach("snapshot:recorded")
         container.snapshots[name] = snapshot
         world.events.emit("snapshot-create", container, snapshot=name, seconds=round(time.monotonic() - began, 3))
     return snapshot
@@ -102,6 +105,7 @@ async def _copy_standing_still(world: World, container: Container, cgroup: Cgrou
         if stands_still:
             world.layers.note_frozen(container)
             cgroup.freeze()
+            reach("snapshot:still")
         await asyncio.shield(
             asyncio.to_thread(
                 freeze_apart, container, world.layers.frozen, layer, lambda: loop.call_soon_threadsafe(go_on)
@@ -145,6 +149,7 @@ async def snapshot_restore(world: World, call: Call) -> object:
             if not world.layers.frozen.exists(layer):
                 raise NotFound(f"snapshot '{snapshot.name}' is damaged: layer {layer} is gone")
         doomed = await asyncio.to_thread(go_back, container, world.layers.frozen, snapshot.layers)
+        reach("restore:over")
         world.layers.erase([doomed])
         world.layers.sweep()
         world.events.emit("snapshot-restore", container, snapshot=snapshot.name)
@@ -192,8 +197,10 @@ async def clone(world: World, call: Call) -> object:
                     raise NotFound(f"snapshot '{wanted}' is damaged: layer {layer} is gone")
         else:
             layers = await present_layers(world, source)
+        reach("clone:frozen")
         with world.layers.held(layers):
             info = await make(world, spec, source.image, capped=True, lowers=layers, driver=source.driver)
+            reach("clone:made")
         world.layers.sweep()
         world.events.emit("clone", world.find(str(info["id"])), source=source.spec.name)
     return info

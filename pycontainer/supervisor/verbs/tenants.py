@@ -8,6 +8,7 @@ import dataclasses
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState
+from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.tenant import NO_LIMITS, Tenant
 from pycontainer.spec.model import ContainerSpec
@@ -27,10 +28,18 @@ async def tenant_create(world: World, call: Call) -> object:
         raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
     spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
     tenant = Tenant(world.paths, name, spec, created=now())
+    had_pool = world.tenants.pool(name).exists()
     _cap_pool(world, name, spec)
-    if world.tenants.is_raised(name):  # its record was damaged, and containers of it run
-        tenant.warnings = registry.apply(world.tenants.instance(name), spec)
-    world.tenants.put(tenant)
+    reach("tenant:pool")
+    try:
+        if world.tenants.is_raised(name):  # its record was damaged, and containers of it run
+            tenant.warnings = registry.apply(world.tenants.instance(name), spec)
+        world.tenants.put(tenant)
+    except BaseException:
+        if not had_pool:
+            world.tenants.pool(name).erase()
+        raise
+    reach("tenant:recorded")
     world.events.emit("tenant-create", tenant=name)
     return _info(world, tenant)
 
@@ -53,25 +62,35 @@ async def tenant_set(world: World, call: Call) -> object:
         raise InvalidInput("there is nothing to change", field="spec")
     transient = call.flag("transient")
     spec = _checked(world, dataclasses.replace(tenant.spec, **changes))
-    _cap_pool(world, tenant.name, spec)
-    if world.tenants.is_raised(tenant.name):
-        instance = world.tenants.instance(tenant.name)
-        owner = f"tenant '{tenant.name}'"
-        tenant.warnings = apply_changed(instance, tenant.spec, spec, owner, force=call.flag("force"))
-        saved, tenant.spec = tenant.spec, spec
-        for container in _members(world, tenant.name):
-            if run := world.runs.get(container.id):
-                container.warnings = registry.apply(world.instance(container, run.cgroup), container.spec)
-                world.refresh_view(container, run.cgroup)
-        tenant.spec = saved
-    elif transient:
+    is_raised = world.tenants.is_raised(tenant.name)
+    if transient and not is_raised:
         raise InvalidState(
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
-    if not transient:
+    before = tenant.spec
+    with world.unfinished.changing_tenant(tenant.name):
+        reach("tenant:noted")
+        _cap_pool(world, tenant.name, spec)
+        if is_raised:
+            instance, owner = world.tenants.instance(tenant.name), f"tenant '{tenant.name}'"
+            tenant.warnings = apply_changed(instance, before, spec, owner, force=call.flag("force"))
         tenant.spec = spec
-        tenant.save()
+        try:
+            if is_raised:
+                world.apply_to_members(tenant.name)
+            reach("tenant:applied")
+            if not transient:
+                tenant.save()
+        except BaseException:
+            tenant.spec = before
+            if is_raised:
+                registry.apply(world.tenants.instance(tenant.name), before)
+                world.apply_to_members(tenant.name)
+            raise
+        if transient:
+            tenant.spec = before
+        reach("tenant:updated")
     world.events.emit("tenant-update", tenant=tenant.name)
     return _info(world, tenant)
 

@@ -31,7 +31,7 @@ LIBRARY = {"linux": LINUX, "init": INIT, "monitor": MONITOR}
 BASE_PACKAGES = {
     "linux": {"linux"},
     "init": {"init", "linux"},
-    "monitor": {"monitor", "init", "linux", "paths", "errors"},
+    "monitor": {"monitor", "init", "linux", "paths", "errors", "failpoints"},
 }
 
 

@@ -1,0 +1,97 @@
+"""Named moments at which a test lets one of our processes die, as if power or a person had ended it: kill -9.
+
+    PYCONTAINER_FAILPOINT=NAME         the process that comes there first dies there
+    PYCONTAINER_FAILPOINT=NAME:3       ... when it comes there for the third time
+
+Off unless a process was started with that; then a visit costs one look into an empty dict. Every step of an operation that
+has more than one has a name here, and tests/integration/test_failpoints.py dies at each of them. The name says what was done
+last. What dies is who works: the supervisor, but the monitor at `monitor:`, and the worker of images at `image:`.
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+
+from pycontainer.linux import files
+
+VARIABLE = "PYCONTAINER_FAILPOINT"
+
+NAMES = (
+    "record:written",  # every record, before the rename that makes it the one that counts
+    # containers
+    "create:claimed", "create:range", "create:admitted", "create:storage", "create:noted", "create:volumes",
+    "create:addresses", "create:files", "create:filled", "create:recorded",
+    "start:settled", "start:range", "start:ports", "start:monitor", "start:volumes", "start:cgroup", "start:limits",
+    "start:born", "start:network", "start:ready", "start:noted", "start:released", "start:over",
+    "stop:noted", "stop:asked", "stop:killed",
+    "end:heard", "end:network", "end:limits", "end:cgroup", "end:over",
+    "rm:renamed", "rm:network", "rm:storage", "rm:range", "rm:forgotten", "rm:volumes", "rm:erased",
+    "rename:neighbours", "rename:recorded",
+    "set:noted", "set:applied", "set:recorded",
+    # what they have written
+    "snapshot:intent", "snapshot:moved", "snapshot:begun", "snapshot:still", "snapshot:copied", "snapshot:frozen",
+    "snapshot:recorded",
+    "restore:filled", "restore:intent", "restore:cleared", "restore:over",
+    "clone:frozen", "clone:made",
+    # instances that travel
+    "import:loaded", "import:made", "import:tagged",
+    # images, in the worker
+    "image:staged", "image:layer", "image:blobs", "image:named",
+    "image-rm:unnamed", "image-rm:retired",
+    # volumes
+    "volume:begun", "volume:prepared", "volume:named", "volume:filling", "volume:filled", "volume:retired",
+    "volume:restored",
+    # networks
+    "network:recorded", "network:down", "network:unnamed", "connect:linked", "connect:reserved", "connect:recorded",
+    "disconnect:reserved", "disconnect:unlinked", "disconnect:recorded",
+    # tenants
+    "tenant:pool", "tenant:recorded", "tenant:noted", "tenant:applied", "tenant:updated", "tenant:unnamed",
+    "tenant:lowered", "tenant:erased",
+    # coming up
+    "recover:read", "recover:adopted", "recover:networks", "recover:ended", "recover:cgroups", "recover:over",
+    # the monitor
+    "monitor:born", "monitor:prepared", "monitor:released", "monitor:reaped", "monitor:recorded",
+)  # fmt: skip
+
+_visits: dict[str, int] = {}  # name -> visits until it dies; at most one
+
+
+def reach(name: str) -> None:
+    """Die here, if that was asked."""
+    if name in _visits:
+        _visit(name)
+
+
+def arm(environment: Mapping[str, str]) -> None:
+    """Take the failpoint of an environment; ValueError for one that there is not. Said once, by a program's `main`."""
+    _visits.clear()
+    files.before_rename = bool
+    wanted = environment.get(VARIABLE, "")
+    if not wanted:
+        return
+    name, _, count = wanted.rpartition(":")
+    if not count.isdecimal():
+        name, count = wanted, "1"
+    if name not in NAMES or int(count) < 1:
+        raise ValueError(f"{VARIABLE}: no failpoint {wanted!a}")
+    _visits[name] = int(count)
+    files.before_rename = _reach_record  # a hook: who runs a container by the OCI command line does not load us
+
+
+def _reach_record() -> None:
+    reach("record:written")
+
+
+def environment(prefix: str) -> dict[str, str]:
+    """Return what a process that we start has in its environment to have our failpoint, if that begins with `prefix`."""
+    for name, count in _visits.items():
+        if name.startswith(prefix):
+            return {VARIABLE: f"{name}:{count}"}
+    return {}
+
+
+def _visit(name: str) -> None:
+    _visits[name] -= 1
+    if not _visits[name]:
+        os.write(2, f"failpoint {name}: killed\n".encode())  # for who asks afterwards whether it was reached
+        os.kill(os.getpid(), signal.SIGKILL)
