@@ -12,7 +12,8 @@
     ├── pulls/             downloads at work            ├── apparmor/         what of our profiles was loaded
     ├── volumes/NAME/                                   ├── notify/ID/notify  what a container says, sd_notify(3)
     ├── builds/            root file systems at work    └── boot.json         which boot, and what started with it
-    └── events/            what happened, FIRSTSEQ.jsonl
+    ├── events/            what happened, FIRSTSEQ.jsonl
+    └── reserve/           room for the end of things on a full disk
     /etc/pycontainer       (config_dir)
     └── operator-group     who beside root may connect
 

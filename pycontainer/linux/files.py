@@ -36,6 +36,7 @@ _KEEPING = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: what keeps a file from 
 
 use_openat2 = True  # the tests set it to False; it becomes False by itself where the call is missing or forbidden
 before_rename: Callable[[], object] = bool  # does nothing; a test may have us die there (pycontainer/failpoints.py)
+make_room: Callable[[], bool] | None = None  # the supervisor's, which keeps a reserve of disk for its records
 
 _syncfs = declare("syncfs", ffi.c_int)
 _statx = declare("statx", ffi.c_int, ffi.c_char_p, ffi.c_int, ffi.c_uint, ffi.c_void_p)
@@ -49,13 +50,30 @@ def syncfs(fd: int) -> None:
 
 
 def write_atomically(
-    path: str, data: bytes, *, mode: int = 0o600, dir_fd: int | None = None, sync: bool = True
+    path: str,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    dir_fd: int | None = None,
+    sync: bool = True,
+    sync_name: bool = True,
 ) -> None:
     """Replace the file `path` so that readers, and a crash, see the old content or the new one, whole.
 
     The new file belongs to us and has `mode`, whatever the umask; `sync=False` saves the wait for the disk where a
-    loss of power may undo the write. The directory must be our own.
+    loss of power may undo the write, `sync_name=False` half of it: then the old one may come back, whole. The directory
+    must be our own. On a full disk `make_room`, if somebody has set it, is asked to give something up, and the write is
+    tried once more.
     """
+    try:
+        _write_atomically(path, data, mode, dir_fd, sync=sync, sync_name=sync_name)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or make_room is None or not make_room():
+            raise
+        _write_atomically(path, data, mode, dir_fd, sync=sync, sync_name=sync_name)
+
+
+def _write_atomically(path: str, data: bytes, mode: int, dir_fd: int | None, *, sync: bool, sync_name: bool) -> None:
     temporary = f"{path}.{os.getpid()}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=dir_fd)
     try:
@@ -75,6 +93,12 @@ def write_atomically(
         raise
     finally:
         os.close(fd)
+    if sync and sync_name:
+        directory_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            os.fsync(directory_fd)
+        finally:
+            os.close(directory_fd)
 
 
 def read_bounded(source: StrPath | int, max_bytes: int) -> bytes:

@@ -64,6 +64,7 @@ class Child:
         "pidfd",
         "released",
         "started",
+        "unwritten",
         "wait_status",
     )
 
@@ -73,6 +74,7 @@ class Child:
         self.child_id, self.kind = str(message["id"]), str(message["kind"])
         self.released = self.started = False
         self.wait_status: int | None = None
+        self.unwritten: dict[str, object] | None = None  # the exit record that the disk did not take
         self.output: Output | None = None
         self._stage: Stage | None = None
         join_fd = _pick(fds, message["join"])
@@ -198,17 +200,20 @@ class Child:
         if self.output is not None:
             self.output.drain()
         if self.kind == "init" and self.started:
-            record = {
+            record: dict[str, object] = {
                 "wait_status": self.wait_status,
                 "finished": time.time(),
                 "dropped_output_bytes": self.output.dropped_bytes if self.output else 0,
             }
             try:
                 write_atomically(
-                    f"{self.child_id}/exit.json", json.dumps(record).encode(), dir_fd=self._room.containers_fd
+                    f"{self.child_id}/exit.json",
+                    json.dumps(record).encode(),
+                    dir_fd=self._room.containers_fd,
+                    sync_name=False,  # all containers wait for us; of the run nothing is left after a loss of power
                 )
             except OSError:
-                pass  # the directory is being deleted, or the disk is full: the supervisor is told all the same
+                self.unwritten = record  # the directory is being deleted, or the disk is full: the supervisor is told
         return self.wait_status
 
     def attach(self, sock: socket.socket) -> None:

@@ -218,6 +218,8 @@ class Monitor:
                 "pid": child.pid,
                 "started": child.started,
                 "wait_status": wait_status,
+                "dropped_output_bytes": child.output.dropped_bytes if child.output is not None else 0,
+                "unwritten": child.unwritten,
             }
         )
 

@@ -164,7 +164,8 @@ class Records:
         del data["container_id"]
         for endpoint in data["endpoints"]:
             del endpoint["index"]
-        self._save(self._addresses_dir, reservation.container_id, data)
+        # No second wait: the name is on the disk with that of the container's own record, which comes later.
+        self._save(self._addresses_dir, reservation.container_id, data, sync_name=False)
 
     def delete_network(self, name: str) -> None:
         remove_record(f"{self._directory}/{name}.json")
@@ -190,10 +191,10 @@ class Records:
                 found.damaged[name] = damaged(name, getattr(error, "strerror", None) or error)
         return found
 
-    def _save(self, directory: str, name: str, data: dict[str, object]) -> None:
+    def _save(self, directory: str, name: str, data: dict[str, object], *, sync_name: bool = True) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         data = {"version": RECORD_VERSION, **data}
-        write_atomically(f"{directory}/{name}.json", json.dumps(data).encode() + b"\n", mode=0o600)
+        write_atomically(f"{directory}/{name}.json", json.dumps(data).encode() + b"\n", mode=0o600, sync_name=sync_name)
 
 
 def _network(name: str, record: Record) -> Network:

@@ -144,6 +144,7 @@ async def _until_idle_or_told(world: World, server: Server) -> None:
     while not world.leave.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(world.leave.wait(), 5.0)
+        world.reserve.take()
         quiet = time.monotonic() - world.last_activity
         if world.operators.gid is None and not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
             return

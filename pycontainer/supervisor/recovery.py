@@ -6,10 +6,13 @@ kernel  ──▶ which of them run ──▶ networks, limits, end of those tha
 """
 
 import os
+import stat
 import sys
+from collections.abc import Callable
 
 from pycontainer.errors import PycontainerError
 from pycontainer.failpoints import reach
+from pycontainer.linux import files
 from pycontainer.linux.process import pidfd_open
 from pycontainer.runtime.container import load
 from pycontainer.runtime.start import Run
@@ -25,6 +28,8 @@ async def recover(world: World) -> None:
     """Make `world` what its records and the kernel say."""
     world.endings.watch_kills()
     _make_directories(world)
+    world.reserve.take()
+    files.make_room = world.reserve.give
     world.events.open()
     world.boot.load()
     world.rootfs_driver()  # while we have one thread: what is not known of a file system is tried by a child
@@ -37,7 +42,7 @@ async def recover(world: World) -> None:
         world.repaired += [f"half-made or half-removed volume: {directory}" for directory in left_over]
         world.spawn(world.volumes.erase(*left_over))
     world.mounted.update(find_mounts(world.paths))
-    world.idranges.sweep()
+    _tried("id ranges", world.idranges.sweep)
     await _adopt_runs(world)
     reach("recover:adopted")
     _reconcile_networks(world)
@@ -56,8 +61,8 @@ async def recover(world: World) -> None:
         if cgroup_id not in world.runs and not (cgroup_id in world.broken and world.broken[cgroup_id].is_alive):
             world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
     reach("recover:cgroups")
-    world.tenants.adopt()
-    world.layers.recover()
+    _tried("tenants", world.tenants.adopt)
+    _tried("layers", world.layers.recover)
     world.unfinished.finish()
     leftovers.finish_images(world)
     for container in world.containers.values():
@@ -66,11 +71,21 @@ async def recover(world: World) -> None:
     world.boot.go_on()
 
 
+def _tried(what: str, step: Callable[[], object]) -> None:
+    """Do what a full or read-only disk must not keep us from coming up for; say what stood in its way."""
+    try:
+        step()
+    except OSError as error:
+        print(f"{what}: {error}", file=sys.stderr)
+
+
 def _make_directories(world: World) -> None:
     paths = world.paths
     for directory in (paths.state_dir, paths.run_dir):
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        os.chmod(directory, 0o750 if directory == paths.run_dir else 0o700)
+        mode = 0o750 if directory == paths.run_dir else 0o700
+        if stat.S_IMODE(os.stat(directory).st_mode) != mode:  # or a read-only one would keep us from coming up
+            os.chmod(directory, mode)
     for directory in (paths.containers_dir, paths.layers_dir, paths.run_containers_dir, paths.tenants_dir):
         os.makedirs(directory, mode=0o700, exist_ok=True)
 

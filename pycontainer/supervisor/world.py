@@ -50,6 +50,7 @@ from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.removal import Removal
+from pycontainer.supervisor.reserve import Reserve
 from pycontainer.supervisor.restarts import Restarts
 from pycontainer.supervisor.schedule import Schedule
 from pycontainer.supervisor.tenants import Tenants
@@ -85,6 +86,7 @@ class World:
         self.boot = Boot(self)
         self.schedule = Schedule(self)
         self.unfinished = Unfinished(self)
+        self.reserve = Reserve(paths.state_dir)
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
         self.hierarchy = Hierarchy(

@@ -34,6 +34,7 @@ async def commit(world: World, call: Call) -> object:
     """Make an image of what a container is made of and what it has written."""
     container = world.find(call.text("container"))
     name = check_own_name(call.text("image"))
+    world.reserve.require_room(f"image '{name}'")
     config = _merged(container.image.config if container.image else {}, call.mapping("config"))
     labels = config.get("labels")
     assert isinstance(labels, dict)
@@ -68,6 +69,7 @@ async def export(world: World, call: Call) -> object:
 
 async def instance_import(world: World, call: Call) -> object:
     """Make a container of an archive that `export` has written, here or elsewhere."""
+    world.reserve.require_room("an instance")
     is_trusted = call.flag("trusted")
     name, ports = call.text("name"), [port for text in call.texts("ports") for port in parse_ports(text)]
     if name:

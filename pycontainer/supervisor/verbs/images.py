@@ -29,6 +29,7 @@ async def image_tag(world: World, call: Call) -> object:
 async def image_import(world: World, call: Call) -> object:
     """Import a root file system or an image under a name; progress comes as events."""
     name = check_own_name(call.text("name"))
+    world.reserve.require_room(f"image '{name}'")
     request = {
         "name": name,
         "source": call.text("source"),
@@ -45,6 +46,7 @@ async def image_load(world: World, call: Call) -> object:
     name = call.text("name")
     if name:
         check_own_name(name)
+    world.reserve.require_room("images")
     request = {"source": call.text("source"), "name": name, "platform": call.text("platform")}
     result = await work(world, call, "load", request)
     assert isinstance(result, list)

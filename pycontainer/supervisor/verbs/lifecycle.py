@@ -6,6 +6,7 @@ import dataclasses
 import os
 import random
 import signal
+import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -81,6 +82,7 @@ async def make(
             f"the name '{spec.name}' is taken by container {world.names.get(spec.name, spec.name)}",
             hint=f"choose another, or remove it: pycontainer rm --force {spec.name}",
         )
+    world.reserve.require_room(f"container '{spec.name}'")
     for mount in spec.mounts:
         if mount.type == "bind":
             check_bind(world.paths, mount)
@@ -405,7 +407,10 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
 async def end_now(world: World, container: Container, timeout_seconds: float | None = None, *, cause: str) -> None:
     """Ask a container that runs to end, then make it; what comes next its policy decides."""
     run = world.run_of(container)
-    container.save_run()  # another supervisor, if we are killed here, does not start it again
+    try:
+        container.save_run()  # another supervisor, if we are killed here, does not start it again
+    except OSError as error:  # a disk that takes nothing: it is stopped all the same
+        print(f"cannot note that '{container.spec.name}' is being stopped: {error}", file=sys.stderr)
     reach("stop:noted")
     if run.cgroup.is_frozen():
         run.cgroup.thaw()  # a frozen process takes no signal

@@ -10,6 +10,7 @@ from pycontainer.supervisor.world import World
 
 
 async def network_create(world: World, call: Call) -> object:
+    world.reserve.require_room("a network")
     return world.networks.create(
         call.text("name"),
         driver=call.text("driver", "routed"),

@@ -45,6 +45,7 @@ async def take_now(world: World, container: Container, name: str) -> Snapshot:
                 f"container '{container.spec.name}' has a snapshot '{name}' already",
                 hint=f"choose another name, or remove it: pycontainer snapshot rm {container.spec.name} {name}",
             )
+        world.reserve.require_room(f"snapshot '{name}'")
         began = time.monotonic()
         layers = await present_layers(world, container)
         reach("snapshot:frozen")

@@ -27,6 +27,7 @@ async def tenant_create(world: World, call: Call) -> object:
     if name in world.tenants.by_name:
         raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
     spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
+    world.reserve.require_room(f"tenant '{name}'")
     tenant = Tenant(world.paths, name, spec, created=now())
     had_pool = world.tenants.pool(name).exists()
     _cap_pool(world, name, spec)

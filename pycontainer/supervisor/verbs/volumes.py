@@ -24,6 +24,7 @@ _STALL_SECONDS = 60.0  # that containers stand still for a backup that does not 
 
 async def volume_create(world: World, call: Call) -> object:
     name = call.text("name")
+    world.reserve.require_room("a volume")
     volume = world.volumes.create(
         name or new_anonymous_name(),
         _caps(call.text("size"), call.text("inodes"), Caps()),
@@ -120,6 +121,7 @@ async def volume_restore(world: World, call: Call) -> object:
         name = call.text("volume")
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise InvalidInput("a volume is restored from a file", field="fds")
+        world.reserve.require_room("what a volume held")
         async with world.volumes.restoring(world, name, _caps(call.text("size"), call.text("inodes"), Caps())) as data:
             await _unpack(world, data.open_tree(), fd)
         world.events.emit("volume-restore", volume=name)
