@@ -32,6 +32,18 @@ def stop(paths: HostPaths) -> bool:
     return True
 
 
+def reload(paths: HostPaths) -> str:
+    """Have supervisor and monitor become the code that is installed now; return its version, "" if there is none running."""
+    try:
+        connection = Connection(paths, start=False)
+    except SupervisorUnavailable:
+        return ""
+    try:
+        return str(connection.request("reload", {})["version"])
+    finally:
+        connection.close()
+
+
 def start(paths: HostPaths, group: str | None = None) -> bool:
     """Start the supervisor, unless it runs (False).
 

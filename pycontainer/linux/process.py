@@ -1,6 +1,7 @@
 """Processes: pidfds, file-system ids, a few prctl options. pidfd_open(2), pidfd_send_signal(2), setfsuid(2), prctl(2)."""
 
 import os
+import sys
 
 from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare, syscall
@@ -12,6 +13,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 P_PIDFD = 3
+_PIDFD_GET_INFO, _PIDFD_INFO_BYTES, _PIDFD_INFO_EXIT, _EXIT_CODE_AT = 0xC040FF0B, 64, 1 << 3, 60
 
 _prctl = declare("prctl", ffi.c_int, ffi.c_ulong, ffi.c_ulong, ffi.c_ulong, ffi.c_ulong)
 _setfsuid = declare("setfsuid", ffi.c_int)
@@ -41,6 +43,24 @@ def reap(pidfd: int) -> int | None:
     if result.si_code == os.CLD_EXITED:
         return (result.si_status & 0xFF) << 8
     return result.si_status | (0x80 if result.si_code == os.CLD_DUMPED else 0)
+
+
+def exit_status(pidfd: int) -> int | None:
+    """Return the raw wait status of somebody else's child that has ended and was reaped; None if nobody knows it.
+
+    Linux 6.15: PIDFD_GET_INFO, struct pidfd_info in <linux/pidfd.h>
+    """
+    import fcntl  # rare
+
+    info = bytearray(_PIDFD_INFO_BYTES)
+    info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:  # an older kernel, or it is not reaped yet
+        return None
+    if not int.from_bytes(info[:8], sys.byteorder) & _PIDFD_INFO_EXIT:
+        return None
+    return int.from_bytes(info[_EXIT_CODE_AT : _EXIT_CODE_AT + 4], sys.byteorder)
 
 
 def start_time_ticks(pid: int, procfs_dirfd: int | None = None) -> int:

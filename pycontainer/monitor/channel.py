@@ -9,9 +9,13 @@
                                             ◀──  failed      id report | step errno text
     abort    id                             ──▶              kill a child that was not released
     attach   id                             ──▶              + a client's socket
+    adopt    id pid streams tty             ──▶              + pidfd, the ends to read from: its own monitor died
+    reload   argv                           ──▶              + a mount namespace: become that program (handover.py)
+                                            ◀──  reloaded    text: nothing, or why not
     list                                    ──▶
+                                            ◀──  streams     id streams               + the ends, for each first process
                                             ◀──  children    [{id kind pid started tty}]
-                                            ◀──  exit        id kind pid wait_status finished
+                                            ◀──  exit        id kind pid wait_status finished; null if it was adopted
 
 A child that was not released dies with the connection that asked for it. The newest supervisor is the one that is heard.
 """

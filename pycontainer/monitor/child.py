@@ -22,6 +22,10 @@ from pycontainer.monitor.logfile import LogFile
 from pycontainer.monitor.output import Output
 from pycontainer.monitor.poller import Poller
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 ID_COUNT = 65536
 _SIGKILL = 9
 
@@ -54,6 +58,7 @@ class Child:
 
     __slots__ = (
         "_go_fd",
+        "_is_adopted",
         "_report_fd",
         "_room",
         "_stage",
@@ -72,7 +77,7 @@ class Child:
         """Clone the child that a `birth` message describes. Raises OSError of the clone."""
         self._room = room
         self.child_id, self.kind = str(message["id"]), str(message["kind"])
-        self.released = self.started = False
+        self.released = self.started = self._is_adopted = False
         self.wait_status: int | None = None
         self.unwritten: dict[str, object] | None = None  # the exit record that the disk did not take
         self.output: Output | None = None
@@ -111,6 +116,72 @@ class Child:
         finally:
             os.close(go_read_fd)
             os.close(report_write_fd)
+
+    @classmethod
+    def taken_over(cls, room: Room, state: "dict[str, Any]", log_limits: tuple[int, int]) -> "Child":
+        """Return a child that the program before us handed over, see `handed_over`."""
+        child = cls.__new__(cls)
+        child._room, child._stage, child.wait_status, child.unwritten = room, None, None, None
+        child._go_fd = child._report_fd = -1
+        child.released = child.started = True
+        child.child_id, child.kind, child.pid, child.pidfd = state["id"], state["kind"], state["pid"], state["pidfd"]
+        child._is_adopted = state["is_adopted"]
+        child.output = None
+        if state["output"] is not None:
+            log = LogFile(room.containers_fd, child.child_id, max_bytes=log_limits[0], files=log_limits[1])
+            child.output = Output.taken_over(room.poller, log, state["output"])
+        return child
+
+    @classmethod
+    def adopted(cls, room: Room, message: dict[str, object], fds: list[int], log_limits: tuple[int, int]) -> "Child":
+        """Return a first process whose parent, another monitor, has died. Nobody but the kernel knows how it will end.
+
+        Descriptors: its pidfd, then the ends of its streams, ours from here on. Its input, if it was a pipe, has ended.
+        """
+        streams = message["streams"]
+        assert isinstance(streams, list)
+        is_tty = bool(message["tty"])
+        sources = dict(zip(fds[1:], map(int, streams), strict=True))
+        return cls.taken_over(
+            room,
+            {
+                "id": message["id"],
+                "kind": "init",
+                "pid": message["pid"],
+                "pidfd": fds[0],
+                "is_adopted": True,
+                "output": {
+                    "sources": sources,
+                    "input_fd": os.dup(fds[1]) if is_tty else -1,
+                    "input_pending": "",
+                    "input_ends": False,
+                    "is_tty": is_tty,
+                    "ended": not sources,
+                    "dropped_bytes": 0,
+                    "clients": [],
+                },
+            },
+            log_limits,
+        )
+
+    def may_be_handed_over(self) -> bool:
+        """Say whether it lives its own life: neither being born nor on its way to its program."""
+        return self.released and not self.report_pending()
+
+    def handed_over(self) -> dict[str, object]:
+        """Return what the next program of the monitor needs to know of it."""
+        return {
+            "id": self.child_id,
+            "kind": self.kind,
+            "pid": self.pid,
+            "pidfd": self.pidfd,
+            "is_adopted": self._is_adopted,
+            "output": None if self.output is None else self.output.handed_over(),
+        }
+
+    def fds(self) -> list[int]:
+        """Return the descriptors that it cannot go on without."""
+        return [self.pidfd, *([] if self.output is None else self.output.fds())]
 
     def prepare(self, message: dict[str, object], fds: list[int]) -> int:
         """Write the id maps and make the mounts; return the root's descriptor, which stays the stage's."""
@@ -154,7 +225,8 @@ class Child:
 
     def watch(self, on_report: Callable[["Child"], None], on_exit: Callable[["Child"], None]) -> None:
         """Call back when the child has executed its program (no report) or failed to, and when it has ended."""
-        self._room.poller.add(self._report_fd, select.EPOLLIN, lambda events: on_report(self))
+        if self.report_pending():
+            self._room.poller.add(self._report_fd, select.EPOLLIN, lambda events: on_report(self))
         self._room.poller.add(self.pidfd, select.EPOLLIN, lambda events: on_exit(self))
 
     def take_report(self) -> bytes:
@@ -183,11 +255,15 @@ class Child:
         except ProcessLookupError:
             pass
 
-    def end(self) -> int | None:
-        """Reap the ended child, complete its log, write its exit record; return the wait status, None if not yet."""
-        self.wait_status = reap(self.pidfd)
-        if self.wait_status is None:
-            return None
+    def end(self) -> bool:
+        """Reap the ended child, complete its log, write its exit record; False if it has not ended yet.
+
+        `wait_status` is then known, except for one that was adopted: it is not ours to reap.
+        """
+        if not self._is_adopted:
+            self.wait_status = reap(self.pidfd)
+            if self.wait_status is None:
+                return False
         reach("monitor:reaped")
         self._room.poller.remove(self.pidfd)
         os.close(self.pidfd)
@@ -199,7 +275,7 @@ class Child:
         self.leave_stage()
         if self.output is not None:
             self.output.drain()
-        if self.kind == "init" and self.started:
+        if self.kind == "init" and self.started and not self._is_adopted:
             record: dict[str, object] = {
                 "wait_status": self.wait_status,
                 "finished": time.time(),
@@ -214,7 +290,7 @@ class Child:
                 )
             except OSError:
                 self.unwritten = record  # the directory is being deleted, or the disk is full: the supervisor is told
-        return self.wait_status
+        return True
 
     def attach(self, sock: socket.socket) -> None:
         """Attach a client's socket to the output; without any, tell it the end at once."""

@@ -10,7 +10,9 @@ It lives in a room of its own, a private mount namespace whose root is a small t
 So all modules are imported before the room is entered, and files of the host are reached only by descriptors opened
 before (the containers' directory) or sent along (trees, streams). It ends when it has neither children nor a supervisor.
 
-Run as: python -SI -c BOOT RUN_DIR CONTAINERS_DIR STAGE_DIR LOG_MAX_BYTES LOG_FILES OPEN_FILES READY_FD
+It never has to end for the sake of a newer version: it executes that in its own place (handover.py).
+
+Run as: python -SI -c BOOT RUN_DIR CONTAINERS_DIR STAGE_DIR LOG_MAX_BYTES LOG_FILES OPEN_FILES READY_FD [STATE_FD]
 """
 
 import fcntl
@@ -29,9 +31,13 @@ from pycontainer.linux import mounts
 from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, Home, unshare
 from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
-from pycontainer.monitor import channel
+from pycontainer.monitor import channel, handover
 from pycontainer.monitor.child import Child, Room
 from pycontainer.monitor.poller import Poller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _IDLE_SECONDS = 2.0
 
@@ -66,6 +72,20 @@ class Monitor:
         self._children: dict[str, Child] = {}
         room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
 
+    @classmethod
+    def taken_over(
+        cls, listener: socket.socket, room: Room, log_limits: tuple[int, int], state: "dict[str, Any]"
+    ) -> "Monitor":
+        """Go on as the program before us would have, and tell the supervisor that it is us now."""
+        monitor = cls(listener, room, log_limits)
+        for each in state["children"]:
+            child = monitor._children[each["id"]] = Child.taken_over(room, each, log_limits)
+            child.watch(monitor._reported, monitor._ended)
+        handover.closed_on_exec(monitor._fds())
+        monitor._hear(socket.socket(fileno=state["supervisor"]))
+        monitor._send({"op": "reloaded", "text": ""})
+        return monitor
+
     def run(self) -> None:
         """Serve until there is nobody left to serve."""
         while True:
@@ -79,8 +99,11 @@ class Monitor:
         if self._supervisor is not None:  # the newest one is heard
             self._lose_supervisor()
         channel.prepare(sock)
-        self._supervisor = sock
-        self._room.poller.add(sock.fileno(), select.EPOLLIN, lambda events: self._serve())
+        self._hear(sock)
+
+    def _hear(self, supervisor: socket.socket) -> None:
+        self._supervisor = supervisor
+        self._room.poller.add(supervisor.fileno(), select.EPOLLIN, lambda events: self._serve())
 
     def _lose_supervisor(self) -> None:
         if self._supervisor is None:
@@ -123,16 +146,12 @@ class Monitor:
                     child.kill()
             elif operation == "attach":
                 kept = self._attach(message, fds)
+            elif operation == "adopt":
+                kept = self._adopt(message, fds)
+            elif operation == "reload":
+                self._reload(message, fds)
             elif operation == "list":
-                self._send(
-                    {
-                        "op": "children",
-                        "children": [
-                            {"id": child.child_id, "kind": child.kind, "pid": child.pid, "started": child.started}
-                            for child in self._children.values()
-                        ],
-                    }
-                )
+                self._list()
         finally:
             for fd in fds:
                 if fd not in kept:
@@ -187,6 +206,50 @@ class Monitor:
         reach("monitor:released")
         return set(fds) if child.output is not None else set()
 
+    def _adopt(self, message: dict[str, object], fds: list[int]) -> set[int]:
+        child_id = str(message["id"])
+        if child_id in self._children:
+            return set()
+        child = self._children[child_id] = Child.adopted(self._room, message, fds, self._log_limits)
+        child.watch(self._reported, self._ended)
+        return set(fds)
+
+    def _list(self) -> None:
+        """Tell of all children, and give the supervisor what another monitor would need if this one died."""
+        for child in self._children.values():
+            if child.output is not None and child.output.sources:
+                fds, kinds = zip(*child.output.sources, strict=True)
+                self._send({"op": "streams", "id": child.child_id, "streams": kinds}, [*fds])
+        children = [
+            {"id": child.child_id, "kind": child.kind, "pid": child.pid, "started": child.started}
+            for child in self._children.values()
+        ]
+        self._send({"op": "children", "children": children})
+
+    def _reload(self, message: dict[str, object], fds: list[int]) -> None:
+        """Become another program, which answers for us; return with an answer if that cannot be."""
+        assert self._supervisor is not None
+        argv = message["argv"]
+        assert isinstance(argv, list)
+        if not all(child.may_be_handed_over() for child in self._children.values()):
+            self._send({"op": "reloaded", "text": "a container is just being started"})
+            return
+        state = {
+            "listener": self._listener.fileno(),
+            "supervisor": self._supervisor.fileno(),
+            "containers_fd": self._room.containers_fd,
+            "children": [child.handed_over() for child in self._children.values()],
+        }
+        try:
+            handover.leave(argv, fds[0], state, [*self._fds(), self._supervisor.fileno()])
+        except OSError as error:
+            self._send({"op": "reloaded", "text": f"cannot execute '{argv[0]}': {error.strerror}"})
+
+    def _fds(self) -> list[int]:
+        """Return the descriptors that go on with the next program, but for the supervisor's socket."""
+        ours = [self._listener.fileno(), self._room.containers_fd]
+        return [*ours, *(fd for child in self._children.values() for fd in child.fds())]
+
     def _attach(self, message: dict[str, object], fds: list[int]) -> set[int]:
         child = self._children.get(str(message["id"]))
         if child is None or not fds:
@@ -205,8 +268,7 @@ class Monitor:
     def _ended(self, child: Child) -> None:
         if child.report_pending():
             self._reported(child)  # it ended at once: tell that it started, or why not, before its end
-        wait_status = child.end()
-        if wait_status is None:
+        if not child.end():
             return
         del self._children[child.child_id]
         reach("monitor:recorded")
@@ -217,7 +279,7 @@ class Monitor:
                 "kind": child.kind,
                 "pid": child.pid,
                 "started": child.started,
-                "wait_status": wait_status,
+                "wait_status": child.wait_status,
                 "dropped_output_bytes": child.output.dropped_bytes if child.output is not None else 0,
                 "unwritten": child.unwritten,
             }
@@ -265,7 +327,7 @@ def set_inherited_limits() -> None:
 
 def main(arguments: list[str]) -> None:
     """Enter the room, say that we are ready, serve."""
-    run_dir, containers_dir, stage_dir, max_bytes, files, open_files, ready_fd = arguments
+    run_dir, containers_dir, stage_dir, max_bytes, files, open_files, ready_fd, *state_fds = arguments
     failpoints.arm(os.environ)
     os.umask(0)
     prctl(PR_SET_DUMPABLE, 0)
@@ -276,21 +338,17 @@ def main(arguments: list[str]) -> None:
     set_inherited_limits()
     null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     ready = int(ready_fd)
-    if ready < FIRST_FREE_FD:
+    if 0 <= ready < FIRST_FREE_FD:
         ready = _above(ready)
     for number in range(FIRST_FREE_FD):  # the bridge's dup3 onto 0-4 must never hit a descriptor of ours
         if number != null_fd and number not in (0, 1, 2):
             os.dup2(null_fd, number, inheritable=False)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    path = f"{run_dir}/monitor.sock"
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    listener.listen(4)
-    containers_fd = os.open(containers_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    state = handover.arrive(int(state_fds[0])) if state_fds else None
+    if state is None:
+        listener = listen(f"{run_dir}/monitor.sock")
+        containers_fd = os.open(containers_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    else:
+        listener, containers_fd = socket.socket(fileno=state["listener"]), state["containers_fd"]
     enter_room(stage_dir)
     room = Room(
         bearer=Bearer(MACHINE),
@@ -301,10 +359,27 @@ def main(arguments: list[str]) -> None:
         home=Home(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID),
         stage_dir="/stage",
     )
-    monitor = Monitor(listener, room, (int(max_bytes), int(files)))
+    log_limits = (int(max_bytes), int(files))
+    if state is not None:
+        Monitor.taken_over(listener, room, log_limits, state).run()
+        return
+    monitor = Monitor(listener, room, log_limits)
     os.write(ready, b"1")
     os.close(ready)
     monitor.run()
+
+
+def listen(path: str) -> socket.socket:
+    """Return the socket on which the supervisor connects."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(4)
+    return listener
 
 
 def _above(fd: int) -> int:

@@ -20,6 +20,10 @@ import termios
 from pycontainer.monitor.logfile import LogFile
 from pycontainer.monitor.poller import Poller
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _END, _STDOUT, _STDERR, _STDIN, _STDIN_END, _RESIZE = 0, 1, 2, 3, 4, 5
 _PACKET_BYTES = 32768
 _STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
@@ -74,12 +78,59 @@ class Output:
 
     def attach(self, sock: socket.socket) -> None:
         """Let `sock` see all output from now on; what it sends goes in."""
+        client = self._add(sock)
+        if self.ended:
+            self._send(client, bytes([_END]))
+
+    def _add(self, sock: socket.socket) -> Client:
         sock.setblocking(False)
         client = Client(sock)
         self._clients.append(client)
         self._poller.add(sock.fileno(), select.EPOLLIN, lambda events: self._serve(client, events))
-        if self.ended:
-            self._send(client, bytes([_END]))
+        return client
+
+    def handed_over(self) -> dict[str, object]:
+        """Return what the next program of the monitor needs to go on, for `taken_over`."""
+        return {
+            "sources": self.sources,
+            "input_fd": self._input_fd,
+            "input_pending": self._input_pending.hex(),
+            "input_ends": self._input_ends,
+            "is_tty": self._is_tty,
+            "ended": self.ended,
+            "dropped_bytes": self.dropped_bytes,
+            "clients": [
+                {"fd": client.sock.fileno(), "pending": [packet.hex() for packet in client.pending]}
+                for client in self._clients
+            ],
+        }
+
+    @classmethod
+    def taken_over(cls, poller: Poller, log: LogFile, state: "dict[str, Any]") -> "Output":
+        """Go on where `handed_over` left off."""
+        output = cls(poller, log, dict(state["sources"]), state["input_fd"], is_tty=state["is_tty"])
+        log.dropped_bytes = state["dropped_bytes"]
+        output._input_ends = state["input_ends"]
+        if output.ended or state["ended"]:
+            output.ended = True
+            log.close()
+        for each in state["clients"]:
+            client = output._add(socket.socket(fileno=each["fd"]))
+            for packet in each["pending"]:
+                output._send(client, bytes.fromhex(packet))
+        if state["input_pending"]:
+            output._put(bytes.fromhex(state["input_pending"]))
+        return output
+
+    @property
+    def sources(self) -> list[tuple[int, int]]:
+        """Descriptors that it reads from, with their kinds."""
+        return list(self._sources.items())
+
+    def fds(self) -> list[int]:
+        """Return the descriptors that it cannot go on without."""
+        given = [self._input_fd] if self._input_fd >= 0 else []
+        return [*self._sources, *given, *(client.sock.fileno() for client in self._clients)]
 
     def drain(self) -> None:
         """Read what is left after the container's end; then the log is complete."""

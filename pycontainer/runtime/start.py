@@ -92,14 +92,15 @@ class Host:
 class Run:
     """What a started container leaves with its supervisor: descriptors that outlive the monitor."""
 
-    __slots__ = ("cgroup", "pid", "pidfd", "root_fd", "stream_fds")
+    __slots__ = ("cgroup", "pid", "pidfd", "root_fd", "streams")
 
-    def __init__(self, cgroup: Cgroup, pid: int, pidfd: int, stream_fds: list[int], root_fd: int = -1) -> None:
-        """`root_fd` is the root as we made it, -1 where another supervisor did."""
-        self.cgroup, self.pid, self.pidfd, self.stream_fds, self.root_fd = cgroup, pid, pidfd, stream_fds, root_fd
+    def __init__(self, cgroup: Cgroup, pid: int, pidfd: int, streams: list[tuple[int, int]], root_fd: int = -1) -> None:
+        """`streams` are (descriptor, kind): another monitor reads from there. `root_fd` is the root as we made it, -1 where
+        another supervisor did."""
+        self.cgroup, self.pid, self.pidfd, self.streams, self.root_fd = cgroup, pid, pidfd, streams, root_fd
 
     def close(self) -> None:
-        for fd in (self.pidfd, *self.stream_fds, *([self.root_fd] if self.root_fd >= 0 else [])):
+        for fd in (self.pidfd, *(fd for fd, _ in self.streams), *([self.root_fd] if self.root_fd >= 0 else [])):
             os.close(fd)
 
 
@@ -294,7 +295,7 @@ async def start(
         os.close(slave_fd)
     if streams.input_fd >= 0:
         os.close(streams.input_fd)
-    return Run(cgroup, birth.pid, birth.pidfd, [fd for fd, _ in streams.outer], root_fd)
+    return Run(cgroup, birth.pid, birth.pidfd, streams.outer, root_fd)
 
 
 def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFailed:

@@ -49,6 +49,12 @@ class Call:
 
     def __init__(self, verb: str, arguments: dict[str, object], fds: list[int], send_event: Reply) -> None:
         self.verb, self._arguments, self._fds, self._send_event = verb, arguments, fds, send_event
+        self.waits_for: dict[str, object] | None = None
+        """What the verb would be told if it had to begin anew in the midst of its waiting; None while it does something."""
+
+    def arguments_with(self, **changed: object) -> dict[str, object]:
+        """Return all arguments, with these in place of those of their names, as `waits_for` wants them."""
+        return {**self._arguments, **changed}
 
     def text(self, key: str, default: str = "") -> str:
         return self._checked(key, self._get(key, str, default))

@@ -1,14 +1,18 @@
 """What happens when a run ends, and how we hear of it.
 
-monitor ── exit ──▶ heard_exit ──┐                        limits, network and cgroup go, the record says how it ended,
-pidfd, where the monitor died ───┼──▶ finish ──▶          who waits is told, the restart policy is asked
-recovery, of what nobody saw ────┘
+    monitor ── exit ──▶ heard_exit ──┐                        limits, network and cgroup go, the record says how it ended,
+    pidfd, where there is none ──────┼──▶ finish ──▶          who waits is told, the restart policy is asked
+    recovery, of what nobody saw ────┘
+
+A monitor that dies takes nothing along: we hold the other ends of its streams, and a new one reads on. It is no parent of
+what goes on, so how that ends is asked of the kernel; what it does not know is reported as unknown.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +21,7 @@ from pycontainer.controllers import registry
 from pycontainer.errors import PycontainerError
 from pycontainer.failpoints import reach
 from pycontainer.linux.hostboot import name_of_boot
+from pycontainer.linux.process import exit_status
 from pycontainer.runtime.container import Container, exit_code, now
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.damaged import Damaged
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 _NETWORK_SWEEP_SECONDS = 2.0
 _BY_US = ("asked", "health", "not-ready")
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
 
 
 class Endings:
@@ -159,35 +165,69 @@ class Endings:
             return True
 
     def lost_monitor(self) -> None:
-        """The monitor died: its children go on, we watch them by pidfd until they end."""
+        """The monitor died: its children go on, and a new one looks after them."""
         world = self._world
         for exec_exit in self._exec_exits.values():
             if not exec_exit.done():
                 exec_exit.set_exception(PycontainerError("the monitor died: the exit code of this process is unknown"))
-        for container_id, run in world.runs.items():
-            container = world.containers[container_id]
-            world.events.emit("monitor-lost", container, actor=SUPERVISOR)
-            self._watch_unattended(container, run)
+        for container_id in world.runs:
+            world.events.emit("monitor-lost", world.containers[container_id], actor=SUPERVISOR)
+        if world.runs:
+            world.spawn(self._replace_monitor())
+
+    async def _replace_monitor(self) -> None:
+        world = self._world
+        try:
+            await world.link.connect(start=True)
+            for container_id, run in world.runs.items():
+                tty = world.containers[container_id].spec.tty
+                world.link.adopt(container_id, run.pid, run.pidfd, run.streams, tty=tty)
+        except (OSError, PycontainerError) as error:
+            print(f"containers go on without a monitor: {error}", file=sys.stderr)
+            for container_id, run in world.runs.items():
+                self._watch_unattended(world.containers[container_id], run)
 
     def _watch_unattended(self, container: Container, run: Run) -> None:
         asyncio.get_running_loop().add_reader(run.pidfd, self._ended_unseen, container)
 
     def _ended_unseen(self, container: Container) -> None:
         asyncio.get_running_loop().remove_reader(self._world.runs[container.id].pidfd)
+        self._world.spawn(self._ask_kernel(container, self._world.runs[container.id]))
+
+    async def _ask_kernel(self, container: Container, run: Run) -> None:
+        """Finish a run whose parent died. The kernel says how it ended once another parent has reaped it, if it ever says."""
+        container.exit_code = None
         with contextlib.suppress(ValueError, OSError):  # damaged, it says as little as one that is not there
-            container.load_exit()
+            container.load_exit()  # the monitor died after it had written that, and before it told us
+        for _ in range(_ASKED_TIMES):
+            if container.exit_code is not None:
+                break
+            if (wait_status := exit_status(run.pidfd)) is not None:
+                container.ended(wait_status)
+                dropped = container.dropped_output_bytes
+                self._save_exit(
+                    container, {"wait_status": wait_status, "finished": now(), "dropped_output_bytes": dropped}
+                )
+                break
+            await asyncio.sleep(_ASKED_SECONDS)
         with acting(SUPERVISOR):
-            self.finish(container, exit_code=None)
+            self.finish(container, exit_code=container.exit_code)
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
-        container.ended(int(str(message["wait_status"])))
         container.dropped_output_bytes = int(str(message.get("dropped_output_bytes", 0)))
+        if message["wait_status"] is None:
+            self._world.spawn(self._ask_kernel(container, self._world.runs[container.id]))
+            return
+        container.ended(int(str(message["wait_status"])))
         if isinstance(message.get("unwritten"), dict):  # the disk is full: for us there is a reserve
-            try:
-                container.save_exit(message["unwritten"])
-            except OSError as error:
-                self._world.events.emit("leftover", container, detail=f"how it ended is not on disk: {error}")
+            self._save_exit(container, message["unwritten"])
         self.finish(container, exit_code=container.exit_code)
+
+    def _save_exit(self, container: Container, record: object) -> None:
+        try:
+            container.save_exit(record)
+        except OSError as error:
+            self._world.events.emit("leftover", container, detail=f"how it ended is not on disk: {error}")
 
     def finish(self, container: Container, *, exit_code: int | None) -> None:
         """The run is over: take down what it had, record how it ended, start again if the policy says so.

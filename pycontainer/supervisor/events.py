@@ -86,8 +86,10 @@ class Events:
         self.emit(LAST_WORD, cause=cause, actor=SUPERVISOR, pid=os.getpid())
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._thread is not None:
             self._thread.shutdown()
+            self._thread = None
         with contextlib.suppress(OSError):
             self._journal.close()
 

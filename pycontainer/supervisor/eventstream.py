@@ -93,8 +93,19 @@ def wanted(
     )
 
 
-async def stream(events: Events, asked: Wanted, send: Callable[[Event], Awaitable[None]]) -> int:
-    """Send what was asked for, old and new; return the cursor where it ended, if it does."""
+async def stream(
+    events: Events,
+    asked: Wanted,
+    send: Callable[[Event], Awaitable[None]],
+    at_rest: Callable[[int | None], None] = lambda cursor: None,
+    *,
+    goes_on: bool = False,
+) -> int:
+    """Send what was asked for, old and new; return the cursor where it ended, if it does.
+
+    `at_rest` hears the cursor whenever all is told, and None before there is more to tell. `goes_on`: the client has
+    been listening already, to a supervisor before us.
+    """
     waiting = _Waiting()
     with events.listening(waiting.put):
         cursor = events.last
@@ -108,7 +119,9 @@ async def stream(events: Events, asked: Wanted, send: Callable[[Event], Awaitabl
             cursor = asked.after
         elif asked.since is not None:
             cursor = 0
-        await send({"type": "listening", "cursor": cursor})
+        if not goes_on:
+            await send({"type": "listening", "cursor": cursor})
+        at_rest(None)
         seconds = None if asked.until is None else asked.until - now()
         follows = asked.follows and (seconds is None or seconds > 0)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
@@ -121,7 +134,13 @@ async def stream(events: Events, asked: Wanted, send: Callable[[Event], Awaitabl
             cursor = upto
             if not follows:
                 return cursor
-            while (new := await waiting.next(deadline)) is not None:
+            while True:
+                if not waiting:
+                    at_rest(cursor)
+                new = await waiting.next(deadline)
+                at_rest(None)
+                if new is None:
+                    break
                 if asked.matches(new):
                     await send(new)
                 cursor = new["seq"]
@@ -142,6 +161,9 @@ class _Waiting:
         self._events.clear()
         self.has_missed = False
         return events.last
+
+    def __len__(self) -> int:
+        return len(self._events)
 
     def put(self, event: Event) -> None:
         if len(self._events) < _MAX_WAITING and not self.has_missed:

@@ -1,6 +1,6 @@
 """The supervisor's program: one per world, started on demand by the first client or by systemd's socket activation.
 
-    python -I -m pycontainer.supervisor.main [--root DIR] [--ready-fd N]
+    python -I -m pycontainer.supervisor.main [--root DIR] [--ready-fd N] [--reloaded-fd N]
 
 It takes the lock on its pidfile, recovers the world, listens, writes one byte to the ready descriptor, and serves. With
 nothing running and nobody asking it leaves after a minute, and nothing of ours stays on the host. Where a group may drive it
@@ -22,6 +22,7 @@ import prctl
 from pycontainer import failpoints
 from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
 from pycontainer.paths import HostPaths
+from pycontainer.supervisor import reload
 from pycontainer.supervisor.operators import load_operators
 from pycontainer.supervisor.recovery import recover
 from pycontainer.supervisor.server import Server
@@ -36,7 +37,7 @@ _LEAVING_SECONDS, _LOCK_RETRY_SECONDS = 20.0, 0.02
 
 def main() -> None:
     """Parse the arguments and serve; exit 0, or with the code of what stood in the way."""
-    root, ready_fd = _arguments(sys.argv[1:])
+    root, ready_fd, reloaded_fd = _arguments(sys.argv[1:])
     try:
         os.umask(0o022)  # what is private says so itself: 0700 directories, 0600 files
         _need_capabilities()
@@ -46,7 +47,7 @@ def main() -> None:
             raise InvalidInput(str(error)) from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors for each container
-        asyncio.run(_serve(HostPaths(root), ready_fd, open_files_soft=soft))
+        asyncio.run(_serve(HostPaths(root), ready_fd, reloaded_fd, open_files_soft=soft))
     except PycontainerError as error:
         print(f"pycontainer supervisor: {error.message}", file=sys.stderr)
         if error.hint:
@@ -54,17 +55,19 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _arguments(arguments: list[str]) -> tuple[str | None, int]:
-    root, ready_fd = None, -1
+def _arguments(arguments: list[str]) -> tuple[str | None, int, int]:
+    root, ready_fd, reloaded_fd = None, -1, -1
     rest = iter(arguments)
     for argument in rest:
         if argument == "--root":
             root = next(rest)
         elif argument == "--ready-fd":
             ready_fd = int(next(rest))
+        elif argument == reload.OPTION:
+            reloaded_fd = int(next(rest))
         else:
             raise SystemExit(f"unknown argument {argument!r}")
-    return root, ready_fd
+    return root, ready_fd, reloaded_fd
 
 
 def _need_capabilities() -> None:
@@ -82,14 +85,18 @@ def _need_capabilities() -> None:
         )
 
 
-async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> None:
-    os.makedirs(paths.run_dir, mode=0o750, exist_ok=True)
-    lock_fd = os.open(paths.supervisor_pidfile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _take_lock(lock_fd, paths):
-        _say_ready(ready_fd)  # another client was faster: its supervisor serves both
-        return
-    os.ftruncate(lock_fd, 0)
-    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_files_soft: int) -> None:
+    handed = reload.arrive(reloaded_fd) if reloaded_fd >= 0 else None
+    if handed is not None:
+        lock_fd, open_files_soft = handed["lock_fd"], handed["open_files_soft"]
+    else:
+        os.makedirs(paths.run_dir, mode=0o750, exist_ok=True)
+        lock_fd = os.open(paths.supervisor_pidfile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _take_lock(lock_fd, paths):
+            _say_ready(ready_fd)  # another client was faster: its supervisor serves both
+            return
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     world = World(paths, open_files_soft=open_files_soft)
     world.restarts.start = lambda container: lifecycle.start_now(world, container)
     world.health.end = lambda container: lifecycle.end_now(world, container, cause=container.ending)
@@ -100,11 +107,18 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, world.leave.set)
+    if handed is not None and handed["monitor_fd"] >= 0:
+        for each in handed["clients"]:  # before the monitor is heard: their processes may have ended meanwhile
+            if each["verb"] == "exec":
+                world.endings.expect_exec_exit(each["arguments"]["exec_id"])
+        world.link.take_over(socket.socket(fileno=handed["monitor_fd"]))
     await recover(world)
-    listener = _systemd_listener()
-    own_socket = listener is None
-    if listener is None:
-        listener = _listen(paths)
+    if handed is not None:
+        listener, own_socket = socket.socket(fileno=handed["listener_fd"]), handed["own_socket"]
+        listener.setblocking(False)
+    else:
+        given = _systemd_listener()
+        listener, own_socket = given or _listen(paths), given is None
     operators = world.operators = load_operators(paths)
     if operators.problem:
         print(operators.problem, file=sys.stderr)
@@ -112,9 +126,21 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
     listener.listen(_BACKLOG)
     server = Server(world, listener, operators)
     accepting = loop.create_task(server.run())
+    for each in handed["clients"] if handed is not None else ():
+        server.take_over(socket.socket(fileno=each["fd"]), each["verb"], each["arguments"])
     _say_ready(ready_fd)
     try:
-        await _until_idle_or_told(world, server)
+        while True:
+            await _until_idle_or_told(world, server)
+            if world.new_code is None:
+                break
+            state = {
+                "lock_fd": lock_fd,
+                "listener_fd": listener.fileno(),
+                "own_socket": own_socket,
+                "open_files_soft": open_files_soft,
+            }
+            await _become_new_code(world, server, state)
     finally:
         accepting.cancel()
         if own_socket:  # systemd's stays for it to listen on
@@ -125,6 +151,27 @@ async def _serve(paths: HostPaths, ready_fd: int, *, open_files_soft: int) -> No
             task.cancel()
         world.close()
         os.close(lock_fd)
+
+
+async def _become_new_code(world: World, server: Server, state: dict[str, object]) -> None:
+    """Hand everything over to the code that is installed now; return only if that cannot be, all being as it was."""
+    try:
+        clients = await reload.quiet(server)
+        state |= {"monitor_fd": world.link.fileno(), "clients": clients}
+        world.events.close(cause="reload")
+        try:
+            reload.become(state)
+        finally:  # it returns only if it cannot be
+            world.events.open()
+    except (PycontainerError, OSError) as error:
+        server.go_on()
+        world.leave.clear()
+        if world.new_code is not None:
+            world.new_code.set_exception(
+                error
+                if isinstance(error, PycontainerError)
+                else PycontainerError(f"cannot execute '{sys.executable}': {error.strerror}")
+            )
 
 
 def _take_lock(lock_fd: int, paths: HostPaths) -> bool:

@@ -133,6 +133,8 @@ class MonitorLink:
         self._sock: socket.socket | None = None
         self._births: dict[str, MonitorBirth] = {}
         self._children: asyncio.Future[list[dict[str, object]]] | None = None
+        self._reloaded: asyncio.Future[str] | None = None
+        self._streams: dict[str, list[tuple[int, int]]] = {}  # told with the children, until somebody takes them
         self._connecting = asyncio.Lock()
 
     async def connect(self, *, start: bool) -> bool:
@@ -152,11 +154,46 @@ class MonitorLink:
             asyncio.get_running_loop().add_reader(sock.fileno(), self._hear)
             return True
 
+    def take_over(self, sock: socket.socket) -> None:
+        """Go on with the connection of the program before us, and with what it has not heard."""
+        sock.setblocking(False)
+        self._sock = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._hear)
+
+    def fileno(self) -> int:
+        """Return the connection's descriptor, -1 without one."""
+        return -1 if self._sock is None else self._sock.fileno()
+
+    async def reload(self) -> str:
+        """Have the monitor, if there is one, become the code that is installed now; return why it cannot just now."""
+        if self._sock is None:
+            return ""
+        self._reloaded = asyncio.get_running_loop().create_future()
+        mounts_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.send({"op": "reload", "argv": self._command(ready_fd=-1)}, [mounts_fd])
+        finally:
+            os.close(mounts_fd)
+        try:
+            return await self._reloaded
+        finally:
+            self._reloaded = None
+
     async def children(self) -> list[dict[str, object]]:
         """Ask which children live."""
         self._children = asyncio.get_running_loop().create_future()
         self.send({"op": "list"})
         return await self._children
+
+    def take_streams(self, container_id: str) -> list[tuple[int, int]]:
+        """Return the ends of a container's streams, (descriptor, kind), that came with `children`; they are the caller's."""
+        return self._streams.pop(container_id, [])
+
+    def adopt(self, container_id: str, pid: int, pidfd: int, streams: list[tuple[int, int]], *, tty: bool) -> None:
+        """Have the monitor look after a container whose own monitor has died."""
+        kinds = [kind for _, kind in streams]
+        message: dict[str, object] = {"op": "adopt", "id": container_id, "pid": pid, "streams": kinds, "tty": tty}
+        self.send(message, [pidfd, *(fd for fd, _ in streams)])
 
     async def birth(self, message: dict[str, object], fds: list[int], *, action: str) -> MonitorBirth:
         await self.connect(start=True)
@@ -211,6 +248,10 @@ class MonitorLink:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
             self._sock.close()
             self._sock = None
+        if self._reloaded is not None and not self._reloaded.done():
+            self._reloaded.set_exception(
+                PycontainerError("the monitor died of its new code; containers go on without one")
+            )
         for birth in list(self._births.values()):
             birth.hear({"op": "exit"}, [])
         self._births.clear()
@@ -228,6 +269,17 @@ class MonitorLink:
             self._on_lost()
             return
         message, fds = received
+        if message["op"] == "reloaded":
+            if self._reloaded is not None and not self._reloaded.done():
+                self._reloaded.set_result(str(message["text"]))
+            return
+        if message["op"] == "streams":
+            kinds = message["streams"]
+            assert isinstance(kinds, list)
+            for fd, _ in self.take_streams(str(message["id"])):
+                os.close(fd)
+            self._streams[str(message["id"])] = list(zip(fds, kinds, strict=True))
+            return
         if message["op"] == "children":
             if self._children is not None:
                 children = message["children"]
@@ -243,6 +295,21 @@ class MonitorLink:
             if message["started"] or found is None:  # one that we adopted may never have executed its program
                 self._on_exit(message)
 
+    def _command(self, *, ready_fd: int) -> list[str]:
+        return [
+            sys.executable,
+            "-SI",
+            "-c",
+            _BOOT.format(parent=_PACKAGE_PARENT),
+            self._paths.run_dir,
+            self._paths.containers_dir,
+            self._paths.stage_dir,
+            str(DEFAULT_MAX_BYTES),
+            str(DEFAULT_FILES),
+            str(self._open_files_soft),
+            str(ready_fd),
+        ]
+
     async def _spawn(self) -> None:
         """Start a monitor, detached from us in session and lifetime, and wait until it listens."""
         os.makedirs(self._paths.stage_dir, mode=0o700, exist_ok=True)
@@ -256,17 +323,7 @@ class MonitorLink:
         joins = scope is not None and scope.is_alive()  # containers are there whose monitor died
         arguments = [
             *(scope.command() if scope is not None and not joins else ()),
-            sys.executable,
-            "-SI",
-            "-c",
-            _BOOT.format(parent=_PACKAGE_PARENT),
-            self._paths.run_dir,
-            self._paths.containers_dir,
-            self._paths.stage_dir,
-            str(DEFAULT_MAX_BYTES),
-            str(DEFAULT_FILES),
-            str(self._open_files_soft),
-            "3",
+            *self._command(ready_fd=3),
         ]
         try:
             pid = os.posix_spawnp(

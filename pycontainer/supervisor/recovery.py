@@ -156,7 +156,8 @@ async def _adopt_runs(world: World) -> None:
                 joined[int(str(child["pid"]))] = str(child["id"])
     for container in list(world.containers.values()):
         if container.is_running():
-            run = Run(world.cgroup(container), container.pid, pidfd_open(container.pid), [])
+            streams = world.link.take_streams(container.id)
+            run = Run(world.cgroup(container), container.pid, pidfd_open(container.pid), streams)
             world.endings.adopt(container, run, has_monitor=container.id in children)
     world.health.recovered(joined)
     for container_id, tenant in world.hierarchy.containers():

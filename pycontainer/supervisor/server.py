@@ -67,19 +67,44 @@ def _verbs() -> dict[str, Verb]:
 
 
 VERBS = _verbs()
+# How those go on who waited while a new program took our place. They are told what they left in `Call.waits_for`.
+WAITING: dict[str, Verb] = {
+    "events": observe.events,
+    "exec": processes.exec_ended,
+    "reload": observe.reloaded,
+    "wait": lifecycle.wait,
+}
 
 
 class Connection:
     """One client; `large` is what the large frames of all of them take turns on."""
 
-    def __init__(self, world: World, sock: socket.socket, large: asyncio.Semaphore, operators: Operators) -> None:
-        self._world, self._sock, self._large, self._operators = world, sock, large, operators
+    def __init__(
+        self, world: World, sock: socket.socket, large: asyncio.Semaphore, operators: Operators, listens: asyncio.Event
+    ) -> None:
+        """While `listens` is not set no request is taken."""
+        self._world, self._sock, self._large, self._operators, self._listens = world, sock, large, operators, listens
         self._loop = asyncio.get_running_loop()
+        self._is_asked = False  # from the first byte of a request to the last of its reply
+        self._call: Call | None = None
 
-    async def serve(self) -> None:
+    def waiting(self) -> dict[str, object] | None:
+        """Return what the next program needs to serve this client, None while it is being served."""
+        waits_for = self._call.waits_for if self._call is not None else None
+        if self._is_asked and waits_for is None:
+            return None
+        verb = self._call.verb if self._call is not None and self._is_asked else ""
+        return {"fd": self._sock.fileno(), "verb": verb, "arguments": waits_for or {}}
+
+    async def serve(self, verb: str = "", arguments: dict[str, object] | None = None) -> None:
+        """Serve until the client leaves, beginning with a request that waits already, if there is one."""
         try:
             self._operators.check(self._sock.fileno())
             with acting(_describe_peer(self._sock.fileno())):
+                if verb:
+                    call = Call(verb, arguments or {}, [], self._send_event)
+                    call.waits_for = arguments or {}
+                    await self._answer_call(WAITING[verb], call)
                 await self._serve_requests()
         except ConnectionError:
             pass
@@ -93,12 +118,21 @@ class Connection:
         while (frame := await self._receive()) is not None:
             self._world.last_activity = time.monotonic()
             await self._answer(*frame)
+            self._is_asked = False
             self._world.last_activity = time.monotonic()
 
     async def _answer(self, data: bytes, fds: list[int]) -> None:
-        call = None
         try:
             verb, call = self._parse(data, fds)
+        except PycontainerError as error:
+            await self._send({"error": error.to_wire()})
+        else:
+            await self._answer_call(verb, call)
+
+    async def _answer_call(self, verb: Verb, call: Call) -> None:
+        self._call = call
+        self._is_asked = True
+        try:
             result = await self._run(verb, call)
             await self._send({"result": result})
         except PycontainerError as error:
@@ -108,18 +142,19 @@ class Connection:
         except OSError as error:
             traceback.print_exc()
             where = f" on '{error.filename}'" if error.filename else ""
-            failed = PycontainerError(f"cannot {call.verb if call else 'serve'}: {error.strerror or error}{where}")
+            failed = PycontainerError(f"cannot {call.verb}: {error.strerror or error}{where}")
             await self._send({"error": failed.to_wire()})
         except Exception:
             traceback.print_exc()
             failed = PycontainerError(
-                f"internal error in '{call.verb if call else 'a request'}'",
+                f"internal error in '{call.verb}'",
                 hint=f"the supervisor's log has the details: {self._world.paths.supervisor_log}",
             )
             await self._send({"error": failed.to_wire()})
         finally:
-            if call is not None:
-                call.close()
+            self._call = None
+            self._is_asked = False
+            call.close()
 
     def _parse(self, data: bytes, fds: list[int]) -> tuple[Verb, Call]:
         call = Call("", {}, fds, self._send_event)
@@ -195,6 +230,8 @@ class Connection:
     async def _receive(self) -> tuple[bytes, list[int]] | None:
         """Return the next request and its descriptors, now the caller's; None when the client has left."""
         await self._ready(self._loop.add_reader, self._loop.remove_reader)
+        await self._listens.wait()
+        self._is_asked = True
         fds: list[int] = []
         try:
             async with asyncio.timeout(_FRAME_SECONDS):
@@ -252,7 +289,9 @@ class Server:
 
     def __init__(self, world: World, listener: socket.socket, operators: Operators) -> None:
         self._world, self._listener, self._operators = world, listener, operators
-        self.connections: set[asyncio.Task[None]] = set()
+        self.connections: dict[asyncio.Task[None], Connection] = {}
+        self._listens = asyncio.Event()
+        self._listens.set()
         self._of_user: Counter[int] = Counter()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
@@ -269,13 +308,34 @@ class Server:
             if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
                 _turn_away(sock)
                 continue
-            self._of_user[uid] += 1
-            task = loop.create_task(Connection(self._world, sock, self._large, self._operators).serve())
-            self.connections.add(task)
-            task.add_done_callback(functools.partial(self._left, uid))
+            self._serve(sock, uid)
+
+    def take_over(self, sock: socket.socket, verb: str, arguments: dict[str, object]) -> None:
+        """Serve a client of the program before us, which has been waiting for an answer to `verb` if that is given."""
+        sock.setblocking(False)
+        self._serve(sock, peer_ids(sock.fileno())[0], verb, arguments)
+
+    def hold(self) -> None:
+        """Take no request any more; those that are at work go on."""
+        self._listens.clear()
+
+    def go_on(self) -> None:
+        self._listens.set()
+
+    def waiting(self) -> list[dict[str, object]] | None:
+        """Return what the next program needs to serve these clients, None while one of them is being served."""
+        found = [connection.waiting() for connection in self.connections.values()]
+        return None if None in found else [each for each in found if each is not None]
+
+    def _serve(self, sock: socket.socket, uid: int, verb: str = "", arguments: dict[str, object] | None = None) -> None:
+        self._of_user[uid] += 1
+        connection = Connection(self._world, sock, self._large, self._operators, self._listens)
+        task = asyncio.get_running_loop().create_task(connection.serve(verb, arguments))
+        self.connections[task] = connection
+        task.add_done_callback(functools.partial(self._left, uid))
 
     def _left(self, uid: int, task: asyncio.Task[None]) -> None:
-        self.connections.discard(task)
+        del self.connections[task]
         self._of_user[uid] -= 1
         if not self._of_user[uid]:
             del self._of_user[uid]

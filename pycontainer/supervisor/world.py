@@ -23,7 +23,7 @@ from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
 from pycontainer.disk.beneath import can_be_upper, can_map_ids
-from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.errors import Busy, InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.files import is_mount_point
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
@@ -109,6 +109,7 @@ class World:
         self._wall_watch: WallWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.leave = asyncio.Event()
+        self.new_code: asyncio.Future[None] | None = None  # asked for: `leave` means to become it
         self.operators = Operators()
 
     # -- finding ---------------------------------------------------------------------------------------------------
@@ -264,6 +265,17 @@ class World:
         """Tell that the firewall was damaged by another process, and is whole again."""
         print(f"the firewall was repaired: {harm}, by '{culprit}'", file=sys.stderr)
         self.events.emit("firewall-repaired", detail=harm, by=culprit)
+
+    async def ask_for_new_code(self) -> None:
+        """Leave so that the process goes on with the code that is installed now. Returns never; raises why it cannot be."""
+        if self.new_code is not None:
+            raise Busy("the supervisor is just being replaced by new code")
+        self.new_code = asyncio.get_running_loop().create_future()
+        self.leave.set()
+        try:
+            await self.new_code
+        finally:
+            self.new_code = None
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a task of our own and keep it alive until it ends."""

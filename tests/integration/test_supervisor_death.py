@@ -2,11 +2,12 @@
 
 import os
 import signal
+import subprocess
 import time
 
 from tests.integration.conftest import IMAGE
 from tests.support.poll import SLOWNESS, poll_until
-from tests.support.world import World
+from tests.support.world import World, process_commands
 
 TICK = ("sh", "-c", 'trap "exit 6" USR1; i=0; while [ $i -lt 1000 ]; do echo tick $i; i=$((i+1)); sleep 0.05; done')
 SERVE = ("sh", "-c", "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -h /www -p 80")
@@ -19,6 +20,12 @@ def monitor_pid(world: World) -> int:
         parent = next(int(line.split()[1]) for line in file if line.startswith("PPid:"))
     world.ok("rm", "-f", "probe")
     return parent
+
+
+def monitor_of(world: World) -> int:
+    """Return the pid of the world's monitor, 0 without one."""
+    commands = ((pid, command) for pid, command in process_commands() if world.root in command)
+    return next((pid for pid, command in commands if "pycontainer.monitor.main" in command), 0)
 
 
 def start_time(pid: int) -> str:
@@ -183,3 +190,30 @@ def test_pending_restart_survives_the_supervisor(own_world: World) -> None:
     world.ok("stop", "-t", "0", "again")
     os.kill(world.supervisor_pid(), signal.SIGKILL)
     assert world.status("again") == "stopped"
+
+
+def test_killed_monitor_breaks_no_stream(own_world: World) -> None:
+    """FLT-04: a new monitor reads on from the ends that the supervisor kept, also after a new supervisor."""
+    world = own_world
+    parent = monitor_pid(world)
+    world.ok("run", "-d", "--name", "tick", IMAGE, *TICK)
+    world.ok("run", "-d", "-i", "-t", "--name", "term", IMAGE, "sh", "-c", "while read line; do echo heard $line; done")
+    poll_until(lambda: "tick 3" in world.ok("logs", "tick"))
+    kill_supervisor(world)
+    world.ok("ps")  # a new one, which asks the monitor for the ends
+    os.kill(parent, signal.SIGKILL)
+    poll_until(lambda: monitor_of(world) not in (0, parent), what="there is a new monitor")
+    seen = len(world.ok("logs", "tick").splitlines())
+    poll_until(lambda: len(world.ok("logs", "tick").splitlines()) > seen + 5, what="output goes on")
+    lines = world.ok("logs", "tick").splitlines()
+    assert lines == [f"tick {number}" for number in range(len(lines))]
+    attached = world.popen("attach", "term", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert attached.stdin is not None and attached.stdout is not None
+    attached.stdin.write(b"hello\n")
+    attached.stdin.flush()
+    while b"heard hello" not in attached.stdout.readline():
+        pass
+    attached.kill()
+    attached.communicate()
+    world.ok("stop", "-t", "0", "tick", "term")
+    assert world.inspect("tick")["exit_code"] in (137, None)

@@ -50,6 +50,25 @@ def start(settings: Settings, group: str | None, no_group: bool) -> None:
 
 @command.command
 @pass_settings
+def reload(settings: Settings) -> None:
+    """Have the service become the version that is installed now.
+
+    Containers go on, and so do who is attached to them and who waits: supervisor and monitor execute the new code in their
+    own place. Code that cannot be loaded changes nothing.
+
+    \b
+    Example:
+      pycontainer service reload
+    """
+    from pycontainer.client.service import reload as reload_service  # 4 ms that `--help` does not need
+    from pycontainer.paths import HostPaths
+
+    version = reload_service(HostPaths(settings.root))
+    click.echo(f"the service is version {version} now" if version else "the service was not running")
+
+
+@command.command
+@pass_settings
 def stop(settings: Settings) -> None:
     """End the supervisor; containers go on.
 

@@ -484,7 +484,9 @@ async def rm(world: World, call: Call) -> object:
 
 async def wait(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
+    call.waits_for = {"container": container.id}
     await world.endings.wait_exit(container)
+    call.waits_for = None
     return {"exit_code": container.exit_code, "oom_killed": container.oom_killed}
 
 

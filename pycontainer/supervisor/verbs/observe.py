@@ -8,6 +8,7 @@ from pycontainer.errors import InvalidInput
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.eventstream import MAX_CURSOR, MAX_SECONDS, stream, wanted
+from pycontainer.supervisor.reload import load_new_code
 from pycontainer.supervisor.report import container_info, full_record
 from pycontainer.supervisor.why import explain
 from pycontainer.supervisor.world import World
@@ -102,7 +103,11 @@ async def events(world: World, call: Call) -> object:
         until=call.number("until", most=MAX_SECONDS),
         follows=call.flag("follow", True),
     )
-    return {"cursor": await stream(world.events, asked, call.event)}
+
+    def at_rest(cursor: int | None) -> None:
+        call.waits_for = None if cursor is None else call.arguments_with(after=cursor, since=None)
+
+    return {"cursor": await stream(world.events, asked, call.event, at_rest, goes_on=call.waits_for is not None)}
 
 
 async def why(world: World, call: Call) -> object:
@@ -111,6 +116,19 @@ async def why(world: World, call: Call) -> object:
     if seconds is not None and not 0 <= seconds <= _MAX_WHY_SECONDS:
         raise InvalidInput(f"'seconds' is from 0 to {_MAX_WHY_SECONDS}, not {seconds:g}", field="seconds")
     return await explain(world, call.text("container"), 1.0 if seconds is None else seconds)
+
+
+async def reload(world: World, call: Call) -> object:
+    """Have monitor and supervisor become the code that is installed now; the new supervisor answers."""
+    await load_new_code(world)
+    call.waits_for = {}
+    await world.ask_for_new_code()
+    raise AssertionError("the next program answers")
+
+
+async def reloaded(world: World, call: Call) -> object:
+    """Answer who asked the program before us for this."""
+    return {"version": __version__, "pid": os.getpid()}
 
 
 async def shutdown(world: World, call: Call) -> object:

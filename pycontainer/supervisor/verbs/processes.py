@@ -62,7 +62,17 @@ async def exec(world: World, call: Call) -> object:
                 os.close(pty_fd)
         else:
             await call.event({"started": {"pid": pid}})
+        call.waits_for = {"exec_id": exec_id}
         return {"exit_code": await exited}
+    finally:
+        world.endings.forget_exec(exec_id)
+
+
+async def exec_ended(world: World, call: Call) -> object:
+    """Answer with the exit code of a process that the supervisor before us let join."""
+    exec_id = call.text("exec_id")
+    try:
+        return {"exit_code": await world.endings.expect_exec_exit(exec_id)}
     finally:
         world.endings.forget_exec(exec_id)
 

@@ -1,8 +1,11 @@
 """The pump between a container's streams, its log and attached clients, over real pipes and sockets."""
 
+import contextlib
+import json
 import os
 import select
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +163,42 @@ def test_a_terminal_that_nobody_has_open_is_not_at_its_end(tmp_path: Path) -> No
     os.close(slave)
     output.drain()
     assert output.ended
+
+
+def test_the_next_program_goes_on_where_the_last_one_left_off(pump: Pump, tmp_path: Path) -> None:
+    """What a client has not taken and what the container has not read go along, and no byte comes twice."""
+    client = pump.attach()
+    sent = b"".join(b"%07d\n" % number for number in range(100_000))
+
+    def feed() -> None:
+        with open(pump.stdout, "wb", closefd=False) as file:
+            file.write(sent)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    pump.turn(lambda: any(each["pending"] for each in pump.output.handed_over()["clients"]))  # type: ignore[attr-defined]
+    large = b"x" * 30000
+    for _ in range(4):
+        client.send(b"\x03" + large)
+    pump.turn(lambda: bool(pump.output.handed_over()["input_pending"]))
+    state, before = pump.output.handed_over(), pump.output
+    log = LogFile(os.open(tmp_path, os.O_PATH), "c", max_bytes=1 << 30, files=3)
+    poller = Poller()
+    output = Output.taken_over(poller, log, json.loads(json.dumps(state)))
+    received, read = b"", b""
+    client.setblocking(False)
+    os.set_blocking(pump.stdin, False)
+    while len(received) < len(sent) or len(read) < 4 * len(large):
+        poller.wait(0.01)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                received += client.recv(65536)[1:]
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                read += os.read(pump.stdin, 65536)
+    feeder.join()
+    assert received == sent
+    assert read == 4 * large
+    logged = b"".join(line.split(b" ", 3)[3] for line in pump.log_path.read_bytes().splitlines())
+    assert logged == sent.replace(b"\n", b"")
+    assert output.fds() == before.fds()

@@ -287,7 +287,7 @@ def request(arguments: dict[str, object]) -> Wanted:
     """Do what the verb does, as far as a stream begins."""
     heard: list[Wanted] = []
 
-    async def begin(events: Events, asked: Wanted, send: object) -> int:
+    async def begin(events: Events, asked: Wanted, *_: object, **__: object) -> int:
         heard.append(asked)
         return 0
 

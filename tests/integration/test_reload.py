@@ -1,0 +1,110 @@
+"""`service reload`: supervisor and monitor become another program in their own place, and nobody notices."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+from tests.integration.conftest import IMAGE
+from tests.integration.test_supervisor_death import SERVE, TICK, monitor_pid, start_time
+from tests.support.poll import SLOWNESS, poll_until
+from tests.support.world import World
+
+
+def programs_began(world: World, pids: tuple[int, ...]) -> list[str]:
+    """Return what each process executes, as its address space tells: a new program has another one."""
+    return [open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[25] for pid in pids]  # startstack
+
+
+def test_all_goes_on_in_the_same_processes(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "tick", IMAGE, *TICK)
+    poll_until(lambda: "tick 3" in world.ok("logs", "tick"))
+    before = world.inspect("tick")
+    pids = world.supervisor_pid(), monitor_pid(world)
+    times = [start_time(pid) for pid in pids]
+    stacks = programs_began(world, pids)
+    assert world.ok("service", "reload").startswith("the service is version ")
+    assert (world.supervisor_pid(), monitor_pid(world)) == pids
+    assert [start_time(pid) for pid in pids] == times
+    assert all(new != old for new, old in zip(programs_began(world, pids), stacks, strict=True))
+    after = world.inspect("tick")
+    assert (after["status"], after["pid"], after["started"]) == ("running", before["pid"], before["started"])
+    os.kill(after["pid"], signal.SIGUSR1)
+    world.wait_for_status("tick", "stopped")
+    assert world.inspect("tick")["exit_code"] == 6
+    lines = world.ok("logs", "tick").splitlines()
+    assert lines == [f"tick {number}" for number in range(len(lines))]  # none is missing, none is there twice
+
+
+def test_whoever_waits_is_answered(own_world: World) -> None:
+    """exec, wait, events and attach, across three reloads, one of which finds a container being started."""
+    world = own_world
+    world.ok("run", "-d", "--name", "box", IMAGE, "payload", "sleep", "0")
+    script = "read line; echo got $line; exit 7"
+    running = subprocess.Popen(
+        world.argv("exec", "-i", "box", "sh", "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    waiting = world.popen("wait", "box", stdout=subprocess.PIPE)
+    events = world.popen("events", "--format", "json", stdout=subprocess.PIPE)
+    poll_until(lambda: "read line" in world.ok("top", "box"), what="exec runs")
+    for _ in range(3):
+        world.ok("service", "reload")
+    out, _ = running.communicate(b"this\n", timeout=30 * SLOWNESS)
+    assert (out, running.returncode) == (b"got this\n", 7)
+    world.ok("stop", "-t", "0", "box")
+    assert waiting.communicate(timeout=30 * SLOWNESS)[0] == b"137\n"
+    assert events.stdout is not None
+    told: list[dict[str, Any]] = []
+    while not told or told[-1]["type"] != "die":
+        told.append(json.loads(events.stdout.readline()))
+    numbers = [each["seq"] for each in told]
+    assert numbers == list(range(told[0]["seq"], told[-1]["seq"] + 1))  # each once, those between two programs as well
+    reloads = [(each["type"], each["cause"]) for each in told if str(each["type"]).startswith("supervisor-")]
+    assert reloads == [("supervisor-stop", "reload"), ("supervisor-start", "")] * 3
+    events.kill()
+    events.communicate()
+
+
+def test_no_request_to_a_server_fails(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "web", "-p", "8080:80", IMAGE, *SERVE)
+    assert world.network.inside.http_get_soon("http://127.0.0.1:8080/") == "hello\n"
+    answers: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append(world.network.inside.http_get("http://127.0.0.1:8080/"))
+            answers.append(world.network.outside.http_get("http://192.0.2.1:8080/"))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(3):
+            world.ok("service", "reload")
+            world.ok("ps")
+    finally:
+        stop.set()
+        asking.join()
+    assert len(answers) > 4
+    assert set(answers) == {"hello\n"}
+
+
+def test_commands_at_the_same_time_succeed(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "box", IMAGE, "payload", "sleep", "0")
+    commands = [world.popen("run", "--rm", IMAGE, "echo", str(number), stdout=subprocess.PIPE) for number in range(8)]
+    for _ in range(2):
+        world.ok("service", "reload")
+        time.sleep(0.1)
+    results = [(command.communicate(timeout=60 * SLOWNESS)[0], command.returncode) for command in commands]
+    assert results == [(f"{number}\n".encode(), 0) for number in range(8)]
+
+
+def test_without_a_service_there_is_nothing_to_do(own_world: World) -> None:
+    own_world.cli("service", "stop")
+    assert own_world.ok("service", "reload") == "the service was not running"
