@@ -196,6 +196,7 @@ class Firewall:
         self._bridged: set[str] = set()  # owners of elements of the bridge table
         self._made: dict[str, str] = {}  # table → its structure as nft listed it when it was made
         self._nft: _Nft | None = None
+        self._low_fd = _low_fd()
         self.writers: set[int] = set()  # ids of the threads that changed something: in a supervisor there is one
 
     def add(self, groups: Mapping[str, Iterable[Element]]) -> None:
@@ -292,6 +293,7 @@ class Firewall:
         if self._nft is not None:
             self._nft.close()
             self._nft = None
+            self._low_fd = _low_fd()
 
     def _by_set(self, *, is_complete: bool = True) -> dict[str, list[str]]:
         """Return "FAMILY TABLE SET" → the texts of all elements in it."""
@@ -353,9 +355,22 @@ class Firewall:
 
     def _run(self, commands: str, *, flags: int = 0) -> str:
         if self._nft is None:
-            self._nft = _Nft()
+            self._nft = self._open()
         self.writers.add(threading.get_native_id())
         return self._nft.run(commands, flags=flags) if flags else self._nft.run(commands)
+
+    def _open(self) -> "_Nft":
+        os.close(self._low_fd)  # for its socket, which takes the lowest one that is free
+        try:
+            return _Nft()
+        except BaseException:
+            self._low_fd = _low_fd()
+            raise
+
+
+def _low_fd() -> int:
+    """Keep a descriptor for libnftables while there are few: it waits by select(2), which ends a process from 1024 on."""
+    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
 
 class _Nft:

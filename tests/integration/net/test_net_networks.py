@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 
@@ -355,3 +356,22 @@ def test_subnet_of_another_world_that_has_no_running_container(site: Site, tmp_p
         site.do(lambda: other.create("two", "routed", str(network["subnet"])))
     assert caught.value.message == f"subnet {network['subnet']} overlaps {network['gateway']}/32, which is in use"
     site.do(lambda: other.close(remove=True))
+
+
+def test_many_descriptors_are_open_before_the_first_rule(site: Site) -> None:
+    """As where hundreds of containers are taken over. libnftables waits by select(2), which knows 1024."""
+    program = """
+import os, resource
+from pycontainer.net.firewall import Firewall
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+firewall = Firewall("pycontainer_many", "pcm-")
+many = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+firewall.add({})
+firewall.delete_table()
+firewall.close()
+firewall.add({})
+firewall.delete_table()
+print(len(many))
+"""
+    assert site.inside.run(sys.executable, "-c", program) == "1100\n"
