@@ -150,9 +150,14 @@ class Boot:
 
     def forget(self, container: Container) -> None:
         """It is not to run any more. What is stopped because the host goes down is to run again."""
-        if container.ran_in and not self.is_going_down:
+        if not container.ran_in or self.is_going_down:
+            return
+        try:
             container.forget_running()
-            self._sync(container)
+        except OSError as error:  # a read-only disk keeps nothing from ending
+            print(f"a boot will believe that '{container.spec.name}' ran: {error}", file=sys.stderr)
+            return
+        self._sync(container)
 
     def _forget_ended(self, container: Container) -> None:
         world = self._world

@@ -96,15 +96,18 @@ class Endings:
         return True
 
     def send(self, container: Container, number: int, *, cause: str) -> None:
-        """Send a signal to the first process of a container that runs; `cause` is what was asked for.
+        """Send a signal to the first process of a container; `cause` is what was asked for. Nothing, if it has just ended.
 
         It is told first: who asked for an end is known, whoever dies in between.
         """
         world = self._world
+        run = world.runs.get(container.id)
+        if run is None:
+            return
         world.events.emit("kill", container, cause=cause, signal=number)
         self._asked[container.id] = (number, current_actor())
-        with contextlib.suppress(ProcessLookupError):  # it ended just now
-            signal.pidfd_send_signal(world.run_of(container).pidfd, number)
+        with contextlib.suppress(ProcessLookupError):  # it has, and we have not heard of it yet
+            signal.pidfd_send_signal(run.pidfd, number)
 
     def expect_exec_exit(self, exec_id: str) -> asyncio.Future[int]:
         """Return a future of the exit code of a process that joined."""

@@ -130,6 +130,7 @@ def test_full_without_a_reserve(small: World, fill: object) -> None:
     fill(world)
     world.ok("stop", "-t", "0", "one")
     assert world.inspect("one")["exit_code"] == 137
+    fill(world)  # the note that it runs has gone
     assert world.refused(1, "rename", "two", "zwei")  # which would have to be written
     assert (world.status("two"), world.cli("inspect", "zwei").exit_code) == ("running", 3)
     kill_supervisor(world)

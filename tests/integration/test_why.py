@@ -134,9 +134,12 @@ def test_forks_are_refused(world: World) -> None:
     world.ok(
         "run", "-d", "--init", "--name", name, "--pids", "6", IMAGE, "sh", "-c", f"({program}) 2>/dev/null; sleep 1000"
     )
-    poll_until(lambda: slow(why(world, name, "--seconds", "0"), "pids"), what="refused forks are told")
-    (pids,) = slow(why(world, name, "--seconds", "0"), "pids")
-    assert "forks were refused in all" in pids["text"] and "(limit 6)" in pids["text"]
+
+    def told() -> str:
+        return "".join(each["text"] for each in slow(why(world, name, "--seconds", "0"), "pids"))
+
+    poll_until(lambda: "forks were refused in all" in told(), what="refused forks are told")
+    assert "(limit 6)" in told()
     world.ok("rm", "-f", name)
 
 
