@@ -10,8 +10,6 @@ from tests.integration.conftest import IMAGE
 from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
-
 
 @pytest.fixture
 def name(world: World) -> Iterator[str]:
@@ -20,6 +18,7 @@ def name(world: World) -> Iterator[str]:
     yield name
 
 
+@pytest.mark.vm
 def test_output_and_exit_code(world: World, name: str) -> None:
     result = world.cli("exec", name, "payload", "out", "a", "err", "b", "exit", "3")
     assert result == (3, "a\n", "b\n")
@@ -46,6 +45,7 @@ def test_options(world: World, name: str) -> None:
     assert expected <= set(lines)
 
 
+@pytest.mark.vm
 def test_namespaces_are_those_of_the_container(world: World, name: str) -> None:
     import os
 
@@ -56,6 +56,7 @@ def test_namespaces_are_those_of_the_container(world: World, name: str) -> None:
         assert inside[kind] != os.readlink(f"/proc/self/ns/{kind}"), kind
 
 
+@pytest.mark.vm
 def test_capabilities_do_not_exceed_those_of_init(world: World, name: str) -> None:
     """CAP-01"""
     init_pid = world.inspect(name)["pid"]
@@ -103,6 +104,7 @@ def test_in_a_stopped_container(world: World, name: str) -> None:
     assert "not running" in result.stderr
 
 
+@pytest.mark.vm
 def test_many_at_once(world: World, name: str) -> None:
     """RES-08, small"""
     processes = [world.popen("exec", name, "payload", "out", str(number)) for number in range(20)]

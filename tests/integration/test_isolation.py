@@ -86,6 +86,7 @@ def test_init_has_only_three_descriptors(world: World) -> None:
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("number", range(3, 12))
 def test_workdir_through_a_descriptor_is_refused_or_inside(world: World, number: int) -> None:
     """FD-03"""
@@ -96,6 +97,7 @@ def test_workdir_through_a_descriptor_is_refused_or_inside(world: World, number:
     assert "var/tmp/pct" not in result.stdout
 
 
+@pytest.mark.alike
 def test_environment_is_not_the_callers(world: World) -> None:
     """FD-04"""
     foreign = {
@@ -161,6 +163,7 @@ def test_no_new_privileges_option(world: World) -> None:
     ).split("\n")
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize(
     "path",
     [
@@ -217,6 +220,7 @@ def test_device_node_of_the_image_does_not_open(world: World, busybox_rootfs: st
         assert world.ok("run", "--rm", "--rootfs", rootfs, "payload", "open", "/kmsg") != "/kmsg: ok"
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("name", ["null", "console", "ptmx", "fd", "stdout"])
 def test_dev_entries_of_the_image_are_not_used(world: World, busybox_rootfs: str, name: str) -> None:
     """PATH-02"""
@@ -233,6 +237,7 @@ def test_dev_entries_of_the_image_are_not_used(world: World, busybox_rootfs: str
         assert (after.st_uid, after.st_mode, after.st_mtime_ns) == (status.st_uid, status.st_mode, status.st_mtime_ns)
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("target", ["tmp", "run", "etc/resolv.conf", "etc/hosts", "etc/hostname"])
 def test_links_in_the_image_do_not_reach_the_host(world: World, busybox_rootfs: str, target: str) -> None:
     """PATH-01"""

@@ -243,7 +243,6 @@ def test_layers_of_every_compression(
         assert layer.blob == f"sha256:{hashlib.sha256(pack(data)).hexdigest()}" and layer.media_type.endswith(ending)
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize(
     ("upper", "expected"),
     [

@@ -45,7 +45,9 @@ class Machine(NamedTuple):
 
 
 PARTS = 4
-MACHINES = {f"part {number}": Machine(f"-m vm --part={number}/{PARTS}") for number in range(1, PARTS + 1)}
+MACHINES = {
+    f"part {number}": Machine(f"-m 'vm and not alike' --part={number}/{PARTS}") for number in range(1, PARTS + 1)
+}
 MACHINES["systemd"] = Machine("-m systemd", f"{FEATURES},systemd", systemd=True)
 MACHINES["reboot"] = Machine("", systemd=True, reboots=2)
 
