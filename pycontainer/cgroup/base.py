@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+GONE = (errno.ENOENT, errno.ENODEV)  # errors of a file whose directory is removed, or just being so
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.00005, 0.01
 
 
@@ -78,7 +79,7 @@ def processes_below(directory: str) -> list[int]:
         try:
             found += map(int, read_file(f"{directory}/cgroup.procs").split())
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODEV):
+            if error.errno not in GONE:
                 raise
         pending += subdirectories(directory)
     return [pid for pid in found if pid > 0]  # 0: a process of a pid namespace that we cannot see
@@ -223,7 +224,7 @@ class Cgroup(ABC):
 
     @abstractmethod
     def is_frozen(self) -> bool:
-        """Say whether all processes inside are stopped."""
+        """Say whether all processes inside are stopped; False if it is gone, which may be before we hear of an end."""
 
     @abstractmethod
     def kill(self) -> None:

@@ -16,6 +16,7 @@ import time
 
 from pycontainer.cgroup import delegation
 from pycontainer.cgroup.base import (
+    GONE,
     Cgroup,
     parse_keyed,
     read_file,
@@ -81,7 +82,12 @@ class CgroupV1(Cgroup):
         self.write("freezer", "freezer.state", "THAWED")
 
     def is_frozen(self) -> bool:
-        return self.read("freezer", "freezer.state") == "FROZEN"
+        try:
+            return self.read("freezer", "freezer.state") == "FROZEN"
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return False
 
     def kill(self) -> None:
         for _ in range(_KILL_ROUNDS):

@@ -18,7 +18,7 @@ import select
 import time
 
 from pycontainer.cgroup import delegation
-from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
+from pycontainer.cgroup.base import GONE, Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,9 +75,14 @@ class CgroupV2(Cgroup):
 
     def is_frozen(self) -> bool:
         # Who gets a signal wakes, to stop again at once; to the events nobody is frozen meanwhile. kernel/cgroup/freezer.c
-        if read_file(f"{self.directory}/cgroup.freeze").strip() == "1":
-            return True
-        return parse_keyed(read_file(f"{self.directory}/cgroup.events"))["frozen"] == 1  # with one above
+        try:
+            if read_file(f"{self.directory}/cgroup.freeze").strip() == "1":
+                return True
+            return parse_keyed(read_file(f"{self.directory}/cgroup.events"))["frozen"] == 1  # with one above
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return False
 
     def kill(self) -> None:
         try:
@@ -85,7 +90,7 @@ class CgroupV2(Cgroup):
         except OSError as error:
             if os.path.isdir(self.directory):
                 raise
-            if error.errno not in (errno.ENOENT, errno.ENODEV):
+            if error.errno not in GONE:
                 raise
 
     def oom_kills(self) -> int:

@@ -347,10 +347,7 @@ def kill_child(pid: int, run: Run) -> None:
 
 
 def _is_frozen(run: Run) -> bool:
-    try:
-        return run.cgroup.is_frozen()
-    except OSError:  # it is just ending
-        return True
+    return not run.cgroup.exists() or run.cgroup.is_frozen()  # what is gone is just ending
 
 
 def _addresses(container: Container) -> list[str]:

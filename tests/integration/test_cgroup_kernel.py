@@ -191,6 +191,12 @@ def test_freeze_and_thaw(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup.thaw()
 
 
+def test_what_is_gone_is_not_frozen(hierarchy: Hierarchy) -> None:
+    cgroup = hierarchy.create("c1")
+    cgroup.delete()
+    assert not cgroup.is_frozen()
+
+
 def test_kill_takes_a_frozen_process(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
     child = child_of(sleep)
