@@ -154,7 +154,8 @@ class Chaos:
             self._kill("supervisor", pid)
         self._killed_supervisor = time.monotonic()
         if orphans:
-            self._world.ok("info")  # a client, or this, has started another
+            # A client, or this, has started another. A child that was just forked may have held the socket of the last one.
+            poll_until(lambda: self._world.cli("info").exit_code == 0, what="a supervisor answers")
             with Client(root=self._world.root) as host:
                 for orphan in orphans:
                     for container, possible in orphan.possible().items():

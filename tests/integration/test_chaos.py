@@ -5,6 +5,7 @@ PYCONTAINER_TEST_CHAOS_SECONDS (20) is how long, PYCONTAINER_TEST_CHAOS_SEED rep
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,8 @@ def test_chaos(own_world: World, capsys: pytest.CaptureFixture[str]) -> None:
         chaos.finish()
     finally:
         chaos.close()
+        logs = [Path(f"{world.paths.run_dir}/{name}.log").read_text() for name in ("supervisor", "monitor")]
+        assert not any("Traceback" in log for log in logs), "\n".join(logs)
     told = ", ".join(f"{count} {what}" for what, count in sorted(chaos.kills.items()))
     answered = ", ".join(f"{count} {what}" for what, count in sorted(chaos.answers.items()))
     with capsys.disabled():
