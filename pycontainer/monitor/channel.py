@@ -25,6 +25,8 @@ import json
 import os
 import socket
 
+from pycontainer.linux.descriptors import receive_fds
+
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_MESSAGE_FDS = 253  # SCM_MAX_FD of the kernel
 
@@ -65,7 +67,7 @@ def send(sock: socket.socket, message: dict[str, object], fds: list[int] | None 
 
 def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """Receive one message and its descriptors (close-on-exec, now the caller's); None when the other side is gone."""
-    data, fds, flags, _ = socket.recv_fds(sock, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS, socket.MSG_CMSG_CLOEXEC)
+    data, fds, flags = receive_fds(sock, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):  # `send` refuses such a message; nothing cut is trusted
         for fd in fds:
             os.close(fd)

@@ -43,6 +43,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pycontainer.errors import Unsupported
+from pycontainer.linux.descriptors import close_all_on_exec
 
 _RULES = """
   set own4 { typeof iifname . ip saddr; }
@@ -395,6 +396,7 @@ class _Nft:
         self._context = library.nft_ctx_new(0)
         if not self._context:
             raise OSError(errno.ENOMEM, f"nft_ctx_new: {os.strerror(errno.ENOMEM)}")
+        close_all_on_exec()  # its socket would be every monitor's, and that of the program that we reload
         library.nft_ctx_buffer_error(self._context)
         library.nft_ctx_buffer_output(self._context)
 

@@ -20,6 +20,7 @@ import sys
 from typing import Any
 
 from pycontainer.errors import Busy, StartFailed, from_wire
+from pycontainer.linux.descriptors import receive_fds
 from pycontainer.linux.files import file_system_of
 from pycontainer.linux.process import pidfd_open
 from pycontainer.runtime.container import Container
@@ -122,7 +123,7 @@ async def _receive(sock: socket.socket, fds: list[int]) -> bytes:
         await readable.wait()
     finally:
         loop.remove_reader(sock.fileno())
-    part, more, _, _ = socket.recv_fds(sock, 1 << 20, 1, socket.MSG_CMSG_CLOEXEC)
+    part, more, _ = receive_fds(sock, 1 << 20, 1)
     fds += more
     return part
 

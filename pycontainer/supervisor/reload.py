@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.errors import Busy, PycontainerError
+from pycontainer.linux.descriptors import close_all_on_exec
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.server import Server
@@ -80,11 +81,12 @@ def become(state: dict[str, Any]) -> None:
         while option in arguments:
             at = arguments.index(option)
             del arguments[at : at + 2]
-    state_fd = os.memfd_create("supervisor", 0)
+    state_fd = os.memfd_create("supervisor", os.MFD_CLOEXEC)
     try:
         with open(state_fd, "w", closefd=False) as file:
             json.dump({"version": VERSION, **state}, file)
-        for fd in fds:
+        close_all_on_exec()
+        for fd in (state_fd, *fds):
             os.set_inheritable(fd, True)
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *arguments[1:], OPTION, str(state_fd)])

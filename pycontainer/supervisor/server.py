@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine
 from pycontainer.api import messages
 from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
+from pycontainer.linux.descriptors import receive_fds
 from pycontainer.linux.sockets import peer_ids, peer_pid
 from pycontainer.supervisor.call import Call, parse_request
 from pycontainer.supervisor.events import acting
@@ -252,9 +253,7 @@ class Connection:
         header = b""
         while len(header) < _HEADER.size:
             try:
-                part, new_fds, _, _ = socket.recv_fds(
-                    self._sock, _HEADER.size - len(header), MAX_FRAME_FDS - len(fds), socket.MSG_CMSG_CLOEXEC
-                )
+                part, new_fds, _ = receive_fds(self._sock, _HEADER.size - len(header), MAX_FRAME_FDS - len(fds))
             except BlockingIOError:
                 await self._ready(self._loop.add_reader, self._loop.remove_reader)
                 continue

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from tests.integration.conftest import IMAGE
-from tests.integration.test_supervisor_death import SERVE, TICK, monitor_pid, start_time
+from tests.integration.test_supervisor_death import SERVE, TICK, monitor_of, monitor_pid, start_time
 from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World
 
@@ -67,6 +67,32 @@ def test_whoever_waits_is_answered(own_world: World) -> None:
     assert reloads == [("supervisor-stop", "reload"), ("supervisor-start", "")] * 3
     events.kill()
     events.communicate()
+
+
+def test_no_descriptor_is_left_behind(own_world: World) -> None:
+    """Reloads, and monitors that die, leave as many descriptors as there were."""
+    world = own_world
+    for name, terminal in (("pipes", ()), ("terminal", ("-t",))):
+        world.ok("run", "-d", *terminal, "--name", name, IMAGE, "payload", "sleep", "0")
+    monitor = monitor_pid(world)
+    world.ok("service", "reload")  # from here on it is as a reload leaves it
+    pids = world.supervisor_pid(), monitor
+    before = [open_files(pid) for pid in pids]
+    for _ in range(3):
+        world.ok("service", "reload")
+    assert [open_files(pid) for pid in pids] == before
+    os.kill(monitor, signal.SIGKILL)
+    poll_until(lambda: monitor_of(world) not in (0, monitor), what="another monitor")
+    world.ok("service", "reload")
+    poll_until(lambda: open_files(pids[0]) == before[0], what="the supervisor has what it had")
+    pipes = [name for name in open_files(monitor_of(world)) if name.startswith("pipe")]
+    assert len(pipes) == 2  # stdout and stderr of one; the new monitor inherited nothing
+
+
+def open_files(pid: int) -> list[str]:
+    """Return what a process has open, sorted; of sockets and pipes, that there is one."""
+    names = (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    return sorted(name.partition(":[")[0] for name in names)
 
 
 def test_no_request_to_a_server_fails(own_world: World) -> None:

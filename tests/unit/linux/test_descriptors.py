@@ -1,0 +1,37 @@
+"""Descriptors that no other program inherits."""
+
+import os
+import socket
+import subprocess
+import sys
+
+from pycontainer.linux.descriptors import receive_fds
+
+
+def test_what_is_received_is_closed_on_exec() -> None:
+    """Python's own recv_fds does not hand on the flag."""
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with first, second:
+        read_fd, write_fd = os.pipe()
+        socket.send_fds(first, [b"two"], [read_fd, write_fd])
+        data, fds, flags = receive_fds(second, 16, 4)
+        try:
+            assert (data, len(fds), flags & socket.MSG_CTRUNC) == (b"two", 2, 0)
+            assert not any(map(os.get_inheritable, fds))
+            os.write(fds[1], b"x")
+            assert os.read(read_fd, 1) == b"x"
+        finally:
+            for fd in (read_fd, write_fd, *fds):
+                os.close(fd)
+        first.close()
+        assert receive_fds(second, 16, 4)[:2] == (b"", [])
+
+
+def test_all_are_closed_on_exec_but_the_standard_ones() -> None:
+    program = (
+        "import os; from pycontainer.linux.descriptors import close_all_on_exec\n"
+        "fd = os.open('/dev/null', os.O_RDONLY); os.set_inheritable(fd, True)\n"
+        "close_all_on_exec(); print([os.get_inheritable(each) for each in (0, 1, 2, fd)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[True, True, True, False]"
