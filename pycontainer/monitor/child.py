@@ -152,7 +152,7 @@ class Child:
                 "is_adopted": True,
                 "output": {
                     "sources": sources,
-                    "input_fd": os.dup(fds[1]) if is_tty else -1,
+                    "input_fd": os.dup(fds[1]) if is_tty and sources else -1,
                     "input_pending": "",
                     "input_ends": False,
                     "is_tty": is_tty,

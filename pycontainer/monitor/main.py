@@ -164,6 +164,8 @@ class Monitor:
         except (OSError, LookupError, ValueError) as error:
             self._send_failed(child_id, "clone", error)
             return
+        if (left := self._children.get(child_id)) is not None and not left.released:
+            left.kill()  # its asker has become another program, and knows nothing of it
         self._children[child_id] = child
         child.watch(self._reported, self._ended)
         reach("monitor:born")
@@ -270,6 +272,8 @@ class Monitor:
             self._reported(child)  # it ended at once: tell that it started, or why not, before its end
         if not child.end():
             return
+        if self._children.get(child.child_id) is not child:
+            return  # another one was born in its place: who asked for this one is gone
         del self._children[child.child_id]
         reach("monitor:recorded")
         self._send(
