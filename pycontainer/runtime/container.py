@@ -10,6 +10,7 @@
 Whether it runs is asked of the kernel: the pid must exist and have begun when the state says it began.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -227,7 +228,8 @@ class Container:
             if state.text("id") != self.id:
                 raise ValueError("the present run is another container's")
             if "boot" in state and state.text("boot") != name_of_boot():  # its pid is somebody else's today
-                os.unlink(self.paths.runtime_state(self.id))
+                with contextlib.suppress(OSError):  # on a disk that is read-only it stays, and says the same again
+                    os.unlink(self.paths.runtime_state(self.id))
                 return
             self.pid, self.start_ticks = state.integer("pid", most=_MAX_PID), state.integer("start_ticks")
             self.started = None if state["started"] is None else state.time("started")

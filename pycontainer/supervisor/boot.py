@@ -237,6 +237,11 @@ class Boot:
         """Tell whether all are being stopped just now."""
         return self.phase == STOPPING and self._work is not None
 
+    @property
+    def is_at_work(self) -> bool:
+        """Tell whether all are being started, or stopped, just now."""
+        return self._work is not None
+
     def require_up(self) -> None:
         """Raise Busy while all are being stopped: what starts now would be ended without being asked."""
         if self.is_going_down:

@@ -51,6 +51,8 @@ class Call:
         self.verb, self._arguments, self._fds, self._send_event = verb, arguments, fds, send_event
         self.waits_for: dict[str, object] | None = None
         """What the verb would be told if it had to begin anew in the midst of its waiting; None while it does something."""
+        self.is_answered: Callable[[], bool] = lambda: False
+        """Whether what it waits for is there already, though it has not had its turn since."""
 
     def arguments_with(self, **changed: object) -> dict[str, object]:
         """Return all arguments, with these in place of those of their names, as `waits_for` wants them."""

@@ -46,6 +46,8 @@ class Endings:
         self._exits: dict[str, asyncio.Event] = {}
         self._early_exits: dict[str, dict[str, object]] = {}
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
+        self._being_asked: set[str] = set()  # the kernel is asked how their run ended
+        self._results: dict[str, dict[str, object] | None] = {}  # for who waited for an end while we took our place
         self._asked: dict[str, tuple[int, str]] = {}  # container -> the last signal that its run was sent, and for whom
         self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
         self._oom_watch: OomWatch | None = None
@@ -65,12 +67,13 @@ class Endings:
         world.runs[container.id] = run
         world.looks[container.id] = Looks(container, run.root_fd)
         self._asked.pop(container.id, None)
+        self._oom_told.pop(container.id, None)  # the kernel may tell of the last run when that is over
         self._exits[container.id] = asyncio.Event()
         world.boot.note(container)
         world.events.emit("start", container)
         world.health.began(container, run)
         early = self._early_exits.pop(container.id, None)
-        if early is not None:
+        if early is not None and early["pid"] == run.pid:  # else it is the end of another run, that was missed
             self._ended(container, early)
 
     def adopt(self, container: Container, run: Run, *, has_monitor: bool) -> None:
@@ -83,6 +86,37 @@ class Endings:
             self._world.boot.note(container)
         if not has_monitor:
             self._watch_unattended(container, run)
+
+    def knows_missed(self, container: Container) -> bool:
+        """Tell whether it is known how a run ended that nobody saw end; what the monitor told of it is taken in."""
+        early = self._early_exits.pop(container.id, None)
+        if early is not None and early["pid"] == container.pid and early["wait_status"] is not None:
+            container.ended(int(str(early["wait_status"])))
+            container.dropped_output_bytes = int(str(early.get("dropped_output_bytes", 0)))
+            if isinstance(early.get("unwritten"), dict):
+                self._save_exit(container, early["unwritten"])
+        elif early is not None and early["pid"] == container.pid:
+            return True  # adopted by that monitor, which knows nothing: nor will anybody
+        elif container.exit_code is None:
+            with contextlib.suppress(ValueError, OSError):  # written since we read the records
+                container.load_exit()
+        return container.exit_code is not None
+
+    def keep_result(self, container_id: str) -> None:
+        """Keep how a run ends for `take_result`: somebody waits for it already, and the container may go with its end."""
+        self._results.setdefault(container_id, None)
+
+    def take_result(self, container_id: str) -> dict[str, object] | None:
+        """Return how the run ended for which `keep_result` asked, None if it has not ended."""
+        return self._results.get(container_id)
+
+    def forget_results(self) -> None:
+        """Those who waited have been answered, or wait in the usual way."""
+        self._results.clear()
+
+    def is_over(self, container: Container) -> bool:
+        """Tell whether nobody has to wait for the end of a run."""
+        return container.id not in self._exits
 
     async def wait_exit(self, container: Container, timeout_seconds: float | None = None) -> bool:
         """Wait for the end of the present run; False when the time is over first."""
@@ -134,10 +168,10 @@ class Endings:
         container = world.containers.get(child_id)
         if container is None:
             return
-        if child_id in world.runs:
-            self._ended(container, message)
-        else:
+        if (run := world.runs.get(child_id)) is None:
             self._early_exits[child_id] = message
+        elif run.pid == message["pid"]:  # else it is the end of a run before, whose end was seen otherwise
+            self._ended(container, message)
 
     def _heard_kill(self, kill: Kill) -> None:
         """Tell of a process that the kernel killed for want of memory, whose limit it was, and how large it was."""
@@ -185,20 +219,34 @@ class Endings:
             for container_id, run in world.runs.items():
                 tty = world.containers[container_id].spec.tty
                 world.link.adopt(container_id, run.pid, run.pidfd, run.streams, tty=tty)
+                asyncio.get_running_loop().remove_reader(run.pidfd)  # if nobody looked after it before
         except (OSError, PycontainerError) as error:
             print(f"containers go on without a monitor: {error}", file=sys.stderr)
             for container_id, run in world.runs.items():
                 self._watch_unattended(world.containers[container_id], run)
 
     def _watch_unattended(self, container: Container, run: Run) -> None:
-        asyncio.get_running_loop().add_reader(run.pidfd, self._ended_unseen, container)
+        asyncio.get_running_loop().add_reader(run.pidfd, self._ended_unseen, container, run)
 
-    def _ended_unseen(self, container: Container) -> None:
-        asyncio.get_running_loop().remove_reader(self._world.runs[container.id].pidfd)
-        self._world.spawn(self._ask_kernel(container, self._world.runs[container.id]))
+    def _ended_unseen(self, container: Container, run: Run) -> None:
+        asyncio.get_running_loop().remove_reader(run.pidfd)
+        self._world.spawn(self._ask_kernel(container, run))
 
     async def _ask_kernel(self, container: Container, run: Run) -> None:
-        """Finish a run whose parent died. The kernel says how it ended once another parent has reaped it, if it ever says."""
+        """Finish a run whose parent died, once: several may have seen its end."""
+        if container.id in self._being_asked or self._world.runs.get(container.id) is not run:
+            return
+        self._being_asked.add(container.id)
+        try:
+            await self._learn_from_kernel(container, run)
+            if self._world.runs.get(container.id) is run:
+                with acting(SUPERVISOR):
+                    self.finish(container, exit_code=container.exit_code)
+        finally:
+            self._being_asked.discard(container.id)
+
+    async def _learn_from_kernel(self, container: Container, run: Run) -> None:
+        """Ask how a run ended; the kernel says it once another parent has reaped it, if it ever says."""
         container.exit_code = None
         with contextlib.suppress(ValueError, OSError):  # damaged, it says as little as one that is not there
             container.load_exit()  # the monitor died after it had written that, and before it told us
@@ -213,8 +261,6 @@ class Endings:
                 )
                 break
             await asyncio.sleep(_ASKED_SECONDS)
-        with acting(SUPERVISOR):
-            self.finish(container, exit_code=container.exit_code)
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
         container.dropped_output_bytes = int(str(message.get("dropped_output_bytes", 0)))
@@ -261,6 +307,7 @@ class Endings:
         self.remove_cgroup(cgroup)
         reach("end:cgroup")
         if run is not None:
+            asyncio.get_running_loop().remove_reader(run.pidfd)  # if there was no monitor
             run.close()
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
@@ -281,6 +328,8 @@ class Endings:
         actor = asked[1] if asked is not None and (cause in _BY_US or asked[0] == container.killed_by) else KERNEL
         told: dict[str, object] = {"signal": container.killed_by} if container.killed_by else {}
         world.events.emit("die", container, cause=cause, actor=actor, exit_code=exit_code, **told)
+        if container.id in self._results:
+            self._results[container.id] = {"exit_code": exit_code, "oom_killed": container.oom_killed}
         event = self._exits.pop(container.id, None)
         if event is not None:
             event.set()
@@ -289,6 +338,11 @@ class Endings:
         if not container.restarting and not container.spec.auto_remove:
             container.forget_run()
         reach("end:over")
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone."""
+        for known in (self._early_exits, self._asked, self._oom_told):
+            known.pop(container_id, None)
 
     def sweep_networks_later(self) -> None:
         if self._network_sweep is None:

@@ -32,7 +32,7 @@ from pycontainer.supervisor.world import World
 IDLE_SECONDS = 60.0
 _SYSTEMD_FIRST_FD = 3
 _BACKLOG = 128
-_LEAVING_SECONDS, _LOCK_RETRY_SECONDS = 20.0, 0.02
+_LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
 
 
 def main() -> None:
@@ -106,11 +106,13 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     world.schedule.drop = lambda container, names: snapshots.drop_now(world, container, names)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, world.leave.set)
+        loop.add_signal_handler(number, world.end)
     if handed is not None and handed["monitor_fd"] >= 0:
         for each in handed["clients"]:  # before the monitor is heard: their processes may have ended meanwhile
             if each["verb"] == "exec":
                 world.endings.expect_exec_exit(each["arguments"]["exec_id"])
+            elif each["verb"] == "wait":
+                world.endings.keep_result(each["arguments"]["container"])
         world.link.take_over(socket.socket(fileno=handed["monitor_fd"]))
     await recover(world)
     if handed is not None:
@@ -125,14 +127,15 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     operators.open_up(paths.run_dir, listener.getsockname())
     listener.listen(_BACKLOG)
     server = Server(world, listener, operators)
-    accepting = loop.create_task(server.run())
+    server.accept()
     for each in handed["clients"] if handed is not None else ():
         server.take_over(socket.socket(fileno=each["fd"]), each["verb"], each["arguments"])
+    loop.call_later(_ANSWERED_SECONDS, world.endings.forget_results)
     _say_ready(ready_fd)
     try:
         while True:
             await _until_idle_or_told(world, server)
-            if world.new_code is None:
+            if world.new_code is None or world.is_ending:
                 break
             state = {
                 "lock_fd": lock_fd,
@@ -142,11 +145,10 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
             }
             await _become_new_code(world, server, state)
     finally:
-        accepting.cancel()
         if own_socket:  # systemd's stays for it to listen on
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(paths.supervisor_socket)
-        listener.close()
+        server.close()
         for task in list(server.connections):
             task.cancel()
         world.close()
@@ -156,7 +158,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
 async def _become_new_code(world: World, server: Server, state: dict[str, object]) -> None:
     """Hand everything over to the code that is installed now; return only if that cannot be, all being as it was."""
     try:
-        clients = await reload.quiet(server)
+        clients = await reload.quiet(world, server)
         state |= {"monitor_fd": world.link.fileno(), "clients": clients}
         world.events.close(cause="reload")
         try:
@@ -165,7 +167,8 @@ async def _become_new_code(world: World, server: Server, state: dict[str, object
             world.events.open()
     except (PycontainerError, OSError) as error:
         server.go_on()
-        world.leave.clear()
+        if not world.is_ending:
+            world.leave.clear()
         if world.new_code is not None:
             world.new_code.set_exception(
                 error

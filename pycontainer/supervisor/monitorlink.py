@@ -7,15 +7,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from pycontainer import failpoints
 from pycontainer.cgroup.scope import Scope
-from pycontainer.errors import InvalidInput, PycontainerError, StartFailed
+from pycontainer.errors import Busy, InvalidInput, PycontainerError, StartFailed
 from pycontainer.monitor import channel
 from pycontainer.monitor.logfile import DEFAULT_FILES, DEFAULT_MAX_BYTES
 from pycontainer.paths import HostPaths
 
+_RELOAD_SECONDS = 30.0
 ExitHandler = Callable[[dict[str, object]], None]
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # -SI: no site-packages, no environment, no current directory; only our own package is found.
@@ -35,6 +36,11 @@ class MonitorBirth:
         self.ended = asyncio.Event()
         self.released = False
         self.pid, self.pidfd = 0, -1
+
+    @property
+    def needs_us(self) -> bool:
+        """Tell whether it neither lives on its own yet nor has failed."""
+        return not self.released and not self._done.done()
 
     async def ready(self) -> int:
         return await self._ready
@@ -164,10 +170,16 @@ class MonitorLink:
         """Return the connection's descriptor, -1 without one."""
         return -1 if self._sock is None else self._sock.fileno()
 
+    def is_bearing(self) -> bool:
+        """Tell whether a child waits to be released: another supervisor would know nothing of it."""
+        return any(birth.needs_us for birth in self._births.values())
+
     async def reload(self) -> str:
         """Have the monitor, if there is one, become the code that is installed now; return why it cannot just now."""
         if self._sock is None:
             return ""
+        if self._reloaded is not None:
+            raise Busy("the monitor is just being replaced by new code")
         self._reloaded = asyncio.get_running_loop().create_future()
         mounts_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -175,19 +187,32 @@ class MonitorLink:
         finally:
             os.close(mounts_fd)
         try:
-            return await self._reloaded
+            return await asyncio.wait_for(self._reloaded, _RELOAD_SECONDS)
+        except TimeoutError:
+            raise Busy(
+                f"the monitor does not answer within {_RELOAD_SECONDS:g} seconds", hint="nothing was changed, try again"
+            ) from None
         finally:
             self._reloaded = None
 
     async def children(self) -> list[dict[str, object]]:
         """Ask which children live."""
         self._children = asyncio.get_running_loop().create_future()
-        self.send({"op": "list"})
-        return await self._children
+        try:
+            self.send({"op": "list"})
+            return await self._children
+        finally:
+            self._children = None
 
     def take_streams(self, container_id: str) -> list[tuple[int, int]]:
         """Return the ends of a container's streams, (descriptor, kind), that came with `children`; they are the caller's."""
         return self._streams.pop(container_id, [])
+
+    def drop_streams(self, *, keep: Container[str]) -> None:
+        """Close the ends of streams that nobody took, but for those of the containers to `keep`."""
+        for container_id in [known for known in self._streams if known not in keep]:
+            for fd, _ in self._streams.pop(container_id):
+                os.close(fd)
 
     def adopt(self, container_id: str, pid: int, pidfd: int, streams: list[tuple[int, int]], *, tty: bool) -> None:
         """Have the monitor look after a container whose own monitor has died."""
@@ -252,6 +277,8 @@ class MonitorLink:
             self._reloaded.set_exception(
                 PycontainerError("the monitor died of its new code; containers go on without one")
             )
+        if self._children is not None and not self._children.done():
+            self._children.set_exception(PycontainerError("the monitor died while it was asked for its children"))
         for birth in list(self._births.values()):
             birth.hear({"op": "exit"}, [])
         self._births.clear()
@@ -281,7 +308,7 @@ class MonitorLink:
             self._streams[str(message["id"])] = list(zip(fds, kinds, strict=True))
             return
         if message["op"] == "children":
-            if self._children is not None:
+            if self._children is not None and not self._children.done():
                 children = message["children"]
                 assert isinstance(children, list)
                 self._children.set_result(children)
@@ -290,6 +317,9 @@ class MonitorLink:
         found = self._births.get(child_id)
         if found is not None:
             found.hear(message, fds)
+        else:  # who asked for that child has gone
+            for fd in fds:
+                os.close(fd)
         if message["op"] == "exit":
             self.forget(child_id)
             if message["started"] or found is None:  # one that we adopted may never have executed its program

@@ -5,16 +5,18 @@ records ──▶ containers, damaged ones, half-made and half-removed ones
 kernel  ──▶ which of them run ──▶ networks, limits, end of those that do not
 """
 
+import asyncio
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable
 
 from pycontainer.errors import PycontainerError
 from pycontainer.failpoints import reach
 from pycontainer.linux import files
 from pycontainer.linux.process import pidfd_open
-from pycontainer.runtime.container import load
+from pycontainer.runtime.container import Container, load
 from pycontainer.runtime.start import Run
 from pycontainer.spec.names import is_container_id
 from pycontainer.supervisor import leftovers, making
@@ -22,6 +24,8 @@ from pycontainer.supervisor.damaged import Damaged, from_container, from_directo
 from pycontainer.supervisor.mounting import find_mounts
 from pycontainer.supervisor.removal import TRASH, removed_id
 from pycontainer.supervisor.world import World
+
+_MISSED_SECONDS, _LOOK_SECONDS = 2.0, 0.01
 
 
 async def recover(world: World) -> None:
@@ -148,22 +152,55 @@ async def _adopt_runs(world: World) -> None:
     """Take over what runs; damaged containers among them keep what they have until somebody ends them."""
     children: set[str] = set()
     joined: dict[int, str] = {}
+    is_lost = False
     if await world.link.connect(start=False):
-        for child in await world.link.children():
-            if child["kind"] == "init":
-                children.add(str(child["id"]))
-            else:
-                joined[int(str(child["pid"]))] = str(child["id"])
+        try:
+            for child in await world.link.children():
+                if child["kind"] == "init":
+                    children.add(str(child["id"]))
+                else:
+                    joined[int(str(child["pid"]))] = str(child["id"])
+        except PycontainerError:  # it died of something while we asked: what runs gets another one
+            is_lost = True
+    await _learn_missed(world, children)
     for container in list(world.containers.values()):
-        if container.is_running():
-            streams = world.link.take_streams(container.id)
-            run = Run(world.cgroup(container), container.pid, pidfd_open(container.pid), streams)
-            world.endings.adopt(container, run, has_monitor=container.id in children)
+        if (pidfd := _open_run(container)) >= 0:
+            run = Run(world.cgroup(container), container.pid, pidfd, world.link.take_streams(container.id))
+            world.endings.adopt(container, run, has_monitor=is_lost or container.id in children)
+    world.link.drop_streams(keep=world.broken)
+    if is_lost:
+        world.endings.lost_monitor()
     world.health.recovered(joined)
     for container_id, tenant in world.hierarchy.containers():
         if (damaged := world.broken.get(container_id)) is not None:
             damaged.tenant = tenant
             damaged.is_alive = bool(world.hierarchy.open(container_id, tenant).pids())
+
+
+async def _learn_missed(world: World, children: set[str]) -> None:
+    """Wait for what the monitor has to tell of `children` of its that have ended while we read the records."""
+    deadline = time.monotonic() + _MISSED_SECONDS
+    waited_for = [c for c in world.containers.values() if c.pid]
+    while waited_for and time.monotonic() < deadline:
+        gone = [container for container in waited_for if not container.is_running()]
+        waited_for = [container for container in gone if not world.endings.knows_missed(container)]
+        if not any(container.id in children for container in waited_for):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _open_run(container: Container) -> int:
+    """Return a pidfd of the first process of the present run, -1 if that is over."""
+    if not container.pid:
+        return -1
+    try:
+        pidfd = pidfd_open(container.pid)  # first: from here on it is that process which we ask about
+    except ProcessLookupError:
+        return -1
+    if container.is_running():
+        return pidfd
+    os.close(pidfd)
+    return -1
 
 
 def _reconcile_networks(world: World) -> None:

@@ -58,13 +58,14 @@ def _probe(option: str, program: str) -> None:
         )
 
 
-async def quiet(server: "Server") -> list[dict[str, object]]:
+async def quiet(world: "World", server: "Server") -> list[dict[str, object]]:
     """Take no more requests, wait until none changes anything, and return who waits. Busy when that lasts too long."""
     server.hold()
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while (clients := server.waiting()) is None:
+    while (clients := server.waiting()) is None or world.link.is_bearing() or world.boot.is_at_work:
+        if world.is_ending:
+            raise PycontainerError("the supervisor was told to end")
         if time.monotonic() > deadline:
-            server.go_on()
             raise Busy(
                 f"requests have been at work for {_PATIENCE_SECONDS:g} seconds",
                 hint="'pycontainer service reload' again, later",
@@ -118,8 +119,11 @@ def _fds(state: dict[str, Any]) -> list[int]:
 
 def _reap_inherited() -> None:
     """Reap what the program before us started when it ends: nobody else waits for it."""
-    with open("/proc/thread-self/children") as file:
-        inherited = set(map(int, file.read().split()))
+    try:
+        with open("/proc/thread-self/children") as file:
+            inherited = set(map(int, file.read().split()))
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN: they stay zombies until we end
+        return
 
     def reap() -> None:
         for pid in list(inherited):

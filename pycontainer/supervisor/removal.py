@@ -66,6 +66,7 @@ class Removal:
         container.forget_run()
         reach("rm:forgotten")
         world.schedule.forget(container.id)
+        world.endings.forget(container.id)
         world.seen_failures = {key: count for key, count in world.seen_failures.items() if key[0] != container.id}
         world.events.emit("remove", container)
         if container.lowers or container.snapshots:
@@ -121,11 +122,13 @@ class Removal:
 
     async def _remove_ended(self, container: Container) -> None:
         world = self._world
+        if container.id not in world.containers:
+            return
         async with world.lock(container):
             if container.id in world.containers and container.id not in world.runs:
                 try:
                     await self.remove(container)
-                except InvalidState as error:
+                except (InvalidState, OSError) as error:
                     world.events.emit("leftover", detail=f"files of container '{container.id}': {error}")
 
     def is_erasing(self, container_id: str) -> bool:

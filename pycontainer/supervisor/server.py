@@ -53,6 +53,7 @@ Verb = Callable[[World, Call], Coroutine[object, object, object]]
 _MAX_CONNECTIONS, _MAX_CONNECTIONS_OF_A_USER = 1024, 512
 _FRAME_SECONDS = 10.0  # from the first byte of a request to its last
 _REPLY_SECONDS = 30.0  # that a client takes nothing of what waits for it
+_FULL_SECONDS = 0.1
 _LARGE_BYTES, _LARGE_AT_ONCE = 1 << 20, 4
 _HEADER = struct.Struct(">I")
 
@@ -73,7 +74,7 @@ WAITING: dict[str, Verb] = {
     "events": observe.events,
     "exec": processes.exec_ended,
     "reload": observe.reloaded,
-    "wait": lifecycle.wait,
+    "wait": lifecycle.ended,
 }
 
 
@@ -91,7 +92,7 @@ class Connection:
 
     def waiting(self) -> dict[str, object] | None:
         """Return what the next program needs to serve this client, None while it is being served."""
-        waits_for = self._call.waits_for if self._call is not None else None
+        waits_for = self._call.waits_for if self._call is not None and not self._call.is_answered() else None
         if self._is_asked and waits_for is None:
             return None
         verb = self._call.verb if self._call is not None and self._is_asked else ""
@@ -291,23 +292,37 @@ class Server:
         self.connections: dict[asyncio.Task[None], Connection] = {}
         self._listens = asyncio.Event()
         self._listens.set()
+        self._pause: asyncio.TimerHandle | None = None
         self._of_user: Counter[int] = Counter()
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(self._listener)
-            except OSError:  # no descriptor left: the next one who goes makes room
-                await asyncio.sleep(0.1)
-                continue
-            sock.setblocking(False)
-            uid, _ = peer_ids(sock.fileno())
-            if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
-                _turn_away(sock)
-                continue
-            self._serve(sock, uid)
+    def accept(self) -> None:
+        """Accept from here on. What was accepted is among the connections at once: none is lost in a reload."""
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more."""
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        if self._pause is not None:
+            self._pause.cancel()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # no descriptor left: the next one who goes makes room
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener.fileno())
+            self._pause = loop.call_later(_FULL_SECONDS, self.accept)
+            return
+        sock.setblocking(False)
+        uid, _ = peer_ids(sock.fileno())
+        if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
+            _turn_away(sock)
+            return
+        self._serve(sock, uid)
 
     def take_over(self, sock: socket.socket, verb: str, arguments: dict[str, object]) -> None:
         """Serve a client of the program before us, which has been waiting for an answer to `verb` if that is given."""

@@ -23,7 +23,7 @@ from pycontainer.controllers import registry
 from pycontainer.controllers.memory import working_set_bytes
 from pycontainer.controllers.protocol import Instance
 from pycontainer.disk.beneath import can_be_upper, can_map_ids
-from pycontainer.errors import Busy, InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.files import is_mount_point
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
@@ -110,6 +110,8 @@ class World:
         self._tasks: set[asyncio.Task[None]] = set()
         self.leave = asyncio.Event()
         self.new_code: asyncio.Future[None] | None = None  # asked for: `leave` means to become it
+        self.is_reloading = False
+        self.is_ending = False  # by a signal: nothing is more important
         self.operators = Operators()
 
     # -- finding ---------------------------------------------------------------------------------------------------
@@ -266,10 +268,13 @@ class World:
         print(f"the firewall was repaired: {harm}, by '{culprit}'", file=sys.stderr)
         self.events.emit("firewall-repaired", detail=harm, by=culprit)
 
+    def end(self) -> None:
+        """Leave: a signal says so."""
+        self.is_ending = True
+        self.leave.set()
+
     async def ask_for_new_code(self) -> None:
         """Leave so that the process goes on with the code that is installed now. Returns never; raises why it cannot be."""
-        if self.new_code is not None:
-            raise Busy("the supervisor is just being replaced by new code")
         self.new_code = asyncio.get_running_loop().create_future()
         self.leave.set()
         try:

@@ -134,3 +134,49 @@ def test_commands_at_the_same_time_succeed(own_world: World) -> None:
 def test_without_a_service_there_is_nothing_to_do(own_world: World) -> None:
     own_world.cli("service", "stop")
     assert own_world.ok("service", "reload") == "the service was not running"
+
+
+def test_what_ends_between_two_programs(own_world: World) -> None:
+    """Its exit code reaches who waited, though it goes with its end; what starts again is not taken for what has ended."""
+    world = own_world
+    world.ok("run", "-d", "--name", "again", "--restart", "always", IMAGE, "payload", "sleep", "0")
+    script = "trap 'exit 7' TERM; echo set; while :; do sleep 0.05; done"
+    world.ok("run", "-d", "--rm", "--name", "gone", IMAGE, "sh", "-c", script)
+    poll_until(lambda: "set" in world.ok("logs", "gone"))
+    first = world.inspect("again")["pid"]
+    pids = {first: signal.SIGKILL, world.inspect("gone")["pid"]: signal.SIGTERM}
+    waiting = [world.popen("wait", name, stdout=subprocess.PIPE) for name in ("again", "gone")]
+    poll_until(lambda: len(clients_of(world)) >= 2, what="both wait")
+    supervisor = (world.supervisor_pid(),)
+    before = programs_began(world, supervisor)
+    reloading = world.popen("service", "reload", stdout=subprocess.PIPE)
+    while programs_began(world, supervisor) == before:
+        time.sleep(0.001)
+    for pid, number in pids.items():
+        os.kill(pid, number)
+    assert reloading.communicate(timeout=60 * SLOWNESS)[0].startswith(b"the service is version ")
+    assert [each.communicate(timeout=30 * SLOWNESS)[0] for each in waiting] == [b"137\n", b"7\n"]
+    poll_until(lambda: world.inspect("again")["status"] == "running", what="it runs again")
+    second = world.inspect("again")["pid"]
+    time.sleep(1)  # longer than the first restarts would take that follow one another
+    after = world.inspect("again")
+    assert (after["pid"], after["restart_count"]) == (second, 1) and second != first
+    assert "gone" not in world.ok("ps", "--all")
+
+
+def clients_of(world: World) -> list[str]:
+    """Return the lines of the connections that the supervisor's socket has accepted."""
+    with open(f"/proc/{world.supervisor_pid()}/net/unix") as file:
+        return [line for line in file if line.rstrip().endswith(world.paths.supervisor_socket) and " 03 " in line]
+
+
+def test_one_reload_at_a_time(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "box", IMAGE, "payload", "sleep", "0")
+    reloads = [world.popen("service", "reload", stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    results = [(*each.communicate(timeout=60 * SLOWNESS), each.returncode) for each in reloads]
+    done = [out for out, _, code in results if code == 0]
+    refused = [error for _, error, code in results if code]
+    assert done and all(out.startswith(b"the service is version ") for out in done)
+    assert all(b"is just being replaced by new code" in error for error in refused)
+    assert world.inspect("box")["status"] == "running"

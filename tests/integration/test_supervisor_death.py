@@ -1,5 +1,6 @@
 """The supervisor and the monitor die; containers go on, and nothing about them is lost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -217,3 +218,30 @@ def test_killed_monitor_breaks_no_stream(own_world: World) -> None:
     attached.communicate()
     world.ok("stop", "-t", "0", "tick", "term")
     assert world.inspect("tick")["exit_code"] in (137, None)
+
+
+def test_an_end_without_a_parent_is_told_once(own_world: World) -> None:
+    """Supervisor and monitor die; what goes on without a monitor is given to the next one but one. One end, one restart."""
+    world = own_world
+    world.ok("run", "-d", "--name", "box", "--restart", "on-failure", IMAGE, "payload", "sleep", "0")
+    monitor, pid = monitor_of(world), world.inspect("box")["pid"]
+    kill_supervisor(world)
+    os.kill(monitor, signal.SIGKILL)
+    world.ok("run", "-d", "--name", "other", IMAGE, "payload", "sleep", "0")  # by a monitor of its own
+    monitor = monitor_of(world)
+    os.kill(monitor, signal.SIGKILL)
+    poll_until(lambda: monitor_of(world) not in (0, monitor), what="another monitor")
+    poll_until(lambda: "monitor-lost" in types_of_events(world, "box"))
+    os.kill(pid, signal.SIGKILL)
+    poll_until(lambda: world.inspect("box")["pid"] not in (0, pid), what="it was started again")
+    assert types_of_events(world, "box")[-3:] == ["die", "restarting", "start"]
+    time.sleep(0.5)  # longer than a second restart would wait
+    assert types_of_events(world, "box").count("die") == 1
+    assert world.inspect("box")["restart_count"] == 1
+
+
+def types_of_events(world: World, name: str) -> list[str]:
+    lines = world.ok(
+        "events", "--since", "1h", "--no-follow", "--filter", f"container={name}", "--format", "json"
+    ).splitlines()
+    return [json.loads(line)["type"] for line in lines]

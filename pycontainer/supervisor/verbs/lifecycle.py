@@ -400,6 +400,8 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
         world.events.emit("stop", container, cause=cause)
     if container.id not in world.runs:
         world.boot.forget(container)
+        if container.spec.auto_remove and container.finished is not None:  # it was to start again, and then to go
+            world.spawn(world.removal.remove_ended(container))
         return
     await end_now(world, container, timeout_seconds, cause=cause)
 
@@ -446,7 +448,10 @@ async def kill(world: World, call: Call) -> object:
     run = world.run_of(container)
     if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         container.stopping = True  # asked to end by a person: no restart policy applies
-        container.save_run()
+        try:
+            container.save_run()
+        except OSError as error:  # a disk that takes nothing: it is ended all the same
+            print(f"cannot note that '{container.spec.name}' is being killed: {error}", file=sys.stderr)
     if number == signal.SIGKILL and run.cgroup.is_frozen():
         run.cgroup.thaw()
     world.endings.send(container, number, cause="kill")
@@ -484,10 +489,17 @@ async def rm(world: World, call: Call) -> object:
 
 async def wait(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
-    call.waits_for = {"container": container.id}
+    call.waits_for, call.is_answered = {"container": container.id}, lambda: world.endings.is_over(container)
     await world.endings.wait_exit(container)
     call.waits_for = None
     return {"exit_code": container.exit_code, "oom_killed": container.oom_killed}
+
+
+async def ended(world: World, call: Call) -> object:
+    """Answer who waited for this with the supervisor before us; by now the container may be gone with its end."""
+    if (result := world.endings.take_result(call.text("container"))) is not None:
+        return result
+    return await wait(world, call)
 
 
 async def rename(world: World, call: Call) -> object:

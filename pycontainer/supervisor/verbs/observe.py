@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from pycontainer import __version__
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import Busy, InvalidInput
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.eventstream import MAX_CURSOR, MAX_SECONDS, stream, wanted
@@ -120,9 +120,15 @@ async def why(world: World, call: Call) -> object:
 
 async def reload(world: World, call: Call) -> object:
     """Have monitor and supervisor become the code that is installed now; the new supervisor answers."""
-    await load_new_code(world)
-    call.waits_for = {}
-    await world.ask_for_new_code()
+    if world.is_reloading:
+        raise Busy("the service is just being replaced by new code", hint="once is enough")
+    world.is_reloading = True
+    try:
+        await load_new_code(world)
+        call.waits_for = {}
+        await world.ask_for_new_code()
+    finally:
+        world.is_reloading = False
     raise AssertionError("the next program answers")
 
 

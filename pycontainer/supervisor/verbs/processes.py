@@ -62,7 +62,7 @@ async def exec(world: World, call: Call) -> object:
                 os.close(pty_fd)
         else:
             await call.event({"started": {"pid": pid}})
-        call.waits_for = {"exec_id": exec_id}
+        call.waits_for, call.is_answered = {"exec_id": exec_id}, exited.done
         return {"exit_code": await exited}
     finally:
         world.endings.forget_exec(exec_id)
@@ -71,8 +71,10 @@ async def exec(world: World, call: Call) -> object:
 async def exec_ended(world: World, call: Call) -> object:
     """Answer with the exit code of a process that the supervisor before us let join."""
     exec_id = call.text("exec_id")
+    exited = world.endings.expect_exec_exit(exec_id)
+    call.is_answered = exited.done
     try:
-        return {"exit_code": await world.endings.expect_exec_exit(exec_id)}
+        return {"exit_code": await exited}
     finally:
         world.endings.forget_exec(exec_id)
 

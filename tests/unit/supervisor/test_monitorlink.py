@@ -1,0 +1,93 @@
+"""The supervisor's end of the monitor's socket, with a monitor that dies in the middle."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from pycontainer.errors import Busy, PycontainerError
+from pycontainer.monitor import channel
+from pycontainer.paths import HostPaths
+from pycontainer.supervisor.monitorlink import MonitorLink
+
+
+def listen(paths: HostPaths) -> socket.socket:
+    os.makedirs(paths.run_dir)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(paths.monitor_socket)
+    listener.listen()
+    return listener
+
+
+def link_of(paths: HostPaths, heard: list[str]) -> MonitorLink:
+    return MonitorLink(paths, lambda message: None, lambda: heard.append("lost"), open_files_soft=1024, scope=None)
+
+
+def test_a_monitor_that_dies_while_it_is_asked(tmp_path: Path) -> None:
+    """Who comes up then must not wait for ever for its children."""
+    paths, heard = HostPaths(str(tmp_path)), list[str]()
+
+    async def ask() -> None:
+        with listen(paths) as listener:
+            link = link_of(paths, heard)
+            assert await link.connect(start=False)
+            monitor, _ = listener.accept()
+            asking = asyncio.create_task(link.children())
+            await asyncio.sleep(0)
+            assert channel.receive(monitor) == ({"op": "list"}, [])
+            monitor.close()
+            with pytest.raises(PycontainerError, match="the monitor died while it was asked"):
+                await asyncio.wait_for(asking, 10)
+
+    asyncio.run(ask())
+    assert heard == ["lost"]
+
+
+def test_descriptors_for_nobody_are_closed(tmp_path: Path) -> None:
+    """Of a birth whose asker has gone, and of streams that nobody took."""
+    paths = HostPaths(str(tmp_path))
+
+    async def hear() -> None:
+        with listen(paths) as listener:
+            link = link_of(paths, [])
+            await link.connect(start=False)
+            monitor, _ = listener.accept()
+            with monitor:
+                before = sorted(os.listdir("/proc/self/fd"))
+                null_fd = os.open("/dev/null", os.O_RDONLY)
+                channel.send(monitor, {"op": "born", "id": "a", "pid": 1}, [null_fd])
+                for name in ("b", "c"):
+                    channel.send(monitor, {"op": "streams", "id": name, "streams": [1]}, [null_fd])
+                os.close(null_fd)
+                channel.send(monitor, {"op": "children", "children": []})
+                assert await link.children() == []
+                link.drop_streams(keep=["c"])
+                ((kept_fd, kind),) = link.take_streams("c")
+                os.close(kept_fd)
+                assert kind == 1
+                assert sorted(os.listdir("/proc/self/fd")) == before
+            link.close()
+
+    asyncio.run(hear())
+
+
+def test_one_new_program_at_a_time(tmp_path: Path) -> None:
+    paths = HostPaths(str(tmp_path))
+
+    async def reload() -> None:
+        with listen(paths) as listener:
+            link = link_of(paths, [])
+            await link.connect(start=False)
+            monitor, _ = listener.accept()
+            with monitor:
+                first = asyncio.create_task(link.reload())
+                await asyncio.sleep(0)
+                with pytest.raises(Busy):
+                    await link.reload()
+                channel.send(monitor, {"op": "reloaded", "text": ""})
+                assert await asyncio.wait_for(first, 10) == ""
+            link.close()
+
+    asyncio.run(reload())
