@@ -25,7 +25,7 @@ from pycontainer.linux.process import exit_status
 from pycontainer.runtime.container import Container, exit_code, now
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.damaged import Damaged
-from pycontainer.supervisor.events import KERNEL, SUPERVISOR, acting, current_actor
+from pycontainer.supervisor.events import KERNEL, SUPERVISOR, Allowance, acting, current_actor
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
 
@@ -50,6 +50,7 @@ class Endings:
         self._results: dict[str, dict[str, object] | None] = {}  # for who waited for an end while we took our place
         self._asked: dict[str, tuple[int, str]] = {}  # container -> the last signal that its run was sent, and for whom
         self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
+        self._oom_allowance = Allowance()
         self._oom_watch: OomWatch | None = None
         self._network_sweep: asyncio.TimerHandle | None = None
 
@@ -188,6 +189,8 @@ class Endings:
         elif os.path.basename(kill.limited_by) == world.paths.marker:
             limit_of = "all containers"
         self._oom_told[container.id] = self._oom_told.get(container.id, 0) + 1
+        if not self._oom_allowance.take(container.id, time.monotonic()):
+            return
         victim = {"pid": kill.pid, "command": kill.command, "rss_bytes": kill.rss_bytes}
         world.events.emit("oom", container, actor=KERNEL, victim=victim, limit_of=limit_of, limit_bytes=limit_bytes)
 
@@ -341,6 +344,7 @@ class Endings:
 
     def forget(self, container_id: str) -> None:
         """The container is gone."""
+        self._oom_allowance.forget(container_id)
         for known in (self._early_exits, self._asked, self._oom_told):
             known.pop(container_id, None)
 

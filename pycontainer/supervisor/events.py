@@ -50,6 +50,30 @@ def current_actor() -> str:
     return _actor.get()
 
 
+class Allowance:
+    """How many events of one kind each container may cause by itself: some at once, then one in a while.
+
+    Else it could push everybody's history out of the journal, by having its processes killed or its health change all
+    the time.
+    """
+
+    _AT_ONCE, _SECONDS_FOR_ONE = 20, 60.0
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, float]] = {}  # container -> how many there were, and when
+
+    def take(self, container_id: str, clock: float) -> bool:
+        """Take one at `clock`, monotonic seconds; False if there is none."""
+        left, since = self._left.get(container_id, (float(self._AT_ONCE), clock))
+        left = min(self._AT_ONCE, left + (clock - since) / self._SECONDS_FOR_ONE)
+        is_left = left >= 1
+        self._left[container_id] = (left - is_left, clock)
+        return is_left
+
+    def forget(self, container_id: str) -> None:
+        self._left.pop(container_id, None)
+
+
 class Events:
     """The events of one world. Without a journal, or before `open`, they are told and not kept."""
 

@@ -24,7 +24,7 @@ from pycontainer.linux.process import pidfd_open
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.healthcheck import HEALTHY, READY, STARTING, UNHEALTHY, Check, Record, Result, check_of
 from pycontainer.runtime.start import Run
-from pycontainer.supervisor.events import acting
+from pycontainer.supervisor.events import Allowance, acting
 from pycontainer.supervisor.probes import EXEC_MARK, Commands, NoVerdict, ask_port, kill_group
 from pycontainer.supervisor.readiness import Speaker, sweep
 
@@ -50,6 +50,7 @@ class Health:
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._began: dict[str, float] = {}  # of the monotonic clock
         self._ending: set[str] = set()
+        self._allowance = Allowance()  # of events
         self._places, self._slow_places = asyncio.Semaphore(_PLACES), asyncio.Semaphore(_SLOW_PLACES)
         self._is_slow: set[str] = set()
         self._next_begin = 0.0
@@ -101,6 +102,10 @@ class Health:
             speaker.close()
         if (ready := self._ready.pop(container.id, None)) is not None:
             ready.set()
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone."""
+        self._allowance.forget(container_id)
 
     def plan(self, container: Container) -> None:
         """The settings of its check have changed."""
@@ -311,7 +316,8 @@ class Health:
         container.health = status
         container.is_proven = container.is_proven or is_proven
         self._save(container)
-        self._world.events.emit("health", container, status=status, cause=why[:_TOLD_CHARACTERS])
+        if self._allowance.take(container.id, asyncio.get_running_loop().time()):
+            self._world.events.emit("health", container, status=status, cause=why[:_TOLD_CHARACTERS])
 
     def _save(self, container: Container) -> None:
         with contextlib.suppress(OSError):  # no room: what we know holds as long as we live, and is found out anew then

@@ -9,7 +9,6 @@ for what is there (`require_room`). Containers themselves may fill the disk, unl
 """
 
 import contextlib
-import errno
 import os
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from pycontainer.units import format_bytes_short
 
 RESERVE_BYTES, RESERVE_INODES = 4 << 20, 16
 LEAST_BYTES, LEAST_INODES = 8 << 20, 128  # below which nothing new is begun
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Free(NamedTuple):
@@ -44,7 +42,10 @@ class Reserve:
         """Make it whole if there is more than enough room; else that waits. Cheap when it is whole."""
         if self.is_whole:
             return
-        free = self._free()
+        try:
+            free = self._free()
+        except OSError:  # a disk that fails is told of by what is written there, and ends nobody
+            return
         if free.is_read_only or free.size_bytes < RESERVE_BYTES + LEAST_BYTES:
             return
         if free.inodes is not None and free.inodes < RESERVE_INODES + LEAST_INODES:
@@ -60,9 +61,7 @@ class Reserve:
                         os.posix_fallocate(fd, 0, RESERVE_BYTES)
                 finally:
                     os.close(fd)
-        except OSError as error:
-            if error.errno not in (*_NO_ROOM, errno.EROFS):
-                raise
+        except OSError:  # no room, or a disk that fails: looked at again later
             self.give()
         else:
             self.is_whole = True

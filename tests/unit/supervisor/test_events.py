@@ -14,7 +14,7 @@ from pycontainer.runtime.container import now
 from pycontainer.supervisor import events as module
 from pycontainer.supervisor import eventstream
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.events import Events, acting
+from pycontainer.supervisor.events import Allowance, Events, acting
 from pycontainer.supervisor.eventstream import Wanted, stream
 from pycontainer.supervisor.journal import Event, Journal, sync
 from pycontainer.supervisor.verbs import observe
@@ -323,3 +323,15 @@ def test_what_cannot_be_asked_for(arguments: dict[str, object]) -> None:
 def test_a_container_is_known_by_its_id_too() -> None:
     asked = request({"filters": {"container": "web"}, "after": 5})
     assert asked.containers == {"web", "0123456789ab"} and asked.after == 5 and asked.follows
+
+
+def test_one_container_cannot_fill_the_journal() -> None:
+    """Of what it causes itself twenty events are told at once, and then one a minute; others are not touched."""
+    allowance = Allowance()
+    assert [allowance.take("a", 10.0) for _ in range(21)] == [True] * 20 + [False]
+    assert allowance.take("b", 10.0)
+    assert not allowance.take("a", 69.0)
+    assert allowance.take("a", 70.5)
+    assert not allowance.take("a", 70.6)
+    allowance.forget("a")
+    assert allowance.take("a", 71.0)

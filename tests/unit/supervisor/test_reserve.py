@@ -96,3 +96,21 @@ def test_a_record_that_does_not_fit_is_written_after_room_was_made(
     with pytest.raises(OSError, match="No space left"):
         files.write_atomically(str(tmp_path / "record"), b"other")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"record": b"whole"}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTDIR, errno.EROFS])
+def test_a_disk_that_fails_ends_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The supervisor looks every five seconds."""
+    reserve = Reserve(str(tmp_path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "makedirs", fail)
+        reserve.take()
+        assert not reserve.is_whole
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "statvfs", fail)
+        reserve.take()
+    assert not reserve.is_whole
