@@ -15,9 +15,10 @@ import contextlib
 import functools
 import os
 import random
+import socket
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pycontainer.errors import PycontainerError, StartFailed
 from pycontainer.linux.process import pidfd_open
@@ -51,6 +52,7 @@ class Health:
         self._began: dict[str, float] = {}  # of the monotonic clock
         self._ending: set[str] = set()
         self._allowance = Allowance()  # of events
+        self._inherited: dict[str, tuple[socket.socket, str]] = {}  # of the program before us, with what was said last
         self._places, self._slow_places = asyncio.Semaphore(_PLACES), asyncio.Semaphore(_SLOW_PLACES)
         self._is_slow: set[str] = set()
         self._next_begin = 0.0
@@ -134,8 +136,19 @@ class Health:
         for speaker in self._speakers.values():
             speaker.leave()
 
+    def handed_over(self) -> list[dict[str, object]]:
+        """Return the sockets for sd_notify: while one program follows another, nobody who speaks is refused."""
+        return [{"id": key, "fd": each.fileno(), "status": each.status} for key, each in self._speakers.items()]
+
+    def take_over(self, speakers: list[dict[str, Any]]) -> None:
+        """Have the sockets of the program before us for the containers that are about to be adopted."""
+        self._inherited = {each["id"]: (socket.socket(fileno=each["fd"]), each["status"]) for each in speakers}
+
     def recovered(self, children: dict[int, str]) -> None:
         """End what asked for a supervisor that is gone; `children` are the monitor's, by pid, each with its id."""
+        for sock, _ in self._inherited.values():  # of those that have ended
+            sock.close()
+        self._inherited.clear()
         sweep(self._world.paths, self._world.runs)
         for pid, child_id in children.items():
             container_id, mark, _ = child_id.partition(EXEC_MARK)
@@ -144,6 +157,11 @@ class Health:
                 kill_child(pid, run)
 
     # -- who waits, and who looks
+
+    def is_awaited(self, container: Container) -> bool:
+        """Tell whether it has neither said READY=1 yet nor missed to."""
+        ready = self._ready.get(container.id)
+        return ready is not None and not ready.is_set()
 
     async def until_ready(self, container: Container) -> None:
         """Wait until it says READY=1, if it was to; StartFailed if it ends before, or is ended because it does not."""
@@ -192,8 +210,10 @@ class Health:
 
     def _open(self, container: Container) -> str:
         directory = f"{self._world.paths.notify_dir}/{container.id}"
+        inherited, status = self._inherited.pop(container.id, (None, ""))
         with acting(_ACTOR):
-            self._speakers[container.id] = Speaker(directory, lambda: self._heard(container))
+            speaker = self._speakers[container.id] = Speaker(directory, lambda: self._heard(container), inherited)
+        speaker.status = status
         self._ready[container.id] = asyncio.Event()
         return directory
 

@@ -114,6 +114,8 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
             elif each["verb"] == "wait":
                 world.endings.keep_result(each["arguments"]["container"])
         world.link.take_over(socket.socket(fileno=handed["monitor_fd"]))
+    if handed is not None:
+        world.health.take_over(handed["speakers"])
     await recover(world)
     if handed is not None:
         listener, own_socket = socket.socket(fileno=handed["listener_fd"]), handed["own_socket"]
@@ -159,7 +161,7 @@ async def _become_new_code(world: World, server: Server, state: dict[str, object
     """Hand everything over to the code that is installed now; return only if that cannot be, all being as it was."""
     try:
         clients = await reload.quiet(world, server)
-        state |= {"monitor_fd": world.link.fileno(), "clients": clients}
+        state |= {"monitor_fd": world.link.fileno(), "clients": clients, "speakers": world.health.handed_over()}
         world.events.close(cause="reload")
         try:
             reload.become(state)

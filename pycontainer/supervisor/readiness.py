@@ -27,11 +27,16 @@ class Speaker:
 
     __slots__ = ("_heard", "_pause", "_sock", "directory", "ready", "status")
 
-    def __init__(self, directory: str, heard: Callable[[], None]) -> None:
-        """Make `directory` and the socket in it; `heard` is called when something new was said."""
+    def __init__(self, directory: str, heard: Callable[[], None], inherited: socket.socket | None = None) -> None:
+        """Make `directory` and the socket in it, or go on with the one that is there; `heard` is called at something new."""
         self.directory, self._heard = directory, heard
         self.ready, self.status = False, ""
         self._pause: asyncio.TimerHandle | None = None
+        if inherited is not None:
+            self._sock = inherited
+            self._sock.setblocking(False)
+            self._listen()
+            return
         os.makedirs(directory, mode=0o755, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{directory}/notify")
@@ -47,6 +52,10 @@ class Speaker:
             self._sock.close()
             raise
         self._listen()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._sock.fileno()
 
     def close(self) -> None:
         """Listen no more; the socket and its directory go."""

@@ -114,7 +114,7 @@ def arrive(state_fd: int) -> dict[str, Any]:
 
 def _fds(state: dict[str, Any]) -> list[int]:
     ours = [state[name] for name in ("lock_fd", "listener_fd", "monitor_fd")]
-    return [fd for fd in (*ours, *(each["fd"] for each in state["clients"])) if fd >= 0]
+    return [fd for fd in (*ours, *(each["fd"] for each in (*state["clients"], *state["speakers"]))) if fd >= 0]
 
 
 def _reap_inherited() -> None:

@@ -74,6 +74,8 @@ WAITING: dict[str, Verb] = {
     "events": observe.events,
     "exec": processes.exec_ended,
     "reload": observe.reloaded,
+    "restart": lifecycle.became_ready,
+    "start": lifecycle.became_ready,
     "wait": lifecycle.ended,
 }
 

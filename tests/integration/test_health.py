@@ -289,3 +289,14 @@ def test_over_the_death_of_the_supervisor(own_world: World) -> None:
     world.ok("exec", name, "rm", "/slow", "/up")
     poll_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the hanging check is gone")
     wait_for_health(world, name, "unhealthy")
+
+
+def test_stop_of_one_that_waits_for_its_next_start_and_goes_with_its_end(own_world: World) -> None:
+    """--rm, ended because of its health: it would be started again, and is stopped before that."""
+    world = own_world
+    check = ("--health-cmd", "false", "--health-interval", "1s", "--health-retries", "1", "--health-action", "restart")
+    world.ok("run", "-d", "--rm", "--name", "ill", *check, "--stop-timeout", "0", IMAGE, "payload", "sleep", "0")
+    poll_until(lambda: world.inspect("ill")["restart_count"] >= 3, timeout_seconds=40)  # by now it waits for 0.8 s
+    poll_until(lambda: world.inspect("ill")["status"] == "restarting", timeout_seconds=20)
+    world.ok("stop", "ill")
+    poll_until(lambda: "ill" not in world.ok("ps", "--all"), what="it is gone")

@@ -180,3 +180,47 @@ def test_one_reload_at_a_time(own_world: World) -> None:
     assert done and all(out.startswith(b"the service is version ") for out in done)
     assert all(b"is just being replaced by new code" in error for error in refused)
     assert world.inspect("box")["status"] == "running"
+
+
+def test_who_waits_for_a_container_to_be_ready(own_world: World) -> None:
+    """How long it takes to say READY=1 is the container's: nobody has to wait for it but who started it."""
+    world = own_world
+    say = "until [ -e /go ]; do sleep 0.05; done; payload notify READY=1; sleep 1000"
+    world.ok("create", "--name", "slow", "--notify", IMAGE, "sh", "-c", say)
+    starting = world.popen("start", "slow", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    poll_until(lambda: world.inspect("slow")["status"] == "running")
+    for _ in range(2):
+        assert world.ok("service", "reload").startswith("the service is version ")
+    assert starting.poll() is None
+    assert world.inspect("slow")["health"] == "starting"
+    world.ok("exec", "slow", "touch", "/go")
+    _, error = starting.communicate(timeout=30 * SLOWNESS)
+    assert (error, starting.returncode) == (b"", 0)
+    assert world.inspect("slow")["health"] == "ready"
+    world.ok("rm", "-f", "slow")
+
+
+def test_ready_is_heard_between_two_programs(own_world: World) -> None:
+    """Its socket stays open: what is said then waits."""
+    world = own_world
+    world.ok(
+        "create",
+        "--name",
+        "box",
+        "--notify",
+        IMAGE,
+        "sh",
+        "-c",
+        "trap 'payload notify READY=1' USR1; while :; do sleep 0.05; done",
+    )
+    starting = world.popen("start", "box", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    poll_until(lambda: world.inspect("box")["status"] == "running")
+    time.sleep(0.3)  # the shell has set its trap
+    pid, supervisor = world.inspect("box")["pid"], (world.supervisor_pid(),)
+    before = programs_began(world, supervisor)
+    reloading = world.popen("service", "reload", stdout=subprocess.PIPE)
+    while programs_began(world, supervisor) == before:
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGUSR1)
+    assert reloading.communicate(timeout=60 * SLOWNESS)[0].startswith(b"the service is version ")
+    assert (starting.communicate(timeout=30 * SLOWNESS)[1], starting.returncode) == (b"", 0)

@@ -250,7 +250,7 @@ async def start(world: World, call: Call) -> object:
                     await world.removal.remove(container)
                 raise
         if attached is None:  # who is attached sees the output, and must take it
-            await world.health.until_ready(container)
+            await _until_ready(world, call, container)
     finally:
         if attached is not None:
             attached.close()
@@ -438,8 +438,24 @@ async def restart(world: World, call: Call) -> object:
         await stop_now(world, container, call.number("timeout_seconds"), cause="restart")
         container.restart_count = 0
         await start_now(world, container)
-    await world.health.until_ready(container)
+    await _until_ready(world, call, container)
     return container_info(world, container)
+
+
+async def became_ready(world: World, call: Call) -> object:
+    """Answer who started a container by the supervisor before us, and waits until it says that it is ready."""
+    container = world.find(call.text("container"))
+    await _until_ready(world, call, container)
+    return container_info(world, container)
+
+
+async def _until_ready(world: World, call: Call, container: Container) -> None:
+    """Wait for READY=1, if it is to be said. How long that takes is the container's: no reload has to wait for it."""
+    if world.health.is_awaited(container):
+        call.waits_for = {"container": container.id}
+        call.is_answered = lambda: not world.health.is_awaited(container)
+    await world.health.until_ready(container)
+    call.waits_for = None
 
 
 async def kill(world: World, call: Call) -> object:
