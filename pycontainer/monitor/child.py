@@ -122,8 +122,8 @@ class Child:
         """Return a child that the program before us handed over, see `handed_over`."""
         child = cls.__new__(cls)
         child._room, child._stage, child.wait_status, child.unwritten = room, None, None, None
-        child._go_fd = child._report_fd = -1
-        child.released = child.started = True
+        child._go_fd, child._report_fd = -1, state["report_fd"]
+        child.released, child.started = True, child._report_fd < 0
         child.child_id, child.kind, child.pid, child.pidfd = state["id"], state["kind"], state["pid"], state["pidfd"]
         child._is_adopted = state["is_adopted"]
         child.output = None
@@ -150,6 +150,7 @@ class Child:
                 "pid": message["pid"],
                 "pidfd": fds[0],
                 "is_adopted": True,
+                "report_fd": -1,
                 "output": {
                     "sources": sources,
                     "input_fd": os.dup(fds[1]) if is_tty and sources else -1,
@@ -165,8 +166,11 @@ class Child:
         )
 
     def may_be_handed_over(self) -> bool:
-        """Say whether it lives its own life: neither being born nor on its way to its program."""
-        return self.released and not self.report_pending()
+        """Say whether it lives its own life: neither being born nor, in mounts of ours, on its way to its program.
+
+        What joins has no mounts of ours, and a file system that was mounted inside may keep it for as long as it likes.
+        """
+        return self.released and (self._stage is None or not self.report_pending())
 
     def handed_over(self) -> dict[str, object]:
         """Return what the next program of the monitor needs to know of it."""
@@ -176,12 +180,14 @@ class Child:
             "pid": self.pid,
             "pidfd": self.pidfd,
             "is_adopted": self._is_adopted,
+            "report_fd": self._report_fd,
             "output": None if self.output is None else self.output.handed_over(),
         }
 
     def fds(self) -> list[int]:
         """Return the descriptors that it cannot go on without."""
-        return [self.pidfd, *([] if self.output is None else self.output.fds())]
+        reports = [self._report_fd] if self.report_pending() else []
+        return [self.pidfd, *reports, *([] if self.output is None else self.output.fds())]
 
     def prepare(self, message: dict[str, object], fds: list[int]) -> int:
         """Write the id maps and make the mounts; return the root's descriptor, which stays the stage's."""

@@ -127,3 +127,16 @@ def test_files_that_are_mounted_over(world: World, tmp_path: object) -> None:
     world.ok("run", "-d", "--name", "web", "-v", f"{tmp_path}/passwd:/etc/passwd", IMAGE, "payload", "sleep", "0")
     assert world.ok("exec", "-u", "someone", "web", "sh", "-c", "id -u; echo $HOME") == "77\n/home"
     world.ok("rm", "-f", "web")
+
+
+def test_a_program_that_is_looked_for_there_keeps_no_reload(own_world: World) -> None:
+    """The monitor becomes another program all the same; who asked for the process is told what keeps it."""
+    world = own_world
+    begin(world, "mkdir -p /fuse && payload stall /fuse")
+    asked = world.popen("exec", "-e", "PATH=/fuse:/bin", "web", "true")
+    poll_until(lambda: len(world.ok("top", "web").splitlines()) > 3, what="it is on its way to its program")
+    assert world.ok("service", "reload").startswith("the service is version ")
+    _, errors = asked.communicate(timeout=60 * SLOWNESS)
+    assert asked.returncode and "is not executed within 30 seconds" in one_clear_line(errors.decode())
+    goes_on(world)
+    world.ok("rm", "-f", "web")
