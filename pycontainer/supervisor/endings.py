@@ -127,7 +127,7 @@ class Endings:
         try:
             await asyncio.wait_for(event.wait(), timeout_seconds)
         except TimeoutError:
-            return False
+            return event.is_set()  # it may end in the moment in which the time is over
         return True
 
     def send(self, container: Container, number: int, *, cause: str) -> None:

@@ -1,11 +1,15 @@
 """Processes of a world that die at a named moment, and what the world holds when all of it is at rest."""
 
 import os
+import select
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from pycontainer.failpoints import VARIABLE
 from tests.support.leaks import Lines, difference, take_snapshot
 from tests.support.poll import SLOWNESS, poll_until
+from tests.support.stillness import until_still
 from tests.support.world import Result, World
 
 _LOGS = ("supervisor.log", "monitor.log")
@@ -13,46 +17,79 @@ _LOGS = ("supervisor.log", "monitor.log")
 
 def kill_supervisor(world: World) -> bool:
     """Kill the supervisor with SIGKILL, and see it gone; False if there is none."""
-    pid = world.supervisor_pid()
-    if pid not in world.processes():  # the number may be another's by now
-        return False
-    os.kill(pid, signal.SIGKILL)
-    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
-    return True
+    with _supervisor(world) as pidfd:
+        if pidfd is None:
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        _see_gone(pidfd)
+        return True
 
 
 def stop_services(world: World, *, monitor: bool = False) -> None:
     """Let the supervisor leave, if there is one; with `monitor` wait until that has left as well: nothing must run then."""
-    if os.path.exists(world.paths.supervisor_socket):
-        world.cli("service", "stop")
-    pid = world.supervisor_pid()
-    poll_until(lambda: pid not in world.processes(), what="the supervisor has left")
+    with _supervisor(world) as pidfd:
+        if pidfd is not None:
+            world.cli("service", "stop")
+            _see_gone(pidfd)
     if monitor:
         poll_until(lambda: not world.processes(), what="nothing of the world runs")
 
 
-def die_at(world: World, failpoint: str, *command: str, stdin: str | None = None) -> tuple[bool, Result]:
-    """Run a command for which the services come up with a failpoint; tell whether it was reached, and how the command ended.
+@contextmanager
+def _supervisor(world: World) -> Iterator[int | None]:
+    """A descriptor of the supervisor, for poll(2) and signals; None if there is none."""
+    pid = world.supervisor_pid()
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield pidfd if pid in world.processes() else None  # the number may be another's by now
+    finally:
+        os.close(pidfd)
 
-    They must not run before. What is reached is reached when the command has ended, or within a second after it.
+
+def _see_gone(pidfd: int) -> None:
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    assert poller.poll(10_000 * SLOWNESS), "the supervisor does not leave"
+
+
+@contextmanager
+def armed(world: World, failpoint: str) -> Iterator[None]:
+    """Meanwhile services come up with a failpoint."""
+    world.environment[VARIABLE] = failpoint
+    try:
+        yield
+    finally:
+        del world.environment[VARIABLE]
+
+
+def die_at(world: World, failpoint: str, *command: str) -> tuple[bool, Result]:
+    """Run a command by services with a failpoint; tell whether it was reached, and how the command ended.
+
+    They have come up with it, or must not run before. It may be reached after the command, until all of the world is still.
     """
     sizes = {name: _size(world, name) for name in _LOGS}
-    result = world.cli(*command, stdin=stdin, environment={VARIABLE: failpoint})
+    with armed(world, failpoint):
+        result = world.cli(*command)
     name = failpoint.rstrip("0123456789").rstrip(":")
     said = f"failpoint {name}: killed\n".encode()
 
     def is_reached() -> bool:
         return any(said in _read(world, log, size) for log, size in sizes.items())
 
-    try:
-        poll_until(is_reached, timeout_seconds=1)
-    except AssertionError:
-        return False, result
-    return True, result
+    until_still(world, is_reached)
+    return is_reached(), result
 
 
 def at_rest(world: World, before: Lines | None = None) -> Lines:
     """Return what the host and the world hold when its services have left; wait until that is `before`, if given."""
+    with suppress(AssertionError):  # what stays is told of below
+        poll_until(
+            lambda: _is_erased(world, before), what="what was removed is erased: who leaves, leaves that to the next"
+        )
     stop_services(world)
     if before is None:
         return _held(world)
@@ -63,6 +100,14 @@ def at_rest(world: World, before: Lines | None = None) -> Lines:
             f"not as before, {10 * SLOWNESS:g} s after all was removed:\n{difference(before, _held(world))}"
         ) from None
     return before
+
+
+def _is_erased(world: World, before: Lines | None) -> bool:
+    """Tell whether no container is there, and no file of the state that was not there before."""
+    if before is None:
+        return not os.listdir(world.paths.containers_dir)
+    state = f"file: {os.path.dirname(world.paths.containers_dir)}/"
+    return not any(line.startswith(state) for line in take_snapshot(roots=[world.root]) - before)
 
 
 def _held(world: World) -> Lines:

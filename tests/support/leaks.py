@@ -1,5 +1,6 @@
 """What the host holds, as lines of text, so that before and after can be compared exactly. LK-01."""
 
+import contextlib
 import errno
 import os
 import re
@@ -91,11 +92,12 @@ def _id_ranges() -> list[str]:
         return []
     found = []
     for entry in os.scandir(directory):
-        if entry.is_symlink():
-            found.append(f"id range: {entry.name} of {os.readlink(entry.path)}")
-        elif entry.is_file() and entry.name != ".lock":
-            with open(entry.path, "rb") as file:
-                found.append(f"id range: {entry.name} {file.read(200)!r}")
+        with contextlib.suppress(FileNotFoundError):  # another world's, which gave it back just now
+            if entry.is_symlink():
+                found.append(f"id range: {entry.name} of {os.readlink(entry.path)}")
+            elif entry.is_file() and entry.name != ".lock":
+                with open(entry.path, "rb") as file:
+                    found.append(f"id range: {entry.name} {file.read(200)!r}")
     return found
 
 
