@@ -15,6 +15,7 @@ Everything made here has its undo beside it; a failed start leaves the host as i
 import contextlib
 import errno
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable, Sequence
@@ -371,7 +372,7 @@ def _open_bind(tree: planner.Tree) -> int:
 def _attach_network(
     container_id: str, action: str, network: Network, birth: Birth, undo: contextlib.AsyncExitStack
 ) -> None:
-    netns_fd = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    netns_fd = _open_netns(birth, action)
     try:
         network.attach(container_id, netns_fd)
         undo.callback(network.detach, container_id, alive=False)
@@ -381,6 +382,19 @@ def _attach_network(
         ) from error
     finally:
         os.close(netns_fd)
+
+
+def _open_netns(birth: Birth, action: str) -> int:
+    """Return the child's network namespace; StartFailed if it has ended, and its number may be somebody else's."""
+    with contextlib.ExitStack() as undo:
+        try:
+            netns_fd = os.open(f"/proc/{birth.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            undo.callback(os.close, netns_fd)
+            signal.pidfd_send_signal(birth.pidfd, 0)
+        except (FileNotFoundError, ProcessLookupError):
+            raise StartFailed(f"{action}: network: its process has ended", step="network") from None
+        undo.pop_all()
+    return netns_fd
 
 
 def _open_console(tty: bool, root_fd: int, base: int, window: tuple[int, int] | None) -> tuple[str, int, int]:

@@ -210,6 +210,7 @@ class Endings:
         for exec_exit in self._exec_exits.values():
             if not exec_exit.done():
                 exec_exit.set_exception(PycontainerError("the monitor died: the exit code of this process is unknown"))
+                exec_exit.exception()  # looked at: who waits may have left
         for container_id in world.runs:
             world.events.emit("monitor-lost", world.containers[container_id], actor=SUPERVISOR)
         if world.runs:
