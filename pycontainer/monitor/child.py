@@ -285,6 +285,7 @@ class Child:
             record: dict[str, object] = {
                 "wait_status": self.wait_status,
                 "finished": time.time(),
+                "uptime": time.clock_gettime(time.CLOCK_BOOTTIME),
                 "dropped_output_bytes": self.output.dropped_bytes if self.output else 0,
             }
             try:

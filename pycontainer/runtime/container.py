@@ -36,6 +36,7 @@ from pycontainer.units import shown
 
 RECORD_VERSION = 1
 DRIVERS = ("overlay", "copy")
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT
 _MAX_NOTE_BYTES = 4096
 
@@ -62,6 +63,7 @@ class Container:
         "ending",
         "exit_code",
         "finished",
+        "finished_uptime",
         "health",
         "id",
         "image",
@@ -121,6 +123,7 @@ class Container:
         self.start_ticks = 0
         self.started: float | None = None
         self.finished: float | None = None
+        self.finished_uptime: float | None = None  # the same by a clock that nobody sets, of this boot
         self.exit_code: int | None = None
         self.oom_killed = False
         self.killed_by = 0  # the signal that ended its first process
@@ -213,6 +216,10 @@ class Container:
         self.label = []
         self.restarting = False
 
+    def lasted_seconds(self, uptime: float) -> float:
+        """Return how long the present run had lasted at a certain uptime of the host."""
+        return max(0.0, uptime - self.start_ticks / _CLOCK_TICKS)
+
     def forget_run(self) -> None:
         """The run is over, and nothing is to follow."""
         self.run_ended()
@@ -292,6 +299,7 @@ class Container:
             return
         wait_status = None if record["wait_status"] is None else record.integer("wait_status", most=0xFFFF)
         finished, dropped_bytes = record.time("finished"), record.integer("dropped_output_bytes")
+        self.finished_uptime = record.time("uptime") if "uptime" in record else None
         if wait_status is not None:  # else nobody knows
             self.ended(wait_status)
         self.finished, self.dropped_output_bytes = finished, dropped_bytes
@@ -397,3 +405,8 @@ def _image(fields: object) -> ImageRecord | None:
 def now() -> float:
     """Wall time, for people; time-outs use the monotonic clock."""
     return time.time()
+
+
+def uptime_seconds() -> float:
+    """How long the host has been up, asleep or not: for how long something lasted, whatever is done to the wall clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,6 +1,6 @@
 """The snapshots of a container: names for stacks of frozen layers.
 
-    containers/ID/snapshots/NAME.json      version, name, created, layers (ids of disk/layers.py, lowest first)
+    containers/ID/snapshots/NAME.json      version, name, created, layers (ids of disk/layers.py, lowest first), number
 
 A snapshot holds all that the container had written, down to its image or rootfs. It goes with the container.
 """
@@ -22,11 +22,12 @@ _VERSION = 1
 
 
 class Snapshot(NamedTuple):
-    """One snapshot; `created` is wall time."""
+    """One snapshot; `created` is wall time, for people. One made later has a greater `number`, whatever the clock said."""
 
     name: str
     created: float
     layers: tuple[str, ...]
+    number: int = 0  # of records that have none
 
 
 def check_snapshot_name(name: str) -> str:
@@ -43,6 +44,11 @@ def check_snapshot_name(name: str) -> str:
 def free_name(taken: "dict[str, Snapshot]") -> str:
     """Return the first of snap0, snap1, ... that is not taken."""
     return next(name for number in range(len(taken) + 1) if (name := f"snap{number}") not in taken)
+
+
+def next_number(taken: "dict[str, Snapshot]") -> int:
+    """Return the number of a snapshot that is made after all of these."""
+    return max((snapshot.number for snapshot in taken.values()), default=0) + 1
 
 
 def save_snapshot(container_dir: str, snapshot: Snapshot) -> None:
@@ -73,14 +79,19 @@ def load_snapshots(container_dir: str) -> tuple[dict[str, Snapshot], list[str]]:
         try:
             record = read_record(path)
             check_version(record, _VERSION)
-            snapshot = Snapshot(record.text("name"), record.time("created"), tuple(record.texts("layers")))
+            number = record.integer("number") if "number" in record else 0
+            snapshot = Snapshot(record.text("name"), record.time("created"), tuple(record.texts("layers")), number)
             if f"{snapshot.name}.json" != file or not all(map(is_layer_id, snapshot.layers)):
                 raise ValueError(f"it is that of {shown(snapshot.name)}")
         except (ValueError, OSError) as error:
             damaged.append(f"snapshot '{file.removesuffix('.json')}' cannot be read: {error}; its record is '{path}'")
         else:
             found.append(snapshot)
-    return {snapshot.name: snapshot for snapshot in sorted(found, key=lambda one: (one.created, one.name))}, damaged
+    return {snapshot.name: snapshot for snapshot in sorted(found, key=_made)}, damaged
+
+
+def _made(snapshot: Snapshot) -> tuple[int, float, str]:
+    return snapshot.number, snapshot.created, snapshot.name
 
 
 def _path(container_dir: str, name: str) -> str:

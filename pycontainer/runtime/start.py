@@ -282,6 +282,7 @@ async def start(
         write_program(memfd, image)
         container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
         container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+        container.finished_uptime = None
         container.label = list(host.label) if host.label else []
         container.save_run()
         undo.callback(container.forget_run)

@@ -22,7 +22,7 @@ from pycontainer.errors import PycontainerError
 from pycontainer.failpoints import reach
 from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.linux.process import exit_status
-from pycontainer.runtime.container import Container, exit_code, now
+from pycontainer.runtime.container import Container, exit_code, now, uptime_seconds
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.events import KERNEL, SUPERVISOR, Allowance, acting, current_actor
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _NETWORK_SWEEP_SECONDS = 2.0
 _BY_US = ("asked", "health", "not-ready")
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
 
 
@@ -375,7 +374,8 @@ class Endings:
 
 
 def _lasted_seconds(container: Container, *, is_seen: bool) -> float:
-    """Return how long the present run was, by the clock that nobody sets; one whose end nobody saw, by wall time."""
-    if is_seen and container.start_ticks:
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - container.start_ticks / _CLOCK_TICKS
+    """Return how long the present run was, by the clock that nobody sets; by wall time where that is all that is known."""
+    uptime = uptime_seconds() if is_seen else container.finished_uptime
+    if container.start_ticks and uptime is not None:
+        return container.lasted_seconds(uptime)
     return (container.finished or 0.0) - (container.started or container.finished or 0.0)

@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
     containers: frozenset[str] = frozenset()  # names and ids
     tenants: frozenset[str] = frozenset()
 
-    def matches(self, event: Event) -> bool:
+    def matches(self, event: Event, *, at_any_time: bool = False) -> bool:
         """Tell whether the client wants this event."""
         if self.types and event["type"] not in self.types:
             return False
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
         if self.containers and not self._is_of(event):
             return False
         when = event["time"]
-        return (self.since is None or when >= self.since) and (self.until is None or when <= self.until)
+        return at_any_time or (self.since is None or when >= self.since) and (self.until is None or when <= self.until)
 
     def may_match(self, line: bytes) -> bool:
         """Tell the same of a line of the journal, as far as it can be told without reading it: quick, in a thread."""
@@ -122,14 +122,21 @@ async def stream(
         if not goes_on:
             await send({"type": "listening", "cursor": cursor})
         at_rest(None)
+        known = cursor if goes_on else events.last
+        has_begun = asked.since is None or asked.since <= now()
         seconds = None if asked.until is None else asked.until - now()
         follows = asked.follows and (seconds is None or seconds > 0)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+        def is_wanted(event: Event) -> bool:
+            """What happens from now on is told until the time is over, though the clock be set meanwhile."""
+            return asked.matches(event, at_any_time=follows and has_begun and event["seq"] > known)
+
         while True:
             upto = waiting.begin(events)
             async for event in events.history(cursor, upto, asked.may_match):
                 is_gap = "seq" not in event  # of what was asked for by number; by time, it may well be older
-                if asked.after is not None if is_gap else asked.matches(event):
+                if asked.after is not None if is_gap else is_wanted(event):
                     await send(event)
             cursor = upto
             if not follows:
@@ -141,7 +148,7 @@ async def stream(
                 at_rest(None)
                 if new is None:
                     break
-                if asked.matches(new):
+                if is_wanted(new):
                     await send(new)
                 cursor = new["seq"]
             if not waiting.has_missed:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontainer.errors import PycontainerError, StartFailed
 from pycontainer.linux.process import pidfd_open
-from pycontainer.runtime.container import Container, now
+from pycontainer.runtime.container import Container, now, uptime_seconds
 from pycontainer.runtime.healthcheck import HEALTHY, READY, STARTING, UNHEALTHY, Check, Record, Result, check_of
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.events import Allowance, acting
@@ -87,9 +87,8 @@ class Health:
             container.health = ""
         elif not container.health:  # begun by a version that asked nobody
             container.health = STARTING
-        up_seconds = max(0.0, now() - (container.started or now()))
         with acting(_ACTOR):
-            self._watch(container, run, up_seconds=up_seconds, is_adopted=True)
+            self._watch(container, run, up_seconds=container.lasted_seconds(uptime_seconds()), is_adopted=True)
 
     def ended(self, container: Container) -> None:
         """The run is over, or was not to be."""

@@ -1,7 +1,8 @@
 """Scheduled snapshots: a timer for each container that asks for them, retention, another try after a failure.
 
 When one is due follows from the time of the last `auto-` snapshot, so a supervisor that was away makes up for what it missed:
-one snapshot, not one for each time. From then on the monotonic clock counts; wall time is for people.
+one snapshot, not one for each time. From then on a clock counts that nobody sets. A last one that was made in the future says
+that the wall clock was set back, and not when it was made: then one is due at once.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import PycontainerError
-from pycontainer.runtime.container import Container, now
+from pycontainer.runtime.container import Container, now, uptime_seconds
 from pycontainer.runtime.snapshots import AUTOMATIC
 from pycontainer.supervisor.events import acting
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 _RETRY_SECONDS = 300.0
-_LONGEST_SECONDS = 24 * 3600.0  # of one timer; it looks again then
+_LONGEST_SECONDS = 24 * 3600.0  # of one timer, which stands still while the host is suspended; it looks again then
 _WARNING = "scheduled snapshot: "
 
 
@@ -33,19 +34,20 @@ class Schedule:
         self.take: Callable[[Container, str], Awaitable[object]] | None = None
         self.drop: Callable[[Container, list[str]], Awaitable[object]] | None = None
 
-    def plan(self, container: Container, *, retry: bool = False) -> None:
+    def plan(self, container: Container) -> None:
         """Set the timer of a container anew: call it when the container appears and when its settings change."""
-        self.forget(container.id)
         wanted = container.spec.snapshots
         if wanted is None:
+            self.forget(container.id)
             return
-        delay = max(0.0, self._last(container) + wanted.every_seconds - now())
-        if retry:
-            delay = max(delay, min(_RETRY_SECONDS, wanted.every_seconds))
-        delay = min(delay, wanted.every_seconds)  # whatever the wall clock says
-        loop = asyncio.get_running_loop()
+        passed = now() - self._last(container)
+        self._set_timer(container, uptime_seconds() + (max(0.0, wanted.every_seconds - passed) if passed >= 0 else 0.0))
+
+    def _set_timer(self, container: Container, due: float) -> None:
+        self.forget(container.id)
+        delay, loop = max(0.0, due - uptime_seconds()), asyncio.get_running_loop()
         if delay > _LONGEST_SECONDS:
-            self._timers[container.id] = loop.call_later(_LONGEST_SECONDS, self.plan, container)
+            self._timers[container.id] = loop.call_later(_LONGEST_SECONDS, self._set_timer, container, due)
         else:
             self._timers[container.id] = loop.call_later(delay, self._due, container)
 
@@ -55,8 +57,8 @@ class Schedule:
             timer.cancel()
 
     def _last(self, container: Container) -> float:
-        made = [one.created for one in container.snapshots.values() if one.name.startswith(AUTOMATIC)]
-        return max(made, default=container.created)
+        made = [one.created for one in container.snapshots.values() if one.name.startswith(AUTOMATIC)]  # oldest first
+        return made[-1] if made else container.created
 
     def _due(self, container: Container) -> None:
         self._timers.pop(container.id, None)
@@ -85,5 +87,7 @@ class Schedule:
                     others = [text for text in container.warnings if not text.startswith(_WARNING)]
                     container.warnings = [*others, f"{_WARNING}{error}"]
                     world.events.emit("snapshot-failed", container, detail=str(error))
-        if world.containers.get(container.id) is container:
-            self.plan(container, retry=failed)
+        wanted = container.spec.snapshots
+        if wanted is not None and world.containers.get(container.id) is container:
+            delay = min(_RETRY_SECONDS, wanted.every_seconds) if failed else wanted.every_seconds
+            self._set_timer(container, uptime_seconds() + delay)

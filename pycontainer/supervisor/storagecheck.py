@@ -13,7 +13,6 @@ import fcntl
 import inspect
 import os
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,8 +34,6 @@ from pycontainer.supervisor.volumes import clear, count_all, users_of
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
-
-YOUNG_SECONDS = 60.0  # somebody may still be at it
 
 _TEMPORARY = re.compile(r"\.([0-9]{1,7})\.new", re.ASCII)  # of write_atomically
 _IMAGE_TEMPORARY = "disk.img."  # of DiskImage
@@ -179,7 +176,7 @@ def _containers(world: "World") -> Iterator[Finding]:
         elif (
             name in {*world.containers, *world.making, *world.names.values()}
             or not is_container_id(name)
-            or _is_young(path)
+            or world.ages.is_young(path)
         ):
             continue
         elif os.path.lexists(f"{path}/spec.json"):
@@ -346,7 +343,7 @@ def _garbage(world: "World") -> Iterator[Finding]:
 def _frozen(world: "World") -> Iterator[Finding]:
     """Frozen layers that no container and no snapshot names, and what was not finished of making or deleting one."""
     for path in world.layers.frozen.left_over():
-        if not _is_young(path):
+        if not world.ages.is_young(path):
             yield _unfinished(
                 "snapshot layer",
                 path,
@@ -355,7 +352,7 @@ def _frozen(world: "World") -> Iterator[Finding]:
     claimed = world.layers.claimed()
     for name in _names(world.paths.layers_dir) if claimed is not None else ():
         path = f"{world.paths.layers_dir}/{name}"
-        if is_layer_id(name) and name not in (claimed or ()) and not _is_young(path):
+        if is_layer_id(name) and name not in (claimed or ()) and not world.ages.is_young(path):
             yield Finding(
                 "unneeded snapshot layer", path, "no container and no snapshot names it", "removes it",
                 lambda: world.layers.sweep(),
@@ -451,7 +448,7 @@ def _mounts(world: "World") -> Iterator[Finding]:
 def _pools(world: "World") -> Iterator[Finding]:
     for name in _names(world.paths.tenants_dir):
         path = f"{world.paths.tenants_dir}/{name}"
-        if name.endswith(".pool") and not _is_young(path):
+        if name.endswith(".pool") and not world.ages.is_young(path):
             try:
                 world.tenants.find(name.removesuffix(".pool"))
             except NotFound:
@@ -502,7 +499,7 @@ def temporaries(world: "World", *, young: bool = False) -> Iterator[Finding]:
         for name in _names(directory):
             path = f"{directory}/{name}"
             match = _TEMPORARY.search(name)
-            is_image = name.startswith(_IMAGE_TEMPORARY) and (young or not _is_young(path))
+            is_image = name.startswith(_IMAGE_TEMPORARY) and (young or not world.ages.is_young(path))
             if is_image or (match is not None and match.end() == len(name) and not _lives(match[1])):
                 yield Finding(
                     "unfinished file", path, "its writing was cut off", "removes it",
@@ -531,14 +528,6 @@ def _has_owner(world: "World", path: str) -> bool:
         if path.startswith(f"{directory}/"):
             return path.removeprefix(f"{directory}/").split("/")[0] in owners
     return True
-
-
-def _is_young(path: str) -> bool:
-    """Tell whether something was changed so lately that its maker may be alive; a clock that was set back makes all old."""
-    try:
-        return 0 <= time.time() - os.lstat(path).st_mtime < YOUNG_SECONDS
-    except OSError:
-        return True  # it is gone: nothing to find
 
 
 def _lives(pid: str) -> bool:

@@ -38,6 +38,7 @@ from pycontainer.security.profile import Rights, rights
 from pycontainer.security.seccomp_compile import loadable
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.store.images import ImageStore
+from pycontainer.supervisor.ages import Ages
 from pycontainer.supervisor.boot import Boot
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.endings import Endings
@@ -87,6 +88,7 @@ class World:
         self.schedule = Schedule(self)
         self.unfinished = Unfinished(self)
         self.reserve = Reserve(paths.state_dir)
+        self.ages = Ages()
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)
         self.hierarchy = Hierarchy(

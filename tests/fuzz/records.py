@@ -44,7 +44,7 @@ _RUN = {
     "stopping": False,
     "restarting": False,
 }
-_EXIT = {"wait_status": 256, "finished": 1764000000.5, "dropped_output_bytes": 0}
+_EXIT = {"wait_status": 256, "finished": 1764000000.5, "uptime": 7.5, "dropped_output_bytes": 0}
 _TENANT = {"version": 1, "name": "acme", "created": 5.0, "spec": {"memory_bytes": 5}, "warnings": []}
 _IMAGE = {"name": "a", "id": "sha256:" + "0" * 64, "created": 5, "size_bytes": 9, "layers": ["0" * 64], "config": {}}
 

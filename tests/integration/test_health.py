@@ -54,20 +54,22 @@ def last_output(record: dict[str, Any]) -> str:
 @pytest.mark.vm
 def test_a_command(world: World) -> None:
     listener = Listener(world)
-    name = started(world, "--health-cmd", "ls /up /etc/hostname", *OFTEN)
+    starting = ("--health-start-period", "1h", "--health-start-interval", "1s")
+    name = started(world, "--health-cmd", "ls /good /etc/hostname", *starting, *OFTEN)
     assert health(world, name) == "starting"
+    world.ok("exec", name, "touch", "/good")
     record = wait_for_health(world, name, "healthy")
-    assert last_output(record) == "/etc/hostname\n/up"
-    assert record["health_check"]["check"] == "command /bin/sh -c ls /up /etc/hostname"
+    assert last_output(record) == "/etc/hostname\n/good"
+    assert record["health_check"]["check"] == "command /bin/sh -c ls /good /etc/hostname"
     assert "(healthy)" in world.ok("ps", "--filter", f"name={name}")
-    world.ok("exec", name, "rm", "/up")
+    world.ok("exec", name, "rm", "/good")
     record = wait_for_health(world, name, "unhealthy")
-    assert last_output(record) == "exit code 1: ls: /up: No such file or directory\n/etc/hostname"
+    assert last_output(record) == "exit code 1: ls: /good: No such file or directory\n/etc/hostname"
     assert record["status"] == "running" and record["restart_count"] == 0, "without an action nothing follows"
     assert world.ok("ps", "-q", "--filter", "health=unhealthy") == record["id"]
     assert listener.first("health", name)["status"] == "healthy"
     poll_until(lambda: [e["status"] for e in listener.events if e["type"] == "health"] == ["healthy", "unhealthy"])
-    world.ok("exec", name, "touch", "/up")
+    world.ok("exec", name, "touch", "/good")
     wait_for_health(world, name, "healthy")
 
 

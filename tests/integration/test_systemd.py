@@ -1,6 +1,7 @@
 """Where systemd owns the cgroups: containers live in a scope that it handed over, and its service may come and go."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.poll import poll_until
+from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, unique_name
 
 pytestmark = [pytest.mark.systemd, pytest.mark.requires("systemd", "cgroup_v2")]
@@ -105,6 +106,29 @@ def test_the_service_restarts_while_containers_run(own_world: World, service: st
     assert property_of(service, "MainPID") not in (supervisor, "0")
     own_world.ok("exec", name, "true")
     own_world.ok("rm", "-f", name)
+
+
+def test_the_service_is_reloaded_in_its_place(own_world: World, service: str) -> None:
+    """`systemctl reload` ends when the new code answers, in the process that systemd knows; who waits goes on waiting."""
+    world = own_world
+    world.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    waiting = world.popen("wait", "web", stdout=subprocess.PIPE)
+
+    def who() -> tuple[object, ...]:
+        return (
+            world.inspect("web")["pid"],
+            world.inspect("web")["started"],
+            property_of(service, "MainPID"),
+            monitor_pid(world),
+        )
+
+    before = who()
+    systemctl("reload", service)
+    assert who() == before
+    told = world.ok("events", "--since", "0", "--no-follow", "--format", "json", "--filter", "type=supervisor-stop")
+    assert json.loads(told.splitlines()[-1])["cause"] == "reload"
+    world.ok("stop", "-t", "0", "web")
+    assert waiting.communicate(timeout=60 * SLOWNESS)[0] == b"137\n"
 
 
 def test_units_of_the_boot_and_of_one_container(own_world: World, service: str) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.features import QEMU, VIRTIOFSD
+from tests.support.features import MACHINE_OF_OURS, QEMU, VIRTIOFSD
 from tests.vm import initramfs
 from tests.vm.kernel import Kernel
 
@@ -20,7 +20,7 @@ _ACCELERATOR = "tcg,thread=single,tb-size=512"
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _KERNEL_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off psi=1 rdinit=/init "
-    "systemd.show_status=0"
+    f"systemd.show_status=0 {MACHINE_OF_OURS}"
 )
 
 MARKER = "pycontainer-vm"  # in the command line of all that makes a machine

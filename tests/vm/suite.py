@@ -29,7 +29,7 @@ SLOWNESS = 5  # of the emulated processor that others share, against this one
 TIMEOUT_SECONDS = 3000
 FEATURES = (
     "root,cgroup_v2,hugetlb,overlay,idmapped_mounts,user_namespaces,veth,nft,seccomp,project_quota,cap_sys_resource,"
-    "apparmor,landlock_scopes,pycontainer_oci,runc"
+    "apparmor,landlock_scopes,pycontainer_oci,runc,own_clock"
 )
 _NICE = 10  # a tenth of the weight of a test or a container
 _PROJECT = Path(__file__).parents[2]

@@ -17,6 +17,7 @@ from pycontainer.runtime.snapshots import (
     check_snapshot_name,
     delete_snapshot,
     free_name,
+    next_number,
     save_snapshot,
 )
 from pycontainer.spec.model import Port
@@ -49,7 +50,7 @@ async def take_now(world: World, container: Container, name: str) -> Snapshot:
         began = time.monotonic()
         layers = await present_layers(world, container)
         reach("snapshot:frozen")
-        snapshot = Snapshot(name, now(), layers)
+        snapshot = Snapshot(name, now(), layers, next_number(container.snapshots))
         save_snapshot(container.directory, snapshot)
         reach("snapshot:recorded")
         container.snapshots[name] = snapshot

@@ -31,6 +31,7 @@ def test_another_world_has_its_own() -> None:
     service, boot = made[f"{paths.marker}.service"], made[f"{paths.marker}-boot.service"]
     python = '/opt/50%%/bin/python -I -m pycontainer.supervisor.main --root "/srv/my world"'
     assert lines(service, "ExecStart") == [python]
+    assert lines(service, "ExecReload") == ['/opt/50%%/bin/pycontainer --root "/srv/my world" service reload']
     assert lines(service, "Requires") == [f"{paths.marker}.socket"]
     assert lines(made[f"{paths.marker}.socket"], "ListenStream") == ["/srv/my world/run/supervisor.sock"]
     assert lines(boot, "ExecStart") == ['-/opt/50%%/bin/pycontainer --root "/srv/my world" service boot']

@@ -47,7 +47,8 @@ def container(paths: HostPaths) -> Container:
     made.health, made.is_proven, made.ending = "unhealthy", True, "health"
     made.save()
     made.save_run()
-    write(f"{made.directory}/exit.json", {"wait_status": 9, "finished": 1764000001, "dropped_output_bytes": 3})
+    exit_record = {"wait_status": 9, "finished": 1764000001, "uptime": 7.5, "dropped_output_bytes": 3}
+    write(f"{made.directory}/exit.json", exit_record)
     return made
 
 
@@ -74,10 +75,19 @@ def refused(paths: HostPaths) -> str:
 def test_a_record_is_read_as_it_was_written(paths: HostPaths, container: Container) -> None:
     found = load(paths, ID)
     for name in Container.__slots__:
-        if name not in ("paths", "image", "exit_code", "killed_by", "finished", "dropped_output_bytes"):
+        if name not in (
+            "paths",
+            "image",
+            "exit_code",
+            "killed_by",
+            "finished",
+            "finished_uptime",
+            "dropped_output_bytes",
+        ):
             assert getattr(found, name) == getattr(container, name), name
     assert found.image is not None and found.image.config == CONFIG and found.image.layers == ["/l"]
     assert (found.exit_code, found.killed_by, found.finished, found.dropped_output_bytes) == (137, 9, 1764000001.0, 3)
+    assert found.finished_uptime == 7.5 and found.lasted_seconds(7.5) == 7.5 - 77 / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_container_that_never_ran(paths: HostPaths, container: Container) -> None:

@@ -335,3 +335,34 @@ def test_one_container_cannot_fill_the_journal() -> None:
     assert not allowance.take("a", 70.6)
     allowance.forget("a")
     assert allowance.take("a", 71.0)
+
+
+def test_who_listens_hears_what_happens_whatever_the_clock_is_set_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FLT-08: the times are those that were asked for by the clock of then; what was there already is judged by them."""
+
+    async def work() -> None:
+        events, heard = opened(tmp_path), list[str]()
+        events.emit("exec")
+
+        async def send(event: Event) -> None:
+            heard.append(event["type"])
+
+        began = now()
+        task = asyncio.create_task(stream(events, Wanted(None, began + 1, began + 60, True), send))
+        await asyncio.sleep(0.01)
+        events.emit("pause")  # before the time that is asked for
+        later = asyncio.create_task(stream(events, Wanted(None, began - 60, began + 60, True), send))
+        await asyncio.sleep(0.01)
+        assert heard == ["listening", "listening", "supervisor-start", "exec", "pause"]
+        heard.clear()
+        for days in (-1, 3650):
+            monkeypatch.setattr("pycontainer.supervisor.events.now", lambda days=days: began + days * 86400)
+            events.emit("unpause")
+        await asyncio.sleep(0.01)
+        assert heard == ["unpause", "unpause"]
+        for each in (task, later):
+            each.cancel()
+
+    within(work)
