@@ -78,7 +78,6 @@ def _is_removed(cgroup: str) -> bool:
     return True
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize("keeps_run", [False, True])
 def test_a_host_that_went_down_comes_up_with_what_ran(own_world: World, keeps_run: bool) -> None:
     """FLT-07: pids, links, addresses, id ranges and ports of before are not believed, nor lost."""

@@ -89,7 +89,6 @@ def test_a_program_that_is_not_there(world: World) -> None:
     assert "not found" in last_output(wait_for_health(world, name, "unhealthy"))
 
 
-@pytest.mark.vm
 def test_http(world: World) -> None:
     name = started(world, "--health-http", "8080/up", "-e", "WHERE=8080", *OFTEN, command=SERVE)
     assert last_output(wait_for_health(world, name, "healthy")) == "127.0.0.1:8080/up: status 200"
@@ -157,7 +156,6 @@ def test_a_paused_container_is_not_asked(world: World) -> None:
 # -- what follows
 
 
-@pytest.mark.vm
 def test_restart(world: World) -> None:
     """Also without a policy; the cause is told, and the new run is asked anew."""
     listener = Listener(world)
@@ -217,7 +215,6 @@ def processes(world: World, name: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.vm
 def test_a_command_that_hangs_ends_with_its_children(world: World) -> None:
     """RES-04: of fifty checks that hang one process at a time is there, and none in the end."""
     name = started(world, "--health-cmd", "sleep 1001 & sleep 1002", "--init", "--health-timeout", "1s", *OFTEN)
@@ -276,7 +273,6 @@ def test_what_a_check_takes_of_the_supervisor_comes_back(world: World) -> None:
     poll_until(lambda: fds() == before, what=f"{before} descriptors, now {fds()}")
 
 
-@pytest.mark.vm
 def test_over_the_death_of_the_supervisor(own_world: World) -> None:
     """FLT-03: what it knew goes on, and what it was asking is ended."""
     world = own_world

@@ -15,7 +15,6 @@ from tests.support.world import World, unique_name
 READY_LATER = ("sh", "-c", "until test -e /go; do sleep 0.05; done; payload notify READY=1; payload sleep 0")
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize("verb", ["run", "start", "restart"])
 def test_a_start_waits(world: World, verb: str) -> None:
     name = unique_name()
@@ -27,7 +26,7 @@ def test_a_start_waits(world: World, verb: str) -> None:
         world.ok("rm", name)
         arguments = ("run", "-d", "--name", name, "--notify", IMAGE, *READY_LATER)
     starting = world.popen(*arguments)
-    poll_until(lambda: world.cli("exec", name, "true").exit_code == 0, what="it runs")
+    poll_until(lambda: world.cli("exec", name, "true").exit_code == 0, timeout_seconds=30, what="it runs")
     assert world.inspect(name)["health"] == "starting"
     with contextlib.suppress(subprocess.TimeoutExpired):
         starting.wait(1)
@@ -39,7 +38,6 @@ def test_a_start_waits(world: World, verb: str) -> None:
     assert world.ok("logs", name) == "notify: ok"
 
 
-@pytest.mark.vm
 def test_not_in_time(world: World) -> None:
     listener = Listener(world)
     name = unique_name()
@@ -121,14 +119,13 @@ def test_whatever_it_says(world: World) -> None:
     poll_until(lambda: len(os.listdir(f"/proc/{world.supervisor_pid()}/fd")) == before, what="descriptors as before")
 
 
-@pytest.mark.vm
 def test_over_the_death_of_the_supervisor(own_world: World) -> None:
     """FLT-03: the next one hears it in the same place; a socket of a container that ended meanwhile goes."""
     world = own_world
     name, ended = unique_name(), unique_name()
     world.ok("create", "--name", name, "--notify", IMAGE, *READY_LATER)
     starting = world.popen("start", name)
-    poll_until(lambda: world.cli("exec", name, "true").exit_code == 0, what="it runs")
+    poll_until(lambda: world.cli("exec", name, "true").exit_code == 0, timeout_seconds=30, what="it runs")
     world.ok("run", "-d", "--name", ended, "--notify", IMAGE, "payload", "notify", "READY=1", "sleep", "0")
     pid = world.inspect(ended)["pid"]
     os.kill(world.supervisor_pid(), signal.SIGKILL)

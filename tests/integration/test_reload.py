@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from tests.integration.conftest import IMAGE
 from tests.integration.test_supervisor_death import SERVE, TICK, monitor_of, monitor_pid, start_time
 from tests.support.poll import SLOWNESS, poll_until
@@ -19,6 +21,7 @@ def programs_began(world: World, pids: tuple[int, ...]) -> list[str]:
     return [open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[25] for pid in pids]  # startstack
 
 
+@pytest.mark.vm
 def test_all_goes_on_in_the_same_processes(own_world: World) -> None:
     world = own_world
     world.ok("run", "-d", "--name", "tick", IMAGE, *TICK)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from typing import Any
 
@@ -11,7 +12,6 @@ from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
 SPIN = ("sh", "-c", "while :; do :; done")
 
 
@@ -75,6 +75,7 @@ def test_its_own_limit_of_memory(world: World) -> None:
     assert answer["summary"].endswith("was killed for want of memory: its own limit of 32MiB was reached")
 
 
+@pytest.mark.vm
 def test_its_tenants_limit_of_memory(world: World) -> None:
     tenant = unique_name("acme")
     world.ok("tenant", "create", tenant, "--memory", "32M")
@@ -106,6 +107,7 @@ def test_why_it_is_gone(world: World) -> None:
     assert "no container 'never-was'" in world.refused(3, "why", "never-was")
 
 
+@pytest.mark.vm
 def test_cpu_time_is_throttled(world: World) -> None:
     name = unique_name()
     world.ok("run", "-d", "--name", name, "--cpus", "0.1", IMAGE, *SPIN)
@@ -115,6 +117,21 @@ def test_cpu_time_is_throttled(world: World) -> None:
     assert answer["summary"].startswith("running, held up: ")
     world.ok("pause", name)
     assert why(world, name, "--seconds", "0")["summary"].startswith("paused: nothing in it runs; uid 0 (pid ")
+    world.ok("rm", "-f", name)
+
+
+@pytest.mark.vm
+@pytest.mark.requires("cgroup_v2")
+def test_pressure_is_told(world: World) -> None:
+    """What is throttled waits, which only the kernel's pressure says in a share of time."""
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, "--cpus", "0.1", IMAGE, *SPIN)
+    told = re.compile(r"cpu: in [0-9]+% of the last 10 s something in it waited for that")
+
+    def look() -> bool:
+        return any(told.fullmatch(each["text"]) for each in slow(why(world, name, "--seconds", "0"), "cpu"))
+
+    poll_until(look, timeout_seconds=20, interval_seconds=0.5, what="the container's pressure is told")
     world.ok("rm", "-f", name)
 
 
@@ -128,6 +145,7 @@ def test_its_tenant_is_throttled(world: World) -> None:
     world.ok("tenant", "rm", tenant)
 
 
+@pytest.mark.vm
 def test_forks_are_refused(world: World) -> None:
     name = unique_name()
     program = "for i in 1 2 3 4 5 6 7 8; do (sleep 1000 &) ; done; sleep 1000"

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pycontainer import Client
 from tests.support.images import build_rootfs
 from tests.support.poll import poll_until
 
@@ -46,12 +47,20 @@ def systemctl(*arguments: str) -> str:
 
 
 def inspect(name: str) -> dict[str, Any]:
-    return dict(json.loads(pycontainer("inspect", name))[0])
+    with Client() as host:  # a second less than the command takes here
+        return host.container(name).inspect()
 
 
 def statuses() -> dict[str, str]:
-    listed = json.loads(pycontainer("ps", "-a", "--format", "json"))
-    return {each["name"]: each["status"] for each in listed}
+    with Client() as host:
+        return {each["name"]: each["status"] for each in host.list_containers(all=True)}
+
+
+def await_unit(name: str, state: str) -> None:
+    """Wait, looking seldom: a look takes the processor a fifth of a second, and the unit needs it."""
+    poll_until(
+        lambda: systemctl("is-active", name) == state, timeout_seconds=60, interval_seconds=1, what=f"{name} is {state}"
+    )
 
 
 def run(name: str, script: str, *options: str) -> None:
@@ -108,8 +117,8 @@ def before() -> None:
 
 def after() -> None:
     """The second boot: in good order, so that each knows how it ended."""
-    poll_until(lambda: systemctl("is-active", "pycontainer-boot.service") == "active", timeout_seconds=60)
-    poll_until(lambda: systemctl("is-active", "container-own.service") == "active", timeout_seconds=60)
+    await_unit("pycontainer-boot.service", "active")
+    await_unit("container-own.service", "active")
     expected = dict.fromkeys(("db", "web", "auto", "frozen", "fresh", "own"), "running")
     expected |= dict.fromkeys(("plain", "halted"), "stopped")
     assert statuses() == expected
@@ -128,19 +137,19 @@ def after() -> None:
 
 def cut() -> None:
     """The third boot: nobody could say anything."""
-    poll_until(lambda: systemctl("is-active", "pycontainer-boot.service") == "active", timeout_seconds=60)
-    poll_until(lambda: systemctl("is-active", "container-own.service") == "active", timeout_seconds=60)
+    await_unit("pycontainer-boot.service", "active")
+    await_unit("container-own.service", "active")
     expected = dict.fromkeys(("db", "web", "frozen", "fresh", "own"), "running")
     expected |= dict.fromkeys(("plain", "halted", "auto"), "stopped")
-    poll_until(lambda: "brief" not in statuses(), what="one that removes itself is gone")
+    poll_until(lambda: "brief" not in statuses(), interval_seconds=0.5, what="one that removes itself is gone")
     assert statuses() == expected
     assert inspect("plain")["exit_code"] is None  # nobody knows
     check_whole(boots=3)
     systemctl("stop", "pycontainer-boot.service")
-    poll_until(lambda: systemctl("is-active", "container-own.service") == "inactive", what="its own unit ends with it")
+    await_unit("container-own.service", "inactive")  # it ends with its container
     assert set(statuses().values()) == {"stopped"}
     systemctl("stop", "pycontainer.socket", "pycontainer.service")
-    poll_until(lambda: systemctl("is-active", "pycontainer.scope") == "inactive", what="the scope goes")
+    await_unit("pycontainer.scope", "inactive")  # it goes with its last process
     assert "pc-" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
     assert (
         "pycontainer"
@@ -180,7 +189,9 @@ def main() -> int:
     except BaseException:
         units = ("pycontainer.service", "pycontainer-boot.service", "container-own.service")
         print(systemctl("status", "--no-pager", "--lines", "20", *units), flush=True)
+        print(pycontainer("events", "--since", "0", "--no-follow"), pycontainer("logs", "db"), sep="\n", flush=True)
         raise
+    print(f"{name}: done {time.clock_gettime(time.CLOCK_BOOTTIME):.0f} s after the kernel began", flush=True)
     if name != "cut":
         signal.pause()  # until the machine ends
     print("all three boots are as promised", flush=True)
