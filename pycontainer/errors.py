@@ -91,15 +91,19 @@ class Busy(InvalidState):
 
 
 class Unsupported(PycontainerError):
-    """The host lacks `feature`."""
+    """The host lacks `feature`.
+
+    `difference` says what a file holds and what was to be in it, where the kernel has the file: empty if something lacks.
+    """
 
     exit_code = 6
     http_status = 501
     wire_fields = ("feature",)
 
-    def __init__(self, message: str, *, hint: str = "", feature: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", feature: str = "", difference: str = "") -> None:
         super().__init__(message, hint=hint)
         self.feature = feature
+        self.difference = difference
 
 
 class NotPermitted(PycontainerError):

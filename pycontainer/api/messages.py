@@ -83,7 +83,7 @@ VERBS: dict[str, str] = {
     "volume_restore": "{volume, size, inodes}, fds: [archive] -> VolumeInfo",
     "system_df": "{} -> {summary: [row], images: [..], containers: [..], volumes: [VolumeInfo]}",
     "system_prune": "{all: bool, volumes: bool} -> {containers, images, volumes, leftovers: [text], freed_bytes}",
-    "doctor": "{deep: bool, fix: bool} -> {findings: [Finding], repaired_at_start: [text]}",
+    "doctor": "{deep: bool, fix: bool, storage: bool} -> {findings: [Finding], repaired_at_start: [text]}",
     "tenant_create": "{name, spec: limits} -> TenantInfo",
     "tenant_list": "{} -> [TenantInfo]",
     "tenant_inspect": "{tenant} -> TenantInfo",

@@ -140,6 +140,8 @@ def hold_program(cgroup: Cgroup, code: bytes) -> None:
         ours = _ours(cgroup_fd) if present else []
         if any(each.instructions == code for each in ours):  # another supervisor loaded it
             return
+        if cgroup.is_untouched:
+            raise _differs(present)
         if ours:
             replaced_fd = bpf.open_program(ours[0].id)
             try:
@@ -191,4 +193,5 @@ def _differs(found: object) -> Unsupported:
         f"cannot hold which devices are used: the kernel holds {found}",
         hint="does another program change the cgroup?",
         feature="devices",
+        difference=f"the devices allowed are {found}",
     )

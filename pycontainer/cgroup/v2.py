@@ -44,7 +44,7 @@ class CgroupV2(Cgroup):
 
     def write(self, controller: str, name: str, value: str) -> None:
         super().write(controller, name, value)
-        if name == delegation.SHOWN:
+        if name == delegation.SHOWN and not self.is_untouched:
             delegation.show_limit(self.directory)
 
     def attach(self, pid: int, *, beside: int = 0) -> None:

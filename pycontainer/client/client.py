@@ -434,9 +434,12 @@ class Client:
         """Delete stopped containers, images without a name and leftovers; with `all` and `volumes` more that is unused."""
         return self._pool.request("system_prune", {"all": all, "volumes": volumes})  # type: ignore[no-any-return]
 
-    def doctor(self, *, deep: bool = False, fix: bool = False) -> dict[str, Any]:
-        """Look for what crashes left on disk, with `deep` also at the content of blobs; with `fix` repair what can be."""
-        return self._pool.request("doctor", {"deep": deep, "fix": fix})  # type: ignore[no-any-return]
+    def doctor(self, *, deep: bool = False, fix: bool = False, storage: bool = False) -> dict[str, Any]:
+        """Look for what is not as it should be on disk, with `deep` also in the content of blobs, and in the kernel.
+
+        With `fix` repair what can be; `storage` is for the disk alone.
+        """
+        return self._pool.request("doctor", {"deep": deep, "fix": fix, "storage": storage})  # type: ignore[no-any-return]
 
     def version(self) -> dict[str, Any]:
         """Return the versions of this client and of the supervisor; the latter is not started for that (None)."""

@@ -4,6 +4,7 @@ import errno
 
 from pycontainer.cgroup.base import Cgroup, parse_keyed, read_file, write_file
 from pycontainer.controllers.protocol import Host, Instance, Reading, hold, parse_limit, read_pressure, set_and_compare
+from pycontainer.errors import Unsupported
 from pycontainer.spec.model import ContainerSpec
 
 # kernel/sched/core.c: the smallest quota and the bounds of a period
@@ -45,7 +46,7 @@ class CpuController:
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         _apply_weight(instance, spec.cpu_weight)
-        _apply_burst(instance, None)  # the kernel wants burst <= quota at every moment
+        _clear_burst(instance, spec.cpu_burst_usec)
         self._apply_quota(instance, spec)
         _apply_burst(instance, spec.cpu_burst_usec)
         return []
@@ -116,10 +117,34 @@ def _apply_weight(instance: Instance, weight: int | None) -> None:
             hold(instance, "cpu", "cpu.weight", weight, "100")
         else:
             hold(instance, "cpu", "cpu.shares", None if weight is None else max(2, weight * 1024 // 100), "1024")
-    except OSError as error:
-        if error.errno != errno.EINVAL or weight is not None or cgroup.read("cpu", "cpu.idle") != "1":
+    except (OSError, Unsupported) as error:
+        is_refused = isinstance(error, Unsupported) or error.errno == errno.EINVAL
+        if not is_refused or weight is not None or not _is_idle(cgroup):
             raise  # an idle group, which another controller may have made of it, has no weight
 
 
+def _is_idle(cgroup: Cgroup) -> bool:
+    try:
+        return cgroup.read("cpu", "cpu.idle") == "1"
+    except FileNotFoundError:  # before 5.15
+        return False
+
+
+def _clear_burst(instance: Instance, wanted_usec: int | None) -> None:
+    """Make way for another quota, unless the burst is to stay: the kernel wants burst <= quota at every moment."""
+    if instance.is_new:
+        return
+    try:
+        held = instance.cgroup.read("cpu", _burst_file(instance.cgroup))
+    except FileNotFoundError:
+        return
+    if held != str(wanted_usec or 0):
+        _apply_burst(instance, None)
+
+
 def _apply_burst(instance: Instance, burst_usec: int | None) -> None:
-    hold(instance, "cpu", "cpu.max.burst" if instance.cgroup.version == 2 else "cpu.cfs_burst_us", burst_usec, "0")
+    hold(instance, "cpu", _burst_file(instance.cgroup), burst_usec, "0")
+
+
+def _burst_file(cgroup: Cgroup) -> str:
+    return "cpu.max.burst" if cgroup.version == 2 else "cpu.cfs_burst_us"

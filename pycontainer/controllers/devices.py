@@ -59,6 +59,8 @@ class DevicesController:
                 granted.append(_rule(device))
             except FileNotFoundError:
                 gone.append(device.host_path)
+        if gone and instance.cgroup.is_untouched:
+            return []  # what the next `set` takes back has not been changed by anybody
         if gone and not devices.is_held(instance.cgroup):
             raise InvalidInput(
                 f"device '{gone[0]}' does not exist on this host", field="devices", hint="is its driver loaded?"

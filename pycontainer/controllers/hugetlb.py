@@ -55,6 +55,7 @@ class HugetlbController:
                     f"cannot set hugetlb to {wishes}: the kernel holds {limits} bytes",
                     hint="ask for multiples of the page size, or leave the limit out",
                     feature="hugetlb",
+                    difference=f"hugetlb is {limits} bytes, not {wishes}",
                 )
         return []
 

@@ -96,6 +96,7 @@ class _IoController:
                 f"cannot set {self.name} of disk {disk} to {value}: the kernel holds {self._held(cgroup).get(disk)}",
                 hint="ask for a value that this kernel can hold, or leave the limit out",
                 feature="io",
+                difference=f"{self.name} of disk {disk} is {self._held(cgroup).get(disk)}, not {value}",
             )
 
 

@@ -74,6 +74,7 @@ class OthersController:
                     f"cannot set {file} to {value!r}: the kernel holds {found!r}",
                     hint="write the value as the kernel prints it, sizes in bytes",
                     feature=controller,
+                    difference=f"{file} is {found!r}, not {value!r}",
                 )
         if lacking:
             raise Unsupported(

@@ -128,8 +128,9 @@ class Controller(Protocol):
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
         """Set what the spec asks, read it back and compare; may be repeated with another spec.
 
-        Raises OSError if the kernel refuses, Unsupported if it took something else. Returns warnings for people:
-        what holds less than they may think.
+        Raises OSError if the kernel refuses, Unsupported if it took something else, with the `difference`. Returns warnings
+        for people: what holds less than they may think. In a cgroup that is_untouched nothing is changed: it then finds out
+        whether what was set once is still there.
         """
 
     def read(self, instance: Instance) -> Reading | None:
@@ -239,4 +240,5 @@ def set_and_compare(
             f"cannot set {name} to {value!r}: the kernel holds {found!r}",
             hint=f"ask for a value that this kernel can hold, or leave the {controller} limit out",
             feature=controller,
+            difference=f"{name} is {found!r}, not {value!r}",
         )

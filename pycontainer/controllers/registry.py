@@ -13,7 +13,7 @@ import functools
 import importlib
 
 from pycontainer.controllers.protocol import Controller, Host, Instance, Lacking, Reading
-from pycontainer.errors import Unsupported
+from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.spec.model import ContainerSpec
 
 GROUP = "pycontainer.controllers"
@@ -88,6 +88,24 @@ def apply(instance: Instance, spec: ContainerSpec) -> list[str]:
                 raise
             warnings.append(f"{controller.name} is not limited as asked: {_reason(error)}")
     return warnings
+
+
+def differences(instance: Instance, spec: ContainerSpec) -> list[str]:
+    """Say what the cgroup of `instance` holds other than `apply` has set, the first thing of each controller.
+
+    Nothing is changed: each goes its way through a cgroup that takes nothing, and compares what it reads. What the host
+    cannot hold, and what lies outside of the cgroup, is no difference.
+    """
+    looked_at = instance._replace(cgroup=instance.cgroup.untouched(), network=None, storage=None, is_new=False)
+    found: list[str] = []
+    for controller in controllers():
+        try:
+            controller.apply(looked_at, spec)
+        except Unsupported as error:
+            found += filter(None, [error.difference])
+        except (OSError, InvalidInput):  # the kernel has no such file, or there is no such device any more
+            continue
+    return found
 
 
 def readings(instance: Instance) -> dict[str, tuple[str, Reading]]:

@@ -164,6 +164,9 @@ _BRIDGE_SETS = frozenset({"mac", "port4", "port6", "target6", "port_guard"})
 
 _STATELESS, _HANDLES, _TERSE = 1 << 2, 1 << 3, 1 << 11  # NFT_CTX_OUTPUT_*
 
+# A question about 100 links with IPv6 addresses is too much for libnftables 1.0.6: it dies, and we with it.
+_ASKED_AT_ONCE = 16
+
 _COUNTER = re.compile(r"counter packets ([0-9]+)")
 _HINT = "install it: apt-get install libnftables1"
 
@@ -265,7 +268,12 @@ class Firewall:
                 return f"table '{table}' is gone"
         for where, keys in self._by_set(is_complete=False).items():
             try:
-                self._run(f"get element {where} {{ {', '.join(keys)} }}\n")
+                self._run(
+                    "".join(
+                        f"get element {where} {{ {', '.join(keys[first : first + _ASKED_AT_ONCE])} }}\n"
+                        for first in range(0, len(keys), _ASKED_AT_ONCE)
+                    )
+                )
             except OSError:
                 return f"elements of '{where}' are gone"
         return ""

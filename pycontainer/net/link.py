@@ -14,7 +14,7 @@ An instance with several networks has one default route each, told apart by metr
 import errno
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -149,10 +149,14 @@ class Links:
 
         A connection that was cut off while it sent keeps its namespace for minutes.
         """
-        left = [index for index in self._parked if _is_taken(index)]
+        left = [index for index in self._parked if is_there(index)]
         self._parked.clear()
         if left:
             self.delete(*left)
+
+    def parked(self) -> Collection[int]:
+        """Return the links that `detach` left to the end of their namespaces."""
+        return self._parked
 
     def delete(self, *indexes: int) -> None:
         """Delete links, and their other ends. Blocks for 23 ms, however many; it does not matter if they are gone."""
@@ -215,7 +219,7 @@ class Links:
                     raise
                 if stale := index_of(wire.name):
                     self.detach(stale)
-                elif not _is_taken(index):
+                elif not is_there(index):
                     raise
             else:
                 return index
@@ -249,7 +253,8 @@ def warm_up() -> None:
     _gateway_template(NEW_ADDRESS, True, 32, 128)
 
 
-def _is_taken(index: int) -> bool:
+def is_there(index: int) -> bool:
+    """Tell whether there is a link of this index."""
     try:
         socket.if_indextoname(index)
     except OSError:

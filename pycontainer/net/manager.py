@@ -61,6 +61,7 @@ _Infos = list[NetworkInfo]  # within the class, `list` is the method
 _PortList = list[Port]
 _Elements = list[Element]
 _Problems = list[str]
+_Names = list[str]
 
 
 class NetworkManager:
@@ -471,6 +472,74 @@ class NetworkManager:
             except OSError as error:
                 problems.append(f"container '{reservation.name}': '{error.filename}': {error.strerror}")
         return problems
+
+    # -- what others did to it: looks, which change nothing, and repairs
+
+    def strays(self) -> dict[str, int]:
+        """Return name and index of the links that bear our names and are nobody's."""
+        known = {endpoint.index for reservation in self._reservations.values() for endpoint in reservation.endpoints}
+        known.update(self._links.parked())
+        bridges = {bridge_name(self._prefix, n) for n in self._networks.values() if n.driver == "bridge"}
+        found = {name: index for index, name in self._links.leftovers() if index not in known}
+        is_told = not self.damaged_networks  # else nobody knows whose a bridge is
+        return {
+            name: index
+            for name, index in found.items()
+            if name not in bridges and (is_told or not name.startswith(f"{self._prefix}b"))
+        }
+
+    def delete_stray(self, name: str) -> None:
+        """Delete one of `strays`; nothing happens if it is none by now."""
+        if (index := self.strays().get(name)) is not None:
+            self._links.delete(index)
+
+    def lost_links(self, container_id: str) -> _Names:
+        """Return the networks of a running container on which its link is gone; those that are damaged do not count."""
+        reservation = self._reservations.get(container_id)
+        return [
+            endpoint.network
+            for endpoint in (reservation.endpoints if reservation else ())
+            if endpoint.network in self._networks and not (endpoint.index and link.is_there(endpoint.index))
+        ]
+
+    def attach_again(self, container_id: str, network: str, netns_fd: int) -> None:
+        """Make a link that was lost anew, as at the start; `netns_fd` is the container's namespace. OSError if it cannot be.
+
+        Its limits have to be applied again.
+        """
+        reservation = self._reservation(container_id)
+        endpoint = reservation.endpoint(network)
+        if endpoint is None or network not in self.lost_links(container_id):
+            return
+        with ExitStack() as undo:
+            undo.callback(self._detach_link, reservation, endpoint, alive=True)
+            self._shaping.leave(container_id, endpoint.index)
+            endpoint.index = 0
+            self._attach(reservation, [endpoint], netns_fd, fresh=False)
+            undo.pop_all()
+
+    def are_ports_served(self) -> bool:
+        """Tell whether a forwarder lives for the ports that are published on the loopback."""
+        return self._ports.are_served()
+
+    def serve_ports_again(self) -> _Problems:
+        """Start another forwarder for all of them; return in words what another program has taken meanwhile."""
+        return self._ports.serve_again({r.container_id: _targets(r) for r in self._reservations.values()})
+
+    def shaping_harm(self, owner: str = "") -> str:
+        """Say what is missing of the caps on the links of a container or tenant, empty if nothing.
+
+        Without `owner`: of what all of them need.
+        """
+        return self._shaping.harm(owner) if owner else self._shaping.harm_to_all()
+
+    def mend_shaping(self, owner: str = "") -> None:
+        """Put that right."""
+        self._shaping.mend(owner)
+
+    def firewall_harm(self) -> str:
+        """Say what `repair` would put back."""
+        return self._firewall.verify()
 
     def watch(self) -> RulesetWatch:
         """Return what hears when somebody else changes our firewall; `repair` then says whether that did harm."""

@@ -189,6 +189,34 @@ class Netlink:
                 found.append(struct.unpack_from("=I", reply, offset + _HEADER.size + 8)[0])
                 offset += (length + 3) & ~3
 
+    def find(self, question: bytes) -> bytes:
+        """Send a question that wants an acknowledgement as well, and return what answers it; empty if nothing does."""
+        self._socket.send(question)
+        found = b""
+        while True:
+            reply = self._socket.recv(65536)
+            offset = 0
+            while offset < len(reply):
+                length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
+                if kind == _NLMSG_ERROR:
+                    return found
+                found = reply[offset : offset + length]
+                offset += (length + 3) & ~3
+
+    def count(self, question: bytes) -> int:
+        """Return how many messages answer a question that asks for all of something; none where there is nothing."""
+        self._socket.send(question)
+        found = 0
+        while True:
+            reply = self._socket.recv(65536)
+            offset = 0
+            while offset < len(reply):
+                length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
+                if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                    return found
+                found += 1
+                offset += (length + 3) & ~3
+
     def _run(self, steps: Sequence[str], data: bytes | bytearray, name: str, ignore: Sequence[int]) -> None:
         self._socket.send(data)
         codes = [0] * len(steps)

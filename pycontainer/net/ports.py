@@ -8,10 +8,11 @@ it meets a socket; the socket then only keeps the port from other programs. The 
 import errno
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -71,7 +72,7 @@ class Ports:
 
         Returns in words what could not be had again because another program took it meanwhile.
         """
-        problems = []
+        problems: list[str] = []
         serving = self._forwarder.owners()
         for owner in serving - set(claims):
             self._forwarder.remove(owner)
@@ -79,12 +80,31 @@ class Ports:
             if owner in serving:
                 self._claims[owner] = name, list(ports)
             elif ports:
-                try:
-                    self.claim(owner, name, ports, targets)
-                except AlreadyExists as error:
-                    self._claims[owner] = name, list(ports)
-                    problems.append(f"container '{name}': {error.message}, it is no longer served on the loopback")
+                problems += self._claim_again(owner, name, ports, targets)
         return problems
+
+    def _claim_again(self, owner: str, name: str, ports: Sequence[Port], targets: Targets) -> list[str]:
+        """Claim what a container that runs had; what another program has by now is said, and translated all the same."""
+        try:
+            self.claim(owner, name, ports, targets)
+        except AlreadyExists as error:
+            self._claims[owner] = name, list(ports)
+            return [f"container '{name}': {error.message}, it is no longer served on the loopback"]
+        return []
+
+    def are_served(self) -> bool:
+        """Tell whether a forwarder lives that has what is claimed."""
+        return not self._claims or self._forwarder.is_alive()
+
+    def serve_again(self, targets: Mapping[str, Targets]) -> list[str]:
+        """After the death of the forwarder: claim everything again, with another. Returns problems as `adopt` does."""
+        self._forwarder.close(end=False)
+        claims = [(owner, *claim) for owner, claim in self._claims.items()]
+        return [
+            problem
+            for owner, name, ports in claims
+            for problem in self._claim_again(owner, name, ports, targets[owner])
+        ]
 
     def close(self, *, remove: bool) -> None:
         """Leave the forwarder to itself, or end it."""
@@ -125,6 +145,15 @@ class ForwarderClient:
         reply = self._ask({"list": True})
         owners = reply.get("owners", [])
         return {str(owner) for owner in owners} if isinstance(owners, list) else set()
+
+    def is_alive(self) -> bool:
+        """Tell whether a forwarder runs; it is not asked anything."""
+        if not self._connect():
+            return False
+        assert self._connection is not None
+        poll = select.poll()
+        poll.register(self._connection, select.POLLRDHUP)
+        return not poll.poll(0)
 
     def close(self, *, end: bool) -> None:
         if end and self._connect():

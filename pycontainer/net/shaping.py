@@ -29,7 +29,7 @@ from typing import NamedTuple
 from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.linux.bpf import instruction, load_classifier
 from pycontainer.net import tc
-from pycontainer.net.link import LINKS_MAX, UP, Links, index_of
+from pycontainer.net.link import LINKS_MAX, UP, Links, index_of, is_there
 from pycontainer.net.messages import ACK, CREATE, NEW_LINK, SET_LINK, Netlink, link
 from pycontainer.units import format_bit_rate
 
@@ -176,13 +176,7 @@ class Shaping:
         if group is None or index in group.links:
             return
         self._add_classes(group, index)
-        redirected = [("redirect the link", tc.clsact(index, *self._blocks))]
-        if not self._has_bpf:
-            redirected = [("give the link filters", tc.own_clsact(index))] + [
-                ("redirect the link", tc.redirect_link(index, device, _minor(index), ingress=direction == OUT))
-                for direction, device in self._devices.items()
-            ]
-        self._links.netlink.run(redirected, ignore=(errno.EEXIST,))
+        self._redirect(index)
 
     def leave(self, owner: str, index: int) -> None:
         """The link is gone, or about to go; nothing happens if it is in no group."""
@@ -194,6 +188,71 @@ class Shaping:
             ("remove a link's class", tc.delete_class(device, _minor(index))) for device in self._devices.values()
         ]
         self._links.netlink.run(messages, ignore=(errno.ENOENT, errno.ENODEV))
+
+    # -- what others did to it
+
+    def harm(self, owner: str) -> str:
+        """Say what the kernel holds for a group other than was made, in words; empty if all is there. Nothing is changed."""
+        group = self._groups.get(owner)
+        if group is None:
+            return ""
+        least = _wire(LEAST_BITS)
+        for direction in DIRECTIONS:
+            rate, ceiling = self._held_by(group, direction)
+            wanted = {group.minor: (self._above(group), rate, ceiling)}
+            wanted |= {_minor(index): (tc.HTB | group.minor, min(ceiling, least), ceiling) for index in group.links}
+            for minor, values in wanted.items():
+                words = f"class 1:{minor:x} of '{self._names[direction]}'"
+                try:
+                    held = self._read(direction, minor)
+                except OSError:
+                    return f"{words} is gone"
+                if (held.parent, held.rate, held.ceiling) != values:
+                    return f"{words} holds {held.rate} and {held.ceiling} bytes/s, not {values[1]} and {values[2]}"
+        return "" if all(map(self._is_redirected, group.links)) else "its link is not redirected any more"
+
+    def harm_to_all(self) -> str:
+        """Say the same of what all groups need."""
+        if not self._groups:
+            return ""
+        for name, index in ((self._keeper, 0), *((self._names[d], index) for d, index in self._devices.items())):
+            if (found := index_of(name)) == 0 or index not in (0, found):
+                return f"device '{name}' is gone"
+        asked = {f"what '{name}' sends": tc.class_filters(self._devices[d]) for d, name in self._names.items()}
+        blocks = {f"block {block}": tc.block_filters(block) for block in self._blocks}
+        for words, question in (asked | blocks if self._has_bpf else {}).items():
+            if not self._links.netlink.count(question):
+                return f"the filters of {words} are gone"
+        return ""
+
+    def mend(self, owner: str) -> None:
+        """Make a group as it was: its redirections alone if that is enough, else everything anew."""
+        if self.harm_to_all() or self.harm(owner):
+            for index in self._groups[owner].links if owner in self._groups else ():
+                self._take_redirection(index)
+                self._redirect(index)
+            if self.harm_to_all() or self.harm(owner):
+                self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make everything anew. What waited in queues is lost, and while it lasts, some milliseconds, nothing is capped."""
+        groups = dict(self._groups)
+        for group in groups.values():
+            group.links = {index for index in group.links if is_there(index)}
+            for index in group.links:
+                self._take_redirection(index)
+        self.remove()
+        try:
+            self._prepare()
+        finally:
+            self._groups = groups
+        for group in sorted(groups.values(), key=lambda group: bool(group.parent)):  # tenants first
+            for direction in DIRECTIONS:
+                self._write(direction, group)
+        for group in groups.values():
+            for index in group.links:
+                self._add_classes(group, index)
+                self._redirect(index)
 
     # -- the host
 
@@ -224,6 +283,36 @@ class Shaping:
             self._links.delete(*found)
 
     # -- within
+
+    def _redirect(self, index: int) -> None:
+        redirected = [("redirect the link", tc.clsact(index, *self._blocks))]
+        if not self._has_bpf:
+            redirected = [("give the link filters", tc.own_clsact(index))] + [
+                ("redirect the link", tc.redirect_link(index, device, _minor(index), ingress=direction == OUT))
+                for direction, device in self._devices.items()
+            ]
+        self._links.netlink.run(redirected, ignore=(errno.EEXIST,))
+
+    def _take_redirection(self, index: int) -> None:
+        message = [("take the filters off the link", tc.delete_clsact(index))]
+        self._links.netlink.run(message, ignore=(errno.ENOENT, errno.ENODEV, errno.EINVAL))
+
+    def _is_redirected(self, index: int) -> bool:
+        blocks = tc.read_clsact(self._links.netlink.find(tc.get_clsact(index)))
+        if self._has_bpf:
+            return blocks == self._blocks
+        questions = (tc.link_filters(index, ingress=ingress) for ingress in (True, False))
+        return blocks is not None and all(map(self._links.netlink.count, questions))
+
+    def _above(self, group: _Group) -> int:
+        """Return the handle of what a group's class lies beneath."""
+        return tc.HTB | (self._groups[group.parent].minor if group.parent else _TOP_MINOR)
+
+    def _held_by(self, group: _Group, direction: str) -> tuple[int, int]:
+        """Return rate and ceiling of a group's class, in bytes per second."""
+        rates = group.rates[direction]
+        ceiling = _wire(rates.ceiling or UNLIMITED_BITS)
+        return min(ceiling, _wire(rates.guaranteed or LEAST_BITS)), ceiling
 
     def _prepare(self) -> None:
         if self._devices:
@@ -289,19 +378,16 @@ class Shaping:
 
     def _write(self, direction: str, group: _Group, *, replace: bool = False) -> None:
         """Write the class of a group, read it back and compare."""
-        rates = group.rates[direction]
-        parent = self._groups[group.parent].minor if group.parent else _TOP_MINOR
-        ceiling = _wire(rates.ceiling or UNLIMITED_BITS)
-        rate = min(ceiling, _wire(rates.guaranteed or LEAST_BITS))
+        parent, (rate, ceiling) = self._above(group), self._held_by(group, direction)
         device = self._devices[direction]
         words = f"set class 1:{group.minor:x} of {self._names[direction]}"
-        message = tc.htb_class(device, group.minor, tc.HTB | parent, rate, ceiling, replace=replace)
+        message = tc.htb_class(device, group.minor, parent, rate, ceiling, replace=replace)
         self._links.netlink.run([(words, message)])
         held = self._read(direction, group.minor)
-        if (held.parent, held.rate, held.ceiling) != (tc.HTB | parent, rate, ceiling):
+        if (held.parent, held.rate, held.ceiling) != (parent, rate, ceiling):
             # a class whose parent is gone is made a root class without a word
             raise Unsupported(
-                f"cannot shape: asked for a class beneath 1:{parent:x} with {rate} and {ceiling} bytes/s, "
+                f"cannot shape: asked for a class beneath 1:{parent & 0xFFFF:x} with {rate} and {ceiling} bytes/s, "
                 f"the kernel holds one beneath {held.parent >> 16:x}:{held.parent & 0xFFFF:x} with "
                 f"{held.rate} and {held.ceiling}",
                 hint="see what else changes traffic control on this host: tc class show",

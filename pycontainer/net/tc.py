@@ -7,13 +7,24 @@ Source: kernel include/uapi/linux/rtnetlink.h, pkt_sched.h, pkt_cls.h, tc_act/tc
 
 import socket
 import struct
+import sys
 from typing import NamedTuple
 
 from pycontainer.net.messages import attribute
 
-NEW_QDISC, DEL_QDISC, NEW_CLASS, DEL_CLASS, GET_CLASS, NEW_FILTER = 36, 37, 40, 41, 42, 44
+NEW_QDISC, DEL_QDISC, GET_QDISC, NEW_CLASS, DEL_CLASS, GET_CLASS, NEW_FILTER, GET_FILTER = (
+    36,
+    37,
+    38,
+    40,
+    41,
+    42,
+    44,
+    46,
+)
 ACK, CREATE, REPLACE = 0x5, 0x605, 0x505  # as in messages.py
 ECHO = 0x9  # NLM_F_REQUEST | NLM_F_ECHO: a class that is asked for is sent to who asked
+_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 
 ROOT = 0xFFFFFFFF
 HTB = 0x10000  # 1:
@@ -97,6 +108,46 @@ def clsact(ifindex: int, ingress_block: int, egress_block: int) -> bytes:
     blocks = attribute(_INGRESS_BLOCK, struct.pack("=I", ingress_block))
     blocks += attribute(_EGRESS_BLOCK, struct.pack("=I", egress_block))
     return _message(NEW_QDISC, CREATE, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0, _kind("clsact") + blocks)
+
+
+def get_clsact(ifindex: int) -> bytes:
+    """Ask for what hangs where clsact does, with an acknowledgement: where nothing does, some kernels answer nothing."""
+    return _message(GET_QDISC, ECHO | ACK, ifindex, 0, _CLSACT_PARENT, 0, b"")
+
+
+def delete_clsact(ifindex: int) -> bytes:
+    """Take clsact from a device, with the filters that are its own."""
+    return _message(DEL_QDISC, ACK, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0, b"")
+
+
+def read_clsact(reply: bytes) -> tuple[int, int] | None:
+    """Decode the answer to `get_clsact`, empty if there was none.
+
+    Return the blocks for what comes in and what goes out, 0 for a direction without; None if it is no clsact."""
+    if not reply:
+        return None
+    length = _NLMSG.unpack_from(reply)[0]
+    attributes = _attributes(reply[_NLMSG.size + _TCMSG.size : length])
+    if attributes.get(_KIND) != b"clsact\0":
+        return None
+    none = bytes(4)
+    ingress, egress = (attributes.get(kind, none) for kind in (_INGRESS_BLOCK, _EGRESS_BLOCK))
+    return int.from_bytes(ingress, sys.byteorder), int.from_bytes(egress, sys.byteorder)
+
+
+def block_filters(block: int) -> bytes:
+    """Ask for all filters of a block."""
+    return _message(GET_FILTER, _DUMP, -1, 0, block, 0, b"")
+
+
+def class_filters(ifindex: int) -> bytes:
+    """Ask for all filters that say the class of what a device sends."""
+    return _message(GET_FILTER, _DUMP, ifindex, 0, HTB, 0, b"")
+
+
+def link_filters(ifindex: int, *, ingress: bool) -> bytes:
+    """Ask for all filters of a device's own clsact, for one direction."""
+    return _message(GET_FILTER, _DUMP, ifindex, 0, _CLSACT_INGRESS if ingress else _CLSACT_EGRESS, 0, b"")
 
 
 def own_clsact(ifindex: int) -> bytes:

@@ -324,6 +324,7 @@ class Endings:
         container.cause = container.cause_of_end()
         world.health.ended(container)
         container.run_ended()
+        world.transient.note(container.id, None)
         if container.oom_killed and container.id not in self._oom_told:
             world.events.emit("oom", container, actor=KERNEL)
         self._oom_told.pop(container.id, None)

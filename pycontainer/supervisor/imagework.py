@@ -3,16 +3,21 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pycontainer.api.messages import MAX_FRAME_BYTES
 from pycontainer.errors import PycontainerError, from_wire
 from pycontainer.runtime.worker import command
 from pycontainer.store.staging import Doomed, remove_all
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.world import World
+
+if TYPE_CHECKING:
+    from pycontainer.supervisor.world import World
 
 
-async def work(world: World, call: Call, action: str, request: Mapping[str, object], fds: Sequence[int] = ()) -> object:
+async def work(
+    world: "World", call: Call, action: str, request: Mapping[str, object], fds: Sequence[int] = ()
+) -> object:
     """Have a worker do something and return its result; its progress becomes events of the call. It gets `fds`."""
     worker = await _start_worker(fds)
     assert worker.stdin is not None and worker.stdout is not None
@@ -42,7 +47,7 @@ async def work(world: World, call: Call, action: str, request: Mapping[str, obje
     return result
 
 
-def _line(world: World, action: str, request: Mapping[str, object]) -> bytes:
+def _line(world: "World", action: str, request: Mapping[str, object]) -> bytes:
     head = {"root": world.paths.root, "action": action, "in_use": sorted(world.images_in_use())}
     return json.dumps({**head, **request}).encode() + b"\n"
 
@@ -66,12 +71,12 @@ async def erase(doomed: Sequence[Doomed]) -> None:
         await asyncio.shield(asyncio.to_thread(remove_all, doomed))
 
 
-def erase_later(world: World, doomed: Sequence[Doomed]) -> None:
+def erase_later(world: "World", doomed: Sequence[Doomed]) -> None:
     """Do the same without waiting for it."""
     world.spawn(_erase_and_tell(world, doomed))
 
 
-async def _erase_and_tell(world: World, doomed: Sequence[Doomed]) -> None:
+async def _erase_and_tell(world: "World", doomed: Sequence[Doomed]) -> None:
     try:
         await erase(doomed)
     except OSError as error:

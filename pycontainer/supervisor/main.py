@@ -22,7 +22,7 @@ import prctl
 from pycontainer import failpoints
 from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
 from pycontainer.paths import HostPaths
-from pycontainer.supervisor import reload
+from pycontainer.supervisor import reconcile, reload
 from pycontainer.supervisor.operators import load_operators
 from pycontainer.supervisor.recovery import recover
 from pycontainer.supervisor.server import Server
@@ -32,6 +32,7 @@ from pycontainer.supervisor.world import World
 IDLE_SECONDS = 60.0
 _SYSTEMD_FIRST_FD = 3
 _BACKLOG = 128
+_RECONCILE = "PYCONTAINER_RECONCILE_SECONDS"  # between two rounds, 0 for none: for tests
 _LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
 
 
@@ -134,6 +135,8 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
         server.take_over(socket.socket(fileno=each["fd"]), each["verb"], each["arguments"])
     loop.call_later(_ANSWERED_SECONDS, world.endings.forget_results)
     _say_ready(ready_fd)
+    if (seconds := float(os.environ.get(_RECONCILE, reconcile.SECONDS))) > 0:
+        world.reconcile.begin(seconds)
     try:
         while True:
             await _until_idle_or_told(world, server)

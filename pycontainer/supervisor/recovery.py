@@ -67,6 +67,7 @@ async def recover(world: World) -> None:
     reach("recover:cgroups")
     _tried("tenants", world.tenants.adopt)
     _tried("layers", world.layers.recover)
+    world.transient.load()
     world.unfinished.finish()
     leftovers.finish_images(world)
     for container in world.containers.values():

@@ -10,6 +10,7 @@ space nor an inode. Whether volumes go as well is part of the new name, and whic
 import asyncio
 import contextlib
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pycontainer.disk.storage import erase, open_storage
@@ -135,6 +136,10 @@ class Removal:
     def is_erasing(self, container_id: str) -> bool:
         """Tell whether the files of a removed container are going just now."""
         return container_id in self._erasing
+
+    def erasing(self) -> Collection[str]:
+        """Return the ids of the removed containers whose files are going just now."""
+        return self._erasing
 
     def has_remains(self, container_id: str) -> bool:
         """Tell whether files of a removed container are there, still or because something kept them."""

@@ -3,18 +3,14 @@
 Each check yields findings; a finding names one thing, and holds what would put it right, where that is known to be right.
 They look while containers run and imports are at work, so nothing counts that somebody may be making or removing just now:
 what the supervisor itself is at, what a lock is held on, what is younger than a minute.
-
-A repair may come long after the look, when much has changed. So it looks again, and acts in the same step of the event loop;
-what it only deletes then is out of everybody's sight, and goes in a thread.
 """
 
 import asyncio
 import fcntl
-import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pycontainer.disk.layers import is_layer_id
 from pycontainer.disk.pool import Pool
@@ -28,6 +24,7 @@ from pycontainer.store.blobs import digest_of_file
 from pycontainer.store.images import ImageStore
 from pycontainer.store.layers import Layer, read_layer
 from pycontainer.store.refs import ImageRecord
+from pycontainer.supervisor.finding import Finding
 from pycontainer.supervisor.imagework import erase
 from pycontainer.supervisor.removal import TRASH, removed_id
 from pycontainer.supervisor.volumes import clear, count_all, users_of
@@ -41,44 +38,13 @@ _FIRST_PROJECT, _PROJECTS = 0x50430000, 0x10000  # of containers, disk/project.p
 _MOUNTINFO_TARGET = 4  # the field, proc_pid_mountinfo(5)
 
 
-class Finding(NamedTuple):
-    """One thing that is not as it should be. `repair` is None where a person has to decide.
-
-    It is called in the event loop, and what takes long is an awaitable that it returns.
-    """
-
-    kind: str
-    where: str
-    what: str
-    remedy: str  # what `repair` does; without one, what a person may do
-    repair: Callable[[], object] | None
-    sized: str = ""  # the tree or file whose size is told, "" for none
-    check: "Callable[[World], Iterable[Finding]] | None" = None  # what finds it again; None where `repair` looks itself
-
-
 def findings(world: "World") -> list[Finding]:
     """Return what all quick checks find; looks at names and records, at no content."""
     found: list[Finding] = []
     for check in (_containers, _volumes, _records, _staging, _garbage, _frozen, runs, _addresses, _ranges, _projects,
-                  _loops, _mounts, _pools, _pooled, temporaries):  # fmt: skip
+                  _loops, mounts, _pools, _pooled, temporaries):  # fmt: skip
         found += [finding._replace(check=check) for finding in check(world)]
     return found
-
-
-async def repair(world: "World", finding: Finding) -> bool:
-    """Put right what is still as it was found, and else nothing; tell whether it was. Raises OSError, PycontainerError."""
-    found: Finding | None = finding
-    if finding.check is not None:
-        same = (each for each in finding.check(world) if (each.kind, each.where) == (finding.kind, finding.where))
-        found = next(same, None)
-    if found is None:
-        return False
-    if found.repair is None:
-        raise InvalidState(f"{found.where}: {found.what}; {found.remedy}")
-    done = found.repair()
-    if inspect.isawaitable(done):
-        await asyncio.shield(asyncio.ensure_future(done))  # with its lock, whoever asked for it
-    return True
 
 
 async def content_findings(world: "World", seconds: float = 600.0) -> list[Finding]:
@@ -432,12 +398,16 @@ def _loops(world: "World") -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _mounts(world: "World") -> Iterator[Finding]:
-    """Mounts in directories of containers and volumes that are gone: nothing of ours is attached there for others to see."""
+def mounts(world: "World") -> Iterator[Finding]:
+    """Mounts in directories of containers and volumes that are gone: nothing of ours is attached there for others to see.
+
+    And roots that `mount` attached of such containers.
+    """
+    places_of_ours = (world.paths.containers_dir, world.paths.volumes_dir, world.paths.mounts_dir)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        places = [_unescaped(line.split(" ")[_MOUNTINFO_TARGET]) for line in file]
+        places = [_unescaped(line.split(" ", 5)[_MOUNTINFO_TARGET]) for line in file]
     for place in reversed(places):  # what lies on another first
-        is_inside = place.startswith((f"{world.paths.containers_dir}/", f"{world.paths.volumes_dir}/"))
+        is_inside = place.startswith(tuple(f"{directory}/" for directory in places_of_ours))
         if is_inside and not _has_owner(world, place):
             yield Finding(
                 "mount without an owner", place, "it is in the way of a removal", "detaches it",
@@ -518,7 +488,8 @@ def _known(world: "World") -> set[str]:
 def _has_owner(world: "World", path: str) -> bool:
     """Tell whether a path of ours belongs to a container, a volume or a tenant that is there, or to the images."""
     for directory, owners in (
-        (world.paths.containers_dir, _known(world)),
+        (world.paths.containers_dir, _known(world) | {f"{TRASH}{gone}" for gone in world.removal.erasing()}),
+        (world.paths.mounts_dir, _known(world)),
         (
             world.paths.volumes_dir,
             {volume.name for volume in world.volumes.all()}

@@ -7,6 +7,7 @@ child more than its parent, where v2 lets the parent's limit hold.
 
 import contextlib
 import os
+from collections.abc import Callable, Iterable
 
 from pycontainer.cgroup.hierarchy import Hierarchy
 from pycontainer.controllers import registry
@@ -17,6 +18,7 @@ from pycontainer.failpoints import reach
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.tenant import Tenant, forget, load_tenants, set_aside
+from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import is_container_id
 from pycontainer.units import shown
 
@@ -24,8 +26,15 @@ from pycontainer.units import shown
 class Tenants:
     """All tenants, by name."""
 
-    def __init__(self, paths: HostPaths, hierarchy: Hierarchy, networks: NetworkManager) -> None:
-        self._paths, self._hierarchy, self._networks = paths, hierarchy, networks
+    def __init__(
+        self,
+        paths: HostPaths,
+        hierarchy: Hierarchy,
+        networks: NetworkManager,
+        spec_of: Callable[[Tenant], ContainerSpec] = lambda tenant: tenant.spec,
+    ) -> None:
+        """`spec_of` returns the limits that are in force, which may be others than those on record."""
+        self._paths, self._hierarchy, self._networks, self._spec_of = paths, hierarchy, networks, spec_of
         whole, self.damaged = load_tenants(paths)
         self.by_name: dict[str, Tenant] = {tenant.name: tenant for tenant in whole}
         self._disks: dict[str, set[str]] = {}  # of each tenant that is raised
@@ -88,20 +97,24 @@ class Tenants:
 
     def raise_limits(self, name: str, disks: tuple[str, ...]) -> None:
         """Have the kernel hold the tenant's limits, before a container that uses `disks` starts."""
-        tenant = self.find(name)
-        known = self._disks.get(name, set())
-        if self.is_raised(name) and known.issuperset(disks):
+        self.find(name)
+        if self.is_raised(name) and self._disks.get(name, set()).issuperset(disks):
             return
         self._hierarchy.create_tenant(name)
-        self._disks[name] = known | set(disks)
         try:
-            tenant.warnings = registry.apply(self.instance(name), tenant.spec)
+            self.apply(name, disks)
         except OSError as error:
             raise StartFailed(
                 f"cannot hold the limits of tenant '{name}': '{error.filename}': {error.strerror or error}",
                 step="limits",
                 errno=error.errno or 0,
             ) from error
+
+    def apply(self, name: str, disks: Iterable[str] = ()) -> None:
+        """Write the limits of a tenant that is raised, also for `disks`. Raises what a controller does."""
+        tenant = self.find(name)
+        self._disks[name] = self._disks.get(name, set()) | set(disks)
+        tenant.warnings = registry.apply(self.instance(name), self._spec_of(tenant))
 
     def drop_limits(self, name: str) -> None:
         """Take away what the kernel holds; nothing happens if there is nothing."""

@@ -49,6 +49,7 @@ class Unfinished:
                     self._finish_tenant(what.removeprefix(_TENANT))
                 elif (run := world.runs.get(what)) is not None:
                     container = world.containers[what]
+                    world.transient.note(what, None)
                     container.warnings = registry.apply(world.instance(container, run.cgroup), container.spec)
                     world.refresh_view(container, run.cgroup)
             except (OSError, PycontainerError) as error:
@@ -62,13 +63,8 @@ class Unfinished:
         tenant = world.tenants.by_name.get(name)
         if tenant is None or not world.tenants.is_raised(name):
             return  # its limits come with the next start
-        running = [world.containers[container_id] for container_id in world.runs]
-        disks = {disk for container in running if container.spec.tenant == name for disk in container.disks()}
-        if disks:
-            world.tenants.raise_limits(name, tuple(disks))
-        else:
-            tenant.warnings = registry.apply(world.tenants.instance(name), tenant.spec)
-        world.apply_to_members(name)
+        world.transient.note_tenant(name, None)
+        world.apply_to_tenant(name)
 
     @contextlib.contextmanager
     def _noted(self, what: str) -> Iterator[None]:

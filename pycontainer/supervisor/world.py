@@ -50,11 +50,13 @@ from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.operators import Operators
+from pycontainer.supervisor.reconcile import Reconcile
 from pycontainer.supervisor.removal import Removal
 from pycontainer.supervisor.reserve import Reserve
 from pycontainer.supervisor.restarts import Restarts
 from pycontainer.supervisor.schedule import Schedule
 from pycontainer.supervisor.tenants import Tenants
+from pycontainer.supervisor.transient import Transient
 from pycontainer.supervisor.unfinished import Unfinished
 from pycontainer.supervisor.volumes import VolumeKeeper
 from pycontainer.supervisor.wallwatch import WallWatch
@@ -87,6 +89,8 @@ class World:
         self.boot = Boot(self)
         self.schedule = Schedule(self)
         self.unfinished = Unfinished(self)
+        self.transient = Transient(self)
+        self.reconcile = Reconcile(self)
         self.reserve = Reserve(paths.state_dir)
         self.ages = Ages()
         self.networks = NetworkManager(paths)
@@ -94,7 +98,7 @@ class World:
         self.hierarchy = Hierarchy(
             detect(name=paths.marker), paths.marker, memory_bytes=memory_for_containers(total_memory_bytes())
         )
-        self.tenants = Tenants(paths, self.hierarchy, self.networks)
+        self.tenants = Tenants(paths, self.hierarchy, self.networks, self.transient.spec_of_tenant)
         self.link = MonitorLink(
             paths,
             self.endings.heard_exit,
@@ -219,12 +223,20 @@ class World:
         tenant = container.spec.tenant
         return effective(container.spec, self.tenants.find(tenant).spec if tenant else None)
 
+    def apply_to_tenant(self, name: str) -> None:
+        """Write the limits of a tenant that is raised again, and those of its running containers."""
+        running = [self.containers[container_id] for container_id in self.runs]
+        disks = {disk for container in running if container.spec.tenant == name for disk in container.disks()}
+        self.tenants.apply(name, disks)
+        self.apply_to_members(name)
+
     def apply_to_members(self, tenant: str) -> None:
         """Write the limits of a tenant's running containers again: v1 lets none exceed its parent's."""
         for container_id, run in self.runs.items():
             container = self.containers[container_id]
             if container.spec.tenant == tenant:
-                container.warnings = registry.apply(self.instance(container, run.cgroup), container.spec)
+                spec = self.transient.spec_of(container)
+                container.warnings = registry.apply(self.instance(container, run.cgroup), spec)
                 self.refresh_view(container, run.cgroup)
 
     def refresh_view(self, container: Container, cgroup: Cgroup) -> None:
@@ -300,6 +312,7 @@ class World:
     def close(self) -> None:
         """Leave; with nothing running, nothing of ours stays on the host."""
         nothing_runs = self._nothing_runs()
+        self.reconcile.close()
         self.endings.close()
         self.health.close()
         self.events.close(cause="asked" if self.leave.is_set() else "idle")

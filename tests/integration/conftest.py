@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     for item in items:
         if str(item.path).startswith(here + os.sep):
-            uses_world = {"world", "own_world"} & set(getattr(item, "fixturenames", ()))
+            uses_world = {"world", "own_world", "unrepaired_world"} & set(getattr(item, "fixturenames", ()))
             item.add_marker(pytest.mark.requires(*(ALL_NEEDED if uses_world else ("root",))))
 
 
@@ -89,10 +89,16 @@ def host_network() -> Iterator[HostNetwork]:
     network.close()
 
 
-def make_world(network: HostNetwork, rootfs: str, directory: str = "/var/tmp") -> Iterator[World]:
-    """Make a world, beneath `directory`, in which everything that is made once, on first use, has been made."""
+def make_world(
+    network: HostNetwork, rootfs: str, directory: str = "/var/tmp", environment: dict[str, str] | None = None
+) -> Iterator[World]:
+    """Make a world, beneath `directory`, in which everything that is made once, on first use, has been made.
+
+    Its supervisor gets what it passes on of `environment`.
+    """
     before = _snapshot(network)
     world = World(network, directory)
+    world.environment.update(environment or {})
     try:
         world.import_image(rootfs, IMAGE)
         assert world.ok("run", "--rm", "-p", "9999:9", "--net-out", "1gbit", IMAGE, "payload", "out", "warm") == "warm"
@@ -112,6 +118,12 @@ def make_world(network: HostNetwork, rootfs: str, directory: str = "/var/tmp") -
 def world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
     """A world with image `busybox`, shared by the tests of a module; each leaves it as it was."""
     yield from make_world(host_network, busybox_rootfs)
+
+
+@pytest.fixture(scope="module")
+def unrepaired_world(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
+    """One in which nothing is repaired but by those who ask for it."""
+    yield from make_world(host_network, busybox_rootfs, environment={"PYCONTAINER_RECONCILE_SECONDS": "0"})
 
 
 @pytest.fixture

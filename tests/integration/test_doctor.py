@@ -15,6 +15,11 @@ from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 
 
+@pytest.fixture(scope="module")
+def world(unrepaired_world: World) -> World:
+    return unrepaired_world
+
+
 @pytest.fixture
 def at_work(world: World) -> Iterator[str]:
     """A container that runs, with a volume, while somebody looks: it is never a finding, and lives on."""

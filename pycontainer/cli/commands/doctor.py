@@ -1,4 +1,4 @@
-"""`pycontainer doctor`: what crashes left on disk, and its repair."""
+"""`pycontainer doctor`: what crashes left on disk, what others did to our objects in the kernel, and its repair."""
 
 from typing import Any
 
@@ -11,23 +11,26 @@ from pycontainer.units import format_bytes_short
 
 
 @click.command
-@click.option("--storage", is_flag=True, help="Look at the storage; so far that is all that there is.")
+@click.option("--storage", is_flag=True, help="Look at the storage alone.")
 @click.option("--deep", is_flag=True, help="Read every blob as well, and compare it with its digest.")
 @click.option("--fix", is_flag=True, help="Repair what can be repaired without a person's decision.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @pass_settings
 def command(settings: Settings, storage: bool, deep: bool, fix: bool, form: str) -> None:
-    """Find and repair what a power cut or a full disk left.
+    """Find and repair damage to the storage, and to what runs.
 
-    One line for each finding: what, where, how large, why, and what --fix does. Containers may run and imports be at
-    work meanwhile. The exit code is 0 when nothing is wrong, or no more, and 1 otherwise.
+    A power cut or a full disk may have left it, or somebody who deleted a link or wrote into the files of a cgroup. One
+    line for each finding: what, where, how large, why, and what --fix does. Containers may run and imports be at work
+    meanwhile. Limits, links and the like that somebody else changed or deleted are also put right without being
+    asked, once a minute; the storage is not. The exit code is 0 when nothing is wrong, or no more, and 1 otherwise.
 
     \b
     Example:
+      pycontainer doctor
       pycontainer doctor --storage --fix
     """
     with settings.client() as host:
-        result = host.doctor(deep=deep, fix=fix)
+        result = host.doctor(deep=deep, fix=fix, storage=storage)
     findings = result["findings"]
     if form == "json":
         output.show_json(result)

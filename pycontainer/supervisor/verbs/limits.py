@@ -45,22 +45,27 @@ async def set(world: World, call: Call) -> object:
                 hint="leave --transient out, and it holds from the next start on",
             )
         before, warnings = container.spec, container.warnings
+        in_force = world.transient.spec_of(container)
         with world.unfinished.changing(container.id) if run is not None else contextlib.nullcontext():
             reach("set:noted")
             if run is not None:
                 instance, owner = world.instance(container, run.cgroup), f"'{before.name}'"
-                container.warnings = apply_changed(instance, before, spec, owner, force=call.flag("force"))
+                container.warnings = apply_changed(instance, in_force, spec, owner, force=call.flag("force"))
             reach("set:applied")
             container.spec = spec
             try:
                 if run is not None:
                     world.refresh_view(container, run.cgroup)
-                if not transient:
+                if transient:
+                    world.transient.note(container.id, spec)
+                else:
                     container.save()
+                    world.transient.note(container.id, None)
             except BaseException:
                 container.spec, container.warnings = before, warnings
                 if run is not None:
-                    registry.apply(world.instance(container, run.cgroup), before)
+                    registry.apply(world.instance(container, run.cgroup), in_force)
+                    world.transient.note(container.id, None if in_force is before else in_force)
                 raise
             if transient:
                 container.spec = before

@@ -7,8 +7,9 @@ from pycontainer.errors import PycontainerError
 from pycontainer.supervisor import pulls
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.diskusage import disk_usage
+from pycontainer.supervisor.finding import repair
 from pycontainer.supervisor.imagework import erase
-from pycontainer.supervisor.storagecheck import findings, repair
+from pycontainer.supervisor.storagecheck import findings
 from pycontainer.supervisor.verbs.volumes import prune_volumes
 from pycontainer.supervisor.world import World
 

@@ -69,24 +69,28 @@ async def tenant_set(world: World, call: Call) -> object:
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
-    before = tenant.spec
+    before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
     with world.unfinished.changing_tenant(tenant.name):
         reach("tenant:noted")
         _cap_pool(world, tenant.name, spec)
         if is_raised:
             instance, owner = world.tenants.instance(tenant.name), f"tenant '{tenant.name}'"
-            tenant.warnings = apply_changed(instance, before, spec, owner, force=call.flag("force"))
+            tenant.warnings = apply_changed(instance, in_force, spec, owner, force=call.flag("force"))
         tenant.spec = spec
         try:
             if is_raised:
                 world.apply_to_members(tenant.name)
             reach("tenant:applied")
-            if not transient:
+            if transient:
+                world.transient.note_tenant(tenant.name, spec)
+            else:
                 tenant.save()
+                world.transient.note_tenant(tenant.name, None)
         except BaseException:
             tenant.spec = before
             if is_raised:
-                registry.apply(world.tenants.instance(tenant.name), before)
+                registry.apply(world.tenants.instance(tenant.name), in_force)
+                world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
                 world.apply_to_members(tenant.name)
             raise
         if transient:
@@ -106,6 +110,7 @@ async def tenant_rm(world: World, call: Call) -> object:
         names = ", ".join(repr(member) for member in members[:5])
         raise InvalidState(f"tenant '{name}' has containers: {names}", hint="delete these first")
     world.tenants.remove(name)
+    world.transient.note_tenant(name, None)
     world.events.emit("tenant-remove", tenant=name)
     return {}
 

@@ -10,7 +10,8 @@ from pycontainer.disk.storage import Caps
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container
 from pycontainer.spec.model import ContainerSpec
-from pycontainer.supervisor.storagecheck import Finding, deep_findings, findings, repair
+from pycontainer.supervisor.finding import Finding, repair
+from pycontainer.supervisor.storagecheck import deep_findings, findings
 from pycontainer.supervisor.world import World
 from tests.support.doctor import GONE, make_old
 
