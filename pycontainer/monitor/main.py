@@ -368,7 +368,10 @@ def main(arguments: list[str]) -> None:
         Monitor.taken_over(listener, room, log_limits, state).run()
         return
     monitor = Monitor(listener, room, log_limits)
-    os.write(ready, b"1")
+    try:
+        os.write(ready, b"1")
+    except BrokenPipeError:  # who started us was killed: the next supervisor finds us
+        pass
     os.close(ready)
     monitor.run()
 

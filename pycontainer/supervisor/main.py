@@ -227,7 +227,8 @@ def _listen(paths: HostPaths) -> socket.socket:
 
 def _say_ready(ready_fd: int) -> None:
     if ready_fd >= 0:
-        os.write(ready_fd, b"1")
+        with contextlib.suppress(BrokenPipeError):  # who started us was killed, and others wait for us by now
+            os.write(ready_fd, b"1")
         os.close(ready_fd)
 
 
