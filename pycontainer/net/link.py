@@ -222,6 +222,7 @@ class Links:
                 elif not is_there(index):
                     raise
             else:
+                self._parked.discard(index)  # of a link that is gone: another supervisor had counted as we do
                 return index
 
 

@@ -5,6 +5,7 @@ The record says what should be, the kernel is asked what is, and the repair is t
 
 import functools
 import os
+import select
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,21 @@ def of_run(world: "World", container_id: str) -> Iterator[Finding]:
             yield finding._replace(check=functools.partial(check, container), container_id=container_id)
 
 
+def _is_up(container: "Container", world: "World") -> bool:
+    """Tell whether its first process lives and is not just ending.
+
+    Who ends leaves its namespaces first, and the kernel takes the links, before it waits for the others inside and we hear.
+    """
+    run = world.runs.get(container.id)
+    if run is None or not os.path.exists(f"/proc/{run.pid}/ns/net"):
+        return False
+    poll = select.poll()
+    poll.register(run.pidfd, select.POLLIN)  # or the pid may be somebody else's by now
+    return not poll.poll(0)
+
+
 def _links(container: "Container", world: "World") -> Iterator[Finding]:
-    if container.id not in world.runs or not container.addresses:
+    if not _is_up(container, world) or not container.addresses:
         return
     for network in world.networks.lost_links(container.id):
         yield Finding(
@@ -46,10 +60,10 @@ def _attach(world: "World", container: "Container", network: str) -> None:
 
 
 def _limits(container: "Container", world: "World") -> Iterator[Finding]:
-    run = world.runs.get(container.id)
-    if run is None:
+    if not _is_up(container, world):
         return
-    changed = registry.differences(world.instance(container, run.cgroup), world.transient.spec_of(container))
+    instance = world.instance(container, world.runs[container.id].cgroup)
+    changed = registry.differences(instance, world.transient.spec_of(container))
     if changed:
         yield Finding(
             "changed limits", f"container '{container.spec.name}'", "; ".join(changed), "sets them again",
@@ -63,7 +77,9 @@ def _apply(world: "World", container: "Container") -> None:
 
 
 def _bandwidth(container: "Container", world: "World") -> Iterator[Finding]:
-    if container.id in world.runs and container.addresses and (harm := world.networks.shaping_harm(container.id)):
+    if not _is_up(container, world) or not container.addresses:
+        return
+    if harm := world.networks.shaping_harm(container.id):
         yield Finding(
             "changed bandwidth", f"container '{container.spec.name}'", harm, "sets it again",
             lambda: world.networks.mend_shaping(container.id),

@@ -1,8 +1,10 @@
-"""What holds for a few instances holds for hundreds: the firewall's look at itself."""
+"""What holds for few holds for hundreds, and for many supervisors: how the firewall is looked at, how links are numbered."""
 
 import sys
 
+from pycontainer.net.link import Links, Wire, index_of
 from tests.integration.net.conftest import Site
+from tests.support.hostns import NetworkNamespace
 
 _LOOK = """
 from pycontainer.net.firewall import Element, Firewall
@@ -28,3 +30,27 @@ def test_hundreds_of_elements_are_looked_for(site: Site) -> None:
     """One that is gone is missed, and nobody dies of the question."""
     lines = site.inside.run(sys.executable, "-c", _LOOK).splitlines()
     assert lines == ["''", "\"elements of 'inet pct_many own6' are gone\"", "''"]
+
+
+def test_a_link_is_not_deleted_for_one_that_had_its_index() -> None:
+    """A supervisor that comes up counts from one again, and parks links that another one numbered."""
+    host, first, second = NetworkNamespace(), NetworkNamespace(), NetworkNamespace()
+
+    def work() -> bool:
+        links = Links("px-", "")
+        wire = Wire("px-v1", "eth0", "10.64.0.2", "", "10.64.0.1", "", "10.64.0.0/16", "")
+        links.add_gateway("10.64.0.1", "")
+        index = links.attach(wire, first.fd)
+        links.detach(index)
+        links.delete(index)  # as the end of its namespace does
+        following, links._count = links._count, 0
+        assert links.attach(wire, second.fd) == index and links._count == following
+        links.delete_parked()
+        links.close()
+        return index_of("px-v1") == index
+
+    try:
+        assert host.call(work)
+    finally:
+        for namespace in (host, first, second):
+            namespace.close()
