@@ -50,7 +50,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep one part of what was selected: the largest module goes first, each to the part that is least so far."""
+    """Put the modules that measure first: a second machine may join when they are done (tests/vm/conftest.py).
+
+    Of what was selected keep one part, if asked: the largest module goes first, each to the part that is least so far.
+    """
+    measuring = {item.path for item in items if item.get_closest_marker("measures")}
+    items.sort(key=lambda item: item.path not in measuring)
     if not (part := config.getoption("--part")):
         return
     number, count = map(int, part.split("/"))

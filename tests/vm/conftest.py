@@ -12,11 +12,12 @@ class _Hurry:
     """Brings the second worker when what is left on this host holds nothing against the clock: as a plugin it hears of
     every test, not of those beside this file alone."""
 
-    def __init__(self, machines: Machines) -> None:
-        self._machines = machines
+    def __init__(self, machines: Machines, measuring: set[str]) -> None:
+        self._machines, self._measuring = machines, measuring
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if nodeid.startswith("tests/conformance/"):
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._measuring.discard(nodeid)
+        if not self._measuring:
             self._machines.hurry()
 
 
@@ -28,7 +29,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     ]
     if names and not session.config.option.collectonly and not why_not("vm"):
         machines = session.config.stash[_MACHINES] = Machines(names)
-        session.config.pluginmanager.register(_Hurry(machines))
+        measuring = {item.nodeid for item in session.items if item.get_closest_marker("measures")}
+        session.config.pluginmanager.register(_Hurry(machines, measuring))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -3,8 +3,8 @@
     python -m tests.vm.suite DIRECTORY MACHINE...     boot those that nobody has taken yet, one after the other
 
 An emulated processor is slow but never needs more than one core, and most tests of this host wait more than they
-compute. So conftest.py starts one worker when the session begins, as the process that gets the least; a second one
-comes when the tests are over that hold something against the clock. Workers agree by files in DIRECTORY:
+compute. So conftest.py starts one worker when the session begins, and a second one when the tests are over that hold
+something against the clock; both get the least. Workers agree by files in DIRECTORY:
 
     MACHINE.taken     by the worker whose pid it holds
     MACHINE.output    what its tests wrote
@@ -58,12 +58,12 @@ class Machines:
     def __init__(self, names: list[str]) -> None:
         self._directory = tempfile.mkdtemp(prefix=f"{machine.MARKER}.suite-")
         self._names = names
-        self._workers = [self._start_worker(_NICE)]
+        self._workers = [self._start_worker()]
 
     def hurry(self) -> None:
         """Add a worker: this host has time for it."""
         if len(self._workers) == 1:
-            self._workers.append(self._start_worker(0))
+            self._workers.append(self._start_worker())
 
     def result(self, name: str) -> tuple[int, str]:
         """Wait for a machine; return its exit status and what its tests wrote."""
@@ -81,13 +81,13 @@ class Machines:
             worker.wait()
         shutil.rmtree(self._directory)
 
-    def _start_worker(self, nice: int) -> "subprocess.Popen[bytes]":
+    def _start_worker(self) -> "subprocess.Popen[bytes]":
         ends_with_us = ("setpriv", "--pdeathsig", "KILL")
         command = [
             *ends_with_us,
             "nice",
             "-n",
-            str(nice),
+            str(_NICE),
             sys.executable,
             "-m",
             __name__,
