@@ -42,14 +42,17 @@ class Machine(NamedTuple):
     features: str = FEATURES
     systemd: bool = False
     reboots: int = 0  # that it does: then `arguments` are those of reboot.py
+    alone: bool = False  # it is booted when somebody asks for its result, and this host does nothing else
 
 
 PARTS = 4
 MACHINES = {
-    f"part {number}": Machine(f"-m 'vm and not alike' --part={number}/{PARTS}") for number in range(1, PARTS + 1)
+    f"part {number}": Machine(f"-m 'vm and not alike and not measures' --part={number}/{PARTS}")
+    for number in range(1, PARTS + 1)
 }
 MACHINES["systemd"] = Machine("-m systemd", f"{FEATURES},systemd", systemd=True)
 MACHINES["reboot"] = Machine("", systemd=True, reboots=2)
+MACHINES["measures"] = Machine("-m 'vm and measures'", alone=True)  # last: the others' results have been waited for
 
 
 class Machines:
@@ -57,16 +60,18 @@ class Machines:
 
     def __init__(self, names: list[str]) -> None:
         self._directory = tempfile.mkdtemp(prefix=f"{machine.MARKER}.suite-")
-        self._names = names
-        self._workers = [self._start_worker()]
+        self._names = [name for name in names if not MACHINES[name].alone]
+        self._workers = [self._start_worker(self._names)]
 
     def hurry(self) -> None:
         """Add a worker: this host has time for it."""
         if len(self._workers) == 1:
-            self._workers.append(self._start_worker())
+            self._workers.append(self._start_worker(self._names))
 
     def result(self, name: str) -> tuple[int, str]:
         """Wait for a machine; return its exit status and what its tests wrote."""
+        if MACHINES[name].alone:
+            self._workers.append(self._start_worker([name], nice=0))
         status = Path(self._directory, f"{name}.status")
         while not status.exists():
             if all(worker.poll() is not None for worker in self._workers) and not status.exists():
@@ -81,18 +86,18 @@ class Machines:
             worker.wait()
         shutil.rmtree(self._directory)
 
-    def _start_worker(self) -> "subprocess.Popen[bytes]":
+    def _start_worker(self, names: list[str], *, nice: int = _NICE) -> "subprocess.Popen[bytes]":
         ends_with_us = ("setpriv", "--pdeathsig", "KILL")
         command = [
             *ends_with_us,
             "nice",
             "-n",
-            str(_NICE),
+            str(nice),
             sys.executable,
             "-m",
             __name__,
             self._directory,
-            *self._names,
+            *names,
         ]
         with open(f"{self._directory}/log", "ab") as log:
             return subprocess.Popen(command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
