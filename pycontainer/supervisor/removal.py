@@ -169,14 +169,13 @@ class Removal:
             self._world.events.emit("leftover", detail=f"files of container '{container_id}': {error}")
 
     async def _erase(self, container_id: str) -> None:
-        remains, retired = self._remains(container_id), list[str]()
-        if remains.endswith(_WITH_VOLUMES):
-            retired = self._retire_volumes(remains)
-        reach("rm:volumes")
-        await asyncio.to_thread(erase, remains)
-        reach("rm:erased")
-        if retired:
-            await self._world.volumes.erase(*retired)
+        while os.path.lexists(remains := self._remains(container_id)):  # of two where a create was cut off as well
+            retired = self._retire_volumes(remains) if remains.endswith(_WITH_VOLUMES) else []
+            reach("rm:volumes")
+            await asyncio.to_thread(erase, remains)
+            reach("rm:erased")
+            if retired:
+                await self._world.volumes.erase(*retired)
 
     def _retire_volumes(self, remains: str) -> list[str]:
         """Take out of sight what only the container had whose remains these are: of what it asked for, or began to make."""

@@ -205,7 +205,9 @@ def test_a_flushed_firewall_is_back(world: World, name: str) -> None:
     assert world.inspect(name)["networks"]["default"]["ip"] in world.network.inside.run("nft", "list", "ruleset")
 
 
-def test_a_port_forwarder_that_died(world: World, name: str) -> None:
+def test_a_port_forwarder_that_died(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "-p", "18080:80", "busybox", "sleep", "1000")
     os.kill(forwarder(world), signal.SIGKILL)
     poll_until(lambda: not forwarder(world), what="the forwarder is gone")
     assert ":18080" not in world.network.inside.run("ss", "-Hltn")
