@@ -15,7 +15,9 @@
     ├── events/            what happened, FIRSTSEQ.jsonl
     └── reserve/           room for the end of things on a full disk
     /etc/pycontainer       (config_dir)
-    └── operator-group     who beside root may connect
+    ├── operator-group     who beside root may connect
+    ├── plans/             named sets of limits, NAME.yaml
+    └── capacity.yaml      how much may be promised
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -37,6 +39,8 @@ class HostPaths:
         self.run_dir = f"{self.root}/run" if self.root else DEFAULT_RUN_DIR
         self.config_dir = f"{self.root}/etc" if self.root else DEFAULT_CONFIG_DIR
         self.operator_group_file = f"{self.config_dir}/operator-group"
+        self.plans_dir = f"{self.config_dir}/plans"
+        self.capacity_file = f"{self.config_dir}/capacity.yaml"
         self.images_dir = f"{self.state_dir}/images"
         self.pulls_dir = f"{self.state_dir}/pulls"
         self.containers_dir = f"{self.state_dir}/containers"

@@ -14,7 +14,8 @@ MAX_GUESSED_LENGTH = 64
 class Problem:
     """One thing wrong. `field` is `memory`, `ports[1]` or empty; `names_field` says that the message names it already.
 
-    `line` is the line it is in, for those who know; 0 leaves it to the lines that `as_error` is given.
+    `line` is the line it is in, for those who know; 0 leaves it to the lines that `as_error` is given. `source` is the
+    file it is in, where that is not the one that `as_error` is given.
     """
 
     field: str
@@ -22,6 +23,7 @@ class Problem:
     hint: str = ""
     names_field: bool = False
     line: int = 0
+    source: str = ""
 
     def line_in(self, lines: Mapping[str, int]) -> int:
         """Return the line of the field, or of what it is part of; 0 when unknown."""
@@ -56,7 +58,7 @@ def as_error(problems: list[Problem], *, source: str = "", lines: Mapping[str, i
 
     The message holds the places: `web.yaml:7: memory: '200Q' is not a size`.
     """
-    places = [_place(source, problem.line_in(lines or {})) for problem in problems]
+    places = [_place(problem.source or source, problem.line_in(lines or {})) for problem in problems]
     texts = [problem.text() for problem in problems]
     texts = [f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True)]
     if len(texts) > MAX_SHOWN:

@@ -14,11 +14,12 @@ import dataclasses
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.spec.fields import BY_KEY
 from pycontainer.spec.hostpaths import absolute_host_paths
 from pycontainer.spec.parse import check_spec
@@ -32,6 +33,9 @@ _PLAIN_WORDS: dict[str, object] = {"": None, "~": None, "null": None, "true": Tr
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser is ten times as fast
 
 
+Expand = Callable[[dict[str, object]], dict[str, object]]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
     """One container of a file: its plain spec, and the line of each field path (`ports`, `ports[1]`, `env.HOME`)."""
@@ -40,29 +44,56 @@ class Document:
     lines: dict[str, int]
 
 
-def load(path: str) -> list[Document]:
-    """Return the containers that the file at `path` describes; each has passed spec/parse.py."""
-    return load_text(read_text_file(path), source=path, base_dir=os.path.dirname(os.path.abspath(path)))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tree:
+    """A file as plain data; `lines` has the line of each path, `problems` what of its YAML was refused."""
+
+    data: object
+    lines: dict[str, int]
+    problems: list[Problem]
 
 
-def load_text(text: str | bytes, *, source: str, base_dir: str) -> list[Document]:
-    """Return the containers that a text describes; `source` names it in errors, `base_dir` is where its paths begin."""
+def read_tree(text: str | bytes, *, source: str) -> Tree:
+    """Return what a text holds; InvalidInput at once where it is not YAML, or nested without end."""
     text = decode_text(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, source)
     reader = _Reader(source)
-    tree = reader.read(text)
-    problems = reader.problems
+    return Tree(reader.read(text), reader.lines, reader.problems)
+
+
+def load(path: str, *, expand: Expand = dict) -> list[Document]:
+    """Return the containers that the file at `path` describes; each has passed spec/parse.py."""
+    base_dir = os.path.dirname(os.path.abspath(path))
+    return load_text(read_text_file(path), source=path, base_dir=base_dir, expand=expand)
+
+
+def load_text(text: str | bytes, *, source: str, base_dir: str, expand: Expand = dict) -> list[Document]:
+    """Return the containers that a text describes; `source` names it in errors, `base_dir` is where its paths begin.
+
+    `expand` puts the limits of a plan in the place of its name (hosting/plans.py); what is checked is what comes of it,
+    what is returned is as it was written.
+    """
+    tree = read_tree(text, source=source)
+    problems = tree.problems
     documents = []
-    for prefix, plain in _containers(tree, problems):
+    for prefix, plain in _containers(tree.data, problems):
         plain = absolute_host_paths(plain, base_dir)
-        lines = _beneath(reader.lines, prefix)
+        lines = _beneath(tree.lines, prefix)
         documents.append(Document(plain, lines))
-        for problem in _empty_keys(plain) + check_spec(plain)[1]:
-            line = problem.line_in(lines) or reader.lines.get(prefix[:-1], 0)
+        for problem in _empty_keys(plain) + _check(plain, expand):
+            line = problem.line_in(lines) or tree.lines.get(prefix[:-1], 0)
             problems.append(dataclasses.replace(problem, line=line))
     if problems:
-        problems.sort(key=lambda problem: problem.line_in(reader.lines) or sys.maxsize)
-        raise as_error(problems, source=source, lines=reader.lines)
+        problems.sort(key=lambda problem: problem.line_in(tree.lines) or sys.maxsize)
+        raise as_error(problems, source=source, lines=tree.lines)
     return documents
+
+
+def _check(plain: dict[str, object], expand: Expand) -> list[Problem]:
+    try:
+        return check_spec(expand(plain))[1]
+    except NotFound as error:
+        rest = {key: value for key, value in plain.items() if key != "plan"}
+        return [Problem("plan", error.message, error.hint), *check_spec(rest)[1]]
 
 
 def _empty_keys(plain: dict[str, object]) -> list[Problem]:
