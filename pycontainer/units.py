@@ -280,3 +280,23 @@ def _bounded(count: int, text: str, maximum: int) -> int:
     if count > maximum:
         raise InvalidInput(f"{text!r} is too large", hint=f"the most is {maximum}")
     return count
+
+
+def parse_ratio(value: object) -> int:
+    """Return thousandths: `1.5`, 1.5 and `150%` are 1500. From 0.001 to 1000; what is less than 0.001 is rounded down."""
+    hint = "write a number such as 1.5, from 0.001 to 1000"
+    text = repr(value) if isinstance(value, float) else _number_text(value, "a ratio", hint)
+    match = _match(_CPUS, text)
+    if match is None:
+        raise InvalidInput(f"{shown(value)} is not a ratio", hint=hint)
+    whole, fraction, percent = match.groups()
+    thousandths = _scaled(whole, fraction, 10 if percent else 1000)
+    if not 1 <= thousandths <= 1_000_000:
+        raise InvalidInput(f"{shown(value)} is out of range", hint=hint)
+    return thousandths
+
+
+def format_ratio(thousandths: int) -> str:
+    """Return the shortest text of a ratio, which `parse_ratio` reads back: 1500 is `1.5`."""
+    whole, rest = divmod(thousandths, 1000)
+    return f"{whole}.{rest:03d}".rstrip("0").rstrip(".")

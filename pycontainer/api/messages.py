@@ -92,6 +92,7 @@ VERBS: dict[str, str] = {
     "boot": "{parallel} -> event {id, name, error?, hint?} ..., then {was_done, started, failed}; once in each boot",
     "stop_all": "{timeout_seconds} -> event {id, name, exit_code | error} ..., then {stopped, left: [name]}",
     "info": "{} -> host and counts",
+    "capacity": "{seconds?} -> Capacity: there is, promised, used, of each resource; seconds lie between two looks",
     "reload": "{} -> {version, pid}; supervisor and monitor become the code that is installed, containers go on",
     "shutdown": "{} -> {}; ends the supervisor, containers go on",
 }

@@ -80,6 +80,10 @@ class Hierarchy:
         """Return a tenant's cgroup as it is, without looking whether it exists."""
         return self._tree.open(_tenant_path(name))
 
+    def open_parent(self) -> Cgroup:
+        """Return the cgroup that all others lie beneath as it is, without looking whether it exists."""
+        return self._tree.open(".")
+
     def tenants(self) -> list[str]:
         """Return the names of the tenants that have a cgroup."""
         return [name.removeprefix(_TENANT) for name in self._tree.list() if name.startswith(_TENANT)]

@@ -31,6 +31,12 @@ def show_error(message: str, hint: str = "") -> None:
     sys.stderr.flush()
 
 
+def show_warnings(warnings: Iterable[str]) -> None:
+    """Write warnings to stderr, a line each, each once."""
+    for warning in dict.fromkeys(warnings):
+        click.echo(f"pycontainer: warning: {printable(warning)}", err=True)
+
+
 def printable(text: str) -> str:
     """Return `text` with every character that a terminal would obey instead of show written as an escape."""
     if text.isprintable():

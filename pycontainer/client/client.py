@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
 
     from pycontainer.client.result import Completed
     from pycontainer.client.types import (
+        Capacity,
         ContainerFields,
         ContainerInfo,
         Event,
@@ -123,7 +124,7 @@ class Client:
     def create_from(self, spec: Mapping[str, Any]) -> Container:
         """Create a container from a plain spec, as YAML files hold it: `ContainerFields` with image and command."""
         info: ContainerInfo = self._pool.request("create", {"spec": plain_spec(None, None, spec)})
-        return Container(self._pool, info["id"])
+        return Container(self._pool, info["id"], info["warnings"])
 
     def container(self, container: str) -> Container:
         """Return the container of this name, id, or unambiguous beginning of an id. Raises NotFound."""
@@ -380,7 +381,7 @@ class Client:
     def create_tenant(self, name: str, **limits: Any) -> Tenant:
         """Create a tenant: its containers together never exceed `limits` (memory="2G", cpus=2, net_out="100mbit", ...)."""
         info: TenantInfo = self._pool.request("tenant_create", {"name": name, "spec": limits})
-        return Tenant(self._pool, info["name"])
+        return Tenant(self._pool, info["name"], info["warnings"])
 
     # ── the host ──
 
@@ -425,6 +426,10 @@ class Client:
     def info(self) -> dict[str, Any]:
         """Return facts about the host and how many containers, images and networks there are."""
         return self._pool.request("info", {})  # type: ignore[no-any-return]
+
+    def capacity(self, seconds: float = 1.0) -> "Capacity":
+        """Return what the host has for containers, what is promised of it, and what is used, between two looks."""
+        return self._pool.request("capacity", {"seconds": seconds})  # type: ignore[no-any-return]
 
     def disk_usage(self) -> dict[str, Any]:
         """Return what everything takes on disk, and what of it nobody uses; may take half a minute."""

@@ -23,12 +23,14 @@ if TYPE_CHECKING:  # what only type checkers need, or only some calls: each of t
 class Container:
     """A handle on the container `id`; holds no state of its own beyond that, so it never is out of date.
 
-    Made by `Client.run`, `create`, `container` and `containers`. Every method raises NotFound once it is removed.
+    Made by `Client.run`, `create`, `container` and `containers`. Every method raises NotFound once it is removed. `warnings`
+    is what there was to say when it was created through this handle.
     """
 
-    def __init__(self, pool: Pool, container_id: str) -> None:
+    def __init__(self, pool: Pool, container_id: str, warnings: Sequence[str] = ()) -> None:
         self._pool = pool
         self.id = container_id
+        self.warnings = tuple(warnings)
 
     def __repr__(self) -> str:
         return f"Container({self.id!r})"
@@ -125,14 +127,14 @@ class Container:
         """Let its processes go on."""
         self._request("unpause")
 
-    def set(self, *, transient: bool = False, force: bool = False, **changes: "Unpack[Changes]") -> None:
+    def set(self, *, transient: bool = False, force: bool = False, **changes: "Unpack[Changes]") -> "ContainerInfo":
         """Change what it may use, at once if it runs; `transient` changes end with the present run.
 
             web.set(memory="300M", cpus=1)
 
-        Raises InvalidState for a cap below what is in use now, unless `force`.
+        Raises InvalidState for a cap below what is in use now, unless `force`, and for more than the host may promise.
         """
-        self._request("set", spec=changes, transient=transient, force=force)
+        return self._request("set", spec=changes, transient=transient, force=force)  # type: ignore[no-any-return]
 
     def rename(self, name: str) -> None:
         """Give it another name."""

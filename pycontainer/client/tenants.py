@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 
 class Tenant:
-    """A handle on the tenant `name`; made by `Client.tenant`, `tenants` and `create_tenant`."""
+    """A handle on the tenant `name`; made by `Client.tenant`, `tenants` and `create_tenant`, whose `warnings` it has."""
 
-    def __init__(self, pool: Pool, name: str) -> None:
+    def __init__(self, pool: Pool, name: str, warnings: "Sequence[str]" = ()) -> None:
         self._pool = pool
         self.name = name
+        self.warnings = tuple(warnings)
 
     def __repr__(self) -> str:
         return f"Tenant({self.name!r})"
@@ -25,13 +26,13 @@ class Tenant:
         """Its limits and containers, asked for now."""
         return self._pool.request("tenant_inspect", {"tenant": self.name})  # type: ignore[no-any-return]
 
-    def set(self, *, transient: bool = False, force: bool = False, **limits: Any) -> None:
+    def set(self, *, transient: bool = False, force: bool = False, **limits: Any) -> "TenantInfo":
         """Change limits, at once if containers of it run; "unlimited" takes one away.
 
-        Raises InvalidState for a limit below what is in use, unless `force`.
+        Raises InvalidState for a limit below what is in use, unless `force`, and for more than the host may promise.
         """
         args = {"tenant": self.name, "spec": limits, "transient": transient, "force": force}
-        self._pool.request("tenant_set", args)
+        return self._pool.request("tenant_set", args)  # type: ignore[no-any-return]
 
     def limits(self, *, recent: bool = False) -> "Sequence[Limit]":
         """Return what its containers hold together; nothing before one of them ran."""

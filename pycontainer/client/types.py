@@ -349,6 +349,29 @@ class TenantInfo(TypedDict):
     damaged: str
 
 
+class Promise(TypedDict):
+    """One resource of the host: what there is for containers, what is promised of it, and what is used."""
+
+    resource: str  # memory, cpus, pids, disk, net_in, net_out
+    unit: str  # bytes, usec (of CPU time per 100 ms), tasks, bits/s
+    physical: int | None  # None: nobody knows
+    promised: int
+    uncapped: int  # containers and volumes that could take all, because nothing caps them
+    used: int | None
+    ratio: float | None  # how much of `physical` may be promised; None: it is not judged
+
+
+class Capacity(TypedDict):
+    """What the host has and what is promised of it; `uncounted` records are damaged, and what they promise is unknown."""
+
+    admission: str  # off, warn, refuse
+    problem: str  # why nobody knows how much may be promised, or empty
+    containers: int
+    tenants: int
+    uncounted: int
+    resources: list[Promise]
+
+
 class Hindrance(TypedDict):
     """What holds up a container."""
 

@@ -2,4 +2,5 @@
 
 plans.py       named sets of limits, which inherit from each other
 derive.py      plans made of plans (scale) and of the host (split)
+capacity.py    whether the host may promise what is about to be asked of it
 """

@@ -175,7 +175,7 @@ class Connection:
     async def _run(self, verb: Verb, call: Call) -> object:
         """Run a verb; a client that hangs up meanwhile cancels it if it only waits or streams."""
         task = self._loop.create_task(verb(self._world, call))
-        if call.verb not in ("wait", "events", "why", "exec", "cp_from", "cp_to"):
+        if call.verb not in ("wait", "events", "why", "capacity", "exec", "cp_from", "cp_to"):
             return await asyncio.shield(task)
         gone = self._loop.create_task(self._hung_up())
         try:

@@ -40,6 +40,7 @@ from pycontainer.spec.model import ContainerSpec
 from pycontainer.store.images import ImageStore
 from pycontainer.supervisor.ages import Ages
 from pycontainer.supervisor.boot import Boot
+from pycontainer.supervisor.capacity import Capacity
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.events import Events
@@ -92,6 +93,7 @@ class World:
         self.transient = Transient(self)
         self.reconcile = Reconcile(self)
         self.reserve = Reserve(paths.state_dir)
+        self.capacity = Capacity(self)
         self.ages = Ages()
         self.networks = NetworkManager(paths)
         self.idranges = IdRanges(paths.idranges_dir)

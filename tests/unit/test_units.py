@@ -402,3 +402,49 @@ def test_parse_bit_rate_refuses(text: object) -> None:
 def test_format_bit_rate() -> None:
     rates = (10_000_000, 1_500_000_000, 64_000, 8_001)
     assert [format_bit_rate(rate) for rate in rates] == ["10mbit", "1500mbit", "64kbit", "8001bit"]
+
+
+@pytest.mark.parametrize(
+    ("value", "thousandths"),
+    [
+        (1, 1000),
+        ("1.5", 1500),
+        (1.5, 1500),
+        ("150%", 1500),
+        ("0.001", 1),
+        ("0.1%", 1),
+        ("1000", 1_000_000),
+        ("0.0019", 1),
+    ],
+)
+def test_ratios(value: object, thousandths: int) -> None:
+    assert units.parse_ratio(value) == thousandths
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("0", "'0' is out of range"),
+        ("0.0009", "'0.0009' is out of range"),
+        (1001, "1001 is out of range"),
+        ("-1", "'-1' is not a ratio"),
+        ("1,5", "'1,5' is not a ratio"),
+        ("1e3", "'1e3' is not a ratio"),
+        ("٣", "'٣' is not a ratio"),
+        ("", "'' is not a ratio"),
+        (None, "None is not a ratio"),
+        (True, "True is not a ratio"),
+        (float("nan"), "nan is not a ratio"),
+        ("9" * 5000, "is not a ratio"),
+    ],
+)
+def test_what_is_no_ratio(value: object, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        units.parse_ratio(value)
+    assert message in caught.value.message
+    assert caught.value.hint == "write a number such as 1.5, from 0.001 to 1000"
+
+
+@given(st.integers(1, 1_000_000))
+def test_format_ratio_is_read_back(thousandths: int) -> None:
+    assert units.parse_ratio(units.format_ratio(thousandths)) == thousandths

@@ -6,7 +6,7 @@ import click
 
 from pycontainer.cli.context import Settings, containers_argument, pass_settings
 from pycontainer.cli.options import changes, live_options
-from pycontainer.cli.report import for_each
+from pycontainer.cli.report import for_each, show_warnings
 
 
 @click.command
@@ -27,4 +27,8 @@ def command(settings: Settings, /, containers: tuple[str, ...], transient: bool,
     """
     wanted = changes(options)
     with settings.client() as host:
-        for_each(containers, lambda name: host.container(name).set(transient=transient, force=force, **wanted))
+
+        def change(name: str) -> None:
+            show_warnings(host.container(name).set(transient=transient, force=force, **wanted)["warnings"])
+
+        for_each(containers, change)

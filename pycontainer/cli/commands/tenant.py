@@ -7,7 +7,7 @@ import click
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
 from pycontainer.cli.options import changes, pool_options
-from pycontainer.cli.report import for_each
+from pycontainer.cli.report import for_each, show_warnings
 from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
 
 
@@ -32,7 +32,9 @@ def create(settings: Settings, /, name: str, **options: Any) -> None:
       pycontainer tenant create acme --memory 2G --cpus 2 --net-out 100mbit --pids-limit 2000
     """
     with settings.client() as host:
-        click.echo(host.create_tenant(name, **changes(options)).name)
+        tenant = host.create_tenant(name, **changes(options))
+        show_warnings(tenant.warnings)
+        click.echo(tenant.name)
 
 
 @command.command
@@ -50,7 +52,11 @@ def set(settings: Settings, /, tenants: tuple[str, ...], transient: bool, force:
     """
     wanted = changes(options)
     with settings.client() as host:
-        for_each(tenants, lambda name: host.tenant(name).set(transient=transient, force=force, **wanted))
+
+        def change(name: str) -> None:
+            show_warnings(host.tenant(name).set(transient=transient, force=force, **wanted)["warnings"])
+
+        for_each(tenants, change)
 
 
 @command.command

@@ -115,6 +115,7 @@ async def make(
         if not capped:
             caps = storage.default_caps()
             container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
+        excess = world.capacity.admit_new(container)
         if not spec.rootfs_writable:
             _check_beneath(container, storage)
         anonymous: list[Mount] = []
@@ -193,7 +194,7 @@ async def make(
     world.add(container)
     world.schedule.plan(container)
     world.events.emit("create", container)
-    return container_info(world, container)
+    return world.capacity.tell(excess, container_info(world, container), container)
 
 
 def _check_beneath(container: Container, storage: Storage) -> None:

@@ -38,6 +38,7 @@ async def set(world: World, call: Call) -> object:
             raise as_error(problems)
         if refused := registry.validate(spec, read_host(world.hierarchy.layout)):
             raise InvalidInput("; ".join(refused), field="limits")
+        excess = world.capacity.admit_change(container, spec)
         run = world.runs.get(container.id)
         if run is None and transient:
             raise InvalidState(
@@ -75,7 +76,7 @@ async def set(world: World, call: Call) -> object:
         if not transient and any(key.startswith("health_") for key in changes):
             world.health.plan(container)
         world.events.emit("update", container)
-    return container_info(world, container)
+    return world.capacity.tell(excess, container_info(world, container), container)
 
 
 def apply_changed(

@@ -1,4 +1,4 @@
-"""ping, list, inspect, info, events, why, shutdown: looking at the world, and leaving it."""
+"""ping, list, inspect, info, capacity, events, why, shutdown: looking at the world, and leaving it."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from pycontainer.supervisor.why import explain
 from pycontainer.supervisor.world import World
 from pycontainer.units import shown
 
-_MAX_WHY_SECONDS = 60
+_MAX_LOOK_SECONDS = 60
 _FILTERS = ("id", "name", "label", "status", "image", "network", "exited", "health", "cause")
 
 
@@ -112,10 +112,19 @@ async def events(world: World, call: Call) -> object:
 
 async def why(world: World, call: Call) -> object:
     """Say why a container stopped, or is slow; the kernel is asked twice, some seconds apart."""
-    seconds = call.number("seconds")
-    if seconds is not None and not 0 <= seconds <= _MAX_WHY_SECONDS:
-        raise InvalidInput(f"'seconds' is from 0 to {_MAX_WHY_SECONDS}, not {seconds:g}", field="seconds")
-    return await explain(world, call.text("container"), 1.0 if seconds is None else seconds)
+    return await explain(world, call.text("container"), _seconds(call.number("seconds")))
+
+
+async def capacity(world: World, call: Call) -> object:
+    """Tell what the host has, what is promised of it and what is used; the kernel is asked twice, some seconds apart."""
+    return await world.capacity.describe(_seconds(call.number("seconds")))
+
+
+def _seconds(seconds: float | None) -> float:
+    """Return how long to look, a second if nothing was said."""
+    if seconds is not None and not 0 <= seconds <= _MAX_LOOK_SECONDS:
+        raise InvalidInput(f"'seconds' is from 0 to {_MAX_LOOK_SECONDS}, not {seconds:g}", field="seconds")
+    return 1.0 if seconds is None else seconds
 
 
 async def reload(world: World, call: Call) -> object:

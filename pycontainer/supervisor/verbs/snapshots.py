@@ -191,6 +191,7 @@ async def clone(world: World, call: Call) -> object:
         spec = dataclasses.replace(spec, mounts=world.volumes.without_anonymous(spec.mounts))  # it gets its own
         if problems := validate(spec):
             raise as_error(problems)
+        world.capacity.admit_spec(spec)  # before files are copied; `make` judges again, and tells of it
         wanted = call.text("snapshot")
         if wanted:
             layers = find_snapshot(source, wanted).layers
@@ -200,10 +201,12 @@ async def clone(world: World, call: Call) -> object:
         else:
             layers = await present_layers(world, source)
         reach("clone:frozen")
-        with world.layers.held(layers):
-            info = await make(world, spec, source.image, capped=True, lowers=layers, driver=source.driver)
-            reach("clone:made")
-        world.layers.sweep()
+        try:
+            with world.layers.held(layers):
+                info = await make(world, spec, source.image, capped=True, lowers=layers, driver=source.driver)
+                reach("clone:made")
+        finally:
+            world.layers.sweep()  # what was frozen for a clone that could not be made, too
         world.events.emit("clone", world.find(str(info["id"])), source=source.spec.name)
     return info
 

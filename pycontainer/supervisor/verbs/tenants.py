@@ -27,6 +27,7 @@ async def tenant_create(world: World, call: Call) -> object:
     if name in world.tenants.by_name:
         raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
     spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
+    excess = world.capacity.admit_tenant(name, spec)
     world.reserve.require_room(f"tenant '{name}'")
     tenant = Tenant(world.paths, name, spec, created=now())
     had_pool = world.tenants.pool(name).exists()
@@ -42,7 +43,7 @@ async def tenant_create(world: World, call: Call) -> object:
         raise
     reach("tenant:recorded")
     world.events.emit("tenant-create", tenant=name)
-    return _info(world, tenant)
+    return world.capacity.tell(excess, _info(world, tenant))
 
 
 async def tenant_list(world: World, call: Call) -> object:
@@ -69,6 +70,7 @@ async def tenant_set(world: World, call: Call) -> object:
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
+    excess = world.capacity.admit_tenant(tenant.name, spec)
     before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
     with world.unfinished.changing_tenant(tenant.name):
         reach("tenant:noted")
@@ -97,7 +99,7 @@ async def tenant_set(world: World, call: Call) -> object:
             tenant.spec = before
         reach("tenant:updated")
     world.events.emit("tenant-update", tenant=tenant.name)
-    return _info(world, tenant)
+    return world.capacity.tell(excess, _info(world, tenant))
 
 
 async def tenant_rm(world: World, call: Call) -> object:
