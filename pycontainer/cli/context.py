@@ -7,6 +7,7 @@ import click
 
 if TYPE_CHECKING:
     from pycontainer.client.client import Client
+    from pycontainer.paths import HostPaths
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +26,12 @@ class Settings:
         from pycontainer.client.client import Client  # 4 ms that `--help` does not need
 
         return Client(self.root)
+
+    def paths(self) -> "HostPaths":
+        """Return where the files of the chosen world are."""
+        from pycontainer.paths import HostPaths  # 1 ms that `--help` does not need
+
+        return HostPaths(self.root)
 
 
 pass_settings = click.make_pass_decorator(Settings)
@@ -47,6 +54,20 @@ def complete_images(ctx: click.Context, parameter: click.Parameter, incomplete: 
 def complete_volumes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Offer the names of volumes to the shell."""
     return [info["name"] for info in _ask_quietly(ctx, "volume_list", {}) if info["name"].startswith(incomplete)]
+
+
+def complete_plans(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of plans to the shell; none while their files are damaged."""
+    from pycontainer.errors import PycontainerError
+    from pycontainer.hosting.plans import Plans
+    from pycontainer.paths import HostPaths
+
+    settings = ctx.find_object(Settings)
+    root = settings.root if settings else ctx.find_root().params.get("root")
+    try:
+        return [name for name in Plans.load(HostPaths(root).plans_dir).names() if name.startswith(incomplete)]
+    except PycontainerError:
+        return []
 
 
 def _ask_quietly(ctx: click.Context, verb: str, args: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "top": "top", "port": "port", "inspect": "inspect",
               "events": "events", "why": "why"},
-    "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant",
+    "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "plan": "plan",
              "capacity": "capacity", "system": "system",
              "info": "info", "check": "check", "doctor": "doctor", "selftest": "selftest", "version": "version",
              "service": "service", "generate": "generate", "oci": "oci", "completion": "completion"},

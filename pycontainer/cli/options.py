@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from pycontainer.cli import aliases
+from pycontainer.cli.context import complete_plans
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -184,7 +185,7 @@ def _with_options(command: F, keys: Sequence[str]) -> F:
 
 
 def container_options(command: F) -> F:
-    """Add every option of the tables above, and `--env-file`."""
+    """Add every option of the tables above, `--env-file` and `--plan`."""
     options = [click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES]
     options += [
         click.option(*flags, key, metavar=metavar, multiple=True, help=f"{help} Repeatable.")
@@ -194,6 +195,14 @@ def container_options(command: F) -> F:
     options.append(
         click.option(
             "--env-file", "env_files", metavar="FILE", multiple=True, help="File of NAME=VALUE lines. Repeatable."
+        )
+    )
+    options.append(
+        click.option(
+            "--plan",
+            metavar="NAME",
+            help="Limits of this plan where none are given here.",
+            shell_complete=complete_plans,
         )
     )
     options.append(click.option("--no-healthcheck", is_flag=True, hidden=True, help="Docker's --health-cmd none."))
@@ -223,6 +232,8 @@ def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]
         spec["image"], *words = words
     if words:
         spec["command"] = list(words)
+    if given["plan"] is not None:
+        spec["plan"] = given["plan"]
     if given["no_healthcheck"]:
         spec["health_cmd"] = "none"
     if "entrypoint" in spec:

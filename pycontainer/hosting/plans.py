@@ -118,6 +118,16 @@ class Plans:
         """Return all limits of a plan, as keys of a container's spec and values as they were written. Raises NotFound."""
         return dict(self._resolved[self.get(name).name])
 
+    def origins(self, name: object) -> dict[str, str]:
+        """Return which plan each limit comes from; of what is merged entry by entry, the nearest."""
+        found: dict[str, str] = {}
+        above = self.get(name).name
+        while above:
+            plan = self._plans[above]
+            found |= {key: above for key in plan.own if key not in found}
+            above = plan.inherits
+        return dict.fromkeys(self._resolved[self.get(name).name], "built in") | found
+
     def pool(self, name: object) -> dict[str, object]:
         """Return those limits of a plan that the containers of a tenant can share. Raises NotFound."""
         return {key: value for key, value in self.limits(name).items() if key in POOLED}
@@ -128,8 +138,8 @@ class Plans:
         Without the key it is returned as it is. What cannot be capped needs no cap: the network of a container that has
         none of its own, the disk of one that writes into the host's directory. Raises NotFound.
         """
-        if "plan" not in plain:
-            return dict(plain)
+        if plain.get("plan") is None:
+            return {key: value for key, value in plain.items() if key != "plan"}
         limits = self.limits(plain["plan"])
         own = {key: value for key, value in plain.items() if key != "plan" and value is not None}
         if own.get("networks") in ("host", "none", ["host"], ["none"], ("host",), ("none",)):

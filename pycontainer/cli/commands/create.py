@@ -6,6 +6,8 @@ import click
 
 from pycontainer.cli.context import Settings, complete_images, pass_settings
 from pycontainer.cli.options import container_options, plain_spec
+from pycontainer.cli.report import show_warnings
+from pycontainer.cli.specfile import complete_specs
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -25,14 +27,9 @@ def command(settings: Settings, /, words: tuple[str, ...], file: str | None, **g
       pycontainer create --name web -p 8080:80 debian-nginx
       pycontainer start web
     """
-    specs = [plain_spec(words, given)]
-    if file is not None:
-        from pycontainer.cli.specfile import load_specs  # yaml, 15 ms
-
-        specs = load_specs(file, override=specs[0])
+    specs = complete_specs(plain_spec(words, given), file=file, plans_dir=settings.paths().plans_dir)
     with settings.client() as host:
         for spec in specs:
             container = host.create_from(spec)
-            for warning in container.info["warnings"]:
-                click.echo(f"pycontainer: warning: {warning}", err=True)
+            show_warnings(container.warnings)
             click.echo(container.id)

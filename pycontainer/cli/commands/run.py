@@ -7,7 +7,8 @@ import click
 
 from pycontainer.cli.context import Settings, complete_images, pass_settings
 from pycontainer.cli.options import container_options, plain_spec
-from pycontainer.cli.report import workload_codes
+from pycontainer.cli.report import show_warnings, workload_codes
+from pycontainer.cli.specfile import complete_specs
 from pycontainer.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -48,14 +49,11 @@ def command(
     Examples:
       pycontainer run --rm -it busybox sh
       pycontainer run -d --name web -m 200M --cpus 0.5 --pids-limit 100 -p 8080:80 debian-nginx
+      pycontainer run -d --name shop --plan small -p 8081:80 debian-nginx
       pycontainer run -d -f web.yaml
     """
     with workload_codes():
-        specs = [plain_spec(words, given)]
-        if file is not None:
-            from pycontainer.cli.specfile import load_specs  # yaml, 15 ms
-
-            specs = load_specs(file, override=specs[0])
+        specs = complete_specs(plain_spec(words, given), file=file, plans_dir=settings.paths().plans_dir)
         if not detach and len(specs) > 1:
             raise InvalidInput(
                 f"'{file}' describes {len(specs)} containers", hint="start several with -d", field="file"
@@ -78,13 +76,13 @@ def _check_terminal(spec: dict[str, Any]) -> None:
 def _run_detached(host: "Client", spec: dict[str, Any]) -> None:
     container = host.create_from(spec)
     started = container.start(remove_on_failure=True)  # what it says now: with --rm the container may be gone already
-    for warning in started["warnings"]:
-        click.echo(f"pycontainer: warning: {warning}", err=True)
+    show_warnings([*container.warnings, *started["warnings"]])
     click.echo(container.id)
 
 
 def _run_attached(host: "Client", spec: dict[str, Any], detach_keys: str, sig_proxy: bool) -> int:
     container = host.create_from(spec)
+    show_warnings(container.warnings)
     code = container.start_attached(
         interactive=bool(spec.get("stdin_open")),
         detach_keys=detach_keys,

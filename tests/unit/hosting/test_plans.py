@@ -1,8 +1,12 @@
 """Plans: what they inherit, what they refuse, and what becomes of a container's spec that names one."""
 
+import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.hosting.plans import KEYS, Plans, check_limits
@@ -192,3 +196,36 @@ def test_a_long_row_of_plans(tmp_path: Path) -> None:
     rows = "".join(f"  p{number}: {{inherits: p{number + 1}}}\n" for number in range(3000))
     plans = load(tmp_path, many=f"plans:\n{rows}  p3000: {{limits: {{pids: 3}}}}\n")
     assert plans.limits("p0")["pids"] == 3
+
+
+WORDS = st.sampled_from(
+    [*KEYS[:12], "inherits", "limits", "plans", "description", "a", "b", "default", "small", "", "\x1b[", "x" * 99]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 10**20)
+    | WORDS
+    | st.sampled_from(["64M", "0.5", "unlimited", "10mbit"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(WORDS, VALUES, max_size=4), st.dictionaries(WORDS, VALUES, max_size=4))
+def test_nonsense_is_told_with_its_place(one: dict[str, object], other: dict[str, object]) -> None:
+    """Whatever stands in the files: plans whose limits are all sound, or problems that each have a file and a line."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, data in (("a", one), ("b", {"plans": other})):
+            with open(f"{directory}/{name}.yaml", "w") as file:
+                json.dump(data, file)
+        try:
+            plans = Plans.load(directory)
+        except InvalidInput as error:
+            for line in error.message.split("\n"):
+                assert line.startswith((f"{directory}/a.yaml:1: ", f"{directory}/b.yaml:1: ", "and "))
+            return
+    for name in plans.names():
+        assert check_limits(plans.limits(name)) == []
+        assert set(plans.origins(name)) == set(plans.limits(name))

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.spec import yamlfile
 
 GOOD = """\
@@ -45,6 +45,34 @@ mounts:
 
 def load(text: str | bytes) -> list[yamlfile.Document]:
     return yamlfile.load_text(text, source="web.yaml", base_dir="/base")
+
+
+def expand(plain: dict[str, object]) -> dict[str, object]:
+    """Do what plans do: "small" is 64M and 5 processes, another one is unknown."""
+    name = plain.pop("plan", None) if (plain := dict(plain)) else None
+    if name not in (None, "small"):
+        raise NotFound(f"no plan {name!r}", hint="there is small")
+    return {**({"memory": "64M", "pids": 5} if name else {}), **plain}
+
+
+def test_a_plan_is_checked_and_returned_as_written() -> None:
+    (document,) = yamlfile.load_text("image: a\nplan: small\npids: 6\n", source="w", base_dir="/", expand=expand)
+    assert document.plain == {"image": "a", "plan": "small", "pids": 6}
+    with pytest.raises(InvalidInput) as caught:
+        yamlfile.load_text("image: a\nmemory_high: 90M\nplan: small\n", source="w", base_dir="/", expand=expand)
+    assert caught.value.message == "w:2: memory_high: 90MiB is more than the 64MiB of memory"
+
+
+def test_an_unknown_plan_hides_no_other_problem() -> None:
+    text = "containers:\n  x: {image: a, plan: big}\n  y:\n    image: a\n    pids: 0\n    plan: 7\n"
+    with pytest.raises(InvalidInput) as caught:
+        yamlfile.load_text(text, source="w", base_dir="/", expand=expand)
+    assert caught.value.message.split("\n") == [
+        "w:2: plan: no plan 'big'",
+        "w:5: pids: 0 is out of range",
+        "w:6: plan: no plan 7",
+    ]
+    assert "unknown key 'plan'" in refusal("image: a\nplan: small\n").message
 
 
 def refusal(text: str | bytes) -> InvalidInput:
