@@ -18,6 +18,7 @@
     ├── operator-group     who beside root may connect
     ├── plans/             named sets of limits, NAME.yaml
     └── capacity.yaml      how much may be promised
+    └── tenant-groups.yaml whose people may connect, for their own tenant alone
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -41,6 +42,7 @@ class HostPaths:
         self.operator_group_file = f"{self.config_dir}/operator-group"
         self.plans_dir = f"{self.config_dir}/plans"
         self.capacity_file = f"{self.config_dir}/capacity.yaml"
+        self.tenant_groups_file = f"{self.config_dir}/tenant-groups.yaml"
         self.images_dir = f"{self.state_dir}/images"
         self.pulls_dir = f"{self.state_dir}/pulls"
         self.containers_dir = f"{self.state_dir}/containers"

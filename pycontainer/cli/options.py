@@ -160,6 +160,10 @@ _OWN = (
 POOLED = tuple(key for key in LIVE if key not in _OWN and not key.startswith("health_"))
 
 
+# What a tenant has that no container has.
+TENANT_VALUES = (("max_containers", ("--max-containers",), "NUMBER", "How many containers it may have."),)
+
+
 def live_options(command: F) -> F:
     """Add the options of what can be changed once a container exists."""
     return _with_options(command, LIVE)
@@ -167,12 +171,14 @@ def live_options(command: F) -> F:
 
 def pool_options(command: F) -> F:
     """Add the options of what the containers of a tenant can share."""
-    return _with_options(command, POOLED)
+    return _with_options(command, (*POOLED, *(key for key, *_ in TENANT_VALUES)))
 
 
 def _with_options(command: F, keys: Sequence[str]) -> F:
     options = [
-        click.option(*flags, key, metavar=metavar, help=help) for key, flags, metavar, help in VALUES if key in keys
+        click.option(*flags, key, metavar=metavar, help=help)
+        for key, flags, metavar, help in (*VALUES, *TENANT_VALUES)
+        if key in keys
     ]
     options += [
         click.option(*flags, key, metavar=metavar, multiple=True, help=f"{help} Repeatable.")

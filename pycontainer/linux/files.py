@@ -27,7 +27,7 @@ _RETRIES = 128
 _MAX_LINKS = 40  # the kernel's own limit
 _PROC_SUPER_MAGIC, _PROC_ROOT_INO = 0x9FA0, 1
 _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC, _STATX_MNT_ID, _STATX_BYTES = 0x1000, 0x4000, 0x1000, 256
-_STX_DEV_AT, _STX_MNT_ID_AT = 136, 144
+_STX_MODE_AT, _STX_RDEV_AT, _STX_DEV_AT, _STX_MNT_ID_AT = 28, 128, 136, 144
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_REPORTED = 8
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
@@ -272,6 +272,13 @@ def _statx_known(fd: int, mask: int) -> bytes:
 def file_system_of(fd: int) -> int:
     """Return the device number of the file system that a descriptor lies on, without asking that."""
     return _device(_statx_known(fd, 0), _STX_DEV_AT)
+
+
+def known_status(fd: int) -> tuple[int, int, int]:
+    """Return device number, mode and, of a device node, its number, of what the kernel knows of a file without asking."""
+    found = _statx_known(fd, 0)
+    mode = int.from_bytes(found[_STX_MODE_AT : _STX_MODE_AT + 2], "little")
+    return _device(found, _STX_DEV_AT), mode, _device(found, _STX_RDEV_AT)
 
 
 def _device(found: bytes, at: int) -> int:

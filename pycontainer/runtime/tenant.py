@@ -1,6 +1,6 @@
 """One tenant on disk: a name and the limits that its containers share.
 
-    tenants/NAME.json              version, name, created, spec
+    tenants/NAME.json              version, name, created, spec, max_containers
             NAME.json.damaged      what a new record replaced, if that could not be read
 
 In the kernel a tenant is a cgroup with those of its containers beneath it, and a traffic class with theirs beneath it, so
@@ -26,13 +26,15 @@ _ASIDE = ".damaged"
 
 
 class Tenant:
-    """A tenant's record; `spec` holds limits alone."""
+    """A tenant's record; `spec` holds limits alone, `max_containers` is None where there may be any number."""
 
-    __slots__ = ("_path", "created", "name", "spec", "warnings")
+    __slots__ = ("_path", "created", "max_containers", "name", "spec", "warnings")
 
-    def __init__(self, paths: HostPaths, name: str, spec: ContainerSpec, *, created: float) -> None:
+    def __init__(
+        self, paths: HostPaths, name: str, spec: ContainerSpec, *, created: float, max_containers: int | None = None
+    ) -> None:
         self._path = f"{paths.tenants_dir}/{name}.json"
-        self.name, self.spec, self.created = name, spec, created
+        self.name, self.spec, self.created, self.max_containers = name, spec, created, max_containers
         self.warnings: list[str] = []
 
     def save(self) -> None:
@@ -42,6 +44,7 @@ class Tenant:
             "name": self.name,
             "created": self.created,
             "spec": to_plain(self.spec),
+            "max_containers": self.max_containers,
             "warnings": self.warnings,
         }
         write_atomically(self._path, json.dumps(record, indent=1).encode())
@@ -87,7 +90,13 @@ def _load(paths: HostPaths, path: str) -> Tenant:
         check_version(record, RECORD_VERSION)
         if check_name(record["name"], "tenant") != name:
             raise ValueError(f"it is that of tenant '{record['name']}'")
-        tenant = Tenant(paths, name, from_plain(record["spec"]), created=record.time("created"))
+        tenant = Tenant(
+            paths,
+            name,
+            from_plain(record["spec"]),
+            created=record.time("created"),
+            max_containers=record.integer_or_none("max_containers"),
+        )
         tenant.warnings = record.texts("warnings")
         return tenant
     except (ValueError, OSError, PycontainerError) as error:

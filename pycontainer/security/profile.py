@@ -162,9 +162,13 @@ def _capabilities(spec: ContainerSpec, given: frozenset[str]) -> frozenset[str]:
     return (names - (frozenset(spec.cap_drop) - {"ALL"})) | (frozenset(spec.cap_add) - {"ALL"})
 
 
+def app_or_system(profile: str) -> frozenset[str]:
+    """Return the capabilities that a profile gives."""
+    return _SYSTEM if profile == "system" else _APP
+
+
 def _added(spec: ContainerSpec) -> frozenset[str]:
-    given = _SYSTEM if spec.profile == "system" else _APP
-    return frozenset(spec.cap_add) - given
+    return frozenset(spec.cap_add) - app_or_system(spec.profile)
 
 
 def _seccomp(spec: ContainerSpec, asked: str, capabilities: frozenset[str], kernel: tuple[int, int]) -> Policy | None:

@@ -863,4 +863,17 @@ POOLED: tuple[str, ...] = tuple(
     field.key for field in FIELDS if field.live and field.key not in _OWN and not field.key.startswith("health_")
 )
 
+# What a tenant has that no container has.
+TENANT_FIELDS: tuple[Field, ...] = (
+    Field(
+        "max_containers",
+        values.or_unlimited(values.between(1, 1_000_000)),
+        "how many containers it may have; its own users may make 100 when left out",
+        "20",
+        "--max-containers",
+        "",
+        live=True,
+    ),
+)
+
 BY_KEY: dict[str, Field] = {field.key: field for field in FIELDS}

@@ -8,11 +8,11 @@ from_plain    its exact inverse, trusting nothing: a damaged record is InvalidIn
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from pycontainer.errors import InvalidInput
-from pycontainer.spec.fields import BY_KEY, POOLED, Field, Shape
+from pycontainer.spec.fields import BY_KEY, POOLED, TENANT_FIELDS, Field, Shape
 from pycontainer.spec.model import SYSTEM_PIDS_MAX, ContainerSpec
 from pycontainer.spec.problems import Problem, as_error, did_you_mean
 from pycontainer.spec.validate import validate
@@ -41,24 +41,33 @@ def parse_changes(data: Mapping[str, object]) -> dict[str, Any]:
     changeable = [key for key, field in BY_KEY.items() if field.live]
     if not data:
         raise as_error([Problem("", "there is nothing to change", f"what can be changed: {', '.join(changeable)}")])
-    return _parse_some(data, changeable, "cannot be changed once the container exists")
+    return _parse_some(data, {key: BY_KEY[key] for key in changeable}, "cannot be changed once the container exists")
 
 
-def parse_pool(data: Mapping[str, object]) -> dict[str, Any]:
-    """Return attribute -> value of ContainerSpec for the limits of a tenant; one InvalidInput tells all that is wrong."""
-    return _parse_some(data, POOLED, "is not a limit that a tenant's containers can share")
+def parse_pool(data: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return attribute -> value of ContainerSpec for the limits of a tenant, and key -> value of what tenants alone have.
+
+    One InvalidInput tells all that is wrong.
+    """
+    alone = {field.key: field for field in TENANT_FIELDS}
+    fields = {key: BY_KEY[key] for key in POOLED} | alone
+    values = _parse_some(data, fields, "is not a limit that a tenant's containers can share")
+    return (
+        {target: value for target, value in values.items() if target not in alone},
+        {key: value for key, value in values.items() if key in alone},
+    )
 
 
-def _parse_some(data: Mapping[str, object], keys: Sequence[str], refusal: str) -> dict[str, Any]:
+def _parse_some(data: Mapping[str, object], fields: Mapping[str, Field], refusal: str) -> dict[str, Any]:
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     for key, value in data.items():
-        if key not in BY_KEY:
+        if key in fields:
+            values[fields[key].target] = _parse_field(fields[key], value, problems)
+        elif key not in BY_KEY:
             problems.append(_unknown_key(key))
-        elif key not in keys:
-            problems.append(Problem(key, refusal, f"what can be: {', '.join(keys)}"))
         else:
-            values[BY_KEY[key].target] = _parse_field(BY_KEY[key], value, problems)
+            problems.append(Problem(key, refusal, f"what can be: {', '.join(fields)}"))
     if problems:
         raise as_error(problems)
     return values

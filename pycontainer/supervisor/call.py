@@ -58,6 +58,10 @@ class Call:
         """Return all arguments, with these in place of those of their names, as `waits_for` wants them."""
         return {**self._arguments, **changed}
 
+    def change(self, **changed: object) -> None:
+        """Have the verb see these in place of what was sent."""
+        self._arguments = {**self._arguments, **changed}
+
     def text(self, key: str, default: str = "") -> str:
         return self._checked(key, self._get(key, str, default))
 

@@ -23,6 +23,16 @@ _LEAST_PREFIX = 4
 _HEX = frozenset("0123456789abcdef")
 
 
+class Scope(NamedTuple):
+    """What a tenant's user may hear of: events of the tenant, since there is this one of its name."""
+
+    tenant: str
+    since: float
+
+    def holds(self, event: Event) -> bool:
+        return event.get("tenant") == self.tenant and event["time"] >= self.since
+
+
 class Wanted(NamedTuple):
     """What a client asked for; an empty filter lets everything pass, else one of its values has to fit."""
 
@@ -33,9 +43,12 @@ class Wanted(NamedTuple):
     types: frozenset[str] = frozenset()
     containers: frozenset[str] = frozenset()  # names and ids
     tenants: frozenset[str] = frozenset()
+    scope: "Scope | None" = None
 
     def matches(self, event: Event, *, at_any_time: bool = False) -> bool:
-        """Tell whether the client wants this event."""
+        """Tell whether the client wants this event, and may hear of it."""
+        if self.scope is not None and not self.scope.holds(event):
+            return False
         if self.types and event["type"] not in self.types:
             return False
         if self.tenants and event.get("tenant") not in self.tenants:
@@ -47,9 +60,10 @@ class Wanted(NamedTuple):
 
     def may_match(self, line: bytes) -> bool:
         """Tell the same of a line of the journal, as far as it can be told without reading it: quick, in a thread."""
+        own = frozenset() if self.scope is None else frozenset({self.scope.tenant})
         return all(
             any(json.dumps(value).encode() in line for value in values)
-            for values in (self.types, self.tenants)
+            for values in (self.types, self.tenants, own)
             if values
         ) and (not self.containers or any(value.encode() in line for value in self.containers))
 
@@ -68,6 +82,7 @@ def wanted(
     since: float | None,
     until: float | None,
     follows: bool,
+    scope: Scope | None = None,
 ) -> Wanted:
     """Check what a request asks for. A container that there is is known by its id, too, by `names`: others had its name."""
     filters: dict[str, frozenset[str]] = {}
@@ -90,6 +105,7 @@ def wanted(
         filters.get("type", frozenset()),
         containers | {names[name] for name in containers if name in names},
         filters.get("tenant", frozenset()),
+        scope,
     )
 
 

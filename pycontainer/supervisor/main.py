@@ -4,7 +4,7 @@
 
 It takes the lock on its pidfile, recovers the world, listens, writes one byte to the ready descriptor, and serves. With
 nothing running and nobody asking it leaves after a minute, and nothing of ours stays on the host. Where a group may drive it
-(operators.py) it stays: the group's members could not start it again.
+(operators.py) it stays: the group's members, and tenants' users, could not start it again.
 """
 
 import asyncio
@@ -201,7 +201,7 @@ async def _until_idle_or_told(world: World, server: Server) -> None:
             await asyncio.wait_for(world.leave.wait(), 5.0)
         world.reserve.take()
         quiet = time.monotonic() - world.last_activity
-        if world.operators.gid is None and not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
+        if not world.operators.has_others and not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
             return
 
 

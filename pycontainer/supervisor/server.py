@@ -5,7 +5,8 @@ one that breaks the protocol costs its own connection only. No traceback ever re
 
 What one client can take of us has an end: connections (all, and of one user), the bytes of a frame, how many large
 ones are on their way at once, the time for the rest of a frame once it has begun, the time that a reply waits for its reader.
-What a client sends ahead stays in its socket's buffer.
+What a client sends ahead stays in its socket's buffer. The users of one tenant together have fewer connections, smaller
+frames, and so many requests in a second; and all tenants leave room for the host's own.
 """
 
 import asyncio
@@ -25,7 +26,11 @@ from pycontainer.api.messages import MAX_FRAME_BYTES, MAX_FRAME_FDS
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerError
 from pycontainer.linux.descriptors import receive_fds
 from pycontainer.linux.sockets import peer_ids, peer_pid
+from pycontainer.runtime.foreign import are_waiting, part_without
+from pycontainer.supervisor import authorise
 from pycontainer.supervisor.call import Call, parse_request
+from pycontainer.supervisor.caller import Caller, calling
+from pycontainer.supervisor.descriptors import Porter
 from pycontainer.supervisor.events import acting
 from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.verbs import (
@@ -51,6 +56,10 @@ from pycontainer.units import shown
 
 Verb = Callable[[World, Call], Coroutine[object, object, object]]
 _MAX_CONNECTIONS, _MAX_CONNECTIONS_OF_A_USER = 1024, 512
+_MAX_CONNECTIONS_OF_TENANTS, _MAX_CONNECTIONS_OF_A_TENANT = 512, 64
+_REQUESTS_PER_SECOND, _REQUESTS_AT_ONCE = 50, 100  # of a tenant
+_TOO_MANY = Busy("the supervisor has too many connections", hint="close some; each runs one request at a time")
+_MAX_FRAME_BYTES_OF_TENANTS = 256 * 1024
 _FRAME_SECONDS = 10.0  # from the first byte of a request to its last
 _REPLY_SECONDS = 30.0  # that a client takes nothing of what waits for it
 _FULL_SECONDS = 0.1
@@ -80,14 +89,48 @@ WAITING: dict[str, Verb] = {
 }
 
 
+class Budgets:
+    """What all clients share: turns for large frames; of each tenant what its users have us do, and when the next may ask."""
+
+    def __init__(self) -> None:
+        self.large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self.at_work: Counter[str] = Counter()
+        self.porter = Porter()
+        self._turns: dict[str, float] = {}
+
+    async def turn(self, caller: Caller | None) -> None:
+        """Wait until a request of this caller's tenant is due."""
+        if caller is None:
+            return
+        loop_time = asyncio.get_running_loop().time()
+        turn = max(self._turns.get(caller.tenant, 0.0), loop_time - _REQUESTS_AT_ONCE / _REQUESTS_PER_SECOND)
+        self._turns[caller.tenant] = turn + 1 / _REQUESTS_PER_SECOND
+        if turn > loop_time:
+            await asyncio.sleep(turn - loop_time)
+
+    def charge(self, caller: Caller | None, verb: str) -> None:
+        """Let the tenant's next request come later by what this one costs."""
+        if caller is not None:
+            self._turns[caller.tenant] += (authorise.COSTS.get(verb, 1) - 1) / _REQUESTS_PER_SECOND
+
+
 class Connection:
-    """One client; `large` is what the large frames of all of them take turns on."""
+    """One client."""
 
     def __init__(
-        self, world: World, sock: socket.socket, large: asyncio.Semaphore, operators: Operators, listens: asyncio.Event
+        self, world: World, sock: socket.socket, budgets: Budgets, operators: Operators, listens: asyncio.Event
     ) -> None:
         """While `listens` is not set no request is taken."""
-        self._world, self._sock, self._large, self._operators, self._listens = world, sock, large, operators, listens
+        self._world, self._sock, self._budgets, self._operators, self._listens = (
+            world,
+            sock,
+            budgets,
+            operators,
+            listens,
+        )
+        self._caller: Caller | None = None
+        self._is_trusted = False
+        self._is_over = False  # all that the client has sent was read
         self._loop = asyncio.get_running_loop()
         self._is_asked = False  # from the first byte of a request to the last of its reply
         self._call: Call | None = None
@@ -103,27 +146,47 @@ class Connection:
     async def serve(self, verb: str = "", arguments: dict[str, object] | None = None) -> None:
         """Serve until the client leaves, beginning with a request that waits already, if there is one."""
         try:
-            self._operators.check(self._sock.fileno())
+            self._recognize()
             with acting(_describe_peer(self._sock.fileno())):
                 if verb:
                     call = Call(verb, arguments or {}, [], self._send_event)
                     call.waits_for = arguments or {}
-                    await self._answer_call(WAITING[verb], call)
+                    with calling(self._caller):
+                        await self._answer_call(WAITING[verb], call, goes_on=True)
                 await self._serve_requests()
         except ConnectionError:
             pass
-        except (NotPermitted, InvalidInput) as error:  # nothing that follows on this connection can be trusted
+        except PycontainerError as error:  # nothing that follows on this connection can be trusted
             with contextlib.suppress(ConnectionError):
                 await self._send({"error": error.to_wire()})
         finally:
-            self._sock.close()
+            if self._is_trusted or self._is_over:
+                self._sock.close()
+            else:
+                self._budgets.porter.bury(self._sock)
 
     async def _serve_requests(self) -> None:
         while (frame := await self._receive()) is not None:
             self._world.last_activity = time.monotonic()
-            await self._answer(*frame)
+            try:
+                await self._budgets.turn(self._caller)
+                self._recognize()
+            except BaseException:
+                for fd in frame[1]:
+                    os.close(fd)
+                raise
+            with calling(self._caller):
+                await self._answer(*frame)
             self._is_asked = False
             self._world.last_activity = time.monotonic()
+
+    def _recognize(self) -> None:
+        """Learn for whom this client acts now; NotPermitted if for nobody any more."""
+        self._operators.refresh()
+        self._caller = self._operators.caller(self._sock.fileno())
+        self._is_trusted = self._caller is None
+        if self._caller is not None:
+            authorise.require_tenant(self._world, self._caller)
 
     async def _answer(self, data: bytes, fds: list[int]) -> None:
         try:
@@ -133,11 +196,16 @@ class Connection:
         else:
             await self._answer_call(verb, call)
 
-    async def _answer_call(self, verb: Verb, call: Call) -> None:
+    async def _answer_call(self, verb: Verb, call: Call, *, goes_on: bool = False) -> None:
+        """Run a verb and send what comes of it; one that `goes_on` was allowed by the program before us."""
         self._call = call
         self._is_asked = True
         try:
-            result = await self._run(verb, call)
+            if not goes_on:
+                authorise.require(self._world, self._caller, call)
+                self._budgets.charge(self._caller, call.verb)
+            with authorise.at_work(self._caller, call.verb, self._budgets.at_work):
+                result = await self._run(verb, call)
             await self._send({"result": result})
         except PycontainerError as error:
             await self._send({"error": error.to_wire()})
@@ -256,7 +324,7 @@ class Connection:
         header = b""
         while len(header) < _HEADER.size:
             try:
-                part, new_fds, _ = receive_fds(self._sock, _HEADER.size - len(header), MAX_FRAME_FDS - len(fds))
+                part, new_fds = await self._receive_some(_HEADER.size - len(header), MAX_FRAME_FDS - len(fds))
             except BlockingIOError:
                 await self._ready(self._loop.add_reader, self._loop.remove_reader)
                 continue
@@ -265,16 +333,44 @@ class Connection:
                 return None
             header += part
         (length,) = _HEADER.unpack(header)
-        if length > MAX_FRAME_BYTES:
-            raise InvalidInput(f"a request of {length} bytes; the most is {MAX_FRAME_BYTES}")
-        async with self._large if length > _LARGE_BYTES else contextlib.nullcontext():
+        most = MAX_FRAME_BYTES if self._caller is None else _MAX_FRAME_BYTES_OF_TENANTS
+        if length > most:
+            raise InvalidInput(f"a request of {length} bytes; the most is {most}")
+        async with self._budgets.large if length > _LARGE_BYTES else contextlib.nullcontext():
             body = bytearray()
             while len(body) < length:
-                piece = await self._loop.sock_recv(self._sock, min(length - len(body), 1 << 20))
+                piece = await self._receive_piece(min(length - len(body), 1 << 20))
                 if not piece:
                     raise ConnectionError("closed in the middle of a frame")
                 body += piece
             return bytes(body)
+
+    async def _receive_piece(self, size: int) -> bytes:
+        if self._caller is None:
+            return await self._loop.sock_recv(self._sock, size)
+        while True:
+            try:
+                return self._read(size)
+            except BlockingIOError:
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+
+    async def _receive_some(self, size: int, most_fds: int) -> tuple[bytes, list[int]]:
+        """Return the next bytes of a header and what came with them; what a tenant's user sends is taken by somebody else."""
+        if self._caller is None:
+            part, fds, _ = receive_fds(self._sock, size, most_fds)
+            return part, fds
+        if size == _HEADER.size and are_waiting(self._sock):
+            return await self._budgets.porter.take(self._sock, self._caller.tenant)
+        return self._read(size), []
+
+    def _read(self, size: int) -> bytes:
+        """Read from a client that we do not trust what has no descriptors with it; BlockingIOError while nothing is there."""
+        count = part_without(self._sock, size)
+        if count is None:
+            raise ConnectionError("descriptors in the middle of a request")
+        if not count:
+            self._is_over = True
+        return self._sock.recv(count) if count else b""
 
     async def _ready(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
         """Wait until the socket can be read from, or written to: `add` and `remove` are the loop's, for one or the other."""
@@ -296,7 +392,8 @@ class Server:
         self._listens.set()
         self._pause: asyncio.TimerHandle | None = None
         self._of_user: Counter[int] = Counter()
-        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._of_tenant: Counter[str] = Counter()
+        self._budgets = Budgets()
 
     def accept(self) -> None:
         """Accept from here on. What was accepted is among the connections at once: none is lost in a reload."""
@@ -321,15 +418,33 @@ class Server:
             return
         sock.setblocking(False)
         uid, _ = peer_ids(sock.fileno())
-        if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
-            _turn_away(sock)
+        try:
+            self._operators.refresh()
+            caller = self._operators.caller(sock.fileno())
+        except NotPermitted as error:
+            self._turn_away(sock, error, is_trusted=False)
             return
-        self._serve(sock, uid)
+        if len(self.connections) >= _MAX_CONNECTIONS or self._of_user[uid] >= _MAX_CONNECTIONS_OF_A_USER:
+            self._turn_away(sock, _TOO_MANY, is_trusted=caller is None)
+            return
+        tenant = "" if caller is None else caller.tenant
+        if tenant and (
+            self._of_tenant[tenant] >= _MAX_CONNECTIONS_OF_A_TENANT
+            or self._of_tenant.total() >= _MAX_CONNECTIONS_OF_TENANTS
+        ):
+            self._turn_away(sock, _TOO_MANY, is_trusted=False)
+            return
+        self._serve(sock, uid, tenant)
 
     def take_over(self, sock: socket.socket, verb: str, arguments: dict[str, object]) -> None:
         """Serve a client of the program before us, which has been waiting for an answer to `verb` if that is given."""
         sock.setblocking(False)
-        self._serve(sock, peer_ids(sock.fileno())[0], verb, arguments)
+        try:
+            caller = self._operators.caller(sock.fileno())
+        except NotPermitted as error:
+            self._turn_away(sock, error, is_trusted=False)
+            return
+        self._serve(sock, peer_ids(sock.fileno())[0], "" if caller is None else caller.tenant, verb, arguments)
 
     def hold(self) -> None:
         """Take no request any more; those that are at work go on."""
@@ -343,18 +458,36 @@ class Server:
         found = [connection.waiting() for connection in self.connections.values()]
         return None if None in found else [each for each in found if each is not None]
 
-    def _serve(self, sock: socket.socket, uid: int, verb: str = "", arguments: dict[str, object] | None = None) -> None:
+    def _serve(
+        self, sock: socket.socket, uid: int, tenant: str, verb: str = "", arguments: dict[str, object] | None = None
+    ) -> None:
         self._of_user[uid] += 1
-        connection = Connection(self._world, sock, self._large, self._operators, self._listens)
+        if tenant:
+            self._of_tenant[tenant] += 1
+        connection = Connection(self._world, sock, self._budgets, self._operators, self._listens)
         task = asyncio.get_running_loop().create_task(connection.serve(verb, arguments))
         self.connections[task] = connection
-        task.add_done_callback(functools.partial(self._left, uid))
+        task.add_done_callback(functools.partial(self._left, uid, tenant))
 
-    def _left(self, uid: int, task: asyncio.Task[None]) -> None:
+    def _turn_away(self, sock: socket.socket, error: PycontainerError, *, is_trusted: bool) -> None:
+        """Say why, if that can be said at once, and close."""
+        body = json.dumps({"error": error.to_wire()}).encode()
+        with contextlib.suppress(OSError):
+            sock.send(_HEADER.pack(len(body)) + body)
+        if is_trusted:
+            sock.close()
+        else:
+            self._budgets.porter.bury(sock)
+
+    def _left(self, uid: int, tenant: str, task: asyncio.Task[None]) -> None:
         del self.connections[task]
         self._of_user[uid] -= 1
         if not self._of_user[uid]:
             del self._of_user[uid]
+        if tenant:
+            self._of_tenant[tenant] -= 1
+            if not self._of_tenant[tenant]:
+                del self._of_tenant[tenant]
 
 
 def _describe_peer(sock_fd: int) -> str:
@@ -367,12 +500,3 @@ def _describe_peer(sock_fd: int) -> str:
     except OSError:  # it has ended, or cannot be seen from here
         return f"uid {uid} (pid {pid})" if pid else f"uid {uid}"
     return f"uid {uid} (pid {pid}, {command})"
-
-
-def _turn_away(sock: socket.socket) -> None:
-    """Say that there are too many, if that can be said at once, and close."""
-    error = Busy("the supervisor has too many connections", hint="close some; each runs one request at a time")
-    body = json.dumps({"error": error.to_wire()}).encode()
-    with contextlib.suppress(OSError):
-        sock.send(_HEADER.pack(len(body)) + body)
-    sock.close()

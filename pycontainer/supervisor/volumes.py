@@ -24,6 +24,7 @@ from pycontainer.runtime.imagevolumes import content, open_image
 from pycontainer.runtime.worker import command
 from pycontainer.spec.model import Mount
 from pycontainer.store.volumes import Volume, Volumes
+from pycontainer.supervisor.caller import may_see
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -94,8 +95,13 @@ class VolumeKeeper:
             self._readers[name] -= 1
 
     @contextlib.asynccontextmanager
-    async def restoring(self, world: "World", name: str, caps: Caps) -> AsyncIterator[VolumeData]:
-        """Give the data of a new volume, or of one that is empty and that nobody uses; an exception leaves it as it was."""
+    async def restoring(
+        self, world: "World", name: str, caps: Caps, labels: Mapping[str, str]
+    ) -> AsyncIterator[VolumeData]:
+        """Give the data of a new volume, or of one that is empty and that nobody uses; an exception leaves it as it was.
+
+        A new one gets the labels.
+        """
         if self._store.has(name):
             async with self.locked(name):
                 data = self.data(name)
@@ -123,7 +129,7 @@ class VolumeKeeper:
             VolumeData(staging).prepare(caps)
             yield VolumeData(staging)
             reach("volume:restored")
-            self._store.finish(staging, name)
+            self._store.finish(staging, name, labels=labels)
         except BaseException:
             await self.erase(staging)
             raise
@@ -316,7 +322,9 @@ def users_of(world: "World", name: str) -> list[Container]:
 
 
 def named(containers: list[Container]) -> str:
-    return ", ".join(f"'{container.spec.name}'" for container in containers)
+    """Return the names of containers, as far as who asks may see them."""
+    seen = [f"'{container.spec.name}'" for container in containers if may_see(container.spec.tenant)]
+    return ", ".join(seen if len(seen) == len(containers) else [*seen, "what is not this tenant's"])
 
 
 async def said(worker: asyncio.subprocess.Process) -> list[str]:
@@ -439,7 +447,7 @@ async def describe(world: "World", volumes: list[Volume], seconds: float = COUNT
                 "used_bytes": used_bytes,
                 "used_inodes": used_inodes,
                 "used_is_exact": is_exact,
-                "containers": [user.spec.name for user in users_of(world, volume.name)],
+                "containers": [user.spec.name for user in users_of(world, volume.name) if may_see(user.spec.tenant)],
             }
         )
     return infos

@@ -99,14 +99,17 @@ async def explain(world: World, reference: str, seconds: float) -> dict[str, obj
 
 async def _events_of(world: World, reference: str, container_id: str) -> list[Event]:
     """Return the newest events of a container; without an id, of the last one that had this name, or an id that begins so."""
-    needle = (container_id or reference).encode(errors="replace")
+    needle, scope = (container_id or reference).encode(errors="replace"), world.scope()
     newest: deque[Event] = deque(maxlen=_MAX_EVENTS)
     async for event in world.events.history(0, world.events.last, lambda line: needle in line):
         own_id = event.get("id")
+        if scope is not None and not scope.holds(event):
+            continue
         if not isinstance(own_id, str) or not isinstance(event.get("name"), str) or event["type"] in _NOISE:
             continue
         is_prefix = len(reference) >= _LEAST_PREFIX and own_id.startswith(reference)
-        if own_id == container_id or not container_id and (event["name"] == reference or is_prefix):
+        is_named = event["name"] == reference or scope is not None and event["name"] == f"{reference}.{scope.tenant}"
+        if own_id == container_id or not container_id and (is_named or is_prefix):
             newest.append(event)
     if newest and not container_id:
         return [event for event in newest if event["id"] == newest[-1]["id"]]

@@ -41,9 +41,11 @@ from pycontainer.store.images import ImageStore
 from pycontainer.supervisor.ages import Ages
 from pycontainer.supervisor.boot import Boot
 from pycontainer.supervisor.capacity import Capacity
+from pycontainer.supervisor.caller import Caller, current_caller, may_see
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.events import Events
+from pycontainer.supervisor.eventstream import Scope
 from pycontainer.supervisor.health import Health
 from pycontainer.supervisor.journal import Journal
 from pycontainer.supervisor.layers import Layers
@@ -125,7 +127,9 @@ class World:
     # -- finding ---------------------------------------------------------------------------------------------------
 
     def find(self, reference: str) -> Container:
-        """Return the container with this name, id, or unambiguous beginning of an id."""
+        """Return the container with this name, id, or unambiguous beginning of an id, of those that who asks may see."""
+        if (caller := current_caller()) is not None:
+            return self._find_own(caller, reference)
         container_id = self.names.get(reference, reference)
         if container_id in self.containers:
             return self.containers[container_id]
@@ -135,13 +139,56 @@ class World:
         if len(matches) == 1:
             return self.containers[matches[0]]
         if matches:
-            raise InvalidInput(
-                f"'{reference}' is the beginning of {len(matches)} container ids", hint="give more of it, or the name"
-            )
-        raise NotFound(f"no container {shown(reference)}", hint="'pycontainer ps --all' lists them")
+            raise _ambiguous(reference, len(matches))
+        raise _no_container(reference)
+
+    def _find_own(self, caller: Caller, reference: str) -> Container:
+        """Find among what is of the caller's tenant; of all else not even its number is told."""
+        own = {key: each for key, each in self.containers.items() if each.spec.tenant == caller.tenant}
+        for name in (caller.full_name(reference), reference):
+            if (container_id := self.names.get(name, name)) in own:
+                return own[container_id]
+        matches = [key for key in own if reference and key.startswith(reference)]
+        if len(matches) > 1:
+            raise _ambiguous(reference, len(matches))
+        if not matches:
+            raise _no_container(reference)
+        return own[matches[0]]
+
+    def seen(self) -> list[Container]:
+        """Return the containers that who asks may see."""
+        return [container for container in self.containers.values() if may_see(container.spec.tenant)]
+
+    def seen_running(self) -> list[Container]:
+        """Return those of them that run, in the order of their starts."""
+        running = [self.containers[container_id] for container_id in self.runs]
+        return [container for container in running if may_see(container.spec.tenant)]
+
+    def seen_broken(self) -> list[Damaged]:
+        """Return the damaged containers, to who may see those of all tenants: whose one is only its record could tell."""
+        return [*self.broken.values()] if current_caller() is None else []
+
+    def scope(self) -> Scope | None:
+        """Return what who asks may hear of, None for all; a tenant of the same name that was removed is another one."""
+        if (caller := current_caller()) is None:
+            return None
+        return Scope(caller.tenant, self.tenants.find(caller.tenant).created)
+
+    def seen_names(self) -> dict[str, str]:
+        """Return the ids of the containers that who asks may see, by all names that he may give them."""
+        caller = current_caller()
+        if caller is None:
+            return self.names
+        found = {container.spec.name: container.id for container in self.seen()}
+        return found | {caller.short_name(name): container_id for name, container_id in found.items()}
 
     def find_damaged(self, reference: str) -> Damaged | None:
-        """Return the damaged container with this id, name, or unambiguous beginning of an id, if there is one."""
+        """Return the damaged container with this id, name, or unambiguous beginning of an id, if there is one.
+
+        Whose it is only its record could tell: to a tenant's user it is not there.
+        """
+        if current_caller() is not None:
+            return None
         if reference in self.broken:
             return self.broken[reference]
         if not reference or reference in self.names and self.names[reference] in self.containers:
@@ -325,3 +372,11 @@ class World:
         if nothing_runs:
             self.lxcfs.stop()
             self.hierarchy.remove_parent()
+
+
+def _no_container(reference: str) -> NotFound:
+    return NotFound(f"no container {shown(reference)}", hint="'pycontainer ps --all' lists them")
+
+
+def _ambiguous(reference: str, count: int) -> InvalidInput:
+    return InvalidInput(f"'{reference}' is the beginning of {count} container ids", hint="give more of it, or the name")

@@ -5,18 +5,20 @@ What is removed is taken out of sight here, where no container is created in bet
 
 from pycontainer.errors import InvalidState
 from pycontainer.store.refs import check_own_name
+from pycontainer.supervisor.authorise import may_see_image
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.imagework import erase, work
 from pycontainer.supervisor.world import World
 
 
 async def image_list(world: World, call: Call) -> object:
-    return world.images.list()
+    return [image for image in world.images.list() if may_see_image(image["name"])]
 
 
 async def image_inspect(world: World, call: Call) -> object:
     """Return all that is known of an image."""
-    return world.images.inspect(call.text("image"))
+    found = world.images.inspect(call.text("image"))
+    return {**found, "names": [name for name in found["names"] if may_see_image(name)]}
 
 
 async def image_tag(world: World, call: Call) -> object:

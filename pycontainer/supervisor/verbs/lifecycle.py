@@ -29,8 +29,9 @@ from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_spec
 from pycontainer.spec.signals import signal_number
 from pycontainer.store.volumes import new_anonymous_name
-from pycontainer.supervisor import making
+from pycontainer.supervisor import authorise, making
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.caller import may_see
 from pycontainer.supervisor.mounting import unmount
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World
@@ -60,6 +61,7 @@ async def create(world: World, call: Call) -> object:
     spec = parse_spec(asked)
     if not spec.name:
         spec = dataclasses.replace(spec, name=_new_name(world))
+    spec = authorise.admitted(world, spec)  # before anything of the host is looked at
     capped = spec.rootfs_writable or any(asked.get(key) is not None for key in _DISK_KEYS)
     return await make(world, spec, _image_record(world, spec), capped=capped)
 
@@ -77,18 +79,16 @@ async def make(
 
     `lowers` are frozen layers that it begins with, claimed by somebody for as long as this takes.
     """
-    if spec.name in world.names or spec.name in world.containers:
-        raise AlreadyExists(
-            f"the name '{spec.name}' is taken by container {world.names.get(spec.name, spec.name)}",
-            hint=f"choose another, or remove it: pycontainer rm --force {spec.name}",
-        )
+    spec = authorise.admitted(world, spec)
+    capped = authorise.is_capped(capped, spec)
+    require_free(world, spec.name, hint=f"choose another, or remove it: pycontainer rm --force {spec.name}")
     world.reserve.require_room(f"container '{spec.name}'")
     for mount in spec.mounts:
         if mount.type == "bind":
             check_bind(world.paths, mount)
     planner.command_line(spec, image.config if image else {})
     if spec.tenant:
-        world.tenants.find(spec.tenant)
+        authorise.require_place(world, spec.tenant)
     problems = registry.validate(spec, read_host(world.hierarchy.layout))
     if problems:
         raise InvalidInput("; ".join(problems), field="limits")
@@ -115,6 +115,7 @@ async def make(
         if not capped:
             caps = storage.default_caps()
             container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
+        authorise.judge_disk(container.spec, storage.default_caps())
         excess = world.capacity.admit_new(container)
         if not spec.rootfs_writable:
             _check_beneath(container, storage)
@@ -140,7 +141,7 @@ async def make(
             reach("create:noted")
             caps = Caps(container.spec.disk_bytes, None, container.spec.disk_inodes)
             for mount in anonymous:
-                world.volumes.create(mount.source, caps, is_anonymous=True)
+                world.volumes.create(mount.source, caps, labels=authorise.labels_of(spec.tenant), is_anonymous=True)
             for mount in spec.mounts:
                 if mount.type == "volume":
                     world.volumes.ensure(mount.source)
@@ -223,8 +224,19 @@ def _image_record(world: World, spec: ContainerSpec) -> ImageRecord | None:
                 f"rootfs '{spec.rootfs}' is not a directory", hint="give the path of an unpacked root filesystem"
             )
         return None
-    image = world.images.get(spec.image)
+    image = world.images.get(authorise.image_name(world, spec.image))
     return ImageRecord(image.name, image.id, list(image.layer_dirs), dict(image.config))
+
+
+def require_free(world: World, name: str, *, hint: str = "") -> None:
+    """Raise AlreadyExists if a container has this name; which one is told to who may see it."""
+    if name not in world.names and name not in world.containers:
+        return
+    container = world.containers.get(world.names.get(name, name))
+    holder = (
+        f" by container {world.names.get(name, name)}" if container is None or may_see(container.spec.tenant) else ""
+    )
+    raise AlreadyExists(f"the name '{name}' is taken{holder}", hint=hint)
 
 
 def _new_name(world: World) -> str:
@@ -285,7 +297,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
         container.save()
     networked = bool(container.addresses)
     if networked:
-        world.networks.claim_ports(container.id, list(spec.ports))
+        _claim_ports(world, container)
         reach("start:ports")
     try:
         os.unlink(f"{container.directory}/exit.json")
@@ -326,6 +338,17 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
         raise
     world.endings.began(container, run)
     reach("start:over")
+
+
+def _claim_ports(world: World, container: Container) -> None:
+    """Claim the ports. A tenant's container that cannot start tells nobody, now or in its events, whose the port is."""
+    try:
+        world.networks.claim_ports(container.id, list(container.spec.ports))
+    except AlreadyExists as error:
+        if not container.spec.tenant:
+            raise
+        message = error.message.partition(" by ")[0]
+        raise AlreadyExists(message, hint="choose another host port") from None
 
 
 def _require_startable(world: World, container: Container) -> None:
@@ -525,8 +548,7 @@ async def rename(world: World, call: Call) -> object:
     async with world.lock(container):
         world.require(container)
         check_name(name, "container")
-        if name in world.names or name in world.containers:
-            raise AlreadyExists(f"the name '{name}' is taken by container {world.names.get(name, name)}")
+        require_free(world, name)
         if container.addresses:
             world.networks.rename(container.id, name)
             reach("rename:neighbours")

@@ -5,13 +5,16 @@ import dataclasses
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
+from pycontainer.disk.storage import Caps
 from pycontainer.errors import InvalidInput, InvalidState
 from pycontainer.failpoints import reach
+from pycontainer.runtime.container import Container
 from pycontainer.runtime.healthcheck import CHECK_TARGETS
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import parse_changes
 from pycontainer.spec.problems import as_error
 from pycontainer.spec.validate import validate
+from pycontainer.supervisor import authorise
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World
@@ -36,6 +39,7 @@ async def set(world: World, call: Call) -> object:
         spec = dataclasses.replace(container.spec, **changes)
         if problems := validate(spec):
             raise as_error(problems)
+        authorise.judge_change(spec, container.spec, _default_caps(container))
         if refused := registry.validate(spec, read_host(world.hierarchy.layout)):
             raise InvalidInput("; ".join(refused), field="limits")
         excess = world.capacity.admit_change(container, spec)
@@ -79,6 +83,10 @@ async def set(world: World, call: Call) -> object:
     return world.capacity.tell(excess, container_info(world, container), container)
 
 
+def _default_caps(container: Container) -> Caps:
+    return Caps() if container.spec.rootfs_writable else container.storage().default_caps()
+
+
 def apply_changed(
     instance: Instance, before: ContainerSpec, spec: ContainerSpec, owner: str, *, force: bool
 ) -> list[str]:
@@ -101,8 +109,7 @@ async def limits(world: World, call: Call) -> object:
     `recent` counts failures since the last such look.
     """
     names, tenants = call.texts("containers"), call.texts("tenants")
-    running = [world.containers[container_id] for container_id in world.runs]
-    chosen = [world.find(name) for name in names] or ([] if tenants else running)
+    chosen = [world.find(name) for name in names] or ([] if tenants else world.seen_running())
     rows: list[dict[str, object]] = []
     for container in chosen:
         instance = world.instance(container, world.run_of(container).cgroup)

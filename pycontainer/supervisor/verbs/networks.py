@@ -5,7 +5,9 @@ import os
 from pycontainer.errors import InvalidInput
 from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container
+from pycontainer.supervisor.authorise import may_see_network
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.caller import current_caller
 from pycontainer.supervisor.world import World
 
 
@@ -20,11 +22,20 @@ async def network_create(world: World, call: Call) -> object:
 
 
 async def network_list(world: World, call: Call) -> object:
-    return world.networks.list()
+    return [_seen(world, info) for info in world.networks.list() if may_see_network(str(info["name"]))]
 
 
 async def network_inspect(world: World, call: Call) -> object:
-    return world.networks.inspect(call.text("network"))
+    return _seen(world, world.networks.inspect(call.text("network")))
+
+
+def _seen(world: World, info: dict[str, object]) -> dict[str, object]:
+    """Return NetworkInfo with those of its containers that who asks may see."""
+    if current_caller() is None:
+        return info
+    members, seen = info["containers"], {container.id for container in world.seen()}
+    assert isinstance(members, dict)
+    return {**info, "containers": {key: member for key, member in members.items() if key in seen}}
 
 
 async def network_rm(world: World, call: Call) -> object:

@@ -6,7 +6,9 @@ import os
 from pycontainer import __version__
 from pycontainer.errors import Busy, InvalidInput
 from pycontainer.runtime.container import Container
+from pycontainer.supervisor.authorise import may_see_image
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.caller import current_caller
 from pycontainer.supervisor.eventstream import MAX_CURSOR, MAX_SECONDS, stream, wanted
 from pycontainer.supervisor.reload import load_new_code
 from pycontainer.supervisor.report import container_info, full_record
@@ -29,8 +31,8 @@ async def list(world: World, call: Call) -> object:
         if key not in _FILTERS:
             raise InvalidInput(f"unknown filter {shown(key)}", field="filter", hint="one of " + ", ".join(_FILTERS))
     show_all = call.flag("all") or "status" in filters or "exited" in filters
-    chosen = [c for c in world.containers.values() if show_all or c.id in world.runs]
-    damaged = [item.info() for item in world.broken.values()]  # whatever was asked for: nobody should miss them
+    chosen = [c for c in world.seen() if show_all or c.id in world.runs]
+    damaged = [item.info() for item in world.seen_broken()]  # whatever was asked for: nobody should miss them
     result = [info for info in damaged if all(_damaged_matches(info, key, values) for key, values in filters.items())]
     for container in sorted(chosen, key=lambda c: c.created, reverse=True):
         info = container_info(world, container)
@@ -73,8 +75,8 @@ async def inspect(world: World, call: Call) -> object:
 
 
 async def info(world: World, call: Call) -> object:
-    layout = world.hierarchy.layout
-    return {
+    caller = current_caller()
+    facts: dict[str, object] = {
         "version": __version__,
         "root": world.paths.root or "",
         "state_dir": world.paths.state_dir,
@@ -83,25 +85,29 @@ async def info(world: World, call: Call) -> object:
         "machine": os.uname().machine,
         "cpus": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "cgroup_version": layout.version,
+        "cgroup_version": world.hierarchy.layout.version,
         "supervisor_pid": os.getpid(),
         "operators": world.operators.describe(),
-        "containers": len(world.containers),
-        "running": len(world.runs),
-        "images": len(world.images.list()),
+        "containers": len(world.seen()),
+        "running": len(world.seen_running()),
+        "images": sum(may_see_image(image["name"]) for image in world.images.list()),
         "damaged": [error.message for error in world.damages()],
     }
+    if caller is not None:
+        facts |= {"operators": f"you act for tenant '{caller.tenant}'", "damaged": []}
+    return facts
 
 
 async def events(world: World, call: Call) -> object:
     """Send every event that is asked for, those that were missed first, until the client leaves or all is told."""
     asked = wanted(
-        world.names,
+        world.seen_names(),
         call.mapping("filters"),
         after=call.number("after", most=MAX_CURSOR),
         since=call.number("since", most=MAX_SECONDS),
         until=call.number("until", most=MAX_SECONDS),
         follows=call.flag("follow", True),
+        scope=world.scope(),
     )
 
     def at_rest(cursor: int | None) -> None:

@@ -111,7 +111,7 @@ async def logs(world: World, call: Call) -> object:
 
 async def stats(world: World, call: Call) -> object:
     references = call.texts("containers")
-    containers = [world.find(r) for r in references] if references else [world.containers[i] for i in world.runs]
+    containers = [world.find(r) for r in references] if references else world.seen_running()
     return [_stats(world, container) for container in containers if container.id in world.runs]
 
 

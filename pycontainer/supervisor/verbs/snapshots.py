@@ -25,8 +25,9 @@ from pycontainer.spec.names import check_name
 from pycontainer.spec.ports import parse_ports
 from pycontainer.spec.problems import as_error
 from pycontainer.spec.validate import validate
+from pycontainer.supervisor import authorise
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.verbs.lifecycle import make, stop_now
+from pycontainer.supervisor.verbs.lifecycle import make, require_free, stop_now
 from pycontainer.supervisor.world import World
 
 
@@ -185,12 +186,13 @@ async def clone(world: World, call: Call) -> object:
     ports: list[Port] = [port for text in call.texts("ports") for port in parse_ports(text)]
     async with world.lock(source):
         world.require(source)
-        if name in world.names or name in world.containers:
-            raise AlreadyExists(f"the name '{name}' is taken by container {world.names.get(name, name)}")
+        require_free(world, name)
         spec = dataclasses.replace(source.spec, name=name, ip="", ip6="", ports=tuple(ports) or source.spec.ports)
+        spec = authorise.without_managed_labels(spec)
         spec = dataclasses.replace(spec, mounts=world.volumes.without_anonymous(spec.mounts))  # it gets its own
         if problems := validate(spec):
             raise as_error(problems)
+        spec = authorise.admitted(world, spec)  # before anything is frozen
         world.capacity.admit_spec(spec)  # before files are copied; `make` judges again, and tells of it
         wanted = call.text("snapshot")
         if wanted:

@@ -17,6 +17,7 @@ from pycontainer.spec.parse import parse_pool
 from pycontainer.spec.problems import as_error
 from pycontainer.spec.validate import validate_pool
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.caller import may_see
 from pycontainer.supervisor.verbs.limits import apply_changed
 from pycontainer.supervisor.world import World
 
@@ -26,10 +27,11 @@ async def tenant_create(world: World, call: Call) -> object:
     check_name(name, "tenant")
     if name in world.tenants.by_name:
         raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
-    spec = _checked(world, dataclasses.replace(NO_LIMITS, **parse_pool(call.mapping("spec"))))
+    limits, alone = parse_pool(call.mapping("spec"))
+    spec = _checked(world, dataclasses.replace(NO_LIMITS, **limits))
     excess = world.capacity.admit_tenant(name, spec)
     world.reserve.require_room(f"tenant '{name}'")
-    tenant = Tenant(world.paths, name, spec, created=now())
+    tenant = Tenant(world.paths, name, spec, created=now(), **alone)
     had_pool = world.tenants.pool(name).exists()
     _cap_pool(world, name, spec)
     reach("tenant:pool")
@@ -49,7 +51,7 @@ async def tenant_create(world: World, call: Call) -> object:
 async def tenant_list(world: World, call: Call) -> object:
     found = {name: _info(world, tenant) for name, tenant in world.tenants.by_name.items()}
     found |= {name: _damaged_info(world, name) for name in world.tenants.damaged}
-    return [info for _, info in sorted(found.items())]
+    return [info for name, info in sorted(found.items()) if may_see(name)]
 
 
 async def tenant_inspect(world: World, call: Call) -> object:
@@ -59,26 +61,28 @@ async def tenant_inspect(world: World, call: Call) -> object:
 async def tenant_set(world: World, call: Call) -> object:
     """Change limits; those of running containers are written again, as v1 lets none exceed its parent's."""
     tenant = world.tenants.find(call.text("tenant"))
-    changes = parse_pool(call.mapping("spec"))
-    if not changes:
+    changes, alone = parse_pool(call.mapping("spec"))
+    if not changes and not alone:
         raise InvalidInput("there is nothing to change", field="spec")
     transient = call.flag("transient")
     spec = _checked(world, dataclasses.replace(tenant.spec, **changes))
     is_raised = world.tenants.is_raised(tenant.name)
+    if transient and alone:
+        raise InvalidInput("how many containers there may be is no transient change", field="max_containers")
     if transient and not is_raised:
         raise InvalidState(
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
     excess = world.capacity.admit_tenant(tenant.name, spec)
-    before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
+    before, in_force, had = tenant.spec, world.transient.spec_of_tenant(tenant), tenant.max_containers
     with world.unfinished.changing_tenant(tenant.name):
         reach("tenant:noted")
         _cap_pool(world, tenant.name, spec)
         if is_raised:
             instance, owner = world.tenants.instance(tenant.name), f"tenant '{tenant.name}'"
             tenant.warnings = apply_changed(instance, in_force, spec, owner, force=call.flag("force"))
-        tenant.spec = spec
+        tenant.spec, tenant.max_containers = spec, alone.get("max_containers", had)
         try:
             if is_raised:
                 world.apply_to_members(tenant.name)
@@ -89,7 +93,7 @@ async def tenant_set(world: World, call: Call) -> object:
                 tenant.save()
                 world.transient.note_tenant(tenant.name, None)
         except BaseException:
-            tenant.spec = before
+            tenant.spec, tenant.max_containers = before, had
             if is_raised:
                 registry.apply(world.tenants.instance(tenant.name), in_force)
                 world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
@@ -156,6 +160,8 @@ def _info(world: World, tenant: Tenant) -> dict[str, object]:
         for field in dataclasses.fields(ContainerSpec)
         if getattr(tenant.spec, field.name) != getattr(NO_LIMITS, field.name)
     }
+    if tenant.max_containers is not None:
+        given["max_containers"] = tenant.max_containers
     return {
         "name": tenant.name,
         "created": tenant.created,

@@ -13,7 +13,9 @@ from pycontainer.runtime.container import Container
 from pycontainer.runtime.worker import command
 from pycontainer.spec.values import parse_label
 from pycontainer.store.volumes import new_anonymous_name
+from pycontainer.supervisor.authorise import labels_of, may_see_volume
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.caller import current_caller
 from pycontainer.supervisor.volumes import describe, named, said, users_of
 from pycontainer.supervisor.world import World
 from pycontainer.units import parse_bytes, parse_count
@@ -36,7 +38,7 @@ async def volume_create(world: World, call: Call) -> object:
 
 
 async def volume_list(world: World, call: Call) -> object:
-    return await describe(world, world.volumes.all())
+    return await describe(world, [each for each in world.volumes.all() if may_see_volume(each.labels)])
 
 
 async def volume_inspect(world: World, call: Call) -> object:
@@ -122,7 +124,9 @@ async def volume_restore(world: World, call: Call) -> object:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise InvalidInput("a volume is restored from a file", field="fds")
         world.reserve.require_room("what a volume held")
-        async with world.volumes.restoring(world, name, _caps(call.text("size"), call.text("inodes"), Caps())) as data:
+        caps, caller = _caps(call.text("size"), call.text("inodes"), Caps()), current_caller()
+        labels = labels_of(caller.tenant if caller is not None else "")
+        async with world.volumes.restoring(world, name, caps, labels) as data:
             await _unpack(world, data.open_tree(), fd)
         world.events.emit("volume-restore", volume=name)
         return (await describe(world, [world.volumes.get(name)]))[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.runtime.worker import command
-from pycontainer.supervisor import looks
+from pycontainer.supervisor import descriptors, looks
 
 # Ends at once; its child becomes the worker when the end of the pipe says that it is nobody's child any more.
 _STARTS_AND_DIES = """
@@ -51,7 +51,7 @@ def test_one_whose_parent_is_gone_does_nothing(module: str) -> None:
 
 def test_none_is_left_out() -> None:
     runtime = Path(command.__code__.co_filename).parent
-    assert {path.stem for path in runtime.glob("*_worker.py")} == {*_WORK, "look_worker"}
+    assert {path.stem for path in runtime.glob("*_worker.py")} == {*_WORK, "look_worker", "descriptor_worker"}
 
 
 @pytest.mark.parametrize("parent, has_answer", [(os.getpid(), True), (1, False)])
@@ -64,3 +64,21 @@ def test_a_look(parent: int, has_answer: bool) -> None:
         subprocess.run(argv, stdin=theirs.fileno(), check=False, timeout=60)
         theirs.close()
         assert (ours.recv(1 << 16) != b"") == has_answer
+
+
+@pytest.mark.parametrize("parent, has_answer", [(os.getpid(), True), (1, False)])
+def test_one_that_takes_descriptors(parent: int, has_answer: bool) -> None:
+    """The same: nothing is taken from a client for a supervisor that is gone."""
+    client, served = socket.socketpair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with client, served, ours, theirs:
+        client.sendall(b"\0\0\0\2{}")
+        boot = descriptors._BOOT.format(parent=descriptors._PACKAGE_PARENT)
+        argv = [sys.executable, "-SI", "-c", boot, str(parent), "take", "4"]
+        null = os.open("/dev/null", os.O_RDWR)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in ((null, 1), (null, 2), (served.fileno(), 0))]
+        pid = os.posix_spawn(argv[0], argv, {}, file_actions=[*actions, (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)])
+        os.close(null)
+        theirs.close()
+        os.waitpid(pid, 0)
+        assert bool(ours.recv(1000)) == has_answer

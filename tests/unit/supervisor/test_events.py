@@ -15,8 +15,8 @@ from pycontainer.supervisor import events as module
 from pycontainer.supervisor import eventstream
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.events import Allowance, Events, acting
-from pycontainer.supervisor.eventstream import Wanted, stream
-from pycontainer.supervisor.journal import Event, Journal, sync
+from pycontainer.supervisor.eventstream import Scope, Wanted, stream
+from pycontainer.supervisor.journal import Event, Journal, sync, to_line
 from pycontainer.supervisor.verbs import observe
 from pycontainer.supervisor.world import World
 from tests.unit.supervisor.test_journal import no_file_beyond
@@ -291,7 +291,8 @@ def request(arguments: dict[str, object]) -> Wanted:
         heard.append(asked)
         return 0
 
-    world = cast(World, SimpleNamespace(names={"web": "0123456789ab"}, events=None))
+    names = {"web": "0123456789ab"}
+    world = cast(World, SimpleNamespace(seen_names=lambda: names, scope=lambda: None, events=None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observe, "stream", begin)
         asyncio.run(observe.events(world, Call("events", arguments, [], cast(Any, None))))
@@ -323,6 +324,19 @@ def test_what_cannot_be_asked_for(arguments: dict[str, object]) -> None:
 def test_a_container_is_known_by_its_id_too() -> None:
     asked = request({"filters": {"container": "web"}, "after": 5})
     assert asked.containers == {"web", "0123456789ab"} and asked.after == 5 and asked.follows
+
+
+def test_a_tenant_hears_of_its_own_alone() -> None:
+    """API-01: nor of what happened to one of the same name that was removed; what it asks for narrows that down."""
+    scope = Scope("acme", 100.0)
+    asked = Wanted(None, 0.0, None, False, scope=scope)
+    mine: Event = {"type": "start", "time": 100.0, "tenant": "acme", "id": "0123456789ab", "name": "web.acme"}
+    assert asked.matches(mine) and asked.may_match(to_line(mine))
+    others: list[Event] = [{**mine, "time": 99.9}, {**mine, "tenant": "beta"}, {"type": "start", "time": 101.0}]
+    assert not any(asked.matches(event) for event in others)
+    assert [asked.may_match(to_line(event)) for event in others] == [True, False, False]
+    assert not asked._replace(types=frozenset({"die"})).matches(mine)
+    assert not asked._replace(tenants=frozenset({"beta"})).matches({**mine, "tenant": "beta"})
 
 
 def test_one_container_cannot_fill_the_journal() -> None:
