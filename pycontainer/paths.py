@@ -13,7 +13,8 @@
     ├── volumes/NAME/                                   ├── notify/ID/notify  what a container says, sd_notify(3)
     ├── builds/            root file systems at work    └── boot.json         which boot, and what started with it
     ├── events/            what happened, FIRSTSEQ.jsonl
-    └── reserve/           room for the end of things on a full disk
+    ├── reserve/           room for the end of things on a full disk
+    └── ledger.db          what was used, by month
     /etc/pycontainer       (config_dir)
     ├── operator-group     who beside root may connect
     ├── plans/             named sets of limits, NAME.yaml
@@ -52,6 +53,7 @@ class HostPaths:
         self.volumes_dir = f"{self.state_dir}/volumes"
         self.builds_dir = f"{self.state_dir}/builds"
         self.events_dir = f"{self.state_dir}/events"
+        self.ledger_file = f"{self.state_dir}/ledger.db"
         self.idranges_dir = f"{DEFAULT_STATE_DIR}/idranges"
         self.supervisor_socket = f"{self.run_dir}/supervisor.sock"
         self.supervisor_pidfile = f"{self.run_dir}/supervisor.pid"
