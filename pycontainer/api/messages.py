@@ -37,6 +37,7 @@ VERBS: dict[str, str] = {
     "set": "{container, spec: what changes, transient: bool, force: bool} -> ContainerInfo",
     "limits": "{containers: [..], tenants: [..], recent: bool} -> [Limit]; without names, of all that run",
     "stats": "{containers: [..]} -> [Stats]",
+    "usage": "{tenant?, month?} -> Usage; the sums of a month, which is 2026-11 or left out for the present one",
     "top": "{container} -> [{pid, ns_pid, user, cpu_seconds, rss_bytes, command}]",
     "pause": "{container} -> ContainerInfo",
     "unpause": "{container} -> ContainerInfo",

@@ -161,7 +161,12 @@ POOLED = tuple(key for key in LIVE if key not in _OWN and not key.startswith("he
 
 
 # What a tenant has that no container has.
-TENANT_VALUES = (("max_containers", ("--max-containers",), "NUMBER", "How many containers it may have."),)
+TENANT_VALUES = (
+    ("max_containers", ("--max-containers",), "NUMBER", "How many containers it may have."),
+    ("transfer", ("--transfer",), "SIZE", "Network bytes a month, both ways together, like 1T."),
+    ("transfer_action", ("--transfer-action",), "ACTION",
+     "What follows when that is used up: warn (an event), slow:RATE, stop, or hook:PATH; undone with the month."),
+)  # fmt: skip
 
 
 def live_options(command: F) -> F:

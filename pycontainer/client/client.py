@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
         RegistryAccess,
         Stats,
         TenantInfo,
+        Usage,
         VolumeInfo,
         Why,
     )
@@ -164,6 +165,11 @@ class Client:
         """
         args = {"containers": [*containers], "tenants": [*tenants], "recent": recent}
         return self._pool.request("limits", args)  # type: ignore[no-any-return]
+
+    def usage(self, *, tenant: str | None = None, month: str | None = None) -> "Usage":
+        """Return what was used in a month (`2026-11`, UTC), or so far in the present one, by all or by one tenant."""
+        args = {key: value for key, value in (("tenant", tenant), ("month", month)) if value is not None}
+        return self._pool.request("usage", args)  # type: ignore[no-any-return]
 
     def import_container(
         self,

@@ -337,12 +337,23 @@ class VolumeInfo(TypedDict):
     containers: list[str]
 
 
+class TransferInfo(TypedDict):
+    """The transfer of a month, both ways together: allowed and used, what follows, and what has followed (in `month`)."""
+
+    allowance_bytes: int | None
+    used_bytes: int
+    action: str
+    measure: str
+    month: str
+
+
 class TenantInfo(TypedDict):
     """A tenant: its limits by the attributes of the spec, in their own units, and its containers' names by id."""
 
     name: str
     created: float
     limits: dict[str, Any]
+    transfer: TransferInfo | None
     warnings: list[str]
     containers: dict[str, str]
     running: int
@@ -370,6 +381,43 @@ class Capacity(TypedDict):
     tenants: int
     uncounted: int
     resources: list[Promise]
+
+
+class Used(TypedDict):
+    """What was used in a month. Byte-hours are bytes held times hours; network bytes are as the container sees them."""
+
+    run_hours: float
+    cpu_seconds: float
+    memory_byte_hours: float
+    disk_byte_hours: float
+    io_read_bytes: int
+    io_write_bytes: int
+    net_in_bytes: int
+    net_out_bytes: int
+
+
+class InstanceUsage(Used):
+    """The usage under one name, of all containers that bore it: `ids`. An empty name is the tenant's pool of disk."""
+
+    tenant: str
+    name: str
+    ids: list[str]
+
+
+class TenantUsage(Used):
+    """The usage of a tenant; an empty name stands for all containers without one."""
+
+    tenant: str
+    instances: int
+
+
+class Usage(TypedDict):
+    """What was used in a month; `is_current` means that it is not over."""
+
+    month: str
+    is_current: bool
+    instances: list[InstanceUsage]
+    tenants: list[TenantUsage]
 
 
 class Hindrance(TypedDict):

@@ -86,13 +86,9 @@ class MemoryController:
         cgroup = instance.cgroup
         if cgroup.version == 2:
             events = parse_keyed(cgroup.read("memory", "memory.events"))
-            try:
-                peak = int(cgroup.read("memory", "memory.peak"))
-            except FileNotFoundError:  # before 5.19
-                peak = None
             return Reading(
                 int(cgroup.read("memory", "memory.current")),
-                peak,
+                peak_bytes(cgroup),
                 self._limit(cgroup),
                 events["max"],
                 read_pressure(cgroup, "memory"),
@@ -100,7 +96,7 @@ class MemoryController:
             )
         return Reading(
             int(cgroup.read("memory", "memory.usage_in_bytes")),
-            int(cgroup.read("memory", "memory.max_usage_in_bytes")),
+            peak_bytes(cgroup),
             self._limit(cgroup),
             _failures_v1(cgroup),
         )
@@ -116,6 +112,16 @@ class MemoryController:
             return parse_limit(cgroup.read("memory", "memory.max"))
         limit_bytes = int(cgroup.read("memory", "memory.limit_in_bytes"))
         return None if limit_bytes >= UNLIMITED_BYTES else limit_bytes
+
+
+def peak_bytes(cgroup: Cgroup) -> int | None:
+    """Return the most that was ever held, None where the kernel does not say."""
+    if cgroup.version == 1:
+        return int(cgroup.read("memory", "memory.max_usage_in_bytes"))
+    try:
+        return int(cgroup.read("memory", "memory.peak"))
+    except FileNotFoundError:  # before 5.19
+        return None
 
 
 def working_set_bytes(cgroup: Cgroup) -> int:

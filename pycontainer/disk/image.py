@@ -90,6 +90,10 @@ class DiskImage:
         used_bytes = (found.f_blocks - found.f_bfree) * found.f_frsize
         return Usage(used_bytes, found.f_files - found.f_ffree, *self.caps())
 
+    def stored_bytes(self) -> int:
+        """Return what the image takes of the file system beneath: the blocks of its file, which is sparse."""
+        return os.stat(self._image).st_blocks * 512  # stat(2)
+
     def mount(self, image: str = "") -> int:
         """Return a detached mount of the image; all mounts of it are the same file system on the same device."""
         image = image or self._image

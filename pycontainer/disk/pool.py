@@ -49,6 +49,10 @@ class Pool:
     def usage(self) -> Usage | None:
         return self._image.usage() if self.exists() else None
 
+    def stored_bytes(self) -> int | None:
+        """Return what it takes of the host's disk, None if there is none."""
+        return self._image.stored_bytes() if self.exists() else None
+
     def admit(self, container_dir: str) -> None:
         """Say that the layer of a new container is to be in the pool."""
         os.symlink(f"{self._directory}/{os.path.basename(container_dir)}", f"{container_dir}/{_LINK}")

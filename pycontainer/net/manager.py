@@ -13,6 +13,7 @@ A network whose record is damaged lets nobody on, and its subnets and addresses 
 it is cut off from it. One whose addresses are damaged is the supervisor's to refuse: `hold` keeps those it had.
 """
 
+import errno
 import ipaddress
 import os
 import socket
@@ -40,6 +41,7 @@ from pycontainer.net.addresses import (
 from pycontainer.net.bandwidth import Bandwidth
 from pycontainer.net.bridge import bridge_name, ensure_bridge
 from pycontainer.net.firewall import Element, Firewall
+from pycontainer.net.messages import Netlink
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
 from pycontainer.net.shaping import Shaping, tenant_owner
@@ -366,12 +368,17 @@ class NetworkManager:
 
     def stats(self, container_id: str) -> tuple[int, int]:
         """Return (received, sent) bytes of all links of a running container, as the container counts them."""
-        received = sent = 0
-        for endpoint in self._reservation(container_id).endpoints:
-            if endpoint.index:
-                from_it, to_it = self._links.netlink.byte_counts(endpoint.index)
-                received, sent = received + to_it, sent + from_it
-        return received, sent
+        counts = link_bytes(self._links.netlink, self._reservation(container_id).links).values()
+        return sum(received for received, _ in counts), sum(sent for _, sent in counts)
+
+    def links(self, container_id: str) -> Sequence[int]:
+        """Return the indexes of the host's ends of the links of a container that are up; of an unknown one there are none."""
+        reservation = self._reservations.get(container_id)
+        return tuple(reservation.links) if reservation is not None else ()
+
+    def link_bytes(self, container_id: str) -> dict[int, tuple[int, int]]:
+        """Return (received, sent) bytes of each link of a container, by its index."""
+        return link_bytes(self._links.netlink, self.links(container_id))
 
     def bandwidth(self, container_id: str, tenant: str = "") -> Bandwidth:
         """Return the limits of a container's links, together; `tenant` is whose limits lie above."""
@@ -907,6 +914,20 @@ class NetworkManager:
             self._firewall.delete_table()
         except Unsupported:  # without libnftables there cannot be a table of ours
             pass
+
+
+def link_bytes(netlink: Netlink, links: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return (received, sent) bytes, as the container counts them, of each of `links` that is there still."""
+    counts = {}
+    for index in links:
+        try:
+            from_it, to_it = netlink.byte_counts(index)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        else:
+            counts[index] = (to_it, from_it)
+    return counts
 
 
 def _endpoint_owner(container_id: str, endpoint: Endpoint) -> str:

@@ -93,15 +93,25 @@ class Host:
 class Run:
     """What a started container leaves with its supervisor: descriptors that outlive the monitor."""
 
-    __slots__ = ("cgroup", "pid", "pidfd", "root_fd", "streams")
+    __slots__ = ("cgroup", "netns_fd", "pid", "pidfd", "root_fd", "streams")
 
-    def __init__(self, cgroup: Cgroup, pid: int, pidfd: int, streams: list[tuple[int, int]], root_fd: int = -1) -> None:
+    def __init__(
+        self,
+        cgroup: Cgroup,
+        pid: int,
+        pidfd: int,
+        streams: list[tuple[int, int]],
+        root_fd: int = -1,
+        netns_fd: int = -1,
+    ) -> None:
         """`streams` are (descriptor, kind): another monitor reads from there. `root_fd` is the root as we made it, -1 where
-        another supervisor did."""
-        self.cgroup, self.pid, self.pidfd, self.streams, self.root_fd = cgroup, pid, pidfd, streams, root_fd
+        another supervisor did. `netns_fd` keeps its links until their bytes have been counted; -1 if it has none of ours."""
+        self.cgroup, self.pid, self.pidfd, self.streams = cgroup, pid, pidfd, streams
+        self.root_fd, self.netns_fd = root_fd, netns_fd
 
     def close(self) -> None:
-        for fd in (self.pidfd, *(fd for fd, _ in self.streams), *([self.root_fd] if self.root_fd >= 0 else [])):
+        held = [fd for fd in (self.root_fd, self.netns_fd) if fd >= 0]
+        for fd in (self.pidfd, *(fd for fd, _ in self.streams), *held):
             os.close(fd)
 
 
@@ -242,8 +252,9 @@ async def start(
                 cgroup.attach(birth.pid)
                 if spec.tenant:
                     check_room(cgroup, action, arrived=1)
+            netns_fd = -1
             if host.network is not None:
-                _attach_network(container.id, action, host.network, birth, undo)
+                netns_fd = _attach_network(container.id, action, host.network, birth, undo)
             elif "host" not in spec.networks:
                 with visiting(birth.pidfd, CLONE_NEWNET):
                     set_loopback_up()
@@ -297,7 +308,7 @@ async def start(
         os.close(slave_fd)
     if streams.input_fd >= 0:
         os.close(streams.input_fd)
-    return Run(cgroup, birth.pid, birth.pidfd, streams.outer, root_fd)
+    return Run(cgroup, birth.pid, birth.pidfd, streams.outer, root_fd, netns_fd)
 
 
 def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFailed:
@@ -372,8 +383,10 @@ def _open_bind(tree: planner.Tree) -> int:
 
 def _attach_network(
     container_id: str, action: str, network: Network, birth: Birth, undo: contextlib.AsyncExitStack
-) -> None:
+) -> int:
+    """Return the namespace that the links are in, for the run to keep."""
     netns_fd = _open_netns(birth, action)
+    undo.callback(os.close, netns_fd)
     try:
         network.attach(container_id, netns_fd)
         undo.callback(network.detach, container_id, alive=False)
@@ -381,8 +394,7 @@ def _attach_network(
         raise StartFailed(
             f"{action}: network: {error.strerror or error}", step="network", errno=error.errno or 0
         ) from error
-    finally:
-        os.close(netns_fd)
+    return netns_fd
 
 
 def _open_netns(birth: Birth, action: str) -> int:

@@ -13,6 +13,7 @@ from pycontainer.spec.model import ContainerSpec, Port
 from pycontainer.spec.mounts import LEAST_TMPFS_BYTES, parse_mount, parse_tmpfs, parse_volume
 from pycontainer.spec.ports import parse_ports
 from pycontainer.spec.signals import parse_signal
+from pycontainer.spec.transfer import parse_action
 from pycontainer.units import (
     parse_bit_rate,
     parse_bytes,
@@ -871,6 +872,25 @@ TENANT_FIELDS: tuple[Field, ...] = (
         "how many containers it may have; its own users may make 100 when left out",
         "20",
         "--max-containers",
+        "",
+        live=True,
+    ),
+    Field(
+        "transfer",
+        values.or_unlimited(parse_bytes),
+        "network bytes a month, both ways together",
+        "1T",
+        "--transfer",
+        "",
+        unit="bytes",
+        live=True,
+    ),
+    Field(
+        "transfer_action",
+        parse_action,
+        "what follows when that is used up, until the month is over: warn, slow:RATE, stop, hook:PATH",
+        "slow:1mbit",
+        "--transfer-action",
         "",
         live=True,
     ),

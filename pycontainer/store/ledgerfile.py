@@ -9,7 +9,7 @@
     clock     until when, by which boot's clock, the bytes on disk have been counted
 
 What is added to `used` and what `counted` says then change in one transaction: nothing is counted twice, whoever dies when.
-A write is on the disk when it returns (a checkpoint syncs the log). All of it belongs to one thread.
+A write outlives us at once, and a power cut after `sync`. All of it belongs to one thread.
 """
 
 import contextlib
@@ -132,17 +132,20 @@ class LedgerFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
 
-    def open(self) -> None:
-        """Open it, or make it where there is none; open already is fine."""
+    def open(self) -> bool:
+        """Open it, or make it where there is none, and tell whether it was made; open already is fine."""
         if self._database is not None:
-            return
+            if _identity(self._path) == self._identity:
+                return False
+            self.close()  # SQLite would go on writing to a file that nobody can find
         _require_own(self._path)
         with self._told():
             database = sqlite3.connect(self._path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = NORMAL")  # the checkpoint of each write syncs
+                database.execute("PRAGMA synchronous = NORMAL")  # `sync` is a checkpoint, and that syncs
                 database.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * 4096}")
                 (version,) = database.execute("PRAGMA user_version").fetchone()
                 if version == 0:
@@ -154,7 +157,8 @@ class LedgerFile:
             except BaseException:
                 database.close()
                 raise
-            self._database = database
+            self._database, self._identity = database, _identity(self._path)
+            return bool(version == 0)
 
     def close(self) -> None:
         database, self._database = self._database, None
@@ -198,7 +202,7 @@ class LedgerFile:
             return {Key(*row[:2]): Used(Owner(*row[2:4]), Sums(*row[4:])) for row in rows}
 
     def write(self, changes: Changes) -> None:
-        """Write all of it or nothing, and bring it to the disk."""
+        """Write all of it or nothing."""
         with self._told() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
@@ -208,6 +212,10 @@ class LedgerFile:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
+
+    def sync(self) -> None:
+        """Bring all that was written to the disk, the log first and then what is taken over from it."""
+        with self._told() as database:
             database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def forget_old(self) -> None:
@@ -263,6 +271,14 @@ def _links(text: str) -> dict[int, tuple[int, int]]:
 
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        details = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return details.st_dev, details.st_ino
 
 
 def _require_own(path: str) -> None:

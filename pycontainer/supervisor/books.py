@@ -11,7 +11,7 @@ set aside, and what is known of this month goes into a new one.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from pycontainer.store.ledgerfile import (
     Changes,
@@ -26,10 +26,7 @@ from pycontainer.store.ledgerfile import (
     Used,
 )
 
-_T = TypeVar("_T")
-
 _HOUR = 3600.0
-_POOL = "pool:"  # no id of a container begins so: they are hexadecimal
 
 
 class Counters(NamedTuple):
@@ -63,6 +60,7 @@ class News(NamedTuple):
     """What the event loop hears after each piece of work."""
 
     month: str
+    is_complete: bool  # what is on disk of this month is known
     transferred: Mapping[str, int]  # tenant -> bytes of this month, both ways
     notices: list[str]  # what went wrong, in sentences; each once
     set_aside: list[str]  # what was damaged, and where it is now
@@ -75,8 +73,8 @@ class Books:
         self,
         path: str,
         boot: str,
+        clock: Callable[[], float],
         *,
-        clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._file = LedgerFile(path)
@@ -92,6 +90,7 @@ class Books:
         self._transferred: dict[str, int] = {}
         self._unwritten: dict[Key, Used] = {}
         self._changed: set[str] = set()  # containers whose counters, or bytes on disk, changed since they were written
+        self._is_unwritten = self._is_unsynced = False
         self._problem = ""
         self._notices: list[str] = []
         self._set_aside: list[str] = []
@@ -99,27 +98,30 @@ class Books:
     # -- beginning and end ---------------------------------------------------------------------------------------------
 
     def open(self, known: Iterable[str]) -> News:
-        """Go on where the ledger ends; `known` are the containers there are. What of it concerns others goes."""
+        """Go on where the ledger ends; `known` are the containers and pools there are. What of it concerns others goes."""
         self._known = set(known)
         self._turn()
-        self._write()
+        self._write(sync=True)
         return self._news()
 
     def close(self) -> None:
         self._pass_time()
-        self._write()
+        self._write(sync=True)
         self._file.close()
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
-    def add(self, samples: Iterable[Sample], *, passes_time: bool = False) -> News:
-        """Add up what is new, and write it. With `passes_time`, also what the disk has been used since the last time."""
+    def add(self, samples: Iterable[Sample], *, passes_time: bool = False, sync: bool = False) -> News:
+        """Add up what is new, and write it. With `passes_time`, also what the disk has been used since the last time.
+
+        It outlives us, and with `sync` a power cut.
+        """
         self._turn()
         for sample in samples:
             self._add(sample)
         if passes_time:
             self._pass_time()
-        self._write()
+        self._write(sync=sync)
         return self._news()
 
     def hold(self, container: str, owner: Owner, size_bytes: int) -> None:
@@ -130,15 +132,15 @@ class Books:
             self._held[container] = held
             self._changed.add(container)
 
-    def hold_pool(self, tenant: str, used_bytes: int, members: Iterable[str]) -> None:
-        """From now on a tenant's pool holds so many bytes: those of containers that are counted by themselves are in it."""
-        counted = sum(self._held[member].size_bytes for member in members if member in self._held)
-        self.hold(pool(tenant), Owner(tenant, ""), max(0, used_bytes - counted))
-
     def forget(self, container: str) -> None:
         """It is removed: nothing more is counted."""
         self._pass_time()
         self._drop(container)
+
+    def counted_at(self, container: str, run: str) -> float:
+        """Return when the counters of a run were last added up."""
+        counted = self._counted.get(container)
+        return 0.0 if counted is None or counted.run != run else counted.clock
 
     def used(self, month: str) -> dict[Key, Used]:
         """Return the sums of a month. Raises Damaged or OSError if that can only be read from the disk, and cannot."""
@@ -158,6 +160,8 @@ class Books:
         before = self._counted.get(sample.container)
         if before is not None and before.run != sample.run:
             before = None
+        if before is not None and sample.clock < before.clock:  # overtaken by a later one, which had all of it
+            return
         now = sample.counters
         is_blind = before is None and sample.began < self._blind_until
         if is_blind and (sample.is_last or now.links is None):
@@ -212,8 +216,11 @@ class Books:
         key = Key(self._month, container)
         for table in (self._sums, self._unwritten):
             table[key] = _more(table.get(key), owner, sums)
-        if owner.tenant and (moved := sums.net_in_bytes + sums.net_out_bytes):
-            self._transferred[owner.tenant] = self._transferred.get(owner.tenant, 0) + moved
+        self._transfer(owner.tenant, sums)
+
+    def _transfer(self, tenant: str, sums: Sums) -> None:
+        if tenant and (moved := sums.net_in_bytes + sums.net_out_bytes):
+            self._transferred[tenant] = self._transferred.get(tenant, 0) + moved
 
     def _drop(self, container: str) -> None:
         self._known.discard(container)
@@ -227,7 +234,7 @@ class Books:
         if month == self._month:
             return
         if self._month:
-            self._write()
+            self._write(sync=True)
         self._month, self._has_month = month, False
         self._set_sums({})
 
@@ -238,21 +245,21 @@ class Books:
             if key.month == self._month:
                 self._sums[key] = _more(self._sums.get(key), used.owner, used.sums)
         for used in self._sums.values():
-            tenant, moved = used.owner.tenant, used.sums.net_in_bytes + used.sums.net_out_bytes
-            self._transferred[tenant] = self._transferred.get(tenant, 0) + moved
+            self._transfer(used.owner.tenant, used.sums)
 
     # -- the disk ------------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
         """Open the file and learn what it knows, if that was not done before. What happened since is added to that."""
-        self._file.open()
+        if self._file.open() and self._is_loaded:  # somebody took it away
+            self._begin_anew()
         if not self._is_loaded:
             counted, held, clock = self._file.load()
-            self._counted = {**_of(counted, self._known), **self._counted}
-            self._held = {**_of(held, self._known), **self._held}
+            self._counted = {**{key: counted[key] for key in counted.keys() & self._known}, **self._counted}
+            self._held = {**{key: held[key] for key in held.keys() & self._known}, **self._held}
             self._changed |= {*counted, *held} - {*self._counted, *self._held}
             if clock is None:
-                self._blind_until = self._clock()
+                self._blind_until, self._is_unwritten = self._clock(), True
             if self._held_until is None:
                 self._held_until = clock.seconds if clock is not None and clock.boot == self._boot else self._clock()
             self._file.forget_old()
@@ -261,13 +268,18 @@ class Books:
             self._set_sums(self._file.used(self._month))
             self._has_month = True
 
-    def _write(self) -> None:
-        """Bring everything to the disk. What cannot be is kept for the next time, and told once."""
+    def _write(self, *, sync: bool) -> None:
+        """Write what is not written yet. What cannot be is kept for the next time, and told once."""
         for is_again in (False, True):
             try:
                 self._load()
-                self._file.write(self._changes())
-                self._unwritten, self._changed = {}, set()
+                if self._unwritten or self._changed or self._is_unwritten:
+                    self._file.write(self._changes())
+                    self._unwritten, self._changed = {}, set()
+                    self._is_unwritten, self._is_unsynced = False, True
+                if sync and self._is_unsynced:
+                    self._file.sync()
+                    self._is_unsynced = False
                 self._problem = ""
                 return
             except Damaged as damage:
@@ -290,6 +302,7 @@ class Books:
         """Everything that is known goes into the next file."""
         self._unwritten = {**self._unwritten, **self._sums}
         self._changed |= {*self._counted, *self._held}
+        self._is_unwritten = True
 
     def _changes(self) -> Changes:
         return Changes(
@@ -305,23 +318,19 @@ class Books:
             self._notices.append(problem)
 
     def _news(self) -> News:
-        news = News(self._month, dict(self._transferred), self._notices, self._set_aside)
+        news = News(self._month, self._has_month, dict(self._transferred), self._notices, self._set_aside)
         self._notices, self._set_aside = [], []
         return news
 
 
 def pool(tenant: str) -> str:
     """Return under which key the bytes of a tenant's pool stand that no container is counted for."""
-    return f"{_POOL}{tenant}"
+    return f"pool:{tenant}"  # no id of a container begins so: they are hexadecimal
 
 
 def month_at(wall_seconds: float) -> str:
     """Return the month of a time, UTC: `2026-11`."""
     return time.strftime("%Y-%m", time.gmtime(wall_seconds))
-
-
-def _of(table: Mapping[str, _T], known: set[str]) -> dict[str, _T]:
-    return {container: row for container, row in table.items() if container in known or container.startswith(_POOL)}
 
 
 def _more(before: Used | None, owner: Owner, sums: Sums) -> Used:

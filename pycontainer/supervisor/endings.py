@@ -291,6 +291,7 @@ class Endings:
         run = world.runs.pop(container.id, None)
         world.looks.pop(container.id, None)
         cgroup = run.cgroup if run is not None else world.cgroup(container)
+        world.ledger.ended(container, cgroup)
         try:
             container.oom_killed = cgroup.oom_kills() > 0
         except OSError:

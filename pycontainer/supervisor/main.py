@@ -47,7 +47,7 @@ def main() -> None:
         except ValueError as error:
             raise InvalidInput(str(error)) from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors for each container
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # five descriptors for each container
         asyncio.run(_serve(HostPaths(root), ready_fd, reloaded_fd, open_files_soft=soft))
     except PycontainerError as error:
         print(f"pycontainer supervisor: {error.message}", file=sys.stderr)
@@ -103,6 +103,8 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     world.health.end = lambda container: lifecycle.end_now(world, container, cause=container.ending)
     world.boot.start = lambda container: lifecycle.start_now(world, container)
     world.boot.stop = lambda container, seconds: lifecycle.stop_now(world, container, seconds)
+    world.transfer.start = lambda container: lifecycle.start_now(world, container)
+    world.transfer.stop = lambda container: lifecycle.stop_now(world, container, None, cause="transfer")
     world.schedule.take = lambda container, name: snapshots.take_now(world, container, name)
     world.schedule.drop = lambda container, names: snapshots.drop_now(world, container, names)
     loop = asyncio.get_running_loop()
@@ -165,11 +167,13 @@ async def _become_new_code(world: World, server: Server, state: dict[str, object
     try:
         clients = await reload.quiet(world, server)
         state |= {"monitor_fd": world.link.fileno(), "clients": clients, "speakers": world.health.handed_over()}
+        world.ledger.close()
         world.events.close(cause="reload")
         try:
             reload.become(state)
         finally:  # it returns only if it cannot be
             world.events.open()
+            world.ledger.open()
     except (PycontainerError, OSError) as error:
         server.go_on()
         if not world.is_ending:

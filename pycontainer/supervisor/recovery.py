@@ -47,6 +47,7 @@ async def recover(world: World) -> None:
         world.spawn(world.volumes.erase(*left_over))
     world.mounted.update(find_mounts(world.paths))
     _tried("id ranges", world.idranges.sweep)
+    world.ledger.open()  # before any end is finished
     await _adopt_runs(world)
     reach("recover:adopted")
     _reconcile_networks(world)
@@ -69,6 +70,7 @@ async def recover(world: World) -> None:
     _tried("layers", world.layers.recover)
     world.transient.load()
     world.unfinished.finish()
+    world.transfer.recover()
     leftovers.finish_images(world)
     for container in world.containers.values():
         world.schedule.plan(container)
@@ -166,7 +168,8 @@ async def _adopt_runs(world: World) -> None:
     await _learn_missed(world, children)
     for container in list(world.containers.values()):
         if (pidfd := _open_run(container)) >= 0:
-            run = Run(world.cgroup(container), container.pid, pidfd, world.link.take_streams(container.id))
+            streams = world.link.take_streams(container.id)
+            run = Run(world.cgroup(container), container.pid, pidfd, streams, netns_fd=_open_netns(container))
             world.endings.adopt(container, run, has_monitor=is_lost or container.id in children)
     world.link.drop_streams(keep=world.broken)
     if is_lost:
@@ -201,6 +204,20 @@ def _open_run(container: Container) -> int:
     if container.is_running():
         return pidfd
     os.close(pidfd)
+    return -1
+
+
+def _open_netns(container: Container) -> int:
+    """Return the network namespace of a container that runs, -1 if it has no links of ours, or has just ended."""
+    if not container.addresses:
+        return -1
+    try:
+        netns_fd = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    if container.is_running():  # so it was its own
+        return netns_fd
+    os.close(netns_fd)
     return -1
 
 

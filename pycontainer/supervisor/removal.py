@@ -67,6 +67,7 @@ class Removal:
         container.forget_run()
         reach("rm:forgotten")
         world.schedule.forget(container.id)
+        world.ledger.forget(container.id)
         world.endings.forget(container.id)
         world.health.forget(container.id)
         world.seen_failures = {key: count for key, count in world.seen_failures.items() if key[0] != container.id}
@@ -96,6 +97,7 @@ class Removal:
         if world.names.get(damaged.name) == damaged.id:
             del world.names[damaged.name]
         world.broken.pop(damaged.id, None)
+        world.ledger.forget(damaged.id)
         world.layers.sweep()
         world.events.emit("remove", id=damaged.id, name=damaged.name)
         await self.erase_remains(damaged.id)

@@ -63,7 +63,7 @@ def _limits(container: "Container", world: "World") -> Iterator[Finding]:
     if not _is_up(container, world):
         return
     instance = world.instance(container, world.runs[container.id].cgroup)
-    changed = registry.differences(instance, world.transient.spec_of(container))
+    changed = registry.differences(instance, world.spec_in_force(container))
     if changed:
         yield Finding(
             "changed limits", f"container '{container.spec.name}'", "; ".join(changed), "sets them again",
@@ -73,7 +73,7 @@ def _limits(container: "Container", world: "World") -> Iterator[Finding]:
 
 def _apply(world: "World", container: "Container") -> None:
     run = world.runs[container.id]
-    container.warnings = registry.apply(world.instance(container, run.cgroup), world.transient.spec_of(container))
+    container.warnings = registry.apply(world.instance(container, run.cgroup), world.spec_in_force(container))
 
 
 def _bandwidth(container: "Container", world: "World") -> Iterator[Finding]:
@@ -100,7 +100,8 @@ def tenants(world: "World") -> Iterator[Finding]:
     for name, tenant in world.tenants.by_name.items():
         if not world.tenants.is_raised(name):
             continue
-        changed = registry.differences(world.tenants.instance(name), world.transient.spec_of_tenant(tenant))
+        spec = tenant.measured(world.transient.spec_of_tenant(tenant))
+        changed = registry.differences(world.tenants.instance(name), spec)
         if changed:
             yield Finding(
                 "changed limits", f"tenant '{name}'", "; ".join(changed), "sets them again, and its containers'",

@@ -49,6 +49,7 @@ from pycontainer.supervisor.verbs import (
     snapshots,
     system,
     tenants,
+    usage,
     volumes,
 )
 from pycontainer.supervisor.world import World
@@ -70,7 +71,7 @@ _HEADER = struct.Struct(">I")
 def _verbs() -> dict[str, Verb]:
     found: dict[str, Verb] = {}
     for module in (copy, doctor, exchange, host, images, instances, lifecycle, limits, networks, observe, processes, save,
-                   snapshots, system, tenants, volumes):  # fmt: skip
+                   snapshots, system, tenants, usage, volumes):  # fmt: skip
         for name, value in vars(module).items():
             if asyncio.iscoroutinefunction(value) and name in messages.VERBS and value.__module__ == module.__name__:
                 found[name] = value

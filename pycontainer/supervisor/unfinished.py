@@ -50,7 +50,8 @@ class Unfinished:
                 elif (run := world.runs.get(what)) is not None:
                     container = world.containers[what]
                     world.transient.note(what, None)
-                    container.warnings = registry.apply(world.instance(container, run.cgroup), container.spec)
+                    spec = world.spec_in_force(container)
+                    container.warnings = registry.apply(world.instance(container, run.cgroup), spec)
                     world.refresh_view(container, run.cgroup)
             except (OSError, PycontainerError) as error:
                 print(f"limits of '{what}', whose change was cut off: {error}", file=sys.stderr)

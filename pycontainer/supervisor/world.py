@@ -49,6 +49,7 @@ from pycontainer.supervisor.eventstream import Scope
 from pycontainer.supervisor.health import Health
 from pycontainer.supervisor.journal import Journal
 from pycontainer.supervisor.layers import Layers
+from pycontainer.supervisor.ledger import Ledger
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.lxcfs import Lxcfs
 from pycontainer.supervisor.monitorlink import MonitorLink
@@ -59,6 +60,7 @@ from pycontainer.supervisor.reserve import Reserve
 from pycontainer.supervisor.restarts import Restarts
 from pycontainer.supervisor.schedule import Schedule
 from pycontainer.supervisor.tenants import Tenants
+from pycontainer.supervisor.transfer import Transfer
 from pycontainer.supervisor.transient import Transient
 from pycontainer.supervisor.unfinished import Unfinished
 from pycontainer.supervisor.volumes import VolumeKeeper
@@ -86,6 +88,8 @@ class World:
         self.layers = Layers(self)
         self.events = Events(Journal(paths.events_dir))
         self.endings = Endings(self)
+        self.ledger = Ledger(self)
+        self.transfer = Transfer(self)
         self.restarts = Restarts(self)
         self.health = Health(self)
         self.removal = Removal(self)
@@ -102,7 +106,12 @@ class World:
         self.hierarchy = Hierarchy(
             detect(name=paths.marker), paths.marker, memory_bytes=memory_for_containers(total_memory_bytes())
         )
-        self.tenants = Tenants(paths, self.hierarchy, self.networks, self.transient.spec_of_tenant)
+        self.tenants = Tenants(
+            paths,
+            self.hierarchy,
+            self.networks,
+            lambda tenant: tenant.measured(self.transient.spec_of_tenant(tenant)),
+        )
         self.link = MonitorLink(
             paths,
             self.endings.heard_exit,
@@ -279,12 +288,21 @@ class World:
         self.tenants.apply(name, disks)
         self.apply_to_members(name)
 
+    def measured(self, container: Container, spec: ContainerSpec) -> ContainerSpec:
+        """Return what a measure against its tenant leaves of a container's `spec`."""
+        tenant = self.tenants.by_name.get(container.spec.tenant)
+        return spec if tenant is None else tenant.measured_member(spec)
+
+    def spec_in_force(self, container: Container) -> ContainerSpec:
+        """Return what the kernel is to hold now: the record's, or what was set for this run, less what a measure takes."""
+        return self.measured(container, self.transient.spec_of(container))
+
     def apply_to_members(self, tenant: str) -> None:
         """Write the limits of a tenant's running containers again: v1 lets none exceed its parent's."""
         for container_id, run in self.runs.items():
             container = self.containers[container_id]
             if container.spec.tenant == tenant:
-                spec = self.transient.spec_of(container)
+                spec = self.spec_in_force(container)
                 container.warnings = registry.apply(self.instance(container, run.cgroup), spec)
                 self.refresh_view(container, run.cgroup)
 
@@ -353,7 +371,7 @@ class World:
         return task
 
     def is_idle(self) -> bool:
-        return self._nothing_runs() and not self.restarts and not self._tasks
+        return self._nothing_runs() and not self.restarts and not self._tasks and not self.transfer.is_waiting()
 
     def _nothing_runs(self) -> bool:
         return not self.runs and not any(damaged.is_alive for damaged in self.broken.values())
@@ -364,6 +382,7 @@ class World:
         self.reconcile.close()
         self.endings.close()
         self.health.close()
+        self.ledger.close()
         self.events.close(cause="asked" if self.leave.is_set() else "idle")
         if self._wall_watch is not None:
             self._wall_watch.close()

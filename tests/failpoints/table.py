@@ -28,6 +28,7 @@ from tests.failpoints.containers import (
     stop,
 )
 from tests.failpoints.services import come_up, end_by_a_monitor, start_by_a_monitor
+from tests.failpoints.transfers import give_more_transfer, use_up_a_transfer
 from tests.failpoints.travel import import_an_image, import_an_instance, remove_an_image
 from tests.failpoints.written import clone, restore, restore_a_copy, snapshot, snapshot_of_a_running_one
 
@@ -63,6 +64,8 @@ OPERATIONS: dict[Operation, tuple[str, ...]] = {
     disconnect: ("disconnect:reserved", "disconnect:unlinked", "disconnect:recorded"),
     create_a_tenant: ("tenant:pool", "tenant:recorded"),
     change_a_tenant: ("tenant:noted", "tenant:applied", "tenant:updated"),
+    use_up_a_transfer: ("transfer:noted", "transfer:acted"),
+    give_more_transfer: ("transfer:undone",),
     remove_a_tenant: ("tenant:unnamed", "tenant:lowered", "tenant:erased"),
     come_up: ("recover:read", "recover:adopted", "recover:networks", "recover:ended", "recover:cgroups", "recover:over"),
     start_by_a_monitor: ("monitor:born", "monitor:prepared", "monitor:released"),

@@ -16,6 +16,7 @@ SEEDS = encoded(
         {"image": "a", "networks": ["host"], "restart": "on-failure:3", "security_opt": ["no-new-privileges"]},
         {"name": "web", "ports": [{"host_port": 1, "container_port": 2}], "restart": {"name": "no", "max_retries": 0}},
         to_plain(ContainerSpec(name="x", image="y", command=("a",), env=(("A", "1"),))),
+        {"memory": "1G", "max_containers": 5, "transfer": "1T", "transfer_action": "slow:1mbit"},
         {"image": "a", "memroy": 1, "env": {"A": None, "B=C": 2}, "tty": "yes"},
     )
 )

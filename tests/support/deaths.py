@@ -106,8 +106,11 @@ def _is_erased(world: World, before: Lines | None) -> bool:
     """Tell whether no container is there, and no file of the state that was not there before."""
     if before is None:
         return not os.listdir(world.paths.containers_dir)
-    state = f"file: {os.path.dirname(world.paths.containers_dir)}/"
-    return not any(line.startswith(state) for line in take_snapshot(roots=[world.root]) - before)
+    state, of_ledger = f"file: {os.path.dirname(world.paths.containers_dir)}/", f"file: {world.paths.ledger_file}-"
+    new = take_snapshot(roots=[world.root]) - before
+    return not any(
+        line.startswith(state) and not line.startswith(of_ledger) for line in new
+    )  # its log goes when it is closed
 
 
 def _held(world: World) -> Lines:

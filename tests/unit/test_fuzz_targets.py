@@ -50,6 +50,7 @@ def test_every_parser_of_the_package_has_a_target() -> None:
         "problems": "words",
         "reference": "writes docs",
         "textfile": "target envfile, yamlfile",
+        "transfer": "target spec",
         "validate": "target spec",
     }
     modules = {path.stem for path in (FUZZ.parents[1] / "pycontainer/spec").glob("[a-z]*.py")}

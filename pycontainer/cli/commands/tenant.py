@@ -78,11 +78,12 @@ def ls(settings: Settings, quiet: bool, form: str) -> None:
     elif form == "json":
         output.show_json(tenants)
     else:
-        headers = ("NAME", "MEMORY", "CPUS", "PIDS", "NET IN", "NET OUT", "CONTAINERS", "RUNNING")
+        headers = ("NAME", "MEMORY", "CPUS", "PIDS", "NET IN", "NET OUT", "TRANSFER", "CONTAINERS", "RUNNING")
         rows = [
             (
                 tenant["name"],
                 *(_limits(tenant["limits"]) if not tenant["damaged"] else ("damaged", "-", "-", "-", "-")),
+                _transfer(tenant["transfer"]),
                 str(len(tenant["containers"])),
                 str(tenant["running"]),
             )
@@ -129,3 +130,12 @@ def _limits(limits: dict[str, Any]) -> tuple[str, ...]:
         ("net_out_bits", format_bit_rate),
     )
     return tuple(show(limits[key]) if key in limits else "unlimited" for key, show in formats)
+
+
+def _transfer(transfer: Any) -> str:
+    """Return what was used of what may be, and what has followed: "1.2TiB / 1TiB slow:1mbit"."""
+    if not transfer:
+        return "-"
+    allowed = transfer["allowance_bytes"]
+    of = format_bytes_short(allowed) if allowed else "unlimited"
+    return f"{format_bytes_short(transfer['used_bytes'])} / {of} {transfer['measure']}".rstrip()

@@ -352,9 +352,9 @@ def _claim_ports(world: World, container: Container) -> None:
 
 
 def _require_startable(world: World, container: Container) -> None:
-    """Raise InvalidState if the record of its tenant, or of one of its networks, is damaged."""
+    """Raise InvalidState if the record of its tenant, or of one of its networks, is damaged, or its transfer is used up."""
     if container.spec.tenant:
-        world.tenants.find(container.spec.tenant)
+        world.transfer.refuse(world.tenants.find(container.spec.tenant))
     if container.addresses:
         world.networks.require_usable(container.id)
 
@@ -375,7 +375,9 @@ def _fresh_cgroup(world: World, container: Container) -> Cgroup:
 def _apply(world: World, container: Container, cgroup: Cgroup) -> None:
     spec = container.spec
     try:
-        container.warnings = registry.apply(world.instance(container, cgroup, is_new=True), spec)
+        container.warnings = registry.apply(
+            world.instance(container, cgroup, is_new=True), world.measured(container, spec)
+        )
     except OSError as error:
         raise StartFailed(
             f"cannot start '{spec.name}': limit on '{error.filename}': {error.strerror or error}",

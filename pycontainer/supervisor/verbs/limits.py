@@ -55,7 +55,8 @@ async def set(world: World, call: Call) -> object:
             reach("set:noted")
             if run is not None:
                 instance, owner = world.instance(container, run.cgroup), f"'{before.name}'"
-                container.warnings = apply_changed(instance, in_force, spec, owner, force=call.flag("force"))
+                held, wanted = world.measured(container, in_force), world.measured(container, spec)
+                container.warnings = apply_changed(instance, held, wanted, owner, force=call.flag("force"))
             reach("set:applied")
             container.spec = spec
             try:
@@ -69,7 +70,7 @@ async def set(world: World, call: Call) -> object:
             except BaseException:
                 container.spec, container.warnings = before, warnings
                 if run is not None:
-                    registry.apply(world.instance(container, run.cgroup), in_force)
+                    registry.apply(world.instance(container, run.cgroup), world.measured(container, in_force))
                     world.transient.note(container.id, None if in_force is before else in_force)
                 raise
             if transient:

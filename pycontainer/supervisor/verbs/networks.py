@@ -69,6 +69,7 @@ async def network_disconnect(world: World, call: Call) -> object:
     async with world.lock(container):
         world.require(container)
         netns_fd = _netns(world, container)
+        world.ledger.before_change(container)
         try:
             world.networks.disconnect(container.id, call.text("network"), netns_fd)
         finally:

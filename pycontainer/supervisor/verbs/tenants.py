@@ -4,6 +4,7 @@ No verb here waits for anything, so none needs a lock against another.
 """
 
 import dataclasses
+from typing import Any
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import read_host
@@ -15,9 +16,12 @@ from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_pool
 from pycontainer.spec.problems import as_error
+from pycontainer.spec.transfer import Allowance
 from pycontainer.spec.validate import validate_pool
+from pycontainer.supervisor.books import pool
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import may_see
+from pycontainer.supervisor.transfer import describe, require_hook
 from pycontainer.supervisor.verbs.limits import apply_changed
 from pycontainer.supervisor.world import World
 
@@ -31,7 +35,8 @@ async def tenant_create(world: World, call: Call) -> object:
     spec = _checked(world, dataclasses.replace(NO_LIMITS, **limits))
     excess = world.capacity.admit_tenant(name, spec)
     world.reserve.require_room(f"tenant '{name}'")
-    tenant = Tenant(world.paths, name, spec, created=now(), **alone)
+    tenant = Tenant(world.paths, name, spec, created=now())
+    tenant.max_containers, tenant.allowance = alone.get("max_containers"), _allowance(alone, Allowance())
     had_pool = world.tenants.pool(name).exists()
     _cap_pool(world, name, spec)
     reach("tenant:pool")
@@ -45,6 +50,7 @@ async def tenant_create(world: World, call: Call) -> object:
         raise
     reach("tenant:recorded")
     world.events.emit("tenant-create", tenant=name)
+    _check_transfer(world)
     return world.capacity.tell(excess, _info(world, tenant))
 
 
@@ -62,27 +68,31 @@ async def tenant_set(world: World, call: Call) -> object:
     """Change limits; those of running containers are written again, as v1 lets none exceed its parent's."""
     tenant = world.tenants.find(call.text("tenant"))
     changes, alone = parse_pool(call.mapping("spec"))
+    allowance = _allowance(alone, tenant.allowance)
     if not changes and not alone:
         raise InvalidInput("there is nothing to change", field="spec")
     transient = call.flag("transient")
     spec = _checked(world, dataclasses.replace(tenant.spec, **changes))
     is_raised = world.tenants.is_raised(tenant.name)
     if transient and alone:
-        raise InvalidInput("how many containers there may be is no transient change", field="max_containers")
+        raise InvalidInput("this can only be changed for good", field=min(alone), hint="leave --transient out")
     if transient and not is_raised:
         raise InvalidState(
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
     excess = world.capacity.admit_tenant(tenant.name, spec)
-    before, in_force, had = tenant.spec, world.transient.spec_of_tenant(tenant), tenant.max_containers
+    before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
+    had = tenant.max_containers, tenant.allowance
     with world.unfinished.changing_tenant(tenant.name):
         reach("tenant:noted")
         _cap_pool(world, tenant.name, spec)
         if is_raised:
             instance, owner = world.tenants.instance(tenant.name), f"tenant '{tenant.name}'"
-            tenant.warnings = apply_changed(instance, in_force, spec, owner, force=call.flag("force"))
-        tenant.spec, tenant.max_containers = spec, alone.get("max_containers", had)
+            held, wanted = tenant.measured(in_force), tenant.measured(spec)
+            tenant.warnings = apply_changed(instance, held, wanted, owner, force=call.flag("force"))
+        tenant.spec, tenant.allowance = spec, allowance
+        tenant.max_containers = alone.get("max_containers", tenant.max_containers)
         try:
             if is_raised:
                 world.apply_to_members(tenant.name)
@@ -93,9 +103,10 @@ async def tenant_set(world: World, call: Call) -> object:
                 tenant.save()
                 world.transient.note_tenant(tenant.name, None)
         except BaseException:
-            tenant.spec, tenant.max_containers = before, had
+            tenant.spec = before
+            tenant.max_containers, tenant.allowance = had
             if is_raised:
-                registry.apply(world.tenants.instance(tenant.name), in_force)
+                registry.apply(world.tenants.instance(tenant.name), tenant.measured(in_force))
                 world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
                 world.apply_to_members(tenant.name)
             raise
@@ -103,6 +114,7 @@ async def tenant_set(world: World, call: Call) -> object:
             tenant.spec = before
         reach("tenant:updated")
     world.events.emit("tenant-update", tenant=tenant.name)
+    _check_transfer(world)
     return world.capacity.tell(excess, _info(world, tenant))
 
 
@@ -117,8 +129,22 @@ async def tenant_rm(world: World, call: Call) -> object:
         raise InvalidState(f"tenant '{name}' has containers: {names}", hint="delete these first")
     world.tenants.remove(name)
     world.transient.note_tenant(name, None)
+    world.ledger.forget(pool(name))
     world.events.emit("tenant-remove", tenant=name)
     return {}
+
+
+def _allowance(asked: dict[str, Any], held: Allowance) -> Allowance:
+    """Return the transfer that is asked for, in place of the one it has."""
+    allowance = Allowance(asked.get("transfer", held.size_bytes), asked.get("transfer_action", held.action))
+    if allowance != held and allowance.action.kind == "hook":
+        require_hook(allowance.action.program)
+    return allowance
+
+
+def _check_transfer(world: World) -> None:
+    if world.ledger.month:  # else as soon as it is known what was used
+        world.transfer.check(world.ledger.month, world.ledger.transferred)
 
 
 def _checked(world: World, spec: ContainerSpec) -> ContainerSpec:
@@ -166,6 +192,7 @@ def _info(world: World, tenant: Tenant) -> dict[str, object]:
         "name": tenant.name,
         "created": tenant.created,
         "limits": given,
+        "transfer": describe(tenant, world.ledger.transferred.get(tenant.name, 0)),
         "warnings": tenant.warnings,
         "containers": {member.id: member.spec.name for member in members},
         "running": sum(member.id in world.runs for member in members),

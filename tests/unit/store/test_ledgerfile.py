@@ -67,9 +67,10 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(file: LedgerFile) -> No
     assert file.used("2026-11") == {KEY: Used(OWNER, SUMS)}
 
 
-def test_every_write_reaches_the_file_itself(file: LedgerFile, tmp_path: Path) -> None:
-    """Without the log beside it, which a power cut may take, all is there: a write ends with a checkpoint."""
+def test_what_is_synced_is_in_the_file_itself(file: LedgerFile, tmp_path: Path) -> None:
+    """Without the log beside it, which a power cut may take, all is there."""
     file.write(changes(used={KEY: Used(OWNER, SUMS)}))
+    file.sync()
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "ledger.db").write_bytes((tmp_path / "ledger.db").read_bytes())

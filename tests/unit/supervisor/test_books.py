@@ -8,7 +8,7 @@ import pytest
 from pycontainer.errors import PycontainerError
 from pycontainer.store import ledgerfile
 from pycontainer.store.ledgerfile import Key, LedgerFile, Owner, Sums, Used
-from pycontainer.supervisor.books import Books, Counters, Sample, month_at, pool
+from pycontainer.supervisor.books import Books, Counters, Sample, month_at
 
 NOVEMBER, DECEMBER = 1795700000.0, 1796500000.0  # 2026-11-26, 2026-12-05
 WEB = Owner("acme", "acme-web-0")
@@ -24,7 +24,7 @@ class Bench:
         self.books.open({"a", "b"})
 
     def _books(self) -> Books:
-        return Books(self._path, self._boot, clock=lambda: self.clock, wall=lambda: self.wall)
+        return Books(self._path, self._boot, lambda: self.clock, wall=lambda: self.wall)
 
     def die(self, boot: str = "boot", clock: float | None = None, known: tuple[str, ...] = ("a", "b")) -> None:
         """End without a word, and come up again."""
@@ -63,6 +63,15 @@ def test_a_counter_that_is_smaller_than_before_has_begun_anew(bench: Bench) -> N
     bench.sample(CPU._replace(cpu_usec=1000, links={5: (100, 10)}))
     bench.sample(CPU._replace(cpu_usec=7, links={5: (3, 2)}))
     assert (bench.sums().cpu_usec, bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1007, 103, 12)
+
+
+def test_a_sample_that_was_overtaken_counts_nothing(bench: Bench) -> None:
+    bench.sample(CPU._replace(cpu_usec=1000))
+    bench.clock -= 1
+    bench.sample(CPU._replace(cpu_usec=900))
+    bench.clock += 2
+    bench.sample(CPU._replace(cpu_usec=1100))
+    assert bench.sums().cpu_usec == 1100
 
 
 def test_links_come_and_go_one_by_one(bench: Bench) -> None:
@@ -156,14 +165,6 @@ def test_what_is_removed_while_nobody_looks_holds_nothing(bench: Bench, tmp_path
     assert file.load()[1] == {}
 
 
-def test_a_pool_is_what_its_containers_are_not_counted_for(bench: Bench) -> None:
-    bench.books.hold("a", WEB, 100)
-    bench.books.hold_pool("acme", 150, ["a", "b"])
-    bench.clock += 3600
-    bench.books.add([], passes_time=True)
-    assert (bench.sums().disk_byte_hours, bench.sums(container=pool("acme")).disk_byte_hours) == (100, 50)
-
-
 def test_the_wall_clock_chooses_the_month_and_changes_no_sum(bench: Bench) -> None:
     bench.sample(CPU._replace(cpu_usec=10))
     for wall in (DECEMBER, NOVEMBER, DECEMBER, 0.0, NOVEMBER):
@@ -174,6 +175,15 @@ def test_the_wall_clock_chooses_the_month_and_changes_no_sum(bench: Bench) -> No
     found = {month: bench.sums(month) for month in ("2026-11", "2026-12", "1970-01")}
     assert {month: sums.cpu_usec for month, sums in found.items()} == {"2026-11": 20, "2026-12": 10, "1970-01": 5}
     assert sum(sums.run_seconds for sums in found.values()) == 300
+
+
+def test_where_nothing_happens_nothing_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[object] = []
+    monkeypatch.setattr(LedgerFile, "write", lambda self, changes: written.append(changes))
+    for _ in range(3):
+        bench.clock += 60
+        bench.books.add([], passes_time=True, sync=True)
+    assert written == []
 
 
 def test_the_month_is_that_of_utc() -> None:
@@ -214,8 +224,8 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(bench: Bench, monkeypatch:
 
 def test_a_file_that_cannot_be_opened_at_first_is_added_to_later(bench: Bench, tmp_path: Path) -> None:
     bench.sample(CPU._replace(cpu_usec=100, links={5: (7, 0)}))
+    bench.books.close()
     os.rename(tmp_path / "ledger.db", tmp_path / "away")
-    (tmp_path / "ledger.db").symlink_to(tmp_path / "none" / "none")
     late = Bench.__new__(Bench)
     late.clock, late.wall, late._boot, late._path = 2000.0, NOVEMBER, "boot", f"{tmp_path}/none/ledger.db"
     late.books = late._books()
@@ -245,6 +255,16 @@ def test_damage_while_we_know_better_costs_nothing_of_this_month(
     bench.clock += 3600
     bench.books.add([], passes_time=True)
     assert bench.sums(container="b").disk_byte_hours == 5
+
+
+def test_a_file_that_somebody_took_away_is_made_anew_with_all_that_is_known(bench: Bench, tmp_path: Path) -> None:
+    bench.sample(CPU._replace(cpu_usec=100))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    bench.sample(CPU._replace(cpu_usec=101))
+    bench.sample(CPU._replace(cpu_usec=102))
+    bench.die()
+    assert bench.sums().cpu_usec == 102
 
 
 def test_damage_found_at_the_beginning_begins_anew_and_says_so(bench: Bench, tmp_path: Path) -> None:
