@@ -38,6 +38,7 @@ class Transfer:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._at_work: set[str] = set()
+        self._again: set[str] = set()  # who was to be checked meanwhile
         self.start: Callable[[Container], Awaitable[object]] | None = None
         self.stop: Callable[[Container], Awaitable[object]] | None = None
 
@@ -105,7 +106,6 @@ class Transfer:
         tenant.measure = None
         if measure.action.kind == "slow":
             self._shape(tenant)
-        reach("transfer:undone")
         for container_id in measure.stopped:
             container = world.containers.get(container_id)
             if container is not None and container_id not in world.runs:
@@ -201,9 +201,10 @@ class Transfer:
         self._world.events.emit("transfer-failed", tenant=tenant.name, detail=detail)
 
     def _spawn(self, tenant: Tenant, work: Coroutine[object, object, None]) -> None:
-        """Do one thing at a time with a tenant; what is to be done besides is found at the next check."""
+        """Do one thing at a time with a tenant; what is to be done besides is looked for after it."""
         if tenant.name in self._at_work:
             work.close()
+            self._again.add(tenant.name)
             return
         self._at_work.add(tenant.name)
 
@@ -212,6 +213,10 @@ class Transfer:
                 await work
             finally:
                 self._at_work.discard(tenant.name)
+                if tenant.name in self._again:
+                    self._again.discard(tenant.name)
+                    if (ledger := self._world.ledger).month:
+                        self.check(ledger.month, ledger.transferred)
 
         with acting(_ACTOR):
             self._world.spawn(alone())

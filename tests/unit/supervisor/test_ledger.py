@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -52,7 +52,7 @@ class Bench:
             events=SimpleNamespace(emit=lambda kind, **details: self.events.append(kind)),
             transfer=SimpleNamespace(check=lambda month, transferred: None),
         )
-        self.ledger = Ledger(self.world)
+        self.ledger = Ledger(cast(Any, self.world))
 
     def run(self, container_id: str, cpu_usec: int = 5) -> None:
         """Begin a new run, with a cgroup that has counted so much."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -71,7 +71,7 @@ class Bench:
             lock=lambda container: self.locks.setdefault(container.id, asyncio.Lock()),
             spawn=lambda work: self.tasks.append(asyncio.get_running_loop().create_task(work)),
         )
-        self.transfer = Transfer(self.world)
+        self.transfer = Transfer(cast(Any, self.world))
         self.transfer.start, self.transfer.stop = self._start, self._stop
 
     async def _start(self, container: Container) -> None:

@@ -41,7 +41,7 @@ def ask(**arguments: str) -> dict[str, Any]:
         raise AssertionError("it streams nothing")
 
     world: Any = SimpleNamespace(ledger=SimpleNamespace(used=used), tenants=Tenants())
-    found: Any = asyncio.run(usage(world, Call("usage", dict(arguments), [], send)))  # type: ignore[arg-type]
+    found: Any = asyncio.run(usage(world, Call("usage", dict(arguments), [], send)))
     assert asked == [found["month"]]
     return dict(found)
 
