@@ -24,7 +24,12 @@ _LOG_LINES_SHOWN = 5
 # Run by our child: its own child is neither a session leader nor ours to reap, as a daemon should be.
 _DETACH = "import os, sys\nif os.fork(): os._exit(0)\nos.execv(sys.argv[1], sys.argv[1:])"
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-_PASSED_ON = ("PYCONTAINER_LXCFS", "PYCONTAINER_FAILPOINT", "PYCONTAINER_RECONCILE_SECONDS")
+_PASSED_ON = (
+    "PYCONTAINER_LXCFS",
+    "PYCONTAINER_FAILPOINT",
+    "PYCONTAINER_RECONCILE_SECONDS",
+    "PYCONTAINER_LOG_FORMAT",
+)
 
 
 class ConnectionLost(SupervisorUnavailable):

@@ -14,8 +14,6 @@ containers finds in boot.json that the next one has to go on.
 import asyncio
 import json
 import os
-import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING
 
@@ -24,6 +22,7 @@ from pycontainer.linux.files import write_atomically
 from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.record import read_record, remove_record
 from pycontainer.runtime.container import Container
+from pycontainer.supervisor import log
 from pycontainer.supervisor.events import KERNEL, acting
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Boot:
         except FileNotFoundError:
             pass
         except (ValueError, OSError) as error:
-            print(f"'{self._path}' is damaged, and made anew: {error}", file=sys.stderr)
+            log.say(f"'{self._path}' is damaged, and made anew: {error}")
         self.is_first_look = True
         self._save("")
 
@@ -155,7 +154,7 @@ class Boot:
         try:
             container.forget_running()
         except OSError as error:  # a read-only disk keeps nothing from ending
-            print(f"a boot will believe that '{container.spec.name}' ran: {error}", file=sys.stderr)
+            log.say(f"a boot will believe that '{container.spec.name}' ran: {error}", container=container)
             return
         self._sync(container)
 
@@ -217,7 +216,7 @@ class Boot:
                     await self.start(container)
                 except Exception as error:  # whatever it is, the others have their turn, and its policy goes on
                     if not isinstance(error, PycontainerError):
-                        traceback.print_exc()
+                        log.failure("a fault in starting a container", container_id=container.id)
                     container.warnings = [f"the start at boot failed: {error}"]
                     container.exit_code, container.cause = getattr(error, "exit_code", _EXIT_OURS), "start-failed"
                     world.restarts.after_end(container, lasted_seconds=0)
@@ -299,7 +298,7 @@ class Boot:
             work.add(container, error="it was killed, and does not end")
         except Exception as error:
             if not isinstance(error, PycontainerError | OSError):
-                traceback.print_exc()
+                log.failure("a fault in stopping a container", container_id=container.id)
             work.add(container, error=str(error))
         finally:
             lock.release()
@@ -326,7 +325,7 @@ class Boot:
         try:
             write_atomically(self._path, json.dumps(record).encode(), sync=False)
         except OSError as error:
-            print(f"'{self._path}': {error.strerror}", file=sys.stderr)
+            log.say(f"'{self._path}': {error.strerror}")
 
 
 def in_order(containers: Iterable[Container]) -> list[list[Container]]:
@@ -348,4 +347,4 @@ def _sync_directory(directory: str) -> None:
     except FileNotFoundError:  # it was removed just now
         pass
     except OSError as error:
-        print(f"'{directory}': what was noted there may be lost with the power: {error.strerror}", file=sys.stderr)
+        log.say(f"'{directory}': what was noted there may be lost with the power: {error.strerror}")

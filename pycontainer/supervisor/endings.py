@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +23,7 @@ from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.linux.process import exit_status
 from pycontainer.runtime.container import Container, exit_code, now, uptime_seconds
 from pycontainer.runtime.start import Run
+from pycontainer.supervisor import log
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.events import KERNEL, SUPERVISOR, Allowance, acting, current_actor
 from pycontainer.supervisor.looks import Looks
@@ -224,7 +224,7 @@ class Endings:
                 world.link.adopt(container_id, run.pid, run.pidfd, run.streams, tty=tty)
                 asyncio.get_running_loop().remove_reader(run.pidfd)  # if nobody looked after it before
         except (OSError, PycontainerError) as error:
-            print(f"containers go on without a monitor: {error}", file=sys.stderr)
+            log.say(f"containers go on without a monitor: {error}", level="error")
             for container_id, run in world.runs.items():
                 self._watch_unattended(world.containers[container_id], run)
 

@@ -14,7 +14,6 @@ monitor, says so with `acting`, as its callback would otherwise run in the conte
 import asyncio
 import contextlib
 import os
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from contextvars import ContextVar
 
 from pycontainer import __version__
 from pycontainer.runtime.container import Container, now
+from pycontainer.supervisor import log
 from pycontainer.supervisor.journal import LAST_WORD, Event, Journal, from_line, sync, to_line
 
 Listener = Callable[[Event], None]
@@ -96,7 +96,7 @@ class Events:
         first, notice = self._journal.open()
         self.last = first - 1
         if notice:
-            print(notice, file=sys.stderr)
+            log.say(notice)
             self.emit("events-damaged", detail=notice)
         self.emit("supervisor-start", pid=os.getpid(), version=__version__)
         # On disk before anybody hears of a number: the next supervisor must not take us for one that left in peace.
@@ -145,6 +145,10 @@ class Events:
         for listener in list(self._listeners):
             listener(event)
 
+    def tell(self, listener: Listener) -> None:
+        """Have `listener` called with every event from now on."""
+        self._listeners.add(listener)
+
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
         """Have `listener` called with every event while the block runs."""
@@ -191,7 +195,7 @@ class Events:
             try:
                 self._journal.append(seq, line)
             except OSError as error:
-                print(f"events wait in memory: {error.strerror}: '{error.filename or 'events'}'", file=sys.stderr)
+                log.say(f"events wait in memory: {error.strerror}: '{error.filename or 'events'}'")
                 self._wait(seq, line)
         if self._timer is None:
             self._timer = self._loop.call_later(_SYNC_SECONDS, self._tick)
@@ -225,7 +229,7 @@ class Events:
             try:
                 fds = self._journal.unsynced()
             except OSError as error:
-                print(f"the events cannot be synced: {error.strerror}", file=sys.stderr)
+                log.say(f"the events cannot be synced: {error.strerror}")
                 fds = []
             if fds:
                 if self._thread is None:  # of our own: threads of the loop may all be at work on a removal for minutes
@@ -239,7 +243,7 @@ def _sync(fds: list[int]) -> None:
     try:
         sync(fds)
     except OSError as error:
-        print(f"events may not have reached the disk: {error.strerror}", file=sys.stderr)
+        log.say(f"events may not have reached the disk: {error.strerror}")
 
 
 def _gap(first: int, last: int) -> Event:

@@ -16,7 +16,6 @@ import functools
 import os
 import random
 import socket
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from pycontainer.linux.process import pidfd_open
 from pycontainer.runtime.container import Container, now, uptime_seconds
 from pycontainer.runtime.healthcheck import HEALTHY, READY, STARTING, UNHEALTHY, Check, Record, Result, check_of
 from pycontainer.runtime.start import Run
+from pycontainer.supervisor import log
 from pycontainer.supervisor.events import Allowance, acting
 from pycontainer.supervisor.probes import EXEC_MARK, Commands, NoVerdict, ask_port, kill_group
 from pycontainer.supervisor.readiness import Speaker, sweep
@@ -312,7 +312,7 @@ class Health:
                     return None
                 output = error.message
             except Exception:  # a fault of ours is none of the container's
-                traceback.print_exc()
+                log.failure("a fault in a health check", container_id=container.id)
                 return None
         (self._is_slow.add if is_slow else self._is_slow.discard)(container.id)
         return Result(is_good, output, began, loop.time() - clock)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from pycontainer.disk.layers import FrozenLayers, erase_layer
 from pycontainer.disk.project import project_of
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.rootfs import settle
+from pycontainer.supervisor import log
 
 if TYPE_CHECKING:
     from pycontainer.runtime.container import Container
@@ -45,7 +45,7 @@ class Layers:
                     self._settle_or_later(container)
             except (OSError, PycontainerError) as error:
                 container.warnings = [*container.warnings, f"its layers: {error}"]
-                print(f"layers of {container.id}: {error}", file=sys.stderr)
+                log.say(f"layers of {container.id}: {error}", container=container)
         self.erase(self.frozen.left_over())
         self.sweep()
 
@@ -78,7 +78,7 @@ class Layers:
                 await self.settle(container)
             except (OSError, PycontainerError) as error:
                 container.warnings = [*container.warnings, f"its layers: {error}"]
-                print(f"layers of {container.id}: {error}", file=sys.stderr)
+                log.say(f"layers of {container.id}: {error}", container=container)
 
     def claimed(self) -> set[str] | None:
         """Return the layers that somebody claims; None while a record is damaged, whose claims are unknown."""

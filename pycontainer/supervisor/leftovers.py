@@ -4,11 +4,11 @@ Nobody else can be at it then, so nothing has to be of some age; `doctor` (stora
 """
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import PycontainerError
 from pycontainer.store.refs import is_transit_name
+from pycontainer.supervisor import log
 from pycontainer.supervisor.imagework import erase_later
 from pycontainer.supervisor.storagecheck import runs, temporaries
 
@@ -24,7 +24,7 @@ def sweep(world: "World") -> None:
             os.unlink(finding.where)
             world.repaired.append(f"{finding.kind}: {finding.where}")
         except OSError as error:
-            print(f"{finding.kind}: {error}", file=sys.stderr)
+            log.say(f"{finding.kind}: {error}")
     for container_id in world.networks.reserved() - {*world.containers, *world.broken}:
         world.networks.release(container_id)
         world.repaired.append(f"addresses of a container that is gone: {container_id}")
@@ -32,7 +32,7 @@ def sweep(world: "World") -> None:
         try:
             _agree(world, container)
         except OSError as error:  # a full disk keeps nobody from coming up
-            print(f"network of container '{container.spec.name}': {error}", file=sys.stderr)
+            log.say(f"network of container '{container.spec.name}': {error}", container=container)
 
 
 def _agree(world: "World", container: "Container") -> None:
@@ -57,4 +57,4 @@ def finish_images(world: "World") -> None:
             erase_later(world, world.images.retire(image["name"], world.images_in_use()))
         erase_later(world, world.images.retire_left_over(world.images_in_use()))
     except (OSError, PycontainerError) as error:
-        print(f"images that were left over: {error}", file=sys.stderr)
+        log.say(f"images that were left over: {error}")

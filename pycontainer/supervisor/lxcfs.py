@@ -9,13 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 from pycontainer.linux.files import read_bounded
 from pycontainer.linux.mounts import MNT_DETACH, umount2
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
+from pycontainer.supervisor import log
 
 _SYSTEMS = "/var/lib/lxcfs"
 _FILES = (
@@ -82,7 +82,7 @@ class Lxcfs:
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(self._directory):
             if self._child.poll() is not None or time.monotonic() > deadline:
-                print(f"lxcfs does not start, see '{self._directory}.log'; it is left alone now", file=sys.stderr)
+                log.say(f"lxcfs does not start, see '{self._directory}.log'; it is left alone now")
                 self.stop()
                 self._is_broken = True
                 return ""

@@ -1,6 +1,6 @@
 """The supervisor's program: one per world, started on demand by the first client or by systemd's socket activation.
 
-    python -I -m pycontainer.supervisor.main [--root DIR] [--ready-fd N] [--reloaded-fd N]
+    python -I -m pycontainer.supervisor.main [--root DIR] [--log-format text|json] [--ready-fd N] [--reloaded-fd N]
 
 It takes the lock on its pidfile, recovers the world, listens, writes one byte to the ready descriptor, and serves. With
 nothing running and nobody asking it leaves after a minute, and nothing of ours stays on the host. Where a group may drive it
@@ -22,12 +22,13 @@ import prctl
 from pycontainer import failpoints
 from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
 from pycontainer.paths import HostPaths
-from pycontainer.supervisor import reconcile, reload
+from pycontainer.supervisor import log, reconcile, reload
 from pycontainer.supervisor.operators import load_operators
 from pycontainer.supervisor.recovery import recover
 from pycontainer.supervisor.server import Server
 from pycontainer.supervisor.verbs import lifecycle, snapshots
 from pycontainer.supervisor.world import World
+from pycontainer.units import shown
 
 IDLE_SECONDS = 60.0
 _SYSTEMD_FIRST_FD = 3
@@ -38,8 +39,10 @@ _LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
 
 def main() -> None:
     """Parse the arguments and serve; exit 0, or with the code of what stood in the way."""
-    root, ready_fd, reloaded_fd = _arguments(sys.argv[1:])
+    root, log_format, ready_fd, reloaded_fd = _arguments(sys.argv[1:])
     try:
+        paths = HostPaths(root)
+        _begin_log(log_format or os.environ.get(log.VARIABLE, ""), paths)
         os.umask(0o022)  # what is private says so itself: 0700 directories, 0600 files
         _need_capabilities()
         try:
@@ -47,28 +50,35 @@ def main() -> None:
         except ValueError as error:
             raise InvalidInput(str(error)) from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # five descriptors for each container
-        asyncio.run(_serve(HostPaths(root), ready_fd, reloaded_fd, open_files_soft=soft))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # six descriptors for each container
+        asyncio.run(_serve(paths, ready_fd, reloaded_fd, open_files_soft=soft))
     except PycontainerError as error:
-        print(f"pycontainer supervisor: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+        log.say(f"pycontainer supervisor: {error.message}", hint=error.hint, level="error")
         sys.exit(error.exit_code)
 
 
-def _arguments(arguments: list[str]) -> tuple[str | None, int, int]:
-    root, ready_fd, reloaded_fd = None, -1, -1
+def _begin_log(form: str, paths: HostPaths) -> None:
+    """Say everything in this form; one that there is not costs its wish, not the supervisor."""
+    log.begin(form if form in log.FORMATS else log.TEXT, paths.supervisor_log)
+    if form and form not in log.FORMATS:
+        log.say(f"there is no log format {shown(form)}; it is text now", hint="one of " + ", ".join(log.FORMATS))
+
+
+def _arguments(arguments: list[str]) -> tuple[str | None, str, int, int]:
+    root, log_format, ready_fd, reloaded_fd = None, "", -1, -1
     rest = iter(arguments)
     for argument in rest:
         if argument == "--root":
             root = next(rest)
+        elif argument == "--log-format":
+            log_format = next(rest)
         elif argument == "--ready-fd":
             ready_fd = int(next(rest))
         elif argument == reload.OPTION:
             reloaded_fd = int(next(rest))
         else:
             raise SystemExit(f"unknown argument {argument!r}")
-    return root, ready_fd, reloaded_fd
+    return root, log_format, ready_fd, reloaded_fd
 
 
 def _need_capabilities() -> None:
@@ -99,6 +109,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     world = World(paths, open_files_soft=open_files_soft)
+    world.events.tell(log.event)
     world.restarts.start = lambda container: lifecycle.start_now(world, container)
     world.health.end = lambda container: lifecycle.end_now(world, container, cause=container.ending)
     world.boot.start = lambda container: lifecycle.start_now(world, container)
@@ -128,7 +139,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
         listener, own_socket = given or _listen(paths), given is None
     operators = world.operators = load_operators(paths)
     if operators.problem:
-        print(operators.problem, file=sys.stderr)
+        log.say(operators.problem)
     operators.open_up(paths.run_dir, listener.getsockname())
     listener.listen(_BACKLOG)
     server = Server(world, listener, operators)

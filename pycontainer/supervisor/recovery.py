@@ -8,7 +8,6 @@ kernel  ──▶ which of them run ──▶ networks, limits, end of those tha
 import asyncio
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable
 
@@ -19,7 +18,7 @@ from pycontainer.linux.process import pidfd_open
 from pycontainer.runtime.container import Container, load
 from pycontainer.runtime.start import Run
 from pycontainer.spec.names import is_container_id
-from pycontainer.supervisor import leftovers, making
+from pycontainer.supervisor import leftovers, log, making
 from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
 from pycontainer.supervisor.mounting import find_mounts
 from pycontainer.supervisor.removal import TRASH, removed_id
@@ -41,7 +40,7 @@ async def recover(world: World) -> None:
     leftovers.sweep(world)
     reach("recover:read")
     for error in world.damages():
-        print(f"{error.message}\nhint: {error.hint}", file=sys.stderr)
+        log.say(error.message, hint=error.hint)
     if left_over := world.volumes.left_over():
         world.repaired += [f"half-made or half-removed volume: {directory}" for directory in left_over]
         world.spawn(world.volumes.erase(*left_over))
@@ -83,7 +82,7 @@ def _tried(what: str, step: Callable[[], object]) -> None:
     try:
         step()
     except OSError as error:
-        print(f"{what}: {error}", file=sys.stderr)
+        log.say(f"{what}: {error}")
 
 
 def _make_directories(world: World) -> None:
@@ -127,7 +126,7 @@ def _read_record(world: World, container_id: str) -> None:
         making.forget(directory)
         world.add(container)
     elif not is_container_id(container_id):
-        print(f"'{directory}' is none of ours: left alone", file=sys.stderr)
+        log.say(f"'{directory}' is none of ours: left alone")
     elif any(
         map(
             os.path.lexists,
@@ -227,4 +226,4 @@ def _reconcile_networks(world: World) -> None:
     world.watch_walls()
     live = dict.fromkeys(tenants, True)
     for problem in world.networks.reconcile(live, {container_id: of for container_id, of in tenants.items() if of}):
-        print(problem, file=sys.stderr)
+        log.say(problem)

@@ -14,12 +14,12 @@ than 10 s begins a new row; where there is a check, or READY=1 to be said, it mu
 """
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container
+from pycontainer.supervisor import log
 from pycontainer.supervisor.events import acting
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Restarts:
                     self._due_now.discard(container.id)
             except Exception as error:  # whatever it is, the policy goes on
                 if not isinstance(error, PycontainerError):
-                    traceback.print_exc()
+                    log.failure("a fault in starting a container again", container_id=container.id)
                 container.warnings = [f"restart failed: {error}"]
                 container.exit_code, container.cause = getattr(error, "exit_code", _EXIT_OURS), "start-failed"
                 self.after_end(container, lasted_seconds=0)

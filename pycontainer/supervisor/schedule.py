@@ -7,13 +7,13 @@ that the wall clock was set back, and not when it was made: then one is due at o
 
 import asyncio
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container, now, uptime_seconds
 from pycontainer.runtime.snapshots import AUTOMATIC
+from pycontainer.supervisor import log
 from pycontainer.supervisor.events import acting
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Schedule:
             except Exception as error:  # whatever it is, it is tried again
                 failed = True
                 if not isinstance(error, PycontainerError | OSError):
-                    traceback.print_exc()
+                    log.failure("a fault in taking a snapshot", container_id=container.id)
                 if world.containers.get(container.id) is container:
                     others = [text for text in container.warnings if not text.startswith(_WARNING)]
                     container.warnings = [*others, f"{_WARNING}{error}"]

@@ -17,7 +17,6 @@ import os
 import socket
 import struct
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
 
@@ -27,7 +26,7 @@ from pycontainer.errors import Busy, InvalidInput, NotPermitted, PycontainerErro
 from pycontainer.linux.descriptors import receive_fds
 from pycontainer.linux.sockets import peer_ids, peer_pid
 from pycontainer.runtime.foreign import are_waiting, part_without
-from pycontainer.supervisor import authorise
+from pycontainer.supervisor import authorise, log
 from pycontainer.supervisor.call import Call, parse_request
 from pycontainer.supervisor.caller import Caller, calling
 from pycontainer.supervisor.descriptors import Porter
@@ -213,12 +212,12 @@ class Connection:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except OSError as error:
-            traceback.print_exc()
+            log.failure(f"a fault in '{call.verb}'", verb=call.verb)
             where = f" on '{error.filename}'" if error.filename else ""
             failed = PycontainerError(f"cannot {call.verb}: {error.strerror or error}{where}")
             await self._send({"error": failed.to_wire()})
         except Exception:
-            traceback.print_exc()
+            log.failure(f"a fault in '{call.verb}'", verb=call.verb)
             failed = PycontainerError(
                 f"internal error in '{call.verb}'",
                 hint=f"the supervisor's log has the details: {self._world.paths.supervisor_log}",

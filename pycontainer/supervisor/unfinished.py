@@ -9,12 +9,12 @@ nobody was told of has not happened. What was changed for the present run alone 
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pycontainer.controllers import registry
 from pycontainer.errors import PycontainerError
+from pycontainer.supervisor import log
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -54,7 +54,7 @@ class Unfinished:
                     container.warnings = registry.apply(world.instance(container, run.cgroup), spec)
                     world.refresh_view(container, run.cgroup)
             except (OSError, PycontainerError) as error:
-                print(f"limits of '{what}', whose change was cut off: {error}", file=sys.stderr)
+                log.say(f"limits of '{what}', whose change was cut off: {error}")
                 continue
             os.unlink(f"{self._directory}/{file}")
             world.repaired.append(f"half-made change of limits: {what}")

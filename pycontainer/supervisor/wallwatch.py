@@ -7,10 +7,10 @@ times a second, and every half minute it is looked whether a message was lost.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 
 from pycontainer.net.manager import NetworkManager
+from pycontainer.supervisor import log
 
 _PAUSE_SECONDS = 0.2
 _BUNCH_SECONDS = 0.05
@@ -75,7 +75,7 @@ class WallWatch:
         try:
             harm = self._networks.repair()
         except OSError as error:
-            print(f"cannot repair the firewall after '{self._culprit}': {error.strerror}", file=sys.stderr)
+            log.say(f"cannot repair the firewall after '{self._culprit}': {error.strerror}")
             self._pending = self._loop.call_later(_PAUSE_SECONDS * 5, self._repair)
             return
         if harm:

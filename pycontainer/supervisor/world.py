@@ -11,7 +11,6 @@ Operations on one container take its lock one after the other. Whatever can be a
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Coroutine
 
@@ -38,6 +37,7 @@ from pycontainer.security.profile import Rights, rights
 from pycontainer.security.seccomp_compile import loadable
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.store.images import ImageStore
+from pycontainer.supervisor import log
 from pycontainer.supervisor.ages import Ages
 from pycontainer.supervisor.boot import Boot
 from pycontainer.supervisor.capacity import Capacity
@@ -346,7 +346,7 @@ class World:
 
     def _heard_repair(self, harm: str, culprit: str) -> None:
         """Tell that the firewall was damaged by another process, and is whole again."""
-        print(f"the firewall was repaired: {harm}, by '{culprit}'", file=sys.stderr)
+        log.say(f"the firewall was repaired: {harm}, by '{culprit}'")
         self.events.emit("firewall-repaired", detail=harm, by=culprit)
 
     def end(self) -> None:

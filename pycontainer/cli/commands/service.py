@@ -1,5 +1,6 @@
 """`pycontainer service`: the supervisor itself, and the containers of a host that comes up or goes down."""
 
+import os
 from typing import Any
 
 import click
@@ -23,8 +24,14 @@ def command() -> None:
     help="Let members of this group of the host drive it like root, who they thereby are. Kept, also over a reboot.",
 )
 @click.option("--no-group", is_flag=True, help="Let root alone drive it again.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar="PYCONTAINER_LOG_FORMAT",
+    help="How it writes its log, if it is started by this: text, or an object a line, events too (text).",
+)
 @pass_settings
-def start(settings: Settings, group: str | None, no_group: bool) -> None:
+def start(settings: Settings, group: str | None, no_group: bool, log_format: str | None) -> None:
     """Start the supervisor, or open it to a group.
 
     WITH --group, EVERY MEMBER OF THE GROUP IS ROOT ON THIS HOST, as with Docker's group: he can mount any of its
@@ -42,8 +49,12 @@ def start(settings: Settings, group: str | None, no_group: bool) -> None:
 
     if group == "" or (group is not None and no_group):
         raise InvalidInput("name one group, or say --no-group", field="group")
+    if log_format is not None:
+        os.environ["PYCONTAINER_LOG_FORMAT"] = log_format  # as whoever starts it otherwise would have it
     started = start_service(HostPaths(settings.root), "" if no_group else group)
     click.echo("supervisor started" if started else "supervisor was running")
+    if log_format is not None and not started:
+        click.echo("its log is as it was; to change that: pycontainer service stop", err=True)
     if group:
         click.echo(f"members of group '{group}' are as good as root on this host now", err=True)
 

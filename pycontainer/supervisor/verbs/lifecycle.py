@@ -6,7 +6,6 @@ import dataclasses
 import os
 import random
 import signal
-import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -29,7 +28,7 @@ from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import parse_spec
 from pycontainer.spec.signals import signal_number
 from pycontainer.store.volumes import new_anonymous_name
-from pycontainer.supervisor import authorise, making
+from pycontainer.supervisor import authorise, log, making
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import may_see
 from pycontainer.supervisor.mounting import unmount
@@ -438,7 +437,7 @@ async def end_now(world: World, container: Container, timeout_seconds: float | N
     try:
         container.save_run()  # another supervisor, if we are killed here, does not start it again
     except OSError as error:  # a disk that takes nothing: it is stopped all the same
-        print(f"cannot note that '{container.spec.name}' is being stopped: {error}", file=sys.stderr)
+        log.say(f"cannot note that '{container.spec.name}' is being stopped: {error}", container=container)
     reach("stop:noted")
     if run.cgroup.is_frozen():
         run.cgroup.thaw()  # a frozen process takes no signal
@@ -493,7 +492,7 @@ async def kill(world: World, call: Call) -> object:
         try:
             container.save_run()
         except OSError as error:  # a disk that takes nothing: it is ended all the same
-            print(f"cannot note that '{container.spec.name}' is being killed: {error}", file=sys.stderr)
+            log.say(f"cannot note that '{container.spec.name}' is being killed: {error}", container=container)
     if number == signal.SIGKILL and run.cgroup.is_frozen():
         run.cgroup.thaw()
     world.endings.send(container, number, cause="kill")
