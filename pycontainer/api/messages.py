@@ -38,6 +38,8 @@ VERBS: dict[str, str] = {
     "limits": "{containers: [..], tenants: [..], recent: bool} -> [Limit]; without names, of all that run",
     "stats": "{containers: [..]} -> [Stats]",
     "usage": "{tenant?, month?} -> Usage; the sums of a month, which is 2026-11 or left out for the present one",
+    "metrics": "{} -> event {containers: [row]} ..., then {containers: [row], cgroup_version, tenants, supervisor}; what the"
+    " metrics process cannot ask the kernel itself",
     "top": "{container} -> [{pid, ns_pid, user, cpu_seconds, rss_bytes, command}]",
     "pause": "{container} -> ContainerInfo",
     "unpause": "{container} -> ContainerInfo",

@@ -18,7 +18,7 @@ COMMANDS: dict[str, dict[str, str]] = {
               "commit": "commit", "export": "export", "import": "import_"},
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "usage": "usage", "top": "top", "port": "port",
-              "inspect": "inspect", "events": "events", "why": "why"},
+              "inspect": "inspect", "events": "events", "why": "why", "metrics": "metrics"},
     "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "plan": "plan",
              "capacity": "capacity", "system": "system",
              "info": "info", "check": "check", "doctor": "doctor", "selftest": "selftest", "version": "version",

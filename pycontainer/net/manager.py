@@ -62,6 +62,7 @@ _Subnets = list[IPNetwork]
 _Infos = list[NetworkInfo]  # within the class, `list` is the method
 _PortList = list[Port]
 _Elements = list[Element]
+_LinkNames = list[tuple[str, str, int]]
 _Problems = list[str]
 _Names = list[str]
 
@@ -379,6 +380,11 @@ class NetworkManager:
     def link_bytes(self, container_id: str) -> dict[int, tuple[int, int]]:
         """Return (received, sent) bytes of each link of a container, by its index."""
         return link_bytes(self._links.netlink, self.links(container_id))
+
+    def links_of(self, container_id: str) -> _LinkNames:
+        """Return (name inside, name on the host, index on the host) of each link of a running container."""
+        endpoints = self._reservation(container_id).endpoints
+        return [(each.device, self._link_name(each), each.index) for each in endpoints if each.index]
 
     def bandwidth(self, container_id: str, tenant: str = "") -> Bandwidth:
         """Return the limits of a container's links, together; `tenant` is whose limits lie above."""

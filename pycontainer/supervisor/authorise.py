@@ -481,6 +481,7 @@ VERBS: dict[str, Row | str] = {
     "limits": _own_ones,
     "stats": _own_ones,
     "tenant_inspect": _own_tenant,
+    "usage": _own_tenant,
     "image_inspect": _image,
     "image_save": _images,
     "network_inspect": _network,
@@ -507,7 +508,9 @@ VERBS: dict[str, Row | str] = {
     "tenant_create": "tenants are the host's",
     "tenant_set": "what a tenant may use is the host's to say",
     "tenant_rm": "tenants are the host's",
-    **dict.fromkeys(("system_df", "system_prune", "capacity", "doctor", "boot", "stop_all", "reload", "shutdown"), _ALL),
+    **dict.fromkeys(
+        ("system_df", "system_prune", "capacity", "metrics", "doctor", "boot", "stop_all", "reload", "shutdown"), _ALL
+    ),
 }  # fmt: skip
 # Each takes a worker of ours, and copies for as long as it likes.
 HEAVY = frozenset(

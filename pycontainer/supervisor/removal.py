@@ -70,6 +70,7 @@ class Removal:
         world.ledger.forget(container.id)
         world.endings.forget(container.id)
         world.health.forget(container.id)
+        world.restarts.forget(container.id)
         world.seen_failures = {key: count for key, count in world.seen_failures.items() if key[0] != container.id}
         world.events.emit("remove", container)
         if container.lowers or container.snapshots:

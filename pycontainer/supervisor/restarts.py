@@ -37,6 +37,7 @@ class Restarts:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.counts: dict[str, int] = {}  # restarts of each container since this supervisor came up
         self._due_now: set[str] = set()  # their time has come: they wait for their lock, or are being started
         self.start: Callable[[Container], Awaitable[object]] | None = None
 
@@ -78,9 +79,14 @@ class Restarts:
             return True
         return False
 
+    def forget(self, container_id: str) -> None:
+        """It was removed."""
+        self.counts.pop(container_id, None)
+
     def _plan(self, container: Container) -> None:
         delay = delay_seconds(container.restart_count)
         container.restart_count += 1
+        self.counts[container.id] = self.counts.get(container.id, 0) + 1
         container.restarting = True
         self._set_timer(container, delay)  # first: it is started again even if there is no room to note it
         self._world.events.emit(

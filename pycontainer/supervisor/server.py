@@ -41,6 +41,7 @@ from pycontainer.supervisor.verbs import (
     instances,
     lifecycle,
     limits,
+    metrics,
     networks,
     observe,
     processes,
@@ -69,8 +70,8 @@ _HEADER = struct.Struct(">I")
 
 def _verbs() -> dict[str, Verb]:
     found: dict[str, Verb] = {}
-    for module in (copy, doctor, exchange, host, images, instances, lifecycle, limits, networks, observe, processes, save,
-                   snapshots, system, tenants, usage, volumes):  # fmt: skip
+    for module in (copy, doctor, exchange, host, images, instances, lifecycle, limits, metrics, networks, observe, processes,
+                   save, snapshots, system, tenants, usage, volumes):  # fmt: skip
         for name, value in vars(module).items():
             if asyncio.iscoroutinefunction(value) and name in messages.VERBS and value.__module__ == module.__name__:
                 found[name] = value
@@ -200,16 +201,19 @@ class Connection:
         """Run a verb and send what comes of it; one that `goes_on` was allowed by the program before us."""
         self._call = call
         self._is_asked = True
+        began, has_failed, has_left = self._loop.time(), True, False
         try:
             if not goes_on:
                 authorise.require(self._world, self._caller, call)
                 self._budgets.charge(self._caller, call.verb)
             with authorise.at_work(self._caller, call.verb, self._budgets.at_work):
                 result = await self._run(verb, call)
+            has_failed = False
             await self._send({"result": result})
         except PycontainerError as error:
             await self._send({"error": error.to_wire()})
         except (ConnectionError, asyncio.CancelledError):
+            has_left = True
             raise
         except OSError as error:
             log.failure(f"a fault in '{call.verb}'", verb=call.verb)
@@ -224,6 +228,8 @@ class Connection:
             )
             await self._send({"error": failed.to_wire()})
         finally:
+            if not has_left:
+                self._world.measures.count(call.verb, self._loop.time() - began, failed=has_failed)
             self._call = None
             self._is_asked = False
             call.close()
@@ -394,6 +400,7 @@ class Server:
         self._of_user: Counter[int] = Counter()
         self._of_tenant: Counter[str] = Counter()
         self._budgets = Budgets()
+        world.measures.count_connections = lambda: len(self.connections)
 
     def accept(self) -> None:
         """Accept from here on. What was accepted is among the connections at once: none is lost in a reload."""

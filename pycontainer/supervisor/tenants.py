@@ -75,6 +75,10 @@ class Tenants:
         """Say whether the kernel holds the tenant's limits now."""
         return self._hierarchy.open_tenant(name).exists()
 
+    def cgroup_paths(self, name: str) -> dict[str, str]:
+        """Return controller -> directory on the host, for who only looks."""
+        return self._hierarchy.open_tenant(name).paths()
+
     def instance(self, name: str) -> Instance:
         """Return what controllers act on."""
         network = self._networks.tenant_bandwidth(name)

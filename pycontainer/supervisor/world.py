@@ -40,8 +40,8 @@ from pycontainer.store.images import ImageStore
 from pycontainer.supervisor import log
 from pycontainer.supervisor.ages import Ages
 from pycontainer.supervisor.boot import Boot
-from pycontainer.supervisor.capacity import Capacity
 from pycontainer.supervisor.caller import Caller, current_caller, may_see
+from pycontainer.supervisor.capacity import Capacity
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.events import Events
@@ -52,6 +52,7 @@ from pycontainer.supervisor.layers import Layers
 from pycontainer.supervisor.ledger import Ledger
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.lxcfs import Lxcfs
+from pycontainer.supervisor.measures import Measures
 from pycontainer.supervisor.monitorlink import MonitorLink
 from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.reconcile import Reconcile
@@ -87,6 +88,7 @@ class World:
         self.volumes = VolumeKeeper(paths)
         self.layers = Layers(self)
         self.events = Events(Journal(paths.events_dir))
+        self.measures = Measures()
         self.endings = Endings(self)
         self.ledger = Ledger(self)
         self.transfer = Transfer(self)

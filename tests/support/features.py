@@ -313,6 +313,7 @@ PROBES: "dict[str, Callable[[], str]]" = {
     "vm": _vm,
     "own_clock": _own_clock,
     "skopeo": lambda: _programs("skopeo"),
+    "prometheus": lambda: _programs("prometheus", "promtool"),
     "umoci": lambda: _programs("umoci"),
     "podman": lambda: _programs("podman"),
     "uidmap": lambda: _programs("newuidmap", "newgidmap"),

@@ -15,6 +15,7 @@ import pytest
 
 from pycontainer.errors import NotFound, NotPermitted
 from pycontainer.supervisor.caller import Caller
+from pycontainer.supervisor.measures import Measures
 from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.server import Server
 from pycontainer.supervisor.world import World
@@ -53,7 +54,7 @@ def served(directory: Path, work: Callable[[str], Awaitable[None]], operators: O
             listener.listen(128)
             listener.setblocking(False)
             tenants = SimpleNamespace(find=lambda name: None)
-            world = cast(World, SimpleNamespace(tenants=tenants, last_activity=0.0, paths=None))
+            world = cast(World, SimpleNamespace(tenants=tenants, last_activity=0.0, paths=None, measures=Measures()))
             server = Server(world, listener, operators or Strangers())
             server.accept()
             try:
@@ -208,7 +209,10 @@ def test_a_tenant_that_goes_has_no_users(tmp_path: Path) -> None:
                 if name not in there:
                     raise NotFound(f"no tenant '{name}'")
 
-            world = cast(World, SimpleNamespace(tenants=SimpleNamespace(find=find), last_activity=0.0, paths=None))
+            world = cast(
+                World,
+                SimpleNamespace(tenants=SimpleNamespace(find=find), last_activity=0.0, paths=None, measures=Measures()),
+            )
             server = Server(world, listener, Strangers())
             server.accept()
             with connect(f"{path}2") as sock:
