@@ -46,7 +46,7 @@ NAMES = (
     "disconnect:reserved", "disconnect:unlinked", "disconnect:recorded",
     # tenants
     "tenant:pool", "tenant:recorded", "tenant:noted", "tenant:applied", "tenant:updated", "tenant:unnamed",
-    "tenant:lowered", "tenant:erased", "transfer:noted", "transfer:acted",
+    "tenant:lowered", "tenant:erased", "transfer:noted", "transfer:acted", "transfer:undone",
     # coming up
     "recover:read", "recover:adopted", "recover:networks", "recover:ended", "recover:cgroups", "recover:over",
     # the monitor

@@ -1,6 +1,6 @@
 """One tenant on disk: a name and the limits that its containers share.
 
-    tenants/NAME.json              version, name, created, spec, max_containers, transfer, measure
+    tenants/NAME.json              version, name, created, spec, max_containers, transfer, measure, to_start
             NAME.json.damaged      what a new record replaced, if that could not be read
 
 In the kernel a tenant is a cgroup with those of its containers beneath it, and a traffic class with theirs beneath it, so
@@ -31,7 +31,7 @@ _ASIDE = ".damaged"
 class Tenant:
     """A tenant's record; `spec` holds limits alone, `max_containers` is None where there may be any number."""
 
-    __slots__ = ("_path", "allowance", "created", "max_containers", "measure", "name", "spec", "warnings")
+    __slots__ = ("_path", "allowance", "created", "max_containers", "measure", "name", "spec", "to_start", "warnings")
 
     def __init__(
         self, paths: HostPaths, name: str, spec: ContainerSpec, *, created: float, max_containers: int | None = None
@@ -41,6 +41,7 @@ class Tenant:
         self.warnings: list[str] = []
         self.allowance = Allowance()
         self.measure: Measure | None = None  # in force, as more than the allowance was used
+        self.to_start: tuple[str, ...] = ()  # containers that a measure had stopped, and that do not run again yet
 
     @property
     def slowed_bits(self) -> int | None:
@@ -72,6 +73,7 @@ class Tenant:
             "warnings": self.warnings,
             "transfer": {"size_bytes": self.allowance.size_bytes, "action": str(self.allowance.action)},
             "measure": None,
+            "to_start": [*self.to_start],
         }
         if (measure := self.measure) is not None:
             record["measure"] = {"month": measure.month, "action": str(measure.action), "stopped": [*measure.stopped]}
@@ -134,6 +136,7 @@ def _load(paths: HostPaths, path: str) -> Tenant:
                 tenant.measure = Measure(
                     measure.text("month"), parse_action(measure.text("action")), tuple(measure.texts("stopped"))
                 )
+            tenant.to_start = tuple(record.texts("to_start"))
         return tenant
     except (ValueError, OSError, PycontainerError) as error:
         raise InvalidState(

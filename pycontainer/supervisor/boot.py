@@ -24,6 +24,7 @@ from pycontainer.record import read_record, remove_record
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor import log
 from pycontainer.supervisor.events import KERNEL, acting
+from pycontainer.supervisor.stopping import Stop, is_up, stop_within
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -32,7 +33,6 @@ STARTING, UP, STOPPING, DOWN = "starting", "up", "stopping", "down"
 HOST_DOWN = "host-down"  # the cause of an end that nobody saw, as the host had ended too
 DEFAULT_SHUTDOWN_SECONDS = 300.0
 _ENDED_WITH_HOST_SECONDS = 5.0  # between the end of a container and ours, when the host ends both
-_GRACE_SECONDS = 10.0  # for a killed container to be gone
 _EXIT_OURS = 125
 
 Outcome = dict[str, object]
@@ -81,7 +81,7 @@ class Boot:
         self._parallel = 1
         self._work: Work | None = None
         self.start: Callable[[Container], Awaitable[object]] | None = None
-        self.stop: Callable[[Container, float], Awaitable[object]] | None = None
+        self.stop: Stop | None = None
 
     # -- what is known from before
 
@@ -160,7 +160,7 @@ class Boot:
 
     def _forget_ended(self, container: Container) -> None:
         world = self._world
-        if world.containers.get(container.id) is container and not self._is_up(container):
+        if world.containers.get(container.id) is container and not is_up(self._world, container):
             self.forget(container)
 
     def _sync(self, container: Container) -> None:
@@ -201,7 +201,8 @@ class Boot:
     def _is_wanted(self, container: Container) -> bool:
         wish = container.spec.starts_at_boot
         is_wished = wish == "yes" or (wish == "last" and bool(container.ran_in))
-        return is_wished and container.id not in self._world.runs and container.id not in self._tried
+        is_to_come = is_wished and container.id not in self._world.runs and container.id not in self._tried
+        return is_to_come and not self._world.transfer.holds(container)
 
     async def _start_one(self, work: Work, container: Container, slots: asyncio.Semaphore) -> None:
         world = self._world
@@ -272,36 +273,20 @@ class Boot:
         self._save(DOWN)
         world.events.emit("shutdown", stopped=sum("error" not in outcome for outcome in work.outcomes))
 
-    def _is_up(self, container: Container) -> bool:
-        return container.id in self._world.runs or container.id in self._world.restarts
-
     def _may_be_up(self, container: Container) -> bool:
         """Tell whether it runs, or something is done with it that may end in its start."""
         lock = self._world.locks.get(container.id)
-        return self._is_up(container) or (lock is not None and lock.locked())
+        return is_up(self._world, container) or (lock is not None and lock.locked())
 
     async def _stop_one(self, work: Work, container: Container, seconds: float) -> None:
-        world = self._world
-        lock = world.lock(container)
+        assert self.stop is not None
         try:
-            await asyncio.wait_for(lock.acquire(), seconds + _GRACE_SECONDS)
-        except TimeoutError:
-            work.add(container, error="another operation holds it")
-            return
-        try:
-            if self._is_up(container):
-                assert self.stop is not None
-                timeout_seconds = min(container.spec.stop_timeout_seconds, seconds)
-                await asyncio.wait_for(self.stop(container, timeout_seconds), timeout_seconds + _GRACE_SECONDS)
+            if await stop_within(self._world, container, seconds, self.stop):
                 work.add(container, exit_code=container.exit_code)
-        except TimeoutError:
-            work.add(container, error="it was killed, and does not end")
         except Exception as error:
             if not isinstance(error, PycontainerError | OSError):
                 log.failure("a fault in stopping a container", container_id=container.id)
             work.add(container, error=str(error))
-        finally:
-            lock.release()
 
     # -- both
 

@@ -14,9 +14,7 @@ import contextlib
 import functools
 import math
 import os
-import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +31,7 @@ from pycontainer.net.manager import link_bytes
 from pycontainer.net.messages import Netlink
 from pycontainer.runtime.container import Container
 from pycontainer.store.ledgerfile import Key, Owner, Used
+from pycontainer.supervisor import log
 from pycontainer.supervisor.books import Books, Counters, News, Sample, month_at, pool
 from pycontainer.supervisor.volumes import count
 
@@ -230,13 +229,16 @@ class Ledger:
                 samples.append(Sample(subject.container, subject.owner, subject.run, subject.began, clock(), counters))
         return samples
 
-    async def used(self, month: str) -> dict[Key, Used]:
-        """Return the sums of a month; for the present one what runs is looked at anew."""
+    async def used(self, month: str, tenant: str = "") -> dict[Key, Used]:
+        """Return the sums of a month; for the present one what runs, of one tenant or of all, is looked at anew."""
         books = self._books
         if books is None or self._thread is None:
             raise InvalidState("the supervisor is leaving", hint="ask again")
         if month == month_at(time.time()):
-            self._sample(list(self._world.runs), passes_time=True, fresh_seconds=_FRESH_SECONDS)
+            containers, runs = self._world.containers, list(self._world.runs)
+            if tenant:
+                runs = [run for run in runs if run in containers and containers[run].spec.tenant == tenant]
+            self._sample(runs, passes_time=True, fresh_seconds=_FRESH_SECONDS)
         future = self._submit(lambda: books.used(month))
         assert future is not None
         return await asyncio.wrap_future(future)
@@ -263,7 +265,15 @@ class Ledger:
                     await self._look_at(container, books)
             except (OSError, PycontainerError):  # it goes just now, or is damaged, which others tell of
                 pass
-        pause = max(_LEAST_PAUSE_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began)) if key else _NOTHING_DUE_SECONDS
+            finally:
+                self._plan_look(began)
+        else:
+            self._plan_look(None)
+
+    def _plan_look(self, began: float | None) -> None:
+        pause = _NOTHING_DUE_SECONDS
+        if began is not None:
+            pause = max(_LEAST_PAUSE_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began))
         if self._thread is not None:
             self._later("disk", pause, self._look_soon)
 
@@ -327,14 +337,14 @@ class Ledger:
         if self._thread is None:  # we have said that we leave
             return
         for notice in news.notices:
-            print(f"usage is counted in memory alone: {notice}", file=sys.stderr)
+            log.say(f"usage is counted in memory alone: {notice}")
             self._world.events.emit("ledger-unwritten", detail=notice)
         for damage in news.set_aside:
-            print(damage, file=sys.stderr)
+            log.say(damage)
             self._world.events.emit("ledger-damaged", detail=damage)
         if news.is_complete:
             self.month, self.transferred = news.month, dict(news.transferred)
-            self._world.transfer.check(self.month, self.transferred)
+            self._world.transfer.check()
 
 
 def _whole(work: Callable[[], _T]) -> _T:
@@ -343,7 +353,7 @@ def _whole(work: Callable[[], _T]) -> _T:
     except (OSError, PycontainerError):
         raise
     except Exception:  # the thread goes on
-        traceback.print_exc()
+        log.failure("a fault in the ledger")
         raise
 
 

@@ -37,7 +37,8 @@ _MAX_HELD = 200  # lines of one traceback
 
 _WARNINGS = frozenset(
     ("oom", "start-failed", "restart-given-up", "firewall-repaired", "events-lost", "events-damaged", "leftover",
-     "monitor-lost", "snapshot-failed")
+     "monitor-lost", "snapshot-failed", "repaired", "over-capacity", "transfer-used-up", "transfer-failed",
+     "ledger-unwritten", "ledger-damaged")
 )  # fmt: skip
 _EVENT_KEYS = {"type": "event", "id": "container_id", "name": "container"}
 

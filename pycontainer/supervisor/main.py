@@ -115,7 +115,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     world.boot.start = lambda container: lifecycle.start_now(world, container)
     world.boot.stop = lambda container, seconds: lifecycle.stop_now(world, container, seconds)
     world.transfer.start = lambda container: lifecycle.start_now(world, container)
-    world.transfer.stop = lambda container: lifecycle.stop_now(world, container, None, cause="transfer")
+    world.transfer.stop = lambda container, seconds: lifecycle.stop_now(world, container, seconds, cause="transfer")
     world.schedule.take = lambda container, name: snapshots.take_now(world, container, name)
     world.schedule.drop = lambda container, names: snapshots.drop_now(world, container, names)
     loop = asyncio.get_running_loop()
@@ -183,8 +183,10 @@ async def _become_new_code(world: World, server: Server, state: dict[str, object
         try:
             reload.become(state)
         finally:  # it returns only if it cannot be
-            world.events.open()
-            world.ledger.open()
+            try:
+                world.events.open()
+            finally:
+                world.ledger.open()
     except (PycontainerError, OSError) as error:
         server.go_on()
         if not world.is_ending:

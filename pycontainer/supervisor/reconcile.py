@@ -6,12 +6,10 @@ tried again only after it was well for a while. Of what lies on disk nothing is 
 """
 
 import asyncio
-import sys
-import traceback
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import Busy, PycontainerError
-from pycontainer.supervisor import hostcheck
+from pycontainer.supervisor import hostcheck, log
 from pycontainer.supervisor.events import SUPERVISOR, acting
 from pycontainer.supervisor.finding import Finding
 
@@ -48,7 +46,7 @@ class Reconcile:
             try:
                 await self.round()
             except Exception:  # the next one may be luckier
-                traceback.print_exc()
+                log.failure("a fault in looking for what others changed")
             await asyncio.sleep(seconds)
 
     async def round(self) -> None:
@@ -69,12 +67,12 @@ class Reconcile:
         words = f"{finding.kind}: {finding.where}: {finding.what}"
         try:
             if await hostcheck.mend(self._world, finding):
-                print(f"repaired: {words}", file=sys.stderr)
+                log.say(f"repaired: {words}")
         except Busy:
             return
         except (OSError, PycontainerError) as error:
             self._hopeless.add(_key(finding))
-            print(f"cannot repair {words}: {error}", file=sys.stderr)
+            log.say(f"cannot repair {words}: {error}")
 
 
 def _key(finding: Finding) -> _Key:

@@ -62,7 +62,7 @@ async def quiet(world: "World", server: "Server") -> list[dict[str, object]]:
     """Take no more requests, wait until none changes anything, and return who waits. Busy when that lasts too long."""
     server.hold()
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while (clients := server.waiting()) is None or world.link.is_bearing() or world.boot.is_at_work:
+    while (clients := server.waiting()) is None or world.link.is_bearing() or world.is_at_work():
         if world.is_ending:
             raise PycontainerError("the supervisor was told to end")
         if time.monotonic() > deadline:

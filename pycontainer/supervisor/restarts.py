@@ -117,6 +117,9 @@ class Restarts:
         async with world.lock(container):
             if container.id not in self._due_now:  # whoever had the lock before us has cancelled it
                 return
+            if world.transfer.holds(container):
+                self.cancel(container)
+                return
             assert self.start is not None
             try:
                 try:

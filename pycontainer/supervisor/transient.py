@@ -10,7 +10,6 @@ take such a change back.
 import contextlib
 import json
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import PycontainerError
@@ -18,6 +17,7 @@ from pycontainer.linux.files import write_atomically
 from pycontainer.record import read_record
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import from_plain, to_plain
+from pycontainer.supervisor import log
 
 if TYPE_CHECKING:
     from pycontainer.runtime.container import Container
@@ -52,9 +52,7 @@ class Transient:
                     self._specs[what] = from_plain(read_record(f"{self._directory}/{file}")["spec"])
                     continue
             except (ValueError, OSError, PycontainerError) as error:
-                print(
-                    f"'{self._directory}/{file}' is damaged: the limits on record hold again: {error}", file=sys.stderr
-                )
+                log.say(f"'{self._directory}/{file}' is damaged: the limits on record hold again: {error}")
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._directory}/{file}")
 

@@ -375,6 +375,10 @@ class World:
     def is_idle(self) -> bool:
         return self._nothing_runs() and not self.restarts and not self._tasks and not self.transfer.is_waiting()
 
+    def is_at_work(self) -> bool:
+        """Tell whether something that nobody waits for would be cut off if we ended now."""
+        return self.boot.is_at_work or self.transfer.is_at_work
+
     def _nothing_runs(self) -> bool:
         return not self.runs and not any(damaged.is_alive for damaged in self.broken.values())
 

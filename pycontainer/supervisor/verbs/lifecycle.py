@@ -283,6 +283,8 @@ async def start_now(
 
 async def _start_now(world: World, container: Container, *, attached: object, window: tuple[int, int] | None) -> None:
     spec = container.spec
+    if container.id in world.runs:  # its cgroup would be taken for what a run left behind, and killed
+        raise InvalidState(f"container '{spec.name}' is already running")
     world.boot.require_up()
     _require_startable(world, container)
     world.require_unmounted(container)
@@ -336,6 +338,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
         world.health.ended(container)
         raise
     world.endings.began(container, run)
+    world.transfer.began(container)
     reach("start:over")
 
 

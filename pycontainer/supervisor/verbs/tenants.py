@@ -50,7 +50,7 @@ async def tenant_create(world: World, call: Call) -> object:
         raise
     reach("tenant:recorded")
     world.events.emit("tenant-create", tenant=name)
-    _check_transfer(world)
+    world.transfer.check()
     return world.capacity.tell(excess, _info(world, tenant))
 
 
@@ -114,7 +114,7 @@ async def tenant_set(world: World, call: Call) -> object:
             tenant.spec = before
         reach("tenant:updated")
     world.events.emit("tenant-update", tenant=tenant.name)
-    _check_transfer(world)
+    world.transfer.check()
     return world.capacity.tell(excess, _info(world, tenant))
 
 
@@ -140,11 +140,6 @@ def _allowance(asked: dict[str, Any], held: Allowance) -> Allowance:
     if allowance != held and allowance.action.kind == "hook":
         require_hook(allowance.action.program)
     return allowance
-
-
-def _check_transfer(world: World) -> None:
-    if world.ledger.month:  # else as soon as it is known what was used
-        world.transfer.check(world.ledger.month, world.ledger.transferred)
 
 
 def _checked(world: World, spec: ContainerSpec) -> ContainerSpec:

@@ -113,6 +113,7 @@ def test_a_restart_that_is_due_is_cancelled_by_who_has_the_lock() -> None:
         world = SimpleNamespace(
             lock=lambda container: lock,
             spawn=lambda coroutine: tasks.append(asyncio.create_task(coroutine)),
+            transfer=SimpleNamespace(holds=lambda container: False),
             events=SimpleNamespace(emit=lambda *arguments, **details: None),
             runs={},
             containers={made.id: made},
