@@ -28,6 +28,7 @@ from pycontainer.spec.model import ContainerSpec, Device, Mount, Port, SnapshotS
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import to_plain
 from pycontainer.store.refs import IMAGE_HINT
+from pycontainer.supervisor.books import month_at
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import Caller, current_caller
 from pycontainer.units import format_bytes, parse_bytes, parse_count, shown
@@ -39,7 +40,7 @@ TENANT_LABEL = "tenant"  # of a volume: whose it is; an operator may set it, a t
 MANAGED_LABELS = "hosting."  # say which site a container serves
 MAX_CONTAINERS, MAX_SNAPSHOTS = 100, 10  # of a tenant that was given no number; of one container
 _MAX_SPEC_BYTES = 64 * 1024
-_LEAST_CHECK_SECONDS, _LEAST_SNAPSHOT_SECONDS, _MAX_NOTIFY_SECONDS = 5, 3600, 90
+_LEAST_CHECK_SECONDS, _LEAST_SNAPSHOT_SECONDS, _MAX_WAIT_SECONDS = 5, 3600, 90
 _MAX_HEAVY = 4
 _BYTES_PER_INODE = 16384  # as mkfs.ext4 has it
 _ASK = "ask who runs this host"
@@ -67,6 +68,12 @@ def _labels(caller: Caller, labels: tuple[tuple[str, str], ...]) -> str:
 
 def _at_least(least: int) -> Setting:
     return lambda caller, value: f"the least is {least} s" if value is not None and value < least else ""
+
+
+def _too_long(seconds: float) -> str:
+    return (
+        f"the most is {_MAX_WAIT_SECONDS} s: who renews the service waits for it" if seconds > _MAX_WAIT_SECONDS else ""
+    )
 
 
 def _snapshots(caller: Caller, schedule: SnapshotSchedule | None) -> str:
@@ -115,7 +122,7 @@ SETTINGS: dict[str, Setting] = {
     **dict.fromkeys(
         (
             "name", "image", "entrypoint", "command", "env", "workdir", "user", "hostname", "domainname", "tty", "stdin_open",
-            "auto_remove", "init", "restart", "onboot", "stop_signal", "stop_timeout_seconds", "notify", "health_cmd",
+            "auto_remove", "init", "restart", "onboot", "stop_signal", "notify", "health_cmd",
             "health_http", "health_tcp", "health_timeout_seconds", "health_retries", "health_start_period_seconds",
             "health_action", "memory_bytes", "memory_swap_bytes", "memory_high_bytes", "memory_low_bytes",
             "memory_min_bytes", "oom_group", "cpu_quota_usec", "cpu_period_usec", "cpu_burst_usec", "cpu_weight",
@@ -128,8 +135,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "labels": _labels,
     "notify_timeout_seconds": lambda caller, value: (
-        f"the most is {_MAX_NOTIFY_SECONDS} s: others wait for their turn at boot" if value > _MAX_NOTIFY_SECONDS else ""
+        f"the most is {_MAX_WAIT_SECONDS} s: others wait for their turn at boot" if value > _MAX_WAIT_SECONDS else ""
     ),
+    "stop_timeout_seconds": lambda caller, value: _too_long(value),
     "health_interval_seconds": _at_least(_LEAST_CHECK_SECONDS),
     "health_start_interval_seconds": _at_least(_LEAST_CHECK_SECONDS),
     "snapshots": _snapshots,
@@ -341,6 +349,14 @@ def _own_tenant(world: "World", caller: Caller, call: Call) -> None:
     call.change(tenant=caller.tenant)
 
 
+def _usage(world: "World", caller: Caller, call: Call) -> None:
+    """Not of months in which the tenant was none of his: one of that name may have been somebody else's."""
+    _own_tenant(world, caller, call)
+    first = month_at(world.tenants.find(caller.tenant).created)
+    if (month := call.text("month")) and month < first:
+        raise NotFound(f"tenant '{caller.tenant}' is there since {first}", hint="ask for a later month")
+
+
 def _require_own_tenant(caller: Caller, tenant: str) -> None:
     if tenant != caller.tenant:
         raise NotFound(f"no tenant {shown(tenant)}", hint="pycontainer tenant ls shows those there are")
@@ -352,6 +368,12 @@ def _named(world: "World", caller: Caller, call: Call) -> None:
     if problem := caller.name_problem(name):
         raise InvalidInput(problem, field="name")
     call.change(name=caller.full_name(name))
+
+
+def _stop(world: "World", caller: Caller, call: Call) -> None:
+    _own(world, caller, call)
+    if reason := _too_long(call.number("timeout_seconds") or 0):
+        _require(caller, [f"timeout_seconds: {reason}"])
 
 
 def _exec(world: "World", caller: Caller, call: Call) -> None:
@@ -469,11 +491,13 @@ VERBS: dict[str, Row | str] = {
     "tenant_list": _anything,
     **dict.fromkeys(
         (
-            "start", "stop", "restart", "kill", "rm", "inspect", "wait", "attach", "logs", "set", "top", "pause", "unpause",
+            "start", "kill", "rm", "inspect", "wait", "attach", "logs", "set", "top", "pause", "unpause",
             "cp_from", "cp_to", "snapshot_list", "snapshot_restore", "snapshot_rm", "diff", "export",
         ),
         _own,
     ),
+    "stop": _stop,
+    "restart": _stop,
     "rename": _named,
     "clone": _named,
     "exec": _exec,
@@ -481,7 +505,7 @@ VERBS: dict[str, Row | str] = {
     "limits": _own_ones,
     "stats": _own_ones,
     "tenant_inspect": _own_tenant,
-    "usage": _own_tenant,
+    "usage": _usage,
     "image_inspect": _image,
     "image_save": _images,
     "network_inspect": _network,
@@ -521,7 +545,7 @@ HEAVY = frozenset(
 # and what changes something is an event, for which the journal has so much room.
 COSTS = {
     **dict.fromkeys(HEAVY, 10),
-    **dict.fromkeys(("events", "why", "volume_list", "volume_inspect"), 20),
+    **dict.fromkeys(("events", "why", "usage", "volume_list", "volume_inspect"), 20),
     **dict.fromkeys(
         ("create", "start", "stop", "restart", "rm", "exec", "set", "rename", "kill", "pause", "unpause", "snapshot_rm",
          "volume_create", "volume_rm"),

@@ -39,6 +39,7 @@ from pycontainer.spec.capacity import (
     total,
 )
 from pycontainer.spec.model import ContainerSpec
+from pycontainer.supervisor.caller import current_caller
 from pycontainer.units import CPU_PERIOD_USEC
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Capacity:
         if seen != self._seen:
             self._seen, self._policy = seen, self._read()
         if isinstance(self._policy, PycontainerError):
+            if current_caller() is not None:
+                raise InvalidState("how much this host may promise is unknown", hint="ask who runs this host")
             raise type(self._policy)(self._policy.message, hint=self._policy.hint)
         return self._policy
 
@@ -122,10 +125,12 @@ class Capacity:
 
     def _judge(self, policy: Policy, before: list[Promised], after: list[Promised], owner: str) -> list[str]:
         found = too_much(before, after, self.physical(policy), policy)
+        if found and current_caller() is not None:
+            found = ["its sums are not told to users of tenants, as they tell what others have"]
         if found and policy.admission == "refuse":
             raise InvalidState(
                 f"{owner} is more than this host may promise: {'; '.join(found)}",
-                hint=f"ask for less, or give caps where there are none; 'pycontainer capacity' shows what is promised, "
+                hint="ask for less, or give caps where there are none; 'pycontainer capacity' shows what is promised, "
                 f"'{self._path}' says how much may be",
             )
         return [f"more is promised than '{self._path}' allows: {words}" for words in found]

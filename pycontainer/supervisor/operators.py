@@ -9,20 +9,22 @@ process had then; the modes of the socket (0660) and of its directory (0750) say
 and everything else in there stays root's alone.
 """
 
+import contextlib
 import errno
 import grp
 import os
-import sys
 
 from pycontainer.errors import NotPermitted
 from pycontainer.linux.acl import set_group_rights
 from pycontainer.linux.sockets import peer_groups, peer_ids
 from pycontainer.paths import HostPaths
 from pycontainer.record import read_own
+from pycontainer.supervisor import log
 from pycontainer.supervisor.caller import Caller
 from pycontainer.supervisor.people import People, load_people, signature
 
 _MAX_BYTES = 256
+_GROUPS = "/etc/group"  # where a number that a group had may be another one's
 _SEARCH, _CONNECT = 0o1, 0o6  # rights: through a directory, to a socket
 
 
@@ -35,7 +37,7 @@ class Operators:
         self.group, self.gid, self.problem = group, gid, problem
         self.people = People()
         self._people_file = people_file
-        self._people_seen: tuple[int, ...] = (-1,)
+        self._people_seen: tuple[tuple[int, ...], ...] = ()
         self._places: tuple[str, str] | None = None
         self.refresh()
 
@@ -78,15 +80,18 @@ class Operators:
         )
 
     def refresh(self) -> None:
-        """Look whether the file of the tenants' groups has changed; what it says holds from here on."""
-        if not self._people_file or (seen := signature(self._people_file)) == self._people_seen:
+        """Look whether the file of the tenants' groups, or those of the host, changed; what they say holds from here on."""
+        if not self._people_file:
             return
-        self._people_seen = seen
+        seen = signature(self._people_file), signature(_GROUPS)
+        if seen == self._people_seen:
+            return
         self.people = load_people(self._people_file)
-        if self.people.problem:
-            print(self.people.problem, file=sys.stderr)
         if self._places is not None:
             self._list_people()
+        if self.people.problem:
+            log.say(self.people.problem)
+        self._people_seen = seen
 
     def open_up(self, directory: str, socket_path: str) -> None:
         """Give the socket and its directory to the groups, or take them back from those that were there before."""
@@ -105,14 +110,14 @@ class Operators:
         try:
             set_group_rights(directory, 0o750, dict.fromkeys(gids, _SEARCH))
             set_group_rights(socket_path, mode, dict.fromkeys(gids, _CONNECT))
-        except OSError as error:
-            if not gids or error.errno != errno.EOPNOTSUPP:
-                raise
-            problem = f"no users of tenants: the file system of '{directory}' has no access control lists"
-            self.people = People(problem=problem)
-            print(problem, file=sys.stderr)
-            set_group_rights(directory, 0o750, {})
-            set_group_rights(socket_path, mode, {})
+        except OSError as error:  # nobody gets in by half of the list
+            reason = error.strerror
+            if error.errno == errno.EOPNOTSUPP:
+                reason = f"the file system of '{directory}' has no access control lists"
+            self.people = People(problem=f"no users of tenants: {reason}")
+            with contextlib.suppress(OSError):
+                set_group_rights(directory, 0o750, {})
+                set_group_rights(socket_path, mode, {})
 
 
 def load_operators(paths: HostPaths) -> Operators:

@@ -22,7 +22,7 @@ async def usage(world: World, call: Call) -> object:
             f"{shown(month)} is not a month", field="month", hint="write year and month, such as 2026-11"
         )
     month = month or month_at(time.time())
-    used = await world.ledger.used(month)
+    used = await world.ledger.used(month, tenant)
     if tenant:
         used = {key: one for key, one in used.items() if one.owner.tenant == tenant}
         if not used:  # one that is removed has its past

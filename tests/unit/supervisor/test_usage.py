@@ -33,7 +33,7 @@ class Tenants:
 def ask(**arguments: str) -> dict[str, Any]:
     asked: list[str] = []
 
-    async def used(month: str) -> dict[Key, Used]:
+    async def used(month: str, tenant: str = "") -> dict[Key, Used]:
         asked.append(month)
         return USED
 
