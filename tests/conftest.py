@@ -50,12 +50,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the modules that measure first: a second machine may join when they are done (tests/vm/conftest.py).
+    """After what is quick, put the modules that measure first: a second machine may join then (tests/vm/conftest.py).
 
     Of what was selected keep one part, if asked: the largest module goes first, each to the part that is least so far.
     """
     measuring = {item.path for item in items if item.get_closest_marker("measures")}
-    items.sort(key=lambda item: item.path not in measuring)
+    quick = [config.rootpath / "tests" / name for name in ("unit", "fuzz")]
+
+    def turn(item: pytest.Item) -> int:
+        if any(item.path.is_relative_to(directory) for directory in quick):
+            return 0
+        return 1 if item.path in measuring else 2
+
+    items.sort(key=turn)
     if not (part := config.getoption("--part")):
         return
     number, count = map(int, part.split("/"))

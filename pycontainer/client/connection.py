@@ -17,7 +17,7 @@ from pycontainer.api.messages import receive_frame, send_frame
 from pycontainer.errors import InvalidInput, NotPermitted, SupervisorUnavailable, from_wire
 from pycontainer.paths import HostPaths
 
-READY_TIMEOUT_SECONDS = 30
+READY_TIMEOUT_SECONDS = 60
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 _LOG_LINES_SHOWN = 5
 
@@ -28,6 +28,7 @@ _PASSED_ON = (
     "PYCONTAINER_LXCFS",
     "PYCONTAINER_FAILPOINT",
     "PYCONTAINER_RECONCILE_SECONDS",
+    "PYCONTAINER_IDLE_SECONDS",
     "PYCONTAINER_LOG_FORMAT",
 )
 

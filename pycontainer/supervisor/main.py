@@ -33,6 +33,7 @@ from pycontainer.units import shown
 IDLE_SECONDS = 60.0
 _SYSTEMD_FIRST_FD = 3
 _BACKLOG = 128
+_IDLE = "PYCONTAINER_IDLE_SECONDS"  # with nothing to do: for tests on slow machines
 _RECONCILE = "PYCONTAINER_RECONCILE_SECONDS"  # between two rounds, 0 for none: for tests
 _LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
 
@@ -213,12 +214,13 @@ def _take_lock(lock_fd: int, paths: HostPaths) -> bool:
 
 
 async def _until_idle_or_told(world: World, server: Server) -> None:
+    idle_seconds = float(os.environ.get(_IDLE, IDLE_SECONDS))
     while not world.leave.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(world.leave.wait(), 5.0)
         world.reserve.take()
         quiet = time.monotonic() - world.last_activity
-        if not world.operators.has_others and not server.connections and world.is_idle() and quiet > IDLE_SECONDS:
+        if not world.operators.has_others and not server.connections and world.is_idle() and quiet > idle_seconds:
             return
 
 

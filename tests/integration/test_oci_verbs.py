@@ -3,6 +3,7 @@
 The containers are records of real process trees in real cgroups of our own; nothing of them may be left.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -261,7 +262,10 @@ def test_events_tell_of_kills_for_want_of_memory(tmp_path: Path) -> None:
 
 def _holds_pidfd(pid: int) -> bool:
     """Say whether a process has begun to wait: it sleeps, with a pidfd open."""
-    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed just now
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
     return any("pidfd" in link for link in links) and (process_state(pid) or "?")[0] == "S"
 
 

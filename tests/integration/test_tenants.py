@@ -90,7 +90,7 @@ def test_records(world: World) -> None:
     tenant = create_tenant(world, "--memory", "1G", "--cpus", "2", "--pids-limit", "2000", "--net-out", "100mbit")
     member = run(world, tenant, "sleep", "1000")
     row = next(line for line in world.ok("tenant", "ls").splitlines() if tenant in line)
-    assert row.split()[1:] == ["1GiB", "2", "2000", "unlimited", "100mbit", "1", "1"]
+    assert row.split()[1:] == ["1GiB", "2", "2000", "unlimited", "100mbit", "-", "1", "1"]
     (info,) = json.loads(world.ok("tenant", "inspect", tenant))
     assert info["limits"] == {
         "memory_bytes": 1 << 30,

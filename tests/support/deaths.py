@@ -16,13 +16,25 @@ _LOGS = ("supervisor.log", "monitor.log")
 
 
 def kill_supervisor(world: World) -> bool:
-    """Kill the supervisor with SIGKILL, and see it gone; False if there is none."""
-    with _supervisor(world) as pidfd:
-        if pidfd is None:
-            return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        _see_gone(pidfd)
-        return True
+    """Kill the supervisor, and one that is coming up in its place, and see them gone; False if there is none."""
+    found = [pid for pid in world.processes() if b"pycontainer.supervisor.main" in _command(pid)]
+    for pid in found:
+        with suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                _see_gone(pidfd)
+            finally:
+                os.close(pidfd)
+    return bool(found)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def stop_services(world: World, *, monitor: bool = False) -> None:

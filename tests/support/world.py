@@ -46,6 +46,7 @@ class World:
             "LANG": "C.UTF-8",
             "TERM": "xterm",
             "PYCONTAINER_LXCFS": "off",  # what is installed must not decide what is tested
+            "PYCONTAINER_IDLE_SECONDS": str(60 * SLOWNESS),  # a module's world is there while others are tested
         }
 
     # -- commands

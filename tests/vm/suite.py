@@ -4,7 +4,8 @@
 
 An emulated processor is slow but never needs more than one core, and most tests of this host wait more than they
 compute. So conftest.py starts one worker when the session begins, and a second one when the tests are over that hold
-something against the clock; both get the least. Workers agree by files in DIRECTORY:
+something against the clock; both get the least. What holds something against the clock in a machine comes first there,
+when this host runs its unit tests. Workers agree by files in DIRECTORY:
 
     MACHINE.taken     by the worker whose pid it holds
     MACHINE.output    what its tests wrote
@@ -42,17 +43,16 @@ class Machine(NamedTuple):
     features: str = FEATURES
     systemd: bool = False
     reboots: int = 0  # that it does: then `arguments` are those of reboot.py
-    alone: bool = False  # it is booted when somebody asks for its result, and this host does nothing else
 
 
 PARTS = 4
-MACHINES = {
+MACHINES = {"measures": Machine("-m 'vm and measures'")}
+MACHINES |= {
     f"part {number}": Machine(f"-m 'vm and not alike and not measures' --part={number}/{PARTS}")
     for number in range(1, PARTS + 1)
 }
 MACHINES["systemd"] = Machine("-m systemd", f"{FEATURES},systemd", systemd=True)
 MACHINES["reboot"] = Machine("", systemd=True, reboots=2)
-MACHINES["measures"] = Machine("-m 'vm and measures'", alone=True)  # last: the others' results have been waited for
 
 
 class Machines:
@@ -60,18 +60,16 @@ class Machines:
 
     def __init__(self, names: list[str]) -> None:
         self._directory = tempfile.mkdtemp(prefix=f"{machine.MARKER}.suite-")
-        self._names = [name for name in names if not MACHINES[name].alone]
-        self._workers = [self._start_worker(self._names)]
+        self._names = names
+        self._workers = [self._start_worker()]
 
     def hurry(self) -> None:
         """Add a worker: this host has time for it."""
         if len(self._workers) == 1:
-            self._workers.append(self._start_worker(self._names))
+            self._workers.append(self._start_worker())
 
     def result(self, name: str) -> tuple[int, str]:
         """Wait for a machine; return its exit status and what its tests wrote."""
-        if MACHINES[name].alone:
-            self._workers.append(self._start_worker([name], nice=0))
         status = Path(self._directory, f"{name}.status")
         while not status.exists():
             if all(worker.poll() is not None for worker in self._workers) and not status.exists():
@@ -86,18 +84,18 @@ class Machines:
             worker.wait()
         shutil.rmtree(self._directory)
 
-    def _start_worker(self, names: list[str], *, nice: int = _NICE) -> "subprocess.Popen[bytes]":
+    def _start_worker(self) -> "subprocess.Popen[bytes]":
         ends_with_us = ("setpriv", "--pdeathsig", "KILL")
         command = [
             *ends_with_us,
             "nice",
             "-n",
-            str(nice),
+            str(_NICE),
             sys.executable,
             "-m",
             __name__,
             self._directory,
-            *names,
+            *self._names,
         ]
         with open(f"{self._directory}/log", "ab") as log:
             return subprocess.Popen(command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -184,7 +184,7 @@ def test_nobody_on_a_bridge_hears_what_is_forged(segment: Cast, with_ip_filters:
         keep_from_ip_filters(segment.site)
     before = what_is_believed(segment)
     assert heard_by_victim(segment, frames_of_a_segment(segment)) == set()
-    assert what_is_believed(segment) == before
+    assert set(what_is_believed(segment)) <= set(before)  # entries may grow old meanwhile
     for ip in (segment.thief.ip, segment.thief.ip6):
         assert ask(segment.victim.namespace, ip, HTTP)
 

@@ -240,12 +240,17 @@ def _exchange(source: socket.socket, target: socket.socket, payload: bytes) -> b
 
 def test_stats_count_as_the_instance_does(site: Site) -> None:
     web = site.instance("web")
-    before = site.do(lambda: site.manager.stats(web.id))
-    with site.inside.make_socket(socket.AF_INET, SOCK_DGRAM) as sock:
-        sock.sendto(bytes(1000), (web.ip, 9))
-    received, sent = site.do(lambda: site.manager.stats(web.id))
-    assert received - before[0] == 1000 + 8 + 20 + 14
-    assert sent - before[1] < 1000
+
+    def counted() -> tuple[int, int]:
+        before = site.do(lambda: site.manager.stats(web.id))
+        with site.inside.make_socket(socket.AF_INET, SOCK_DGRAM) as sock:
+            sock.sendto(bytes(1000), (web.ip, 9))
+        after = site.do(lambda: site.manager.stats(web.id))
+        return after[0] - before[0], after[1] - before[1]
+
+    counts = [counted() for _ in range(5)]  # a kernel that looks for IPv6 neighbours may say something in between
+    assert 1000 + 8 + 20 + 14 in [received for received, _ in counts], counts
+    assert all(sent < 1000 for _, sent in counts)
 
 
 def test_table_that_another_tool_flushed_comes_back_with_the_next_instance(site: Site) -> None:

@@ -65,6 +65,8 @@ def served(directory: Path, work: Callable[[str], Awaitable[None]], operators: O
                 for task in list(server.connections):
                     task.cancel()
                 await asyncio.sleep(0)
+                while _peers:  # with bytes unread: that is a reset, for which nobody waits
+                    _peers.pop().close()
 
     asyncio.run(run())
 
@@ -100,6 +102,9 @@ async def reply(sock: socket.socket) -> dict[str, Any]:
     return {}
 
 
+_peers: list[socket.socket] = []  # of connections that linger, until a test is over
+
+
 def lingering() -> int:
     """Return a connection to somebody who does not read: who closes it last waits for ten minutes. socket(7), SO_LINGER"""
     with socket.socket() as listener:
@@ -108,7 +113,7 @@ def lingering() -> int:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 600))
         sock.connect(listener.getsockname())
-        listener.accept()[0].detach()  # open, until this process ends
+        _peers.append(listener.accept()[0])
     sock.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         while True:
