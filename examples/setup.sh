@@ -17,7 +17,7 @@ PACKAGES="
 "
 DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util-linux git shellcheck xfsprogs
     qemu-system-x86 qemu-system-common kmod lxcfs btrfs-progs apparmor
-    skopeo umoci docker-registry podman uidmap openssl squashfs-tools erofs-utils
+    skopeo umoci docker-registry podman uidmap openssl nginx squashfs-tools erofs-utils
     conmon containernetworking-plugins iptables containerd docker.io runc crun tini
     golang-go golang-github-opencontainers-runtime-tools-dev golang-github-google-uuid-dev"
 

@@ -11,15 +11,17 @@
     ├── tenants/           NAME.json                    ├── seccomp/          compiled filters, by content
     ├── pulls/             downloads at work            ├── apparmor/         what of our profiles was loaded
     ├── volumes/NAME/                                   ├── notify/ID/notify  what a container says, sd_notify(3)
-    ├── builds/            root file systems at work    └── boot.json         which boot, and what started with it
-    ├── events/            what happened, FIRSTSEQ.jsonl
+    ├── builds/            root file systems at work    ├── boot.json         which boot, and what started with it
+    ├── events/            what happened, FIRSTSEQ.jsonl └── frontdoor/        nginx's own
+    ├── frontdoor/         routes.json, logs of sites
     ├── reserve/           room for the end of things on a full disk
     └── ledger.db          what was used, by month
     /etc/pycontainer       (config_dir)
     ├── operator-group     who beside root may connect
     ├── plans/             named sets of limits, NAME.yaml
-    └── capacity.yaml      how much may be promised
+    ├── capacity.yaml      how much may be promised
     └── tenant-groups.yaml whose people may connect, for their own tenant alone
+    /var/lib/pycontainer-acme   (acme_dir)   what proves to an authority who has a domain, for nginx's workers to read
 
 `--root DIR` (or PYCONTAINER_ROOT) makes a world of its own: DIR/lib and DIR/run. Only the id ranges are
 shared by all worlds of a host, because two instances may never own the same host uid.
@@ -30,6 +32,7 @@ import os
 DEFAULT_STATE_DIR = "/var/lib/pycontainer"
 DEFAULT_RUN_DIR = "/run/pycontainer"
 DEFAULT_CONFIG_DIR = "/etc/pycontainer"
+DEFAULT_ACME_DIR = "/var/lib/pycontainer-acme"
 
 
 class HostPaths:
@@ -54,6 +57,11 @@ class HostPaths:
         self.builds_dir = f"{self.state_dir}/builds"
         self.events_dir = f"{self.state_dir}/events"
         self.ledger_file = f"{self.state_dir}/ledger.db"
+        self.frontdoor_dir = f"{self.state_dir}/frontdoor"
+        self.frontdoor_file = f"{self.frontdoor_dir}/routes.json"
+        self.frontdoor_run_dir = f"{self.run_dir}/frontdoor"
+        self.frontdoor_pidfile = f"{self.frontdoor_run_dir}/follower.pid"
+        self.acme_dir = f"{self.root}/acme" if self.root else DEFAULT_ACME_DIR
         self.idranges_dir = f"{DEFAULT_STATE_DIR}/idranges"
         self.supervisor_socket = f"{self.run_dir}/supervisor.sock"
         self.supervisor_pidfile = f"{self.run_dir}/supervisor.pid"

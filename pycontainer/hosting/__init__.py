@@ -3,4 +3,9 @@
 plans.py       named sets of limits, which inherit from each other
 derive.py      plans made of plans (scale) and of the host (split)
 capacity.py    whether the host may promise what is about to be asked of it
+
+frontdoor.py      requests by domain: what is wanted, who is well, one nginx that serves it
+  routes, domains what can be asked of it            nginxconf, nginx       its configuration; its process
+  fitting         of what is wanted, who is well     follower, background   who keeps it so; a process that stays
+  certificates    whether one is good for a site     sitelogs               their size
 """

@@ -310,6 +310,8 @@ PROBES: "dict[str, Callable[[], str]]" = {
     "cap_sys_resource": _cap_sys_resource,
     "debian_mirror": _debian_mirror,
     "registry": lambda: _programs("docker-registry", "skopeo", "openssl"),
+    "openssl": lambda: _programs("openssl"),
+    "nginx": lambda: _programs("nginx", "prlimit", "ss"),
     "vm": _vm,
     "own_clock": _own_clock,
     "skopeo": lambda: _programs("skopeo"),

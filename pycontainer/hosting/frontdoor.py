@@ -1,0 +1,308 @@
+"""The front door: one nginx on the host's ports 80 and 443, by which requests come to the sites they name.
+
+    up ────── apply ──▶ routes.json    what is wanted, with a reboot and without us
+    follower ─ refresh ─┐   │
+                        ▼   ▼
+    supervisor ──▶ who is there and well ──▶ nginx.conf ──▶ nginx (nginx.py)
+
+    /var/lib/pycontainer/frontdoor       /run/pycontainer/frontdoor     /var/lib/pycontainer-acme
+    ├── routes.json                      ├── nginx.conf nginx.pid       └── .well-known/acme-challenge/
+    ├── error.log, follower.log          ├── status.sock
+    └── logs/TENANT/SITE.log             └── lock, follower.pid
+
+Whoever changes what is served holds `lock`: what `up` says and what the follower sees come one after the other.
+"""
+
+import contextlib
+import fcntl
+import grp
+import hashlib
+import json
+import os
+import pwd
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pycontainer.client.connection import Connection
+from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError, SupervisorUnavailable
+from pycontainer.hosting import background
+from pycontainer.hosting.certificates import why_unusable
+from pycontainer.hosting.fitting import SITE_LABEL, fit, left_out
+from pycontainer.hosting.nginx import Nginx
+from pycontainer.hosting.nginxconf import Settings, render
+from pycontainer.hosting.routes import Backend, SiteRoute, check_backend, check_routes, from_records, to_record
+from pycontainer.linux.files import write_atomically
+from pycontainer.paths import HostPaths
+from pycontainer.record import check_version, read_record
+from pycontainer.spec.problems import Problem, as_error
+
+__all__ = ("Backend", "FrontDoor", "SiteRoute", "Status")
+
+_VERSION = 1
+_MAX_BYTES = 16 << 20
+_OPEN_FILES = 65536
+_LOOK_SECONDS = 0.05
+_EVERYWHERE = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked of the front door."""
+
+    http: tuple[Backend, ...]
+    https: tuple[Backend, ...]
+    routes: tuple[SiteRoute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the front door is: `left_out` says how many replicas of a site are not sent requests, `problems` what is wrong."""
+
+    pid: int | None  # of nginx
+    follower_pid: int | None
+    http: tuple[Backend, ...]
+    https: tuple[Backend, ...]
+    sites: int
+    domains: int
+    connections: int
+    draining: int
+    left_out: dict[str, int]
+    problems: tuple[str, ...]
+
+
+class FrontDoor:
+    """The front door of one world; nothing of it is in this object, so that any number of processes can have one."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self._paths = paths
+
+    def apply(self, routes: Sequence[SiteRoute]) -> None:
+        """Serve these sites and no others; return when no connection is taken under what was before.
+
+        Starts nginx and the follower if they do not run. InvalidInput, with all that is wrong, changes nothing: what was
+        served still is. Requests that have begun go on as they were sent: `drain` waits for them.
+        """
+        checked = check_routes(routes)
+        problems = [
+            Problem("", f"site {route.name}: {problem}")
+            for route in checked
+            if route.certificate and route.key and (problem := why_unusable(route.certificate, route.key))
+        ]
+        if problems:
+            raise as_error(problems)
+        with self._alone():
+            self._change(replace(self._wanted(), routes=checked))
+        self._follow()
+
+    def routes(self) -> tuple[SiteRoute, ...]:
+        """Return the sites that were applied, each with all of its replicas."""
+        return self._wanted().routes
+
+    def refresh(self) -> bool:
+        """Serve what is wanted, as far as it is there and well; True if that is something else than before.
+
+        Without a supervisor nobody knows who is well, and it stays as it is.
+        """
+        with self._alone():
+            wanted = self._wanted()
+            try:
+                fitted = self._fitted(wanted, start=False)
+            except SupervisorUnavailable:
+                if self._nginx(wanted).master_pid() is not None:
+                    return False
+                fitted = wanted.routes
+            return self._serve(wanted, fitted)
+
+    def start(self, http: Sequence[Backend] = (), https: Sequence[Backend] = ()) -> bool:
+        """Start nginx and the follower, at these addresses from now on if any are given; False if nothing was to do."""
+        with self._alone():
+            wanted = self._wanted()
+            wanted = replace(
+                wanted,
+                http=tuple(check_backend(*each) for each in http) or wanted.http,
+                https=tuple(check_backend(*each) for each in https) or wanted.https,
+            )
+            changed = self._change(wanted)
+        return self._follow() or changed
+
+    def stop(self) -> bool:
+        """End nginx and the follower; what is wanted stays wanted. False if neither ran."""
+        followed = background.end(self._paths.frontdoor_pidfile)
+        with self._alone():
+            return self._nginx(self._wanted()).stop() or followed
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Wait until what was taken under earlier configurations is answered; False if the time was over before."""
+        nginx, deadline = self._nginx(self._wanted()), time.monotonic() + timeout_seconds
+        while nginx.draining():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    def status(self) -> Status:
+        """Say how it is."""
+        wanted = self._wanted()
+        nginx = self._nginx(wanted)
+        problems = [*_tls_problems(wanted.routes)]
+        try:
+            missing = left_out(wanted.routes, self._fitted(wanted, start=False))
+        except SupervisorUnavailable as error:
+            missing = {}
+            problems.append(f"{error.message}: nobody knows which replicas are well")
+        return Status(
+            nginx.master_pid(),
+            background.holder(self._paths.frontdoor_pidfile),
+            wanted.http,
+            wanted.https,
+            len(wanted.routes),
+            sum(len(route.domains) for route in wanted.routes),
+            nginx.connections(),
+            nginx.draining(),
+            missing,
+            tuple(problems),
+        )
+
+    def draining(self) -> int:
+        """Return how many workers still answer what was taken under earlier configurations."""
+        return self._nginx(self._wanted()).draining()
+
+    # -- steps
+
+    def _follow(self) -> bool:
+        """See to it that somebody hears what happens to containers; False if somebody did."""
+        paths = self._paths
+        arguments = ["--root", paths.root] if paths.root else []
+        log = f"{paths.frontdoor_dir}/follower.log"
+        return background.start(paths.frontdoor_pidfile, "pycontainer.hosting.follower", arguments, log)
+
+    def _change(self, wanted: Wanted) -> bool:
+        """Serve something else, and have it wanted once it is served: what cannot be served must not come back later."""
+        changed = self._serve(wanted, self._fitted(wanted, start=bool(wanted.routes)))
+        record = {
+            "version": _VERSION,
+            "http": [each._asdict() for each in wanted.http],
+            "https": [each._asdict() for each in wanted.https],
+            "routes": [to_record(route) for route in wanted.routes],
+        }
+        write_atomically(self._paths.frontdoor_file, json.dumps(record, indent=1).encode())
+        return changed
+
+    def _fitted(self, wanted: Wanted, *, start: bool) -> tuple[SiteRoute, ...]:
+        """Return what is wanted of who is well, as the supervisor knows it, which is started if that is asked for."""
+        try:
+            connection = Connection(self._paths, start=start)
+        except SupervisorUnavailable:
+            if wanted.routes:
+                raise
+            return ()  # nobody has to be asked how nobody is
+        try:
+            found = connection.request("list", {"all": True, "filters": {"label": [SITE_LABEL]}})
+            networks = connection.request("network_list", {})
+        finally:
+            connection.close()
+        return fit(wanted.routes, found, [each[key] for each in networks for key in ("subnet", "subnet6")])
+
+    def _serve(self, wanted: Wanted, fitted: Sequence[SiteRoute]) -> bool:
+        settings = self._settings(wanted)
+        os.makedirs(settings.directory, mode=0o700, exist_ok=True)
+        for route in fitted:
+            os.makedirs(os.path.dirname(f"{settings.logs_dir}/{route.name}"), mode=0o700, exist_ok=True)
+        for part in ("", "/.well-known", "/.well-known/acme-challenge"):
+            _make_readable(f"{settings.acme_dir}{part}")
+        # One site whose certificate was taken away must not keep all others as they are: it alone loses TLS.
+        bad = {problem.partition(":")[0] for problem in _tls_problems(fitted)}
+        served = [
+            replace(route, certificate=None, key=None) if f"site {route.name}" in bad else route for route in fitted
+        ]
+        text, generation = render(served, settings, _stamp(served))
+        return Nginx(settings).serve(text, generation)
+
+    def _nginx(self, wanted: Wanted) -> Nginx:
+        return Nginx(self._settings(wanted))
+
+    def _settings(self, wanted: Wanted) -> Settings:
+        paths, hard = self._paths, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        return Settings(
+            wanted.http,
+            wanted.https,
+            paths.frontdoor_run_dir,
+            f"{paths.frontdoor_dir}/error.log",
+            f"{paths.frontdoor_dir}/logs",
+            paths.acme_dir,
+            _nobody(),
+            _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES),
+        )
+
+    def _wanted(self) -> Wanted:
+        """Return what is wanted; nothing is, if nobody has said so yet."""
+        path = self._paths.frontdoor_file
+        try:
+            record = read_record(path, _MAX_BYTES)
+            check_version(record, _VERSION)
+            http, https = (
+                tuple(check_backend(each.text("ip"), each.integer("port")) for each in record.each(key))
+                for key in ("http", "https")
+            )
+            return Wanted(http, https, from_records(record.each("routes")))
+        except FileNotFoundError:
+            places = _EVERYWHERE if os.path.exists("/proc/net/if_inet6") else _EVERYWHERE[:1]
+            return Wanted(tuple(Backend(ip, 80) for ip in places), tuple(Backend(ip, 443) for ip in places))
+        except (ValueError, InvalidInput) as error:
+            raise PycontainerError(
+                f"'{path}' is damaged: {error}", hint="remove it; 'pycontainer up' writes it anew from hosting.yaml"
+            ) from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one that changes what is served."""
+        if os.geteuid() != 0:
+            raise NotPermitted("only root can change the front door", hint="try the same command with sudo")
+        for directory, mode in (
+            (self._paths.run_dir, 0o750),
+            (self._paths.frontdoor_run_dir, 0o700),
+            (self._paths.state_dir, 0o700),
+            (self._paths.frontdoor_dir, 0o700),
+        ):
+            os.makedirs(directory, mode=mode, exist_ok=True)
+        fd = os.open(f"{self._paths.frontdoor_run_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _tls_problems(routes: Sequence[SiteRoute]) -> Iterator[str]:
+    """Yield `site TENANT/SITE: why`, for each whose certificate cannot be served."""
+    for route in routes:
+        if route.certificate and route.key and (problem := why_unusable(route.certificate, route.key)):
+            yield f"site {route.name}: {problem}"
+
+
+def _stamp(routes: Sequence[SiteRoute]) -> str:
+    """Return a digest of what certificates and keys hold: a renewed one has the path of the old."""
+    digest = hashlib.sha256()
+    for path in sorted({str(path) for route in routes for path in (route.certificate, route.key) if path}):
+        with open(path, "rb") as file:
+            digest.update(hashlib.sha256(file.read()).digest())
+    return digest.hexdigest()
+
+
+def _make_readable(directory: str) -> None:
+    """Make a directory that all may read, whatever our umask; one that is there is somebody's choice."""
+    try:
+        os.mkdir(directory)
+    except FileExistsError:
+        return
+    os.chmod(directory, 0o755)
+
+
+def _nobody() -> str:
+    """Return the user and the group of the workers: Debian's for such servers, or who has nothing at all."""
+    for name in ("www-data", "nobody"):
+        with contextlib.suppress(KeyError):
+            return f"{name} {grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name}"
+    raise PycontainerError("this host has neither a user www-data nor nobody", hint="adduser --system www-data")
