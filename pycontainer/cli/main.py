@@ -20,7 +20,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "usage": "usage", "top": "top", "port": "port",
               "inspect": "inspect", "events": "events", "why": "why", "metrics": "metrics"},
     "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "plan": "plan",
-             "capacity": "capacity", "system": "system",
+             "capacity": "capacity", "frontdoor": "frontdoor", "system": "system",
              "info": "info", "check": "check", "doctor": "doctor", "selftest": "selftest", "version": "version",
              "service": "service", "generate": "generate", "oci": "oci", "completion": "completion"},
 }  # fmt: skip

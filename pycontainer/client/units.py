@@ -9,7 +9,13 @@ import os
 import pycontainer
 from pycontainer.paths import DEFAULT_RUN_DIR, DEFAULT_STATE_DIR, HostPaths
 
-SERVICE_UNITS = ("pycontainer.socket", "pycontainer.service", "pycontainer-boot.service", "pycontainer-metrics.service")
+SERVICE_UNITS = (
+    "pycontainer.socket",
+    "pycontainer.service",
+    "pycontainer-boot.service",
+    "pycontainer-metrics.service",
+    "pycontainer-frontdoor.service",
+)
 _TEMPLATES = os.path.join(os.path.dirname(pycontainer.__file__), "supervisor", "units")
 _STOP_SPARE_SECONDS = 30  # for what follows the end of its processes
 

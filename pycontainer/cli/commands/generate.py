@@ -22,9 +22,9 @@ def command() -> None:
 def systemd(settings: Settings, containers: tuple[str, ...], directory: str | None) -> None:
     """Make units of systemd: of the service, or of single containers.
 
-    Without CONTAINER those of the service: its socket, the supervisor, and pycontainer-boot, which starts containers with
-    the host (--onboot) and stops all when it goes down. A container with a unit of its own is one that systemd starts,
-    stops and orders among its services; it needs no --onboot.
+    Without CONTAINER those of the service: its socket, the supervisor, pycontainer-boot, which starts containers with the
+    host (--onboot) and stops all when it goes down, and pycontainer-frontdoor. A container with a unit of its own is one
+    that systemd starts, stops and orders among its services; it needs no --onboot.
 
     \b
     Examples:

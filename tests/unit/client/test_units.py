@@ -35,6 +35,9 @@ def test_another_world_has_its_own() -> None:
     assert lines(service, "Requires") == [f"{paths.marker}.socket"]
     assert lines(made[f"{paths.marker}.socket"], "ListenStream") == ["/srv/my world/run/supervisor.sock"]
     assert lines(boot, "ExecStart") == ['-/opt/50%%/bin/pycontainer --root "/srv/my world" service boot']
+    door = made[f"{paths.marker}-frontdoor.service"]
+    assert lines(door, "ExecStart") == ['/opt/50%%/bin/pycontainer --root "/srv/my world" frontdoor serve']
+    assert lines(door, "ExecStop") == ['/opt/50%%/bin/pycontainer --root "/srv/my world" frontdoor stop']
     assert lines(boot, "RequiresMountsFor") == ['"/srv/my world/lib"']
     assert f"{paths.marker}.scope" in lines(boot, "After")
     others = [line for text in made.values() for line in text.splitlines() if " pycontainer." in line and "=" in line]
