@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from pycontainer.client.connection import Connection
 from pycontainer.errors import PycontainerError, SupervisorUnavailable
@@ -28,24 +29,33 @@ _LOGS_SECONDS, _LOOK_SECONDS = 10.0, 60.0
 _RETRY_SECONDS = 1.0
 
 
-class _Follower:
+class Door(Protocol):
+    """What is kept right."""
+
+    def refresh(self) -> bool:
+        """Serve what is there and well; True if something has changed."""
+
+    def draining(self) -> int:
+        """Return how many workers finish what they have begun under earlier configurations."""
+
+
+class Follower:
     """One run of it; `stirred` is set when there is something to look at."""
 
-    def __init__(self, paths: HostPaths) -> None:
+    def __init__(self, paths: HostPaths, door: Door) -> None:
         self._paths = paths
-        self._door = FrontDoor(paths)
+        self._door = door
         self._said: dict[Callable[[], bool], str] = {}
         self.stirred = threading.Event()
         self.leaving = threading.Event()
 
     def run(self) -> None:
         """Look, whenever something happens and once a minute, until `leaving` is set."""
-        threading.Thread(target=self._listen, name="events", daemon=True).start()
         self.stirred.set()
         next_look = time.monotonic()
         while not self.leaving.is_set():
-            if self.stirred.wait(_LOGS_SECONDS) or time.monotonic() >= next_look:
-                self.leaving.wait(_BURST_SECONDS)
+            is_due = self.stirred.wait(_LOGS_SECONDS) or time.monotonic() >= next_look
+            if is_due and not self.leaving.wait(_BURST_SECONDS):
                 self.stirred.clear()
                 next_look = time.monotonic() + _LOOK_SECONDS  # certificates are renewed without an event
                 self._look()
@@ -78,7 +88,7 @@ class _Follower:
         self._said.pop(work, None)
         return done
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
         """Set `stirred` when something happens, and when there is a supervisor to ask again."""
         while not self.leaving.is_set():
             # Never started by us: who has stopped it would find it running again.
@@ -96,11 +106,12 @@ def serve(paths: HostPaths) -> None:
     """Keep the front door right until a signal says to leave; nginx goes on then. Busy if somebody does already."""
     for directory in (paths.run_dir, paths.frontdoor_run_dir):
         os.makedirs(directory, mode=0o750 if directory == paths.run_dir else 0o700, exist_ok=True)
-    follower = _Follower(paths)
+    follower = Follower(paths, FrontDoor(paths))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, follower.leave)
     fd = background.claim(paths.frontdoor_pidfile)
     try:
+        threading.Thread(target=follower.listen, name="events", daemon=True).start()
         follower.run()
     finally:
         os.close(fd)

@@ -21,7 +21,6 @@ import json
 import os
 import pwd
 import resource
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,7 +42,6 @@ __all__ = ("Backend", "FrontDoor", "SiteRoute", "Status")
 _VERSION = 1
 _MAX_BYTES = 16 << 20
 _OPEN_FILES = 65536
-_LOOK_SECONDS = 0.05
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -82,7 +80,7 @@ class FrontDoor:
         """Serve these sites and no others; return when no connection is taken under what was before.
 
         Starts nginx and the follower if they do not run. InvalidInput, with all that is wrong, changes nothing: what was
-        served still is. Requests that have begun go on as they were sent: `drain` waits for them.
+        served still is. Requests that have begun go on as they were sent.
         """
         checked = check_routes(routes)
         problems = [
@@ -132,15 +130,6 @@ class FrontDoor:
         followed = background.end(self._paths.frontdoor_pidfile)
         with self._alone():
             return self._nginx(self._wanted()).stop() or followed
-
-    def drain(self, timeout_seconds: float) -> bool:
-        """Wait until what was taken under earlier configurations is answered; False if the time was over before."""
-        nginx, deadline = self._nginx(self._wanted()), time.monotonic() + timeout_seconds
-        while nginx.draining():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_LOOK_SECONDS)
-        return True
 
     def status(self) -> Status:
         """Say how it is."""

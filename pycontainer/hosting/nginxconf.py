@@ -108,6 +108,7 @@ class Settings:
     acme_dir: str
     user: str = "www-data www-data"
     open_files: int = 65536  # that a process may have
+    site_connections: int = SITE_CONNECTIONS
 
     @property
     def status_socket(self) -> str:
@@ -233,7 +234,7 @@ def _site(upstream: str, route: SiteRoute, settings: Settings) -> Iterator[str]:
 def _common(route: SiteRoute, settings: Settings) -> Iterator[str]:
     yield f"        server_name {' '.join(route.domains)};"
     yield f"        access_log {_quoted(log_path(settings.logs_dir, route.name))} site;"
-    yield f"        limit_conn site {SITE_CONNECTIONS};"
+    yield f"        limit_conn site {settings.site_connections};"
 
 
 def _acme(settings: Settings, otherwise: str) -> Iterator[str]:
