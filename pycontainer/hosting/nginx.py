@@ -117,10 +117,10 @@ class Nginx:
             )
 
     def _start(self) -> None:
-        if (
-            orphans := self._ours()
-        ):  # of a master that was killed: they hold the addresses, and nobody tells them anything
-            _signal(orphans, signal.SIGQUIT, seconds=1.0, wait_for=orphans)  # what they are answering is finished
+        # Of a master that was killed: they hold the addresses, and nobody tells them anything. They let go of these at once,
+        # and finish what they are answering.
+        orphans = self._ours()
+        _signal(orphans, signal.SIGQUIT, wait_for=orphans, seconds=1.0)
         _unlink(self._settings.status_socket)
         done = self._run("-e", self._settings.error_log, "-c", self._settings.conf_file)
         if done.returncode:

@@ -1,5 +1,6 @@
 """The front door as nginx serves it: real sockets on loopback, and servers behind them that say who they are."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -313,10 +314,12 @@ def test_an_address_that_others_have(door: Door) -> None:
         assert door.nginx.master_pid() is None
         door.settings = first
         door.serve(door.route(1))
+        served = Path(first.conf_file).read_text()
         door.settings = replace(first, http=(address, *first.http))
         with pytest.raises(AlreadyExists, match=who):
             door.serve(door.route(1))
         door.settings = first
+        assert Path(first.conf_file).read_text() == served
         assert door.said("s1.example")["address"] == "127.1.0.1"
     door.settings = replace(first, http=(address, *first.http))
     assert door.serve(door.route(1))  # which is free now
@@ -354,10 +357,16 @@ def test_who_sends_slowly_is_cut_off(door: Door) -> None:
 def test_bodies_do_not_touch_the_disk_and_have_a_bound(door: Door) -> None:
     door.serve(door.route(1))
     body = os.urandom(8 << 20)
-    heard = door.said("s1.example", method="POST", body=body)
-    assert heard["body"][0] == len(body)
-    for kind in ("client_body", "proxy"):
-        assert os.listdir(f"{door.settings.directory}/{kind}") == []
+    with door.raw() as sock:
+        sock.sendall(
+            b"POST / HTTP/1.1\r\nHost: s1.example\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        sock.sendall(body[: 1 << 20])
+        assert door.origin.began.wait(10 * SLOWNESS)  # before the rest is there
+        for kind in ("client_body", "proxy"):
+            assert os.listdir(f"{door.settings.directory}/{kind}") == []
+        sock.sendall(body[1 << 20 :])
+        assert hashlib.sha256(body).hexdigest().encode() in sock.recv(1 << 16)
     with door.raw() as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: s1.example\r\nContent-Length: 68000000\r\n\r\n")
         assert sock.recv(1 << 16).startswith(b"HTTP/1.1 413 ")

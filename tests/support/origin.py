@@ -17,8 +17,9 @@ class Origin:
 
     def __init__(self, address: str = "0.0.0.0") -> None:
         self.hold = threading.Event()  # cleared: /wait does not answer
+        self.began = threading.Event()  # set when a request comes
         self._server = _Server((address, 0), _Handler)
-        self._server.hold = self.hold
+        self._server.hold, self._server.began = self.hold, self.began
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -39,6 +40,7 @@ class _Server(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
     hold: threading.Event
+    began: threading.Event
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -47,6 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        self.server.began.set()
         if self.path == "/wait":
             self.server.hold.wait()
         if self.headers.get("Upgrade") == "websocket":
