@@ -21,7 +21,7 @@ import json
 import os
 import pwd
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pycontainer.client.connection import Connection
@@ -83,13 +83,8 @@ class FrontDoor:
         served still is. Requests that have begun go on as they were sent.
         """
         checked = check_routes(routes)
-        problems = [
-            Problem("", f"site {route.name}: {problem}")
-            for route in checked
-            if route.certificate and route.key and (problem := why_unusable(route.certificate, route.key))
-        ]
-        if problems:
-            raise as_error(problems)
+        if unusable := _unusable(checked):
+            raise as_error([Problem("", f"site {name}: {why}") for name, why in unusable.items()])
         with self._alone():
             self._change(replace(self._wanted(), routes=checked))
         self._follow()
@@ -108,7 +103,7 @@ class FrontDoor:
             try:
                 fitted = self._fitted(wanted, start=False)
             except SupervisorUnavailable:
-                if self._nginx(wanted).master_pid() is not None:
+                if self._nginx().master_pid() is not None:
                     return False
                 fitted = wanted.routes
             return self._serve(wanted, fitted)
@@ -129,13 +124,13 @@ class FrontDoor:
         """End nginx and the follower; what is wanted stays wanted. False if neither ran."""
         followed = background.end(self._paths.frontdoor_pidfile)
         with self._alone():
-            return self._nginx(self._wanted()).stop() or followed
+            return self._nginx().stop() or followed
 
     def status(self) -> Status:
         """Say how it is."""
         wanted = self._wanted()
-        nginx = self._nginx(wanted)
-        problems = [*_tls_problems(wanted.routes)]
+        nginx = self._nginx()
+        problems = [f"site {name} has no TLS: {why}" for name, why in _unusable(wanted.routes).items()]
         try:
             missing = left_out(wanted.routes, self._fitted(wanted, start=False))
         except SupervisorUnavailable as error:
@@ -156,7 +151,7 @@ class FrontDoor:
 
     def draining(self) -> int:
         """Return how many workers still answer what was taken under earlier configurations."""
-        return self._nginx(self._wanted()).draining()
+        return self._nginx().draining()
 
     # -- steps
 
@@ -202,15 +197,14 @@ class FrontDoor:
         for part in ("", "/.well-known", "/.well-known/acme-challenge"):
             _make_readable(f"{settings.acme_dir}{part}")
         # One site whose certificate was taken away must not keep all others as they are: it alone loses TLS.
-        bad = {problem.partition(":")[0] for problem in _tls_problems(fitted)}
-        served = [
-            replace(route, certificate=None, key=None) if f"site {route.name}" in bad else route for route in fitted
-        ]
+        unusable = _unusable(fitted)
+        served = [replace(route, certificate=None, key=None) if route.name in unusable else route for route in fitted]
         text, generation = render(served, settings, _stamp(served))
         return Nginx(settings).serve(text, generation)
 
-    def _nginx(self, wanted: Wanted) -> Nginx:
-        return Nginx(self._settings(wanted))
+    def _nginx(self) -> Nginx:
+        """Return nginx as a process, which is the same whatever is wanted of it."""
+        return Nginx(self._settings(Wanted((), ())))
 
     def _settings(self, wanted: Wanted) -> Settings:
         paths, hard = self._paths, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -264,11 +258,11 @@ class FrontDoor:
             os.close(fd)
 
 
-def _tls_problems(routes: Sequence[SiteRoute]) -> Iterator[str]:
-    """Yield `site TENANT/SITE: why`, for each whose certificate cannot be served."""
-    for route in routes:
-        if route.certificate and route.key and (problem := why_unusable(route.certificate, route.key)):
-            yield f"site {route.name}: {problem}"
+def _unusable(routes: Iterable[SiteRoute]) -> dict[str, str]:
+    """Return why a certificate cannot be served, by the name of its site."""
+    pairs = [(route.name, route.certificate, route.key) for route in routes]
+    found = {name: why_unusable(certificate, key) for name, certificate, key in pairs if certificate and key}
+    return {name: why for name, why in found.items() if why}
 
 
 def _stamp(routes: Sequence[SiteRoute]) -> str:

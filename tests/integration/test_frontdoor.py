@@ -26,7 +26,7 @@ from tests.support.certificates import make_certificate
 from tests.support.origin import Origin, free_port
 from tests.support.poll import SLOWNESS, poll_until
 
-pytestmark = [pytest.mark.requires("nginx", "openssl"), pytest.mark.vm]
+pytestmark = pytest.mark.requires("nginx", "openssl")
 
 
 class Door:
