@@ -14,6 +14,7 @@ from pycontainer.hosting.routes import Backend, SiteRoute, check_path, check_rou
 
 WORKER_CONNECTIONS = 16384
 SITE_CONNECTIONS = 2048  # of one site at once, each with one more to its replica: a quarter of one worker's
+SITE_REQUESTS = 1000  # of one site in a second
 DRAIN_SECONDS = 300  # that a connection may outlive the configuration it was made under
 _FEW_FILES = 512  # of a worker, beside its connections and the logs of the sites
 GENERATION_MARK = "@generation@"
@@ -31,10 +32,14 @@ _HTTP = """\
     client_max_body_size 64m;
     http2_max_concurrent_streams 64;
 
-    # One site's crowd, or its attackers, must not take the connections of all others.
+    # One site's crowd, or its attackers, must not take the connections and the time of all others. Who is turned away is not
+    # written down: that would cost what it saves.
     limit_conn_zone $server_name zone=site:4m;
     limit_conn_status 503;
     limit_conn_log_level info;
+    limit_req_status 503;
+    limit_req_log_level info;
+    map "$limit_conn_status $limit_req_status" $is_logged { default 1; "~REJECTED" 0; }
 
     # Nothing of a request or an answer is put on the host's disk, which nobody caps: replicas take bodies as they come.
     proxy_request_buffering off;
@@ -109,6 +114,7 @@ class Settings:
     user: str = "www-data www-data"
     open_files: int = 65536  # that a process may have
     site_connections: int = SITE_CONNECTIONS
+    site_requests: int = SITE_REQUESTS
 
     @property
     def status_socket(self) -> str:
@@ -147,6 +153,7 @@ def _lines(routes: Sequence[SiteRoute], settings: Settings) -> Iterator[str]:
     yield f"events {{ worker_connections {WORKER_CONNECTIONS}; }}"
     yield "http {"
     yield _HTTP
+    yield f"    limit_req_zone $server_name zone=rate:4m rate={settings.site_requests}r/s;"
     yield from _hash_sizes([domain for route in routes for domain in route.domains])
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         yield f"    {kind}_temp_path {_quoted(f'{settings.directory}/{kind}')};"
@@ -233,8 +240,9 @@ def _site(upstream: str, route: SiteRoute, settings: Settings) -> Iterator[str]:
 
 def _common(route: SiteRoute, settings: Settings) -> Iterator[str]:
     yield f"        server_name {' '.join(route.domains)};"
-    yield f"        access_log {_quoted(log_path(settings.logs_dir, route.name))} site;"
+    yield f"        access_log {_quoted(log_path(settings.logs_dir, route.name))} site if=$is_logged;"
     yield f"        limit_conn site {settings.site_connections};"
+    yield f"        limit_req zone=rate burst={settings.site_requests} nodelay;"
 
 
 def _acme(settings: Settings, otherwise: str) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Door:
             f"{directory}/logs",
             f"{directory}/acme",
             open_files=4096,
+            site_requests=1_000_000,
         )
 
     @property
@@ -129,6 +130,19 @@ LIES = (
     "X-Forwarded-Prefix", "X-Forwarded-Ssl", "X-Original-URL", "X-Rewrite-URL", "Forwarded", "Proxy",
     "X_Forwarded_For", "X_Real_IP",
 )  # fmt: skip
+
+
+def test_two_thousand_long_names(door: Door) -> None:
+    """nginx's tables of names are made for as many, and as long, as there are."""
+    long = ".".join(["a" * 61] * 3 + ["b" * 50])
+    routes = [door.route(number, domains=(f"s{number:04}.{long}", f"*.{number}.example")) for number in range(2000)]
+    assert {len(route.domains[0]) for route in routes} == {242}
+    door.serve(*routes)
+    for number in (0, 1000, 1999):
+        for host in (f"s{number:04}.{long}", f"any.{number}.example"):
+            assert door.said(host)["address"] == door.backend(number).ip
+    checked = door.nginx._run("-t", "-e", "stderr", "-c", door.settings.conf_file)
+    assert checked.returncode == 0 and "hash" not in checked.stderr  # it goes on with worse ones, and warns
 
 
 class Load(threading.Thread):
@@ -230,6 +244,20 @@ def test_tls_by_name(door: Door) -> None:
         return answer
 
     assert b'"address": "127.1.0.1"' in ask("s1.example", one.certificate)
+    url, told = f"https://s1.example:{port}/", "%{http_version} %{http_code}"
+    command = [
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "-w",
+        told,
+        "--cacert",
+        str(one.certificate),
+        "--resolve",
+        f"s1.example:{port}:{ip}",
+    ]
+    assert subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout == "2 200"
     answer = ask("s2.example", two.certificate)
     assert b'"address": "127.1.0.2"' in answer and b'"x-forwarded-proto": "https"' in answer
     for name in ("s3.example", "s4.example"):  # no certificate, no site: nobody's is shown
@@ -339,6 +367,18 @@ def test_a_crowd_at_one_site_leaves_room_for_others(door: Door) -> None:
         assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         sock.close()
     poll_until(lambda: door.get("s1.example")[0] == 200)
+
+
+def test_a_flood_of_requests_to_one_site_is_turned_away(door: Door) -> None:
+    """And not written down; another site notices nothing."""
+    door.settings = replace(door.settings, site_requests=1)
+    door.serve(door.route(1), door.route(2))
+    assert door.get("s2.example")[0] == 200
+    answers = [door.get("s1.example")[0] for _ in range(100)]
+    assert {*answers} == {200, 503} and answers[:2] == [200, 200]  # one, and one more in a burst
+    assert door.get("s2.example")[0] == 200
+    lines = Path(door.settings.logs_dir, "acme/s1.log").read_text().splitlines()
+    assert len(lines) == answers.count(200)
 
 
 def test_who_sends_slowly_is_cut_off(door: Door) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.errors import InvalidInput
-from pycontainer.hosting.nginxconf import SITE_CONNECTIONS, WORKER_CONNECTIONS, Settings, render
+from pycontainer.hosting.nginxconf import SITE_CONNECTIONS, SITE_REQUESTS, WORKER_CONNECTIONS, Settings, render
 from pycontainer.hosting.routes import Backend, SiteRoute
 from tests.unit.hosting.test_routes import BLOG, SHOP
 
@@ -53,8 +53,9 @@ def test_a_site_with_a_certificate_and_one_without() -> None:
         "listen 0.0.0.0:80;",
         "listen [::]:80;",
         "server_name shop.example www.shop.example;",
-        'access_log "/var/door/logs/acme/shop.log" site;',
+        'access_log "/var/door/logs/acme/shop.log" site if=$is_logged;',
         f"limit_conn site {SITE_CONNECTIONS};",
+        f"limit_req zone=rate burst={SITE_REQUESTS} nodelay;",
         acme.format("@site"),
         "location / { return 308 https://$host$request_uri; }",
         "location @site { proxy_pass http://site0; }",
@@ -64,7 +65,7 @@ def test_a_site_with_a_certificate_and_one_without() -> None:
         "listen [::]:443 ssl http2;",
         'ssl_certificate "/etc/ssl/shop.pem";',
         'ssl_certificate_key "/etc/ssl/shop.key";',
-        *shop[2:5],
+        *shop[2:6],
         "location / { proxy_pass http://site0; }",
     ]
     assert blog[-2].startswith("location / { add_header Retry-After 10 always; return 503 ")
