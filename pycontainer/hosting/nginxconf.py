@@ -44,7 +44,10 @@ _HTTP = """\
     # Nothing of a request or an answer is put on the host's disk, which nobody caps: replicas take bodies as they come.
     proxy_request_buffering off;
     proxy_max_temp_file_size 0;
-    proxy_buffers 8 16k;
+    proxy_buffer_size 16k;
+    proxy_buffers 4 16k;
+    # Nor does an answer tell nginx what to do: X-Accel-Redirect would have it answer from places of ours.
+    proxy_ignore_headers X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Charset X-Accel-Expires;
     proxy_http_version 1.1;
     proxy_connect_timeout 2s;
     proxy_send_timeout 60s;

@@ -215,7 +215,7 @@ def test_what_is_being_answered_is_answered(door: Door) -> None:
     door.serve(door.route(1))
     with door.raw() as slow:
         slow.sendall(b"GET /wait HTTP/1.1\r\nHost: s1.example\r\nConnection: close\r\n\r\n")
-        poll_until(lambda: door.nginx.connections() >= 1)
+        poll_until(lambda: door.origin.waiting)
         door.serve(door.route(2))
         assert door.nginx.draining() == 1
         assert door.get("s1.example")[0] == 421
@@ -289,6 +289,17 @@ def test_what_clients_say_of_themselves(door: Door) -> None:
         assert b'"host": "s1.example"' in sock.recv(1 << 16)
 
 
+def test_an_answer_does_not_tell_the_front_door_what_to_do(door: Door) -> None:
+    door.serve(door.route(1))
+    Path(door.settings.acme_dir, ".well-known/acme-challenge/token").write_text("ours")
+    for header in (
+        "X-Accel-Redirect: /.well-known/acme-challenge/token",
+        "X-Accel-Redirect: @site",
+        "X-Accel-Limit-Rate: 1",
+    ):
+        assert door.said("s1.example", "/own", headers={"X-Answer-With": header})["path"] == "/own"
+
+
 def test_websocket_passes_and_nothing_else_leaves_http(door: Door) -> None:
     door.serve(door.route(1))
     with door.raw() as sock:
@@ -360,7 +371,8 @@ def test_a_crowd_at_one_site_leaves_room_for_others(door: Door) -> None:
     crowd = [door.raw() for _ in range(5)]
     for sock in crowd:
         sock.sendall(b"GET /wait HTTP/1.1\r\nHost: s1.example\r\n\r\n")
-    poll_until(lambda: door.get("s1.example")[0] == 503)
+    poll_until(lambda: len(door.origin.waiting) == 5)
+    assert door.get("s1.example")[0] == 503
     assert door.get("s2.example")[0] == 200
     door.origin.hold.set()
     for sock in crowd:
@@ -433,7 +445,7 @@ def test_a_master_that_was_killed(door: Door) -> None:
     assert master is not None
     with door.raw() as slow:
         slow.sendall(b"GET /wait HTTP/1.1\r\nHost: s1.example\r\nConnection: close\r\n\r\n")
-        poll_until(lambda: door.nginx.connections() >= 1)
+        poll_until(lambda: door.origin.waiting)
         os.kill(master, signal.SIGKILL)
         poll_until(lambda: door.nginx.master_pid() is None)
         assert door.nginx._ours()  # orphans, which hold the addresses

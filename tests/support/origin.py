@@ -18,8 +18,9 @@ class Origin:
     def __init__(self, address: str = "0.0.0.0") -> None:
         self.hold = threading.Event()  # cleared: /wait does not answer
         self.began = threading.Event()  # set when a request comes
+        self.waiting: list[str] = []  # an entry for each that came for /wait
         self._server = _Server((address, 0), _Handler)
-        self._server.hold, self._server.began = self.hold, self.began
+        self._server.hold, self._server.began, self._server.waiting = self.hold, self.began, self.waiting
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -41,6 +42,7 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 1024
     hold: threading.Event
     began: threading.Event
+    waiting: list[str]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -51,6 +53,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.began.set()
         if self.path == "/wait":
+            self.server.waiting.append(self.path)
             self.server.hold.wait()
         if self.headers.get("Upgrade") == "websocket":
             self._echo()
@@ -72,6 +75,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
+        if wanted := self.headers.get("X-Answer-With"):  # NAME: VALUE, as a site that does not mean well
+            name, _, value = wanted.partition(": ")
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
