@@ -64,7 +64,7 @@ def stop(settings: Settings) -> None:
 def reload(settings: Settings) -> None:
     """Look now who is well, and for certificates that were renewed.
 
-    The front door does so by itself, for certificates within a minute.
+    The front door does so by itself, for certificates every minute or so.
 
     \b
     Example:
