@@ -7,5 +7,5 @@ capacity.py    whether the host may promise what is about to be asked of it
 frontdoor.py      requests by domain: what is wanted, who is well, one nginx that serves it
   routes, domains what can be asked of it            nginxconf, nginx       its configuration; its process
   fitting         of what is wanted, who is well     follower, background   who keeps it so; a process that stays
-  certificates    whether one is good for a site     sitelogs               their size
+  certificates    whether one is good for a site     kept, sitelogs         what is served of them; the size of logs
 """

@@ -7,7 +7,8 @@
 
     /var/lib/pycontainer/frontdoor       /run/pycontainer/frontdoor     /var/lib/pycontainer-acme
     ├── routes.json                      ├── nginx.conf nginx.pid       └── .well-known/acme-challenge/
-    ├── error.log, follower.log          ├── status.sock
+    ├── certificates/TENANT/SITE.pem     ├── status.sock
+    ├── error.log, follower.log          │
     └── logs/TENANT/SITE.log             └── lock, follower.pid
 
 Whoever changes what is served holds `lock`: what `up` says and what the follower sees come one after the other.
@@ -29,6 +30,7 @@ from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError, Sup
 from pycontainer.hosting import background
 from pycontainer.hosting.certificates import why_unusable
 from pycontainer.hosting.fitting import SITE_LABEL, fit, left_out
+from pycontainer.hosting.kept import forget_others, keep
 from pycontainer.hosting.nginx import Nginx
 from pycontainer.hosting.nginxconf import Settings, render
 from pycontainer.hosting.routes import Backend, SiteRoute, check_backend, check_routes, from_records, to_record
@@ -130,7 +132,10 @@ class FrontDoor:
         """Say how it is."""
         wanted = self._wanted()
         nginx = self._nginx()
-        problems = [f"site {name} has no TLS: {why}" for name, why in _unusable(wanted.routes).items()]
+        problems = [
+            f"site {name} has only the certificate of before, if any: {why}"
+            for name, why in _unusable(wanted.routes).items()
+        ]
         try:
             missing = left_out(wanted.routes, self._fitted(wanted, start=False))
         except SupervisorUnavailable as error:
@@ -196,11 +201,12 @@ class FrontDoor:
             os.makedirs(os.path.dirname(f"{settings.logs_dir}/{route.name}"), mode=0o700, exist_ok=True)
         for part in ("", "/.well-known", "/.well-known/acme-challenge"):
             _make_readable(f"{settings.acme_dir}{part}")
-        # One site whose certificate was taken away must not keep all others as they are: it alone loses TLS.
-        unusable = _unusable(fitted)
-        served = [replace(route, certificate=None, key=None) if route.name in unusable else route for route in fitted]
+        certificates = f"{self._paths.frontdoor_dir}/certificates"
+        served = keep(fitted, certificates)
         text, generation = render(served, settings, _stamp(served))
-        return Nginx(settings).serve(text, generation)
+        changed = Nginx(settings).serve(text, generation)
+        forget_others(fitted, certificates)
+        return changed
 
     def _nginx(self) -> Nginx:
         """Return nginx as a process, which is the same whatever is wanted of it."""
@@ -266,9 +272,9 @@ def _unusable(routes: Iterable[SiteRoute]) -> dict[str, str]:
 
 
 def _stamp(routes: Sequence[SiteRoute]) -> str:
-    """Return a digest of what certificates and keys hold: a renewed one has the path of the old."""
+    """Return a digest of what the certificates hold: a renewed one has the path of the old."""
     digest = hashlib.sha256()
-    for path in sorted({str(path) for route in routes for path in (route.certificate, route.key) if path}):
+    for path in sorted(str(route.certificate) for route in routes if route.certificate):
         with open(path, "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()
