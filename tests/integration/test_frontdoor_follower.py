@@ -207,11 +207,20 @@ def test_without_a_supervisor(own_site: Site) -> None:
     assert world.ok("frontdoor", "reload") == "front door was as it should be"
     assert "nobody knows which replicas are well" in world.cli("frontdoor", "status").stderr
     assert site.answering() == {one, two}
+    follower = site.pids()["follower"]
+    before = _wakings(follower)
+    poll_until(lambda: _wakings(follower) >= before + 4, what="the follower has looked for a supervisor")
     assert not _supervisor_runs(world)
     world.ok("pause", two)  # which starts one, whose events are heard
     site.await_leaving(backends[1])
     assert site.answering() == {one}
     world.ok("rm", "-f", one, two)
+
+
+def _wakings(pid: int) -> int:
+    """Return how often the threads of a process have gone to sleep of themselves."""
+    lines = [line for status in Path(f"/proc/{pid}/task").glob("*/status") for line in status.read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches:"))
 
 
 def _supervisor_runs(world: World) -> bool:
