@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pycontainer.client.units import SERVICE_UNITS
+from tests.support.origin import free_port
 from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, unique_name
 
@@ -87,8 +89,9 @@ def service(own_world: World) -> Iterator[str]:
     yield f"{name}.service"
     with contextlib.suppress(AssertionError):
         own_world.ok("rm", "-f", *own_world.ok("ps", "-aq").split())
-    systemctl("stop", f"{name}.socket", f"{name}-boot.service", f"{name}.service")
-    for unit in (f"{name}.socket", f"{name}.service", f"{name}-boot.service"):
+    units = [unit.replace("pycontainer", name, 1) for unit in SERVICE_UNITS]
+    systemctl("stop", *units)
+    for unit in units:
         (RUNTIME_UNITS / unit).unlink()
     systemctl("daemon-reload")
 
@@ -160,3 +163,30 @@ def test_units_of_the_boot_and_of_one_container(own_world: World, service: str) 
         assert [own_world.status(name) for name in before] == ["running", "stopped"]
     finally:
         (RUNTIME_UNITS / "container-own.service").unlink()
+
+
+@pytest.mark.requires("nginx")
+def test_the_front_door(own_world: World, service: str) -> None:
+    """nginx outlives the process that follows what happens, which is started again; 'stop' ends both."""
+    world, unit = own_world, service.replace(".service", "-frontdoor.service")
+    port = free_port()
+    world.ok("frontdoor", "start", "--http", f"127.0.0.1:{port}", "--https", f"127.0.0.1:{free_port()}")
+    world.ok("frontdoor", "stop")
+
+    def pids() -> tuple[int | None, int | None]:
+        status = json.loads(world.cli("frontdoor", "status", "--format", "json").stdout)
+        return status["pid"], status["follower_pid"]
+
+    systemctl("start", unit)
+    poll_until(lambda: None not in pids(), timeout_seconds=20, what="both run")
+    nginx, follower = pids()
+    assert nginx is not None and follower is not None
+    assert [cgroup_of(pid) for pid in (nginx, follower)] == [f"/system.slice/{unit}"] * 2
+    systemctl("reload", unit)
+    assert pids() == (nginx, follower)
+    os.kill(follower, signal.SIGKILL)
+    poll_until(lambda: pids()[1] not in (None, follower), timeout_seconds=20, what="the follower is back")
+    assert pids()[0] == nginx
+    systemctl("stop", unit)
+    assert pids() == (None, None)
+    assert property_of(unit, "ActiveState") == "inactive"
