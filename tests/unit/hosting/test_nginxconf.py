@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pycontainer.errors import InvalidInput
 from pycontainer.hosting.nginxconf import SITE_CONNECTIONS, SITE_REQUESTS, WORKER_CONNECTIONS, Settings, render
@@ -142,6 +144,40 @@ def test_nothing_injects_directives(evil: str) -> None:
                     render([route], SETTINGS)
             else:  # between quotes it is a path and nothing else
                 assert f' "{path}";' in render([route], SETTINGS)[0]
+
+
+def structure(configuration: str) -> str:
+    """Return what nginx takes for its directives and blocks: the ends of them, outside of quotes and comments."""
+    lines = [line for line in configuration.splitlines() if not line.lstrip().startswith("#")]
+    return re.sub(r"[^{};]", "", re.sub(r'"[^"]*"|\'[^\']*\'', "", "\n".join(lines)))
+
+
+WORDS = st.one_of(
+    st.text(), st.text("a.-*$;{}\"'\\# \n/~:_", max_size=12), st.sampled_from(["a.example", "/a/b", "10.0.0.2", "a/b"])
+)
+
+
+PATHS = st.one_of(WORDS, WORDS.map(lambda word: f"/{word}"))
+
+
+@given(domain=WORDS, name=WORDS, ip=WORDS, certificate=PATHS, key=PATHS)
+def test_whatever_is_asked_for_has_the_structure_of_any_other(
+    domain: str, name: str, ip: str, certificate: str, key: str
+) -> None:
+    """Refused, or a value and nothing more."""
+    plain = SiteRoute(("a.example",), (Backend("10.0.0.2", 80),), Path("/a"), Path("/b"), "acme/shop")
+    for route in (
+        replace(plain, domains=(domain,)),
+        replace(plain, name=name),
+        replace(plain, backends=(Backend(ip, 80),)),
+        replace(plain, certificate=Path(certificate), key=Path(key)),
+        SiteRoute((domain,), (Backend(ip, 80),), Path(certificate), Path(key), name),
+    ):
+        try:
+            made = text(route)
+        except InvalidInput:
+            continue
+        assert structure(made) == structure(text(plain))
 
 
 def test_nor_does_the_place_of_a_world() -> None:
