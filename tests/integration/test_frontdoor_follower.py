@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -274,6 +275,27 @@ def _fingerprint(site: Site, name: str) -> str:
                 return (sock.getpeercert(binary_form=True) or b"").hex()
         except ssl.SSLError:
             return ""
+
+
+def test_many_at_once(site: Site) -> None:
+    """One after the other: what is wanted in the end is what is served, whole."""
+    site.start()
+    sets = [[SiteRoute((f"s{number}.{kind}.example",), (), None, None, f"acme/{kind}{number}") for number in range(3)]
+            for kind in "abcd"]  # fmt: skip
+
+    def apply(routes: list[SiteRoute]) -> None:
+        for _ in range(3):
+            site.apply(*routes)
+
+    with ThreadPoolExecutor(len(sets)) as pool:
+        for done in [pool.submit(apply, routes) for routes in sets] + [
+            pool.submit(site.door.refresh) for _ in range(5)
+        ]:
+            done.result()
+    wanted = site.door.routes()
+    assert [*wanted] in sets
+    for routes in sets:
+        assert {site.ask(route.domains[0])[0] for route in routes} == {503 if routes == [*wanted] else 421}
 
 
 def test_the_command(site: Site) -> None:
