@@ -131,7 +131,7 @@ def check_ports(spec: ContainerSpec) -> Iterator[Problem]:
         if not port.host_port:
             continue
         earlier = taken.setdefault((port.protocol, port.host_port), [])
-        clash = next((other for other in earlier if _addresses_overlap(port.host_ip, other.host_ip)), None)
+        clash = next((other for other in earlier if addresses_overlap(port.host_ip, other.host_ip)), None)
         if clash is not None:
             both = f"{format_port(clash)!r} and {format_port(port)!r}"
             yield Problem("ports", f"host port {port.host_port}/{port.protocol} is given twice: {both}")
@@ -252,7 +252,7 @@ def _repeated(items: Iterable[str]) -> list[str]:
     return [item for item, count in seen.items() if count > 1]
 
 
-def _addresses_overlap(one: str, other: str) -> bool:
+def addresses_overlap(one: str, other: str) -> bool:
     """Tell whether two addresses of the host are equal, or one of them stands for all of the other's family."""
     if one == other or not one or not other:
         return True

@@ -54,3 +54,23 @@ def test_what_is_none(written: object) -> None:
 )
 def test_what_a_certificate_stands_for(name: str, domain: str, expected: bool) -> None:
     assert covers(name, domain) is expected
+
+
+@pytest.mark.parametrize(
+    ("written", "reason", "hint"),
+    [
+        ("bücher.example", "letters beside a to z", "xn--bcher-kva.example"),
+        ("example.org.", "ends in a dot", "leave the dot out"),
+        ("a..example", "a part of it is empty", "www"),
+        ("a_b.example", "'a_b' is not letters", "www"),
+        ("http://a.example", "'http://a' is not letters", "www"),
+        ("192.0.2.1", "but an address", "www"),
+        ("xn--a.example", "stands for no other letters", "www"),
+        ("xn--abc-.example", "is not letters", "www"),
+        ("a." * 126 + "example", "more than 253 characters", "www"),
+    ],
+)
+def test_what_is_said_of_it(written: str, reason: str, hint: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_domain(written)
+    assert reason in caught.value.message and hint in caught.value.hint
