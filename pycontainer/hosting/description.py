@@ -30,6 +30,7 @@ from typing import Any
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.hosting.domains import check_domain
 from pycontainer.hosting.plans import DEFAULT, KEYS, Plans, merged
+from pycontainer.hosting.routes import check_path
 from pycontainer.hosting.site import (
     DRAIN_SECONDS,
     FILE,
@@ -115,10 +116,9 @@ def from_data(
 
 
 def _certificate_problems(certificate: Path, key: Path, domains: Sequence[str]) -> list[str]:
-    from pycontainer.hosting.certificates import check  # type: ignore[import-not-found]
+    from pycontainer.hosting.certificates import check  # OpenSSL, 15 ms that files without certificates save
 
-    problems: list[str] = check(certificate, key, domains)
-    return problems
+    return check(certificate, key, domains)
 
 
 class _Reader:
@@ -372,8 +372,10 @@ class _Reader:
         paths: dict[str, Path] = {}
         for key in ("certificate", "key"):
             value = data.get(key)
-            if isinstance(value, str) and value and "\0" not in value:
-                paths[key] = Path(os.path.normpath(os.path.join(self._base_dir, value)))
+            if isinstance(value, str) and value:
+                place = os.path.normpath(os.path.join(self._base_dir, value))
+                if self._try(f"{path}.{key}", lambda place=place: check_path(place)):  # type: ignore[misc]
+                    paths[key] = Path(place)
             elif key in data:
                 self._wrong(f"{path}.{key}", f"{shown(value)} is not the path of a file", "write where the PEM file is")
         given = [key for key in ("certificate", "key") if key in data]
@@ -523,8 +525,13 @@ def _health(own: Mapping[str, object], port: int) -> dict[str, object]:
     """Return how a site that requests go to is asked whether it can take them, where it does not say so itself."""
     if own.get("health_cmd") == "none":
         return {}
-    target = {} if any(key in own for key in _CHECKS) else {"health_tcp": port, "health_interval": "10s"}
-    return {**target, "health_start_period": f"{_START_PERIOD_SECONDS}s", "health_start_interval": "1s"}
+    target = {} if any(key in own for key in _CHECKS) else {"health_tcp": port}
+    return {
+        **target,
+        "health_interval": "10s",
+        "health_start_period": f"{_START_PERIOD_SECONDS}s",
+        "health_start_interval": "1s",
+    }
 
 
 def _own_volume(tenant: str, entry: object) -> object:

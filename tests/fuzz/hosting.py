@@ -12,7 +12,7 @@ from pycontainer.spec.parse import parse_pool, parse_spec
 from tests.fuzz.inputs import check_message, directory
 
 SEEDS = (
-    b"hosting: h\ntenants:\n  a:\n    plan: medium\n    contacts: [x]\n    sites:\n      b: {image: i, domains: [a.example]}\n",
+    b"hosting: h\ntenants:\n  a:\n    plan: medium\n    contacts: x\n    sites:\n      b: {image: i, domains: [a.example]}\n",
     b"tenants: {a: {limits: {memory: 1G}, volumes: {d: 1G}, sites: {b: {image: i, volumes: ['d:/d'], replicas: 2}}}}\n",
     b"tenants: {a: {sites: {b: {image: i, domains: [a.example], certificate: c, key: k, port: 8, ports: ['80:80']}}}}\n",
     b"tenants: {a: {sites: {b: {imag: i, plan: x, domains: [a, a, 'b_'], limits: {memory: 1Q, x: 1}, env: {A: }}}}}\n",

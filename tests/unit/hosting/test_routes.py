@@ -78,7 +78,7 @@ def test_all_of_it_is_told() -> None:
         check_routes([SHOP, thief, replace(BLOG, domains=("_",)), BLOG, BLOG])
     assert caught.value.message.splitlines() == [
         "site zoo/thief: domain 'www.shop.example' is that of site acme/shop",
-        "site zoo/blog: '_' is not a domain",
+        "site zoo/blog: '_' is not a domain: '_' is not letters, digits, and dashes between them",
         "site zoo/blog: there are two of that name",
     ]
 
