@@ -62,6 +62,11 @@ class Client:
         """Close the connections; containers go on."""
         self._pool.close()
 
+    @property
+    def paths(self) -> HostPaths:
+        """Where the files of this world are."""
+        return self._pool.paths
+
     # ── containers ──
 
     @overload

@@ -123,6 +123,7 @@ class ContainerInfo(TypedDict):
     name: str
     image: str
     rootfs: str
+    tenant: str
     command: list[str]
     status: Status
     created: float
