@@ -17,6 +17,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Files": {"snapshot": "snapshot", "clone": "clone", "diff": "diff", "mount": "mount", "umount": "umount",
               "commit": "commit", "export": "export", "import": "import_"},
     "Use": {"exec": "exec", "enter": "enter", "attach": "attach", "logs": "logs", "cp": "cp"},
+    "Host many": {"up": "up", "down": "down"},
     "Watch": {"ps": "ps", "stats": "stats", "limits": "limits", "usage": "usage", "top": "top", "port": "port",
               "inspect": "inspect", "events": "events", "why": "why", "metrics": "metrics"},
     "Host": {"image": "image", "volume": "volume", "network": "network", "tenant": "tenant", "plan": "plan",

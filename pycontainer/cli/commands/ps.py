@@ -19,12 +19,15 @@ _COMMAND_WIDTH = 28
     "filters",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Only those with this status, name, id, image, label, network, health or cause. Repeatable.",
+    help="Only those with this status, name, id, image, label, network, tenant, health or cause. Repeatable.",
 )
+@click.option("--tenant", metavar="NAME", help="Only those of this tenant.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--no-trunc", is_flag=True, help="Show whole commands.")
 @pass_settings
-def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...], form: str, no_trunc: bool) -> None:
+def command(
+    settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...], tenant: str | None, form: str, no_trunc: bool
+) -> None:
     """List the running containers.
 
     Those whose records are damaged are among them, running or not; 'rm --force' removes one.
@@ -32,11 +35,14 @@ def command(settings: Settings, all: bool, quiet: bool, filters: tuple[str, ...]
     An exclamation mark after the profile: options take more walls down than it does; 'inspect' says which.
 
     \b
-    Example:
+    Examples:
       pycontainer ps -a --filter label=tier=web
+      pycontainer ps --tenant acme
     """
     wanted = parse_filters(filters)
     with settings.client() as host:
+        if tenant is not None:
+            wanted["tenant"] = [host.tenant(tenant).name]
         infos = host.list_containers(all=all or "status" in wanted, filters=wanted)
     if quiet:
         for info in infos:

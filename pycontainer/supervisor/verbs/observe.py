@@ -17,7 +17,7 @@ from pycontainer.supervisor.world import World
 from pycontainer.units import shown
 
 _MAX_LOOK_SECONDS = 60
-_FILTERS = ("id", "name", "label", "status", "image", "network", "exited", "health", "cause")
+_FILTERS = ("id", "name", "label", "status", "image", "network", "exited", "health", "cause", "tenant")
 
 
 async def ping(world: World, call: Call) -> object:
@@ -67,6 +67,8 @@ def _damaged_matches(info: dict[str, object], key: str, values: object) -> bool:
         return any(str(info["id"]).startswith(value) for value in wanted)
     if key == "name":
         return any(value in str(info["name"]) for value in wanted)
+    if key == "tenant":
+        return info["tenant"] in wanted
     return key == "status" and "damaged" in wanted
 
 

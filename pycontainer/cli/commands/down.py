@@ -1,0 +1,38 @@
+"""`pycontainer down`: remove the tenants and sites of a file."""
+
+import click
+
+from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.hostingwords import Report, confirm_removal, file_option, work_options
+from pycontainer.cli.report import printable
+
+
+@click.command
+@file_option
+@click.option("--volumes", is_flag=True, help="Also the named volumes: the data of the sites.")
+@work_options
+@pass_settings
+def command(settings: Settings, file: str, volumes: bool, parallel: int, yes: bool) -> int | None:
+    """Remove all sites of a file, and its tenants.
+
+    Tenants that have other containers stay. Named volumes stay without --volumes: the next up finds the data there.
+
+    \b
+    Examples:
+      pycontainer down
+      pycontainer down -f examples/hosting/hosting.yaml --yes
+    """
+    from pycontainer.hosting.hosting import Hosting  # 30 ms (yaml, threads) that --help does not need
+
+    with settings.client() as host:
+        hosting = Hosting.load(
+            file, host, check_certificate=lambda *_: []
+        )  # an expired one hinders nobody from leaving
+        changes = hosting.what_goes()
+        consequence = "Their volumes go, too." if volumes else "What they wrote outside of named volumes goes, too."
+        confirm_removal(changes.removed, consequence, yes=yes)
+        report = Report(changes.described())
+        code = report.end(hosting.down(volumes=volumes, parallel=parallel, on_progress=report))
+        if not changes and not code:
+            click.echo(f"nothing to do: nothing of '{printable(file)}' is there")
+        return code
