@@ -108,7 +108,7 @@ def from_data(
     data: Mapping[str, object], *, base_dir: str, plans: Plans, check_certificate: CheckCertificate | None = None
 ) -> Description:
     """Return what plain data, as a file would hold it, describes; one InvalidInput tells all that is wrong with it."""
-    reader = _Reader(base_dir, plans, check_certificate or _certificate_problems)
+    reader = _Reader(os.path.abspath(base_dir), plans, check_certificate or _certificate_problems)
     description = reader.read(data)
     if reader.problems:
         raise as_error(reader.problems)

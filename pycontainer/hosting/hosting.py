@@ -67,8 +67,9 @@ class Hosting:
     ) -> "Hosting":
         """Take what a file would hold as plain data, `{"tenants": {"acme": {"sites": {...}}}}`."""
         plans = Plans.load(client.paths.plans_dir)
-        where = os.path.abspath(os.fspath(base_dir))
-        wanted = description.from_data(data, base_dir=where, plans=plans, check_certificate=check_certificate)
+        wanted = description.from_data(
+            data, base_dir=os.fspath(base_dir), plans=plans, check_certificate=check_certificate
+        )
         return cls(wanted, client, door)
 
     def diff(self) -> Changes:

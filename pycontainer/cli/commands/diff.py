@@ -16,7 +16,7 @@ _DIFFERS, _TROUBLE = 1, 2  # as diff(1)
 @click.option("--format", "form", type=click.Choice(["lines", "json"]), default="lines", show_default=True)
 @pass_settings
 def command(settings: Settings, container: str | None, file: str | None, form: str) -> int | None:
-    """Show what a container has changed of its image, or what 'up' would change.
+    """Show what a container changed of its image, or up would change.
 
     Of a container: A for what it added, C for what it changed, D for what it deleted.
 
