@@ -12,6 +12,7 @@ from pycontainer.hosting.site import FILE, PORT, REPLICA, SITE, SPEC, Descriptio
 
 if TYPE_CHECKING:
     from pycontainer.client.client import Client
+    from pycontainer.client.container import Container
     from pycontainer.client.types import ContainerInfo, TenantInfo
 
 _AT_ONCE = 8
@@ -61,10 +62,10 @@ def look(client: "Client", wanted: Description, routes: Iterable[SiteRoute] = ()
     """Return what there is. Volumes are looked at where the file has some: their use is counted for each."""
     hosting = wanted.name
     infos = client.list_containers(all=True)
-    ours = [info for info in infos if info["labels"].get(FILE) == hosting]
+    ours = client.containers(all=True, filters={"label": f"{FILE}={hosting}"})
     has_volumes = any(site.volumes for site in wanted.sites)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        replicas = [replica for replica in threads.map(lambda info: _replica(client, info), ours) if replica]
+        replicas = [replica for replica in threads.map(_replica, ours) if replica]
     return Found(
         tuple(sorted(replicas, key=lambda replica: (replica.site, replica.number))),
         {tenant["name"]: tenant for tenant in client.list_tenants()},
@@ -86,15 +87,15 @@ def _images(client: "Client", wanted: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _replica(client: "Client", info: "ContainerInfo") -> Replica | None:
+def _replica(container: "Container") -> Replica | None:
     try:
-        record = client.container(info["id"]).inspect()
+        record = container.inspect()
     except NotFound:  # it went just now
         return None
-    labels = info["labels"]
+    labels = record["labels"]
     return Replica(
-        info["id"],
-        info["name"],
+        container.id,
+        record["name"],
         labels.get(SITE, ""),
         _number(labels.get(REPLICA, "")),
         labels.get(SPEC, ""),

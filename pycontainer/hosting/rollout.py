@@ -248,8 +248,8 @@ def _failure(record: Mapping[str, Any], lasted_seconds: float, ready_seconds: fl
         return "is unhealthy"
     if record["status"] == "stopped":
         return f"ended with exit code {code}"
-    if record["restart_count"] >= _MOST_RESTARTS:
-        return "ends again and again" + (f", with exit code {code}" if code is not None else "")
+    if record["status"] == "restarting" and record["restart_count"] >= _MOST_RESTARTS:
+        return f"ends again and again, with exit code {code}"
     if lasted_seconds >= ready_seconds:
         return f"did not become healthy within {ready_seconds:.0f} seconds"
     return ""

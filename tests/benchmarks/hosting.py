@@ -6,11 +6,11 @@ What it prints, and writes as JSON:
 
     up, up again, diff, down     seconds
     memory                       bytes (PSS) of the supervisor and its kin, of nginx, of what runs in all containers
-    latency                      of all other sites, in turn, over a new connection each: medians and 95th percentiles, quiet, under
-                                 each attack, and quiet again; p95 of an attack over that of the quiet before it
+    latency                      of all other sites, in turn, over a new connection each: medians and 95th percentiles; quiet,
+                                 under each attack, and quiet again; p95 of an attack over that of the quiet before it
 
-Attacks: `fork` and `memory` run inside the site, again and again; `traffic` are clients that flood its domain. All of it is in a
-network and a world of its own. Needs root, nginx, a quiet machine and some minutes.
+Attacks: `fork` and `memory` run inside the site, again and again; `traffic` are clients that flood its domain. All of it is
+in a network and a world of its own. Needs root, nginx, a quiet machine and some minutes.
 """
 
 import argparse

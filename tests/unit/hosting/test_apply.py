@@ -154,6 +154,10 @@ class FakeHost:
             raise NotFound("no container")
         return self.there[container_id]
 
+    def containers(self, *, all: bool, filters: Mapping[str, str]) -> list[FakeContainer]:
+        key, _, value = filters["label"].partition("=")
+        return [each for each in [*self.there.values()] if dict(each.spec.labels).get(key) == value]
+
     def list_containers(self, *, all: bool) -> list[dict[str, Any]]:
         return [each.info for each in [*self.there.values()]]
 
