@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pycontainer.cli.report import printable, show_error
+from pycontainer.cli.report import printable, show_error, show_warnings
 from pycontainer.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Report:
             click.echo(printable(f"{where}  {progress.subject}: {progress.step}"), nl=False, err=True)
 
     def end(self, outcome: "Outcome") -> int | None:
-        """Name what failed; return the exit code."""
+        """Name what failed, and what is to be warned of; return the exit code."""
+        show_warnings(outcome.warnings)
         for subject, error in outcome.failed:
             show_error(f"{subject}: {error.message}", error.hint)
         if outcome.failed:

@@ -40,6 +40,7 @@ class Outcome:
 
     done: list[str] = field(default_factory=list)
     failed: list[tuple[str, PycontainerError]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 OnProgress = Callable[[Progress], None]
@@ -70,7 +71,7 @@ def apply(
             work.fail(f"site {change.path}", PycontainerError(f"tenant '{tenant_name}' is not as it is to be"))
         else:
             sites.append(change)
-    rollout = Rollout(client, hosting, board, threading.BoundedSemaphore(parallel), work.tell)
+    rollout = Rollout(client, hosting, board, threading.BoundedSemaphore(parallel), work.tell, work.warn)
     _sites(rollout, sites, work)
     for tenant in changes.empty_tenants:
         work.do(f"tenant {tenant.name}", lambda tenant=tenant: _tenant(client, tenant))  # type: ignore[misc]
@@ -152,6 +153,10 @@ class _Work:
             act()
         except (PycontainerError, OSError) as error:
             self.fail(subject, error if isinstance(error, PycontainerError) else PycontainerError(str(error)))
+
+    def warn(self, path: str, warnings: Iterable[str]) -> None:
+        with self._lock:
+            self.outcome.warnings += [f"site {path}: {warning}" for warning in warnings]
 
     def tell(self, path: str, step: str) -> None:
         with self._lock:

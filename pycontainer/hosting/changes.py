@@ -56,8 +56,9 @@ class Setting:
 class SiteChange:
     """What happens to the containers of one site; what is in none of the lists stays as it is.
 
-    `kept` stay, among them those that `settings` change and that have to be started (`stopped`); `outdated` are those that
-    new ones take the place of, `surplus` those that go without. `missing` is how many new ones are to be made.
+    `kept` stay, among them those that `settings` change, that have to be started (`stopped`) or to become healthy (`unwell`);
+    `outdated` are those that new ones take the place of, `surplus` those that go without. `missing` is how many new ones
+    are to be made.
     """
 
     path: str
@@ -66,6 +67,7 @@ class SiteChange:
     kept: tuple[Replica, ...] = ()
     settings: tuple[Setting, ...] = ()
     stopped: tuple[Replica, ...] = ()
+    unwell: tuple[Replica, ...] = ()
     missing: int = 0
     outdated: tuple[Replica, ...] = ()
     surplus: tuple[Replica, ...] = ()
@@ -178,6 +180,7 @@ def _site_change(site: Site, there: list[Replica], found: Found) -> SiteChange |
         tuple(kept),
         tuple(Setting(replica, values) for replica, values in right[: site.replicas] if values),
         tuple(replica for replica in kept if _has_to_start(replica)),
+        tuple(replica for replica in kept if replica.status in ("running", "restarting") and not replica.is_well),
         site.replicas - len(kept),
         tuple(outdated),
         tuple(replica for replica, _ in right[site.replicas :]),
@@ -190,7 +193,7 @@ def _site_change(site: Site, there: list[Replica], found: Found) -> SiteChange |
         tuple(differs),
     )
     work = (
-        change.settings, change.stopped, change.missing, change.outdated, change.surplus, change.volumes,
+        change.settings, change.stopped, change.unwell, change.missing, change.outdated, change.surplus, change.volumes,
         change.is_route_new,
     )  # fmt: skip
     return change if any(work) else None
@@ -316,6 +319,8 @@ def _site_line(change: SiteChange) -> str:
     words += [f"{key} {_short(value)}" for key, value in seen.items()]
     if change.stopped:
         words.append(f"{_count(len(change.stopped), 'container')} started")
+    if change.unwell:
+        words.append(f"{_count(len(change.unwell), 'container')} not healthy")
     if change.volumes:
         words.append(f"volume {', '.join(change.volumes)}")
     if change.is_route_new:

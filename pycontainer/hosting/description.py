@@ -179,7 +179,7 @@ class _Reader:
         whole = tuple(site for site in sites if site is not None)
         self._check_volumes(name, path, sizes, whole, complete=len(whole) == len(sites))
         contacts = self._texts(data, "contacts", path, _contact, MAX_CONTACTS)
-        return Tenant(name, limits, pool, contacts, whole)
+        return Tenant(name, limits, pool, contacts, _with_shared_volumes(whole))
 
     def _pool_limits(self, data: Mapping[str, object], path: str) -> dict[str, object]:
         limits: dict[str, object] = {}
@@ -541,6 +541,16 @@ def _own_volume(tenant: str, entry: object) -> object:
     source, separator, rest = entry.partition(":")
     is_name = separator and NAME.fullmatch(source)
     return f"{volume_name(tenant, source)}:{rest}" if is_name else entry
+
+
+def _with_shared_volumes(sites: tuple[Site, ...]) -> tuple[Site, ...]:
+    """Give a volume that several sites have one size: the largest that one of them asks for."""
+    sizes: dict[str, int | None] = {}
+    for site in sites:
+        for name, size in site.volumes.items():
+            before = sizes.get(name, 0)
+            sizes[name] = None if size is None or before is None else max(size, before)
+    return tuple(replace(site, volumes={name: sizes[name] for name in site.volumes}) for site in sites)
 
 
 def _contact(value: object) -> str:

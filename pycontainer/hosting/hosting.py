@@ -110,11 +110,16 @@ class Hosting:
             name = self.description.name
             board = self._board(found, serving=False)
             outcome = apply(self._client, name, todo, board, parallel=parallel, on_progress=on_progress)
-            if volumes:
-                for volume in self._volumes(found):
-                    with contextlib.suppress(NotFound, InvalidState):  # somebody else has it
-                        self._client.remove_volume(volume)
+            for volume in self._volumes(found) if volumes else ():
+                with contextlib.suppress(NotFound, InvalidState):  # somebody else has it
+                    self._client.remove_volume(volume)
+                    outcome.done.append(f"volume {volume}")
             return outcome
+
+    def volumes(self) -> list[str]:
+        """Return the named volumes that `down(volumes=True)` would delete."""
+        there = {info["name"] for info in self._client.list_volumes()}
+        return [name for name in self._volumes(self._found()) if name in there]
 
     # -- looks
 

@@ -19,7 +19,7 @@ from pycontainer.hosting.drain import wait_until_drained
 from pycontainer.hosting.found import Replica, address_of
 from pycontainer.hosting.publishing import Board, backend, route_of
 from pycontainer.hosting.routes import Backend
-from pycontainer.hosting.site import FILE, PORT, REPLICA, SITE, SPEC, Site, container_name
+from pycontainer.hosting.site import DRAIN_SECONDS, FILE, PORT, REPLICA, SITE, SPEC, Site, container_name
 
 if TYPE_CHECKING:
     from pycontainer.client.client import Client
@@ -47,9 +47,14 @@ class Rollout:
         board: Board | None,
         places: threading.Semaphore,
         tell: Callable[[str, str], None],
+        warn: Callable[[str, Iterable[str]], None],
     ) -> None:
-        """`tell` gets the path of a site and what is done to it, now and then. Without a `board` no site has domains."""
-        self.client, self._hosting, self._board, self._places, self._tell = client, hosting, board, places, tell
+        """`tell` gets the path of a site and what is done to it, now and then, `warn` what the supervisor warns of.
+
+        Without a `board` no site has domains.
+        """
+        self.client, self._hosting, self._board, self._places = client, hosting, board, places
+        self._tell, self._warn = tell, warn
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -62,7 +67,7 @@ class Rollout:
             self._tell(change.path, "removing")
             self.serve(change.path, None)
             for replica in change.surplus:
-                self._remove(replica.id)
+                self.retire(change.path, replica, DRAIN_SECONDS)
         else:
             _SiteWork(self, change.site, change).run()
 
@@ -87,7 +92,15 @@ class Rollout:
         spec = {**site.plain, "name": container_name(site.tenant, site.name, number), "labels": labels}
         with self.place():
             container = self.client.create_from(spec)
-            return container, address_of(container.start(remove_on_failure=not is_kept))
+            started = container.start(remove_on_failure=not is_kept)
+        self._warn(site.path, [*container.warnings, *started["warnings"]])
+        return container, address_of(started)
+
+    def set(self, site: Site, container_id: str, values: Mapping[str, Any]) -> None:
+        """Change limits of a container."""
+        with self.place():
+            info = self.client.container(container_id).set(**values)
+        self._warn(site.path, info["warnings"])
 
     def wait_until_ready(self, site: Site, container: "Container") -> None:
         """Wait until a container can do its work. InvalidState if it does not come to that, with what is known of it."""
@@ -105,11 +118,11 @@ class Rollout:
                 raise Stopped
             delay = min(2 * delay, longest)
 
-    def retire(self, site: Site, replica: Replica) -> None:
+    def retire(self, path: str, replica: Replica, drain_seconds: float) -> None:
         """Delete a container to which no new requests go, once those that it has are done."""
         if (was := backend(replica.address, replica.port)) and replica.is_up:
-            self._tell(site.path, "waiting for requests to end")
-            wait_until_drained(was.ip, was.port, site.drain_seconds, self._stop)
+            self._tell(path, "waiting for requests to end")
+            wait_until_drained(was.ip, was.port, drain_seconds, self._stop)
         self._remove(replica.id)
 
     def _remove(self, container_id: str) -> None:
@@ -150,8 +163,7 @@ class _SiteWork:
         stopped = {replica.id for replica in change.stopped}
         running = [each for each in there if each.is_up and each.id not in stopped]
         # A successor that was made just before somebody was cut off has to be well before its predecessors go.
-        self._unproven = [each for each in running if change.outdated and each in change.kept and not each.is_well]
-        self._live = {each.id: backend(each.address, each.port) for each in running if each not in self._unproven}
+        self._live = {each.id: backend(each.address, each.port) for each in running if each not in change.unwell}
         self._numbers = {replica.number for replica in there}
 
     def run(self) -> None:
@@ -160,10 +172,10 @@ class _SiteWork:
             rollout.volume(name, size)
         for setting in change.settings:
             rollout.tell(self._site, "changing limits")
-            with rollout.place():
-                rollout.client.container(setting.replica.id).set(**setting.values)
+            rollout.set(self._site, setting.replica.id, setting.values)
         self._start(change.stopped)
-        for replica in self._unproven:
+        for replica in change.unwell:
+            rollout.tell(self._site, "waiting until it is healthy")
             rollout.wait_until_ready(self._site, rollout.client.container(replica.id))
             self._live[replica.id] = backend(replica.address, replica.port)
         outdated = [*change.outdated]
@@ -197,13 +209,14 @@ class _SiteWork:
 
     def _add(self, count: int) -> None:
         """Make new containers; while others answer, one that fails goes again."""
-        made = []
+        made: list[tuple[Container, str]] = []
         for _ in range(count):
             number = next(number for number in range(len(self._numbers) + 1) if number not in self._numbers)
             self._numbers.add(number)
             self._rollout.tell(self._site, f"making replica {number}")
             made.append(self._rollout.make(self._site, number, is_kept=not self._live))
-        self._rollout.tell(self._site, "waiting until it is healthy")
+        if made:
+            self._rollout.tell(self._site, "waiting until it is healthy")
         for container, address in made:
             try:
                 self._rollout.wait_until_ready(self._site, container)
@@ -225,7 +238,7 @@ class _SiteWork:
         self._serve()
         for replica in replicas:
             self._rollout.tell(self._site, f"removing replica {replica.number}")
-            self._rollout.retire(self._site, replica)
+            self._rollout.retire(self._site.path, replica, self._site.drain_seconds)
             self._numbers.discard(replica.number)
 
     def _serve(self) -> None:

@@ -29,10 +29,15 @@ def command(settings: Settings, file: str, volumes: bool, parallel: int, yes: bo
             file, host, check_certificate=lambda *_: []
         )  # an expired one hinders nobody from leaving
         changes = hosting.what_goes()
-        consequence = "Their volumes go, too." if volumes else "What they wrote outside of named volumes goes, too."
-        confirm_removal(changes.removed, consequence, yes=yes)
+        data = {f"volume {name}": f"- volume {name}" for name in hosting.volumes()} if volumes else {}
+        consequence = "All that is in them is lost." if data else "What they wrote outside of named volumes goes, too."
+        confirm_removal([*changes.removed, *data], consequence, yes=yes)
         report = Report(changes.described())
-        code = report.end(hosting.down(volumes=volumes, parallel=parallel, on_progress=report))
-        if not changes and not code:
+        outcome = hosting.down(volumes=volumes, parallel=parallel, on_progress=report)
+        for subject in outcome.done:
+            if subject in data:
+                click.echo(printable(data[subject]))
+        code = report.end(outcome)
+        if not changes and not data and not code:
             click.echo(f"nothing to do: nothing of '{printable(file)}' is there")
         return code

@@ -28,6 +28,7 @@ class FakeContainer:
         self.host, self.id, self.spec = host, container_id, parse_spec(dict(plain))
         self.status, self.address = "created", f"10.0.{host.serial // 250}.{host.serial % 250 + 1}"
         self.env = dict(self.spec.env)
+        self.warnings = ("it is old",) if "OLD" in self.env else ()
 
     @property
     def info(self) -> dict[str, Any]:
@@ -45,6 +46,7 @@ class FakeContainer:
             "restart": self.spec.restart.name,
             "restart_count": 0,
             "exit_code": None,
+            "warnings": [],
         }
 
     def inspect(self) -> dict[str, Any]:
@@ -72,7 +74,7 @@ class FakeContainer:
         self._is_there()
         del self.host.there[self.id]
 
-    def set(self, **values: Any) -> None:
+    def set(self, **values: Any) -> dict[str, Any]:
         self.host.step(f"set {self.spec.name}")
         changed = parse_spec({"image": "x", **values})
         plain = {**to_plain(self.spec)}
@@ -82,6 +84,7 @@ class FakeContainer:
         from pycontainer.spec.parse import from_plain
 
         self.spec = from_plain(plain)
+        return {"warnings": [f"{self.spec.name} has less now"]}
 
     def logs(self, tail: int) -> Sequence[Any]:
         return []
@@ -282,6 +285,12 @@ def test_a_failing_site_does_not_stop_the_others(host: FakeHost) -> None:
         ("site acme/s9", "container 'acme-s9-0' is unhealthy"),
     ]
     assert len(outcome.done) == 29 and len(host.door.served) == 28
+    again = hosting(host, acme=sites)
+    assert again.diff().lines() == [
+        "~ site acme/s7: 1 container started; served as 7.example",
+        "~ site acme/s9: 1 container not healthy; served as 9.example",
+    ]
+    assert [subject for subject, _ in again.up().failed] == ["site acme/s7", "site acme/s9"]
 
 
 def test_sites_of_a_tenant_that_cannot_be_made(host: FakeHost) -> None:
@@ -324,8 +333,8 @@ def test_what_cannot_be_twice_goes_before_it_comes(host: FakeHost) -> None:
 def test_limits_are_set_in_place(host: FakeHost) -> None:
     hosting(host, acme={"shop": site(limits={"memory": "64M"})}).up()
     host.steps.clear()
-    hosting(host, acme={"shop": site(limits={"memory": "96M"})}).up()
-    assert host.steps == ["set acme-shop-0"]
+    outcome = hosting(host, acme={"shop": site(limits={"memory": "96M"})}).up()
+    assert host.steps == ["set acme-shop-0"] and outcome.warnings == ["site acme/shop: acme-shop-0 has less now"]
     assert not hosting(host, acme={"shop": site(limits={"memory": "96M"})}).diff()
 
 
@@ -355,8 +364,8 @@ def test_down(host: FakeHost) -> None:
     assert not wanted.down().failed
     assert not host.there and not host.pools and host.door.served == () and [*host.volumes] == ["acme.d"]
     assert wanted.down().done == []
-    wanted.down(volumes=True)
-    assert not host.volumes
+    assert wanted.volumes() == ["acme.d"] and wanted.down(volumes=True).done == ["volume acme.d"]
+    assert not host.volumes and wanted.volumes() == []
 
 
 def test_another_hosting_on_the_same_host_keeps_its_sites(host: FakeHost) -> None:

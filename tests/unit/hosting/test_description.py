@@ -294,6 +294,11 @@ def test_a_tenant_cannot_have_the_volume_of_another(plans: Plans) -> None:
         assert mount.source == f"acme.{entry.partition(':')[0]}"
 
 
+def test_a_volume_that_two_sites_have_has_one_size(plans: Plans) -> None:
+    text = "tenants: {a: {sites: {b: {image: x, volumes: 'd:/d', plan: small}, c: {image: x, volumes: 'd:/d'}}}}\n"
+    assert [site.volumes for site in read(text, plans).sites] == [{"a.d": 5 << 30}] * 2
+
+
 def test_the_digest_is_of_what_cannot_be_changed(plans: Plans) -> None:
     base = site_of("domains: [a.example]", plans).digest
     assert len(base) == 64 and site_of("domains: [b.example]\nreplicas: 3", plans).digest == base
