@@ -22,43 +22,44 @@ host, `admission.py` does.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.hosting.claims import Claims
 from pycontainer.hosting.domains import check_domain
+from pycontainer.hosting.form import Form
 from pycontainer.hosting.plans import DEFAULT, KEYS, Plans, merged
 from pycontainer.hosting.routes import check_path
 from pycontainer.hosting.site import (
     DRAIN_SECONDS,
     FILE,
     LABEL_PREFIX,
+    MAX_REPLICAS,
     READY_SECONDS,
     Description,
     Site,
     Tenant,
-    container_name,
     volume_name,
 )
 from pycontainer.spec.capacity import RESOURCES
 from pycontainer.spec.fields import BY_KEY, POOLED
 from pycontainer.spec.hostpaths import absolute_host_paths
-from pycontainer.spec.model import ContainerSpec, Port
+from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import NAME, check_name
 from pycontainer.spec.parse import check_spec, parse_pool
-from pycontainer.spec.problems import Problem, as_error, did_you_mean
+from pycontainer.spec.problems import as_error, did_you_mean
 from pycontainer.spec.textfile import read_text_file
-from pycontainer.spec.validate import addresses_overlap, validate_pool
+from pycontainer.spec.validate import validate_pool
 from pycontainer.spec.values import parse_port
 from pycontainer.spec.yamlfile import read_tree
 from pycontainer.units import parse_bytes, parse_count, parse_duration_seconds, shown
 
 DEFAULT_FILE = "hosting.yaml"
 DEFAULT_NAME = "default"
-MAX_REPLICAS, MAX_DOMAINS, MAX_CONTACTS = 100, 1000, 20
-FRONT_DOOR_PORTS = (80, 443)
+MAX_DOMAINS, MAX_CONTACTS = 1000, 20
 _START_PERIOD_SECONDS = 60  # how long a check may fail at first
 _MAX_DRAIN_SECONDS = 3600
 
@@ -121,38 +122,36 @@ def _certificate_problems(certificate: Path, key: Path, domains: Sequence[str]) 
     return check(certificate, key, domains)
 
 
-class _Reader:
+class _Reader(Form):
     """Turns plain data into a description; `problems` is what is wrong with it."""
 
     def __init__(self, base_dir: str, plans: Plans, check_certificate: CheckCertificate) -> None:
-        self.problems: list[Problem] = []
+        super().__init__()
         self._base_dir, self._plans, self._check_certificate = base_dir, plans, check_certificate
-        self._domains: dict[str, str] = {}  # each with the site that has it
-        self._names: dict[str, str] = {}  # of first containers, each with its site
-        self._ports: dict[tuple[str, int], list[tuple[Port, str]]] = {}
+        self._claims = Claims(self.wrong)
 
     def read(self, data: object) -> Description:
         hint = "write tenants: and beneath it a name: for each"
         if not isinstance(data, Mapping) or not data:
-            self._wrong("", "the file describes no hosting", hint)
+            self.wrong("", "the file describes no hosting", hint)
             return Description(DEFAULT_NAME)
-        self._unknown(data, "", _FILE_KEYS)
+        self.check_keys(data, "", _FILE_KEYS)
         name = data.get("hosting", DEFAULT_NAME)
-        self._try("hosting", lambda: check_name(name, "hosting"))
+        self.attempt("hosting", lambda: check_name(name, "hosting"))
         tenants = [
-            self._tenant(key, entry, path) for key, entry, path in self._entries(data, "tenants", "", hint, needed=True)
+            self._tenant(key, entry, path) for key, entry, path in self.entries(data, "tenants", "", hint, needed=True)
         ]
         description = Description(str(name), tuple(tenant for tenant in tenants if tenant is not None))
-        if self._domains:
-            self._check_front_door_ports()
+        self._claims.check_front_door_ports()
         return description
 
     # -- tenants
 
     def _tenant(self, name: str, data: Mapping[str, object], path: str) -> Tenant | None:
-        if not self._has_name(name, path, "tenant"):
+        if not self.has_name(name, path, "tenant"):
             return None
-        self._unknown(data, path, _TENANT_KEYS, POOLED)
+        self.check_keys(data, path, _TENANT_KEYS, POOLED)
+        data = self.given(data, path)
         limits = self._pool_limits(data, path)
         pool: dict[str, Any] = {}
         try:
@@ -162,42 +161,39 @@ class _Reader:
                 try:
                     parse_pool({key: value})
                 except InvalidInput as error:
-                    self._wrong(f"{path}.limits.{key}", error.message.removeprefix(f"{key}: "), error.hint)
+                    self.wrong(f"{path}.limits.{key}", error.message.removeprefix(f"{key}: "), error.hint)
         else:
             for problem in validate_pool(replace(ContainerSpec(), **pool)):
-                self._wrong(f"{path}.limits.{problem.field}", problem.message, problem.hint)
+                self.wrong(f"{path}.limits.{problem.field}", problem.message, problem.hint)
         sizes: dict[str, int] = {}
-        for key, value in self._mapping(data, "volumes", path, "write name: size, such as data: 5G").items():
+        for key, value in self.mapping(data, "volumes", path, "write name: size, such as data: 5G").items():
             at = f"{path}.volumes.{key}"
-            self._try(at, lambda key=key: check_name(key, "volume"))  # type: ignore[misc]
-            size = self._try(at, lambda value=value: parse_bytes(value))  # type: ignore[misc]
+            self.attempt(at, lambda key=key: check_name(key, "volume"))  # type: ignore[misc]
+            size = self.attempt(at, lambda value=value: parse_bytes(value))  # type: ignore[misc]
             sizes[str(key)] = size if isinstance(size, int) else 0
         sites = [
             self._site(name, key, entry, at, pool, sizes)
-            for key, entry, at in self._entries(data, "sites", path, "write sites: and beneath it a name: for each")
+            for key, entry, at in self.entries(data, "sites", path, "write sites: and beneath it a name: for each")
         ]
         whole = tuple(site for site in sites if site is not None)
         self._check_volumes(name, path, sizes, whole, complete=len(whole) == len(sites))
-        contacts = self._texts(data, "contacts", path, _contact, MAX_CONTACTS)
+        contacts = self.texts(data, "contacts", path, _contact, MAX_CONTACTS)
         return Tenant(name, limits, pool, contacts, _with_shared_volumes(whole))
 
     def _pool_limits(self, data: Mapping[str, object], path: str) -> dict[str, object]:
         limits: dict[str, object] = {}
-        if data.get("plan") is not None:
-            limits = dict(self._try(f"{path}.plan", lambda: self._plans.pool(data["plan"])) or {})
-        own = self._mapping(data, "limits", path, "write key: value lines, such as memory: 1G")
+        if "plan" in data:
+            limits = dict(self.attempt(f"{path}.plan", lambda: self._plans.pool(data["plan"])) or {})
         known: dict[str, object] = {}
-        for key, value in own.items():
+        for key, value in self.limits(data, path).items():
             at = f"{path}.limits.{key}"
             if key not in POOLED:
                 guess = did_you_mean(key, POOLED)
-                self._wrong(
+                self.wrong(
                     at,
                     "is not a limit that a tenant's sites can share" if key in BY_KEY else f"unknown limit{guess}",
                     "" if guess else f"what can be: {', '.join(POOLED)}",
                 )
-            elif value is None:
-                self._wrong(at, "there is no value", "write one, or delete the line")
             else:
                 known[key] = value
         return merged(limits, known)
@@ -208,7 +204,7 @@ class _Reader:
         used = {name for site in sites for name in site.volumes}
         for name in sizes:
             if complete and volume_name(tenant, name) not in used:
-                self._wrong(f"{path}.volumes.{name}", "no site of the tenant has this volume", "delete the line")
+                self.wrong(f"{path}.volumes.{name}", "no site of the tenant has this volume", "delete the line")
 
     # -- sites
 
@@ -222,16 +218,17 @@ class _Reader:
         sizes: Mapping[str, int],
     ) -> Site | None:
         count = len(self.problems)
-        if not self._has_name(name, path, "site"):
+        if not self.has_name(name, path, "site"):
             return None
-        self._unknown(data, path, (*_SITE_KEYS, *_SPEC_KEYS), KEYS, _REFUSED)
-        domains = self._texts(data, "domains", path, check_domain, MAX_DOMAINS)
-        self._claim_domains(f"{tenant}/{name}", domains, path)
-        replicas = self._number(data, "replicas", path, lambda value: parse_count(value, maximum=MAX_REPLICAS), 1)
-        port = self._number(data, "port", path, parse_port, 80)
-        drain = self._number(data, "drain", path, _parse_drain, DRAIN_SECONDS)
+        self.check_keys(data, path, (*_SITE_KEYS, *_SPEC_KEYS), KEYS, _REFUSED)
+        data = self.given(data, path)
+        domains = self.texts(data, "domains", path, check_domain, MAX_DOMAINS)
+        self._claims.domains(f"{tenant}/{name}", domains, path)
+        replicas = self.number(data, "replicas", path, lambda value: parse_count(value, maximum=MAX_REPLICAS), 1)
+        port = self.number(data, "port", path, parse_port, 80)
+        drain = self.number(data, "drain", path, _parse_drain, DRAIN_SECONDS)
         if "port" in data and not domains:
-            self._wrong(f"{path}.port", "there are no domains whose requests it could get", "write domains:")
+            self.wrong(f"{path}.port", "there are no domains whose requests it could get", "write domains:")
         certificate, key = self._certificate(data, path, domains)
 
         plain, written = self._plain(tenant, data, path, port if domains else 0)
@@ -240,8 +237,8 @@ class _Reader:
         self._check_labels(spec, path)
         self._check_alone(spec, replicas, data, path)
         self._check_reachable(spec, domains, data, path)
-        self._claim_ports(spec, f"{tenant}/{name}", path)
-        self._claim_names(tenant, name, replicas, path)
+        self._claims.ports(f"{tenant}/{name}", spec.ports, path)
+        self._claims.name(tenant, name, path)
         is_rolling = self._is_rolling(spec, domains, replicas, data, path)
         if len(self.problems) > count:
             return None
@@ -262,7 +259,7 @@ class _Reader:
         """Return the plain spec of the site's containers, and the path of each key that the file has."""
         own = {key: value for key, value in data.items() if key in _SPEC_KEYS}
         written = {key: f"{path}.{key}" for key in own}
-        limits = self._mapping(data, "limits", path, "write key: value lines, such as memory: 300M")
+        limits = self.limits(data, path)
         for key in limits:
             at = f"{path}.limits.{key}"
             if key in KEYS:
@@ -270,20 +267,16 @@ class _Reader:
             else:
                 guess = did_you_mean(key, KEYS)
                 what = "stands with the site itself" if key in _SPEC_KEYS else f"unknown limit{guess}"
-                self._wrong(at, what, "" if guess or key in _SPEC_KEYS else f"limits are {', '.join(KEYS)}")
-        for key, value in list(own.items()):
-            if value is None:
-                self._wrong(written[key], "there is no value", "write one, or delete the line")
-                del own[key]
+                self.wrong(at, what, "" if guess or key in _SPEC_KEYS else f"limits are {', '.join(KEYS)}")
         own = absolute_host_paths(own, self._base_dir)
         if isinstance(own.get("volumes"), list | str):
             entries = own["volumes"] if isinstance(own["volumes"], list) else [own["volumes"]]
             own["volumes"] = [_own_volume(tenant, entry) for entry in entries]
         base: dict[str, object] = {"restart": "always", **(_health(own, served_port) if served_port else {})}
         try:
-            plain = self._plans.expand({**base, **own, "plan": data.get("plan", DEFAULT) or DEFAULT})
+            plain = self._plans.expand({**base, **own, "plan": data.get("plan", DEFAULT)})
         except NotFound as error:
-            self._wrong(f"{path}.plan", error.message, error.hint)
+            self.wrong(f"{path}.plan", error.message, error.hint)
             plain = {**base, **own}
         return {**plain, "tenant": tenant}, written
 
@@ -294,9 +287,9 @@ class _Reader:
         for problem in problems:
             key = problem.field.partition(".")[0].partition("[")[0]
             if key in written:
-                self._wrong(written[key] + problem.field.removeprefix(key), problem.message, problem.hint)
+                self.wrong(written[key] + problem.field.removeprefix(key), problem.message, problem.hint)
             else:
-                self._wrong(path, problem.text(), problem.hint)
+                self.wrong(path, problem.text(), problem.hint)
         return spec
 
     def _check_pool(
@@ -311,7 +304,7 @@ class _Reader:
             has_own = isinstance(limits, Mapping) and resource.key in limits
             at = f"limits.{resource.key}" if has_own else "plan" if "plan" in data else ""
             whose = "" if has_own else f"plan {shown(data.get('plan', DEFAULT))} has "
-            self._wrong(
+            self.wrong(
                 f"{path}.{at}" if at else path,
                 f"{resource.key}: {whose}{resource.show(own)}, more than the {resource.show(most)} of tenant '{tenant}'",
                 "choose a smaller plan, or give the tenant more",
@@ -320,7 +313,7 @@ class _Reader:
     def _check_labels(self, spec: ContainerSpec, path: str) -> None:
         for key, _ in spec.labels:
             if key.startswith(LABEL_PREFIX):
-                self._wrong(
+                self.wrong(
                     f"{path}.labels", f"label {shown(key)} is ours to give", f"labels '{FILE}' and others are taken"
                 )
 
@@ -334,9 +327,9 @@ class _Reader:
         }
         for key, is_taken in taken.items():
             if is_taken and replicas > 1:
-                self._wrong(f"{path}.{key}", f"only one of the {replicas} replicas can have it", "write replicas: 1")
+                self.wrong(f"{path}.{key}", f"only one of the {replicas} replicas can have it", "write replicas: 1")
             if is_taken and data.get("update") == "rolling":
-                self._wrong(
+                self.wrong(
                     f"{path}.update",
                     f"old and new cannot have {key} at the same time",
                     "leave it out: there is a gap then",
@@ -346,7 +339,7 @@ class _Reader:
         self, spec: ContainerSpec, domains: Sequence[str], data: Mapping[str, object], path: str
     ) -> None:
         if domains and spec.networks and spec.networks[0] in ("none", "host"):
-            self._wrong(
+            self.wrong(
                 f"{path}.networks",
                 f"with network {spec.networks[0]!r} it has no address that requests for its domains could go to",
                 "leave networks out, or domains",
@@ -363,7 +356,7 @@ class _Reader:
             return bool(domains) and not is_single and (replicas > 1 or not writes)
         if update not in _UPDATES:
             guess = did_you_mean(update, _UPDATES) if isinstance(update, str) else ""
-            self._wrong(f"{path}.update", f"{shown(update)} is none{guess}", f"one of {', '.join(_UPDATES)}")
+            self.wrong(f"{path}.update", f"{shown(update)} is none{guess}", f"one of {', '.join(_UPDATES)}")
         return update == "rolling"
 
     def _certificate(
@@ -374,151 +367,19 @@ class _Reader:
             value = data.get(key)
             if isinstance(value, str) and value:
                 place = os.path.normpath(os.path.join(self._base_dir, value))
-                if self._try(f"{path}.{key}", lambda place=place: check_path(place)):  # type: ignore[misc]
+                if self.attempt(f"{path}.{key}", lambda place=place: check_path(place)):  # type: ignore[misc]
                     paths[key] = Path(place)
             elif key in data:
-                self._wrong(f"{path}.{key}", f"{shown(value)} is not the path of a file", "write where the PEM file is")
+                self.wrong(f"{path}.{key}", f"{shown(value)} is not the path of a file", "write where the PEM file is")
         given = [key for key in ("certificate", "key") if key in data]
         if len(given) == 1:
-            self._wrong(f"{path}.{given[0]}", "a certificate needs its key, and a key its certificate", "give both")
+            self.wrong(f"{path}.{given[0]}", "a certificate needs its key, and a key its certificate", "give both")
         elif given and "domains" not in data:
-            self._wrong(f"{path}.certificate", "there are no domains that it could be for", "write domains:")
+            self.wrong(f"{path}.certificate", "there are no domains that it could be for", "write domains:")
         elif len(paths) == 2 and domains:
             for problem in self._check_certificate(paths["certificate"], paths["key"], domains):
-                self._wrong(f"{path}.certificate", problem)
+                self.wrong(f"{path}.certificate", problem)
         return paths.get("certificate"), paths.get("key")
-
-    # -- what belongs to one site alone
-
-    def _claim_domains(self, site: str, domains: Sequence[str], path: str) -> None:
-        for index, domain in enumerate(domains):
-            if domain in self._domains:
-                owner = self._domains[domain]
-                whose = "is there twice" if owner == site else f"belongs to site '{owner}' already"
-                self._wrong(f"{path}.domains[{index}]", f"domain '{domain}' {whose}", "each domain leads to one site")
-            self._domains.setdefault(domain, site)
-
-    def _claim_ports(self, spec: ContainerSpec, site: str, path: str) -> None:
-        for port in spec.ports:
-            if not port.host_port:
-                continue
-            claims = self._ports.setdefault((port.protocol, port.host_port), [])
-            for other, owner in claims:
-                if owner != site and addresses_overlap(port.host_ip, other.host_ip):
-                    message = f"host port {port.host_port}/{port.protocol} belongs to site '{owner}' already"
-                    self._wrong(f"{path}.ports", message, "choose another, or let the front door share it by domains")
-                    break
-            claims.append((port, site))
-
-    def _check_front_door_ports(self) -> None:
-        for number in FRONT_DOOR_PORTS:
-            for _, site in self._ports.get(("tcp", number), ()):
-                tenant, _, name = site.partition("/")
-                self._wrong(
-                    f"tenants.{tenant}.sites.{name}.ports",
-                    f"host port {number} is the front door's, where requests for all domains come in",
-                    "write domains: instead",
-                )
-
-    def _claim_names(self, tenant: str, site: str, replicas: int, path: str) -> None:
-        first, last = container_name(tenant, site, 0), container_name(tenant, site, 10 * MAX_REPLICAS)
-        if not NAME.fullmatch(last):
-            self._wrong(path, f"names such as '{first}' would be too long", "shorten the name of tenant or site")
-        if owner := self._names.get(first):
-            self._wrong(path, f"its containers would be named as those of site '{owner}'", "give it another name")
-        self._names.setdefault(first, f"{tenant}/{site}")
-
-    # -- the form
-
-    def _wrong(self, path: str, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(path, message, hint))
-
-    def _try(self, path: str, parse: Callable[[], Any]) -> Any:
-        """Return what `parse` does; None, and a problem, if it refuses."""
-        try:
-            return parse()
-        except (InvalidInput, NotFound) as error:
-            self._wrong(path, error.message, error.hint)
-            return None
-
-    def _has_name(self, name: str, path: str, kind: str) -> bool:
-        if name.isascii() and name == name.lower() and name.replace("-", "").isalnum() and name.strip("-") == name:
-            return True
-        self._wrong(
-            path, f"{shown(name)} is not the name of a {kind} here", "use a to z, digits, and dashes between them"
-        )
-        return False
-
-    def _unknown(
-        self,
-        data: Mapping[str, object],
-        path: str,
-        known: Sequence[str],
-        limits: Collection[str] = (),
-        refused: Mapping[str, str] | None = None,
-    ) -> None:
-        for key in data:
-            at = f"{path}.{key}" if path else str(key)
-            if key in known:
-                continue
-            if key in limits:
-                self._wrong(at, "the limit stands beside 'limits'", "indent it below limits:")
-            elif refused and key in refused:
-                self._wrong(at, "a site has no such setting", refused[key])
-            else:
-                guess = did_you_mean(key, (*known, *limits)) if isinstance(key, str) else ""
-                few = known if len(known) < 2 * len(_SITE_KEYS) else _SITE_KEYS
-                more = "" if few is known else ", and those of docs/spec.md"
-                self._wrong(at, f"unknown key{guess}", "" if guess else f"keys are {', '.join(few)}{more}")
-
-    def _mapping(self, data: Mapping[str, object], key: str, path: str, hint: str) -> dict[str, object]:
-        value = data.get(key, {})
-        if not isinstance(value, Mapping) or (key in data and value is None):
-            self._wrong(f"{path}.{key}" if path else key, f"{shown(value)} is not a mapping", hint)
-            return {}
-        return {name if isinstance(name, str) else shown(name): entry for name, entry in value.items()}
-
-    def _entries(
-        self, data: Mapping[str, object], key: str, path: str, hint: str, *, needed: bool = False
-    ) -> Iterable[tuple[str, Mapping[str, object], str]]:
-        """Yield the named mappings beneath a key, each with its path."""
-        start = f"{path}.{key}" if path else key
-        entries = self._mapping(data, key, path, hint)
-        if needed and not entries and (key not in data or isinstance(data[key], Mapping)):
-            self._wrong(start if key in data else path, f"there are no {key}", hint)
-        for name, entry in entries.items():
-            at = f"{start}.{name}"
-            if isinstance(entry, Mapping):
-                yield name, entry, at
-            else:
-                self._wrong(
-                    at, f"{shown(entry)} is not a mapping of settings", "write key: value lines beneath the name"
-                )
-
-    def _texts(
-        self, data: Mapping[str, object], key: str, path: str, parse: Callable[[object], str], most: int
-    ) -> tuple[str, ...]:
-        if key not in data:
-            return ()
-        value, at = data[key], f"{path}.{key}"
-        entries = [value] if isinstance(value, str) else value
-        if not isinstance(entries, list | tuple):
-            self._wrong(at, f"{shown(value)} is not a list", f"write {key}: [...]")
-            return ()
-        if len(entries) > most:
-            self._wrong(at, f"{len(entries)} entries are more than {most}")
-            return ()
-        found = [
-            self._try(at if entries is not value else f"{at}[{index}]", lambda entry=entry: parse(entry))  # type: ignore[misc]
-            for index, entry in enumerate(entries)
-        ]
-        return tuple(text for text in found if isinstance(text, str))
-
-    def _number(
-        self, data: Mapping[str, object], key: str, path: str, parse: Callable[[object], int], default: int
-    ) -> int:
-        found = self._try(f"{path}.{key}", lambda: parse(data[key])) if key in data else default
-        return found if isinstance(found, int) else default
 
 
 def _health(own: Mapping[str, object], port: int) -> dict[str, object]:

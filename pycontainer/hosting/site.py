@@ -21,7 +21,7 @@ from pycontainer.spec.parse import to_plain
 
 FILE, SITE, REPLICA, SPEC, PORT = "hosting.file", "hosting.site", "hosting.replica", "hosting.spec", "hosting.port"
 LABEL_PREFIX = "hosting."
-READY_SECONDS, DRAIN_SECONDS = 30, 10
+READY_SECONDS, DRAIN_SECONDS, MAX_REPLICAS = 30, 10, 100
 LIVE_ATTRIBUTES = frozenset(each.target for each in FIELDS if each.live)
 
 

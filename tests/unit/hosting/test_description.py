@@ -219,6 +219,11 @@ def test_the_form_of_a_file(text: str, expected: list[str], plans: Plans) -> Non
         ("mounts: []", "h.yaml:6: mounts: a site has no such setting"),
         ("imag: x", "h.yaml:6: imag: unknown key, did you mean 'image'?"),
         ("restart:", "h.yaml:6: restart: there is no value"),
+        ("plan:", "h.yaml:6: plan: there is no value"),
+        ("plan: [small]", "h.yaml:6: plan: no plan ['small']"),
+        ("replicas:", "h.yaml:6: replicas: there is no value"),
+        ("update:", "h.yaml:6: update: there is no value"),
+        ("limits: {memory: }", "h.yaml:6: limits.memory: there is no value"),
         ("health_tcp: 80\nhealth_http: 80/", "h.yaml:7: health_http and health_tcp exclude each other"),
     ],
 )
