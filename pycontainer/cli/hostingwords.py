@@ -1,5 +1,6 @@
 """What `up`, `down` and `diff` share: the file, the words, and how far it is."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,9 @@ from pycontainer.cli.report import printable, show_error, show_warnings
 from pycontainer.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from pycontainer.client.client import Client
     from pycontainer.hosting.apply import Outcome, Progress
+    from pycontainer.hosting.hosting import Hosting
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_FILE = "hosting.yaml"
@@ -51,6 +54,18 @@ def confirm_removal(what: list[str], consequence: str, *, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInput(f"these would be removed: {names}", hint="nobody can be asked here: give --yes", field="yes")
     click.confirm(f"Remove {names}? {consequence} Go on?", abort=True, err=True)
+
+
+def load(file: str, client: "Client", *, check_certificates: bool = True) -> "Hosting":
+    """Read a hosting file; with certificates that nobody looks at, for who only takes it down."""
+    from pycontainer.hosting.hosting import Hosting  # 30 ms (yaml, threads) that --help does not need
+
+    try:
+        return Hosting.load(file, client, check_certificate=None if check_certificates else lambda *_: [])
+    except InvalidInput as error:
+        if not os.path.exists(file):
+            error.hint = "name the file that describes tenants and sites: -f FILE"
+        raise
 
 
 class Report:

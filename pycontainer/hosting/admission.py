@@ -41,8 +41,8 @@ def obstacles(wanted: Description, found: Found) -> list[Problem]:
 
 def foreign_routes(found: Found) -> "Mapping[str, Any]":
     """Return the routes of the front door that belong to other files: those of sites that have containers."""
-    theirs = {info["labels"].get(SITE) for info in found.others.values() if info["labels"].get(FILE)}
-    return {name: route for name, route in found.routes.items() if name in theirs}
+    theirs = {info["labels"].get(SITE): info["tenant"] for info in found.others.values() if info["labels"].get(FILE)}
+    return {name: route for name, route in found.routes.items() if theirs.get(name) == name.partition("/")[0]}
 
 
 def _files(site: Site, path: str, found: Found) -> Iterator[Problem]:

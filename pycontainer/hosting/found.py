@@ -60,21 +60,27 @@ class Found:
 
 def look(client: "Client", wanted: Description, routes: Iterable[SiteRoute] = ()) -> Found:
     """Return what there is. Volumes are looked at where the file has some: their use is counted for each."""
-    hosting = wanted.name
     infos = client.list_containers(all=True)
-    ours = client.containers(all=True, filters={"label": f"{FILE}={hosting}"})
+    mine = {info["id"] for info in infos if _is_of(info, wanted.name)}
+    ours = client.containers(all=True, filters={"label": f"{FILE}={wanted.name}"})
     has_volumes = any(site.volumes for site in wanted.sites)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        replicas = [replica for replica in threads.map(_replica, ours) if replica]
+        replicas = [replica for replica in threads.map(_replica, ours) if replica and replica.id in mine]
     return Found(
         tuple(sorted(replicas, key=lambda replica: (replica.site, replica.number))),
         {tenant["name"]: tenant for tenant in client.list_tenants()},
         _images(client, {site.spec.image for site in wanted.sites}),
         {volume["name"]: volume["size_bytes"] for volume in client.list_volumes()} if has_volumes else {},
         frozenset(network["name"] for network in client.list_networks()),
-        {info["name"]: info for info in infos if info["labels"].get(FILE) != hosting},
+        {info["name"]: info for info in infos if info["id"] not in mine},
         {route.name: route for route in routes},
     )
+
+
+def _is_of(info: "ContainerInfo", hosting: str) -> bool:
+    """Tell whether a container is of a hosting: one that says it is of another tenant's site says what anybody could."""
+    labels = info["labels"]
+    return labels.get(FILE) == hosting and labels.get(SITE, "").partition("/")[0] == info["tenant"]
 
 
 def _images(client: "Client", wanted: Iterable[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_containers, pass_settings
+from pycontainer.cli.hostingwords import DEFAULT_FILE, load
 from pycontainer.cli.report import printable, show_warnings
 from pycontainer.errors import PycontainerError
 
@@ -33,8 +34,6 @@ def command(settings: Settings, container: str | None, file: str | None, form: s
             raise click.UsageError("a container and -f exclude each other", click.get_current_context())
         _of_container(settings, container, form)
         return None
-    from pycontainer.cli.hostingwords import DEFAULT_FILE
-
     try:
         return _of_file(settings, file or DEFAULT_FILE, form)
     except PycontainerError as error:
@@ -53,10 +52,8 @@ def _of_container(settings: Settings, container: str, form: str) -> None:
 
 
 def _of_file(settings: Settings, file: str, form: str) -> int:
-    from pycontainer.hosting.hosting import Hosting  # 30 ms (yaml, threads) that the other kind does not need
-
     with settings.client() as host:
-        hosting = Hosting.load(file, host)
+        hosting = load(file, host)
         changes = hosting.diff()
         show_warnings(hosting.warnings)
     lines = changes.described()

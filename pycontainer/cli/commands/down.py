@@ -3,7 +3,7 @@
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.hostingwords import Report, confirm_removal, file_option, work_options
+from pycontainer.cli.hostingwords import Report, confirm_removal, file_option, load, work_options
 from pycontainer.cli.report import printable
 
 
@@ -22,12 +22,8 @@ def command(settings: Settings, file: str, volumes: bool, parallel: int, yes: bo
       pycontainer down
       pycontainer down -f examples/hosting/hosting.yaml --yes
     """
-    from pycontainer.hosting.hosting import Hosting  # 30 ms (yaml, threads) that --help does not need
-
     with settings.client() as host:
-        hosting = Hosting.load(
-            file, host, check_certificate=lambda *_: []
-        )  # an expired one hinders nobody from leaving
+        hosting = load(file, host, check_certificates=False)  # an expired one hinders nobody from leaving
         changes = hosting.what_goes()
         data = {f"volume {name}": f"- volume {name}" for name in hosting.volumes()} if volumes else {}
         consequence = "All that is in them is lost." if data else "What they wrote outside of named volumes goes, too."

@@ -3,7 +3,7 @@
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.hostingwords import Report, confirm_removal, file_option, work_options
+from pycontainer.cli.hostingwords import Report, confirm_removal, file_option, load, work_options
 from pycontainer.cli.report import printable, show_warnings
 
 
@@ -24,10 +24,8 @@ def command(settings: Settings, file: str, dry_run: bool, parallel: int, yes: bo
       pycontainer up --dry-run
       pycontainer up -f examples/hosting/hosting.yaml
     """
-    from pycontainer.hosting.hosting import Hosting  # 30 ms (yaml, threads) that --help does not need
-
     with settings.client() as host:
-        hosting = Hosting.load(file, host)
+        hosting = load(file, host)
         changes = hosting.diff()
         show_warnings(hosting.warnings)
         if dry_run:

@@ -30,10 +30,18 @@ tenants:
 """
 
 
-def container(name: str, *, hosting: str = "", site: str = "", status: str = "running", port: int = 0) -> Any:
+def container(
+    name: str, *, hosting: str = "", site: str = "", status: str = "running", port: int = 0, tenant: str = ""
+) -> Any:
     labels = {"hosting.file": hosting, "hosting.site": site} if hosting else {}
     ports = [{"host_ip": "127.0.0.1", "host_port": port, "container_port": 80, "protocol": "tcp"}] if port else []
-    return {"name": name, "labels": labels, "status": status, "ports": ports}
+    return {
+        "name": name,
+        "labels": labels,
+        "status": status,
+        "ports": ports,
+        "tenant": tenant or site.partition("/")[0],
+    }
 
 
 def told(wanted: Description, there: Found) -> list[str]:
@@ -71,9 +79,11 @@ def test_what_others_have(plans: Plans) -> None:
         "acme-shop-7": container("acme-shop-7", hosting="else", site="acme/shop"),
         "web": container("web", port=8080),
         "blog-x-0": container("blog-x-0", hosting="else", site="blog/x"),
+        "liar": container("liar", hosting="else", site="lied/z", tenant="blog"),
     }
     routes = {
         "blog/x": SiteRoute(("a.example",), (), None, None, "blog/x"),
+        "lied/z": SiteRoute(("z.example",), (), None, None, "lied/z"),
         "gone/y": SiteRoute(("y.example",), (), None, None, "gone/y"),
     }
     there = Found(images={"busybox": "1"}, others=others, routes=routes)
@@ -83,7 +93,7 @@ def test_what_others_have(plans: Plans) -> None:
         f"7: {site}.domains[0]: domain 'a.example' belongs to site 'blog/x' of another hosting",
         f"8: {site}.ports: host port 8080/tcp is that of container 'web' already",
     ]
-    assert [*foreign_routes(there)] == ["blog/x"]  # a route whose site has no containers is nobody's
+    assert [*foreign_routes(there)] == ["blog/x"]  # a site without containers has no route, nor has a lie
 
 
 def test_a_damaged_tenant(plans: Plans) -> None:

@@ -39,6 +39,7 @@ class FakeContainer:
             "id": self.id,
             "name": self.spec.name,
             "labels": dict(self.spec.labels),
+            "tenant": self.spec.tenant,
             "status": self.status,
             "health": health,
             "ports": [],
@@ -376,6 +377,21 @@ def test_another_hosting_on_the_same_host_keeps_its_sites(host: FakeHost) -> Non
     assert [route.name for route in host.door.served] == ["one/a", "two/a"]
     Hosting.of(data, client, door=host.door).down()
     assert [route.name for route in host.door.served] == ["one/a"] and names(host) == ["one-a-0"]
+
+
+def test_a_container_that_says_it_is_of_another_tenants_site(host: FakeHost) -> None:
+    """Who may give labels to their own containers must not get the requests of others, nor have them kept for theirs."""
+    wanted = hosting(host, acme={"shop": site(domains=["a.example"])}, zoo={"x": site()})
+    wanted.up()
+    real = next(each for each in host.there.values() if each.spec.name == "acme-shop-0")
+    host.create_from({**site(), "name": "liar", "tenant": "zoo", "labels": dict(real.spec.labels)}).start()
+    assert not wanted.diff() and wanted.up().done == []
+    host.there.pop(real.id)
+    assert not wanted.up().failed
+    assert names(host) == ["acme-shop-0", "liar", "zoo-x-0"]
+    assert host.door.history[-1] == {"acme/shop": ["acme-shop-0"]}
+    wanted.down()
+    assert names(host) == ["liar"]
 
 
 def wanted_after(host: FakeHost) -> Hosting:
