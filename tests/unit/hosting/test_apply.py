@@ -28,13 +28,15 @@ class FakeContainer:
         self.host, self.id, self.spec = host, container_id, parse_spec(dict(plain))
         self.status, self.address = "created", f"10.0.{host.serial // 250}.{host.serial % 250 + 1}"
         self.env = dict(self.spec.env)
+        self.looks = 0
         self.warnings = ("it is old",) if "OLD" in self.env else ()
 
     @property
     def info(self) -> dict[str, Any]:
         health = ""
         if self.status == "running" and (self.spec.health_tcp or self.spec.health_http):
-            health = "unhealthy" if "ILL" in self.env else "healthy"
+            is_starting = self.looks < int(self.env.get("SLOW", "0"))
+            health = "unhealthy" if "ILL" in self.env else "starting" if is_starting else "healthy"
         return {
             "id": self.id,
             "name": self.spec.name,
@@ -52,6 +54,7 @@ class FakeContainer:
 
     def inspect(self) -> dict[str, Any]:
         self._is_there()
+        self.looks += 1
         return {**self.info, "spec": to_plain(self.spec), "image_id": self.host.images.get(self.spec.image, "")}
 
     def start(self, *, remove_on_failure: bool = False) -> dict[str, Any]:
@@ -113,6 +116,10 @@ class FakeDoor:
         assert self.host is not None
         running = {each.address for each in [*self.host.there.values()] if each.status == "running"}
         assert {backend.ip for route in routes for backend in route.backends} <= running
+        starting = {each.address for each in [*self.host.there.values()] if each.info["health"] == "starting"}
+        for route in routes:
+            asked = [backend.ip in starting for backend in route.backends]
+            assert not any(asked) or all(asked), "requests go to one that has not said it is well, while others are"
         self.served = tuple(routes)
         names = {each.address: each.spec.name for each in [*self.host.there.values()]}
         self.history.append({route.name: [names[each.ip] for each in route.backends] for route in routes})
@@ -440,6 +447,22 @@ def test_cut_off_at_each_step_and_done_again(host: FakeHost, tmp_path: Path) -> 
         assert outcome_of(each) == expected, step
         assert all(len(served["acme/shop"]) >= 2 for served in each.door.history), step
         assert not wanted_after(each).diff()
+
+
+def test_a_successor_that_was_just_started_is_waited_for(host: FakeHost) -> None:
+    """The `up` before was cut off between the start and the health of the new version: the old one stays until then."""
+    hosting(host, acme={"shop": site(domains=["a.example"])}).up()
+    wanted = hosting(host, acme={"shop": site(domains=["a.example"], env={"SLOW": "5"})})
+    host.killed_at = len(host.steps) + 2  # after `create` and `start`
+    with pytest.raises(Killed):
+        wanted.up()
+    host.killed_at = None
+    for each in host.there.values():
+        each.looks = 0  # as if the kill had come that early
+    assert names(host) == ["acme-shop-0", "acme-shop-1"]
+    assert wanted.diff().lines() == ["~ site acme/shop: 1 container less; 1 container not healthy"]
+    assert not wanted.up().failed and names(host) == ["acme-shop-1"]
+    assert host.door.history[-1] == {"acme/shop": ["acme-shop-1"]}
 
 
 def test_many_sites_with_few_requests_at_once(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
