@@ -162,8 +162,7 @@ class _SiteWork:
         there = (*change.kept, *change.outdated, *change.surplus)
         stopped = {replica.id for replica in change.stopped}
         running = [each for each in there if each.is_up and each.id not in stopped]
-        # A successor that was made just before somebody was cut off has to be well before its predecessors go.
-        self._live = {each.id: backend(each.address, each.port) for each in running if each not in change.unwell}
+        self._live = {each.id: backend(each.address, each.port) for each in running}
         self._numbers = {replica.number for replica in there}
 
     def run(self) -> None:
@@ -174,10 +173,9 @@ class _SiteWork:
             rollout.tell(self._site, "changing limits")
             rollout.set(self._site, setting.replica.id, setting.values)
         self._start(change.stopped)
-        for replica in change.unwell:
+        for replica in change.unwell:  # successors, perhaps, whose maker was cut off: nobody goes before they are well
             rollout.tell(self._site, "waiting until it is healthy")
             rollout.wait_until_ready(self._site, rollout.client.container(replica.id))
-            self._live[replica.id] = backend(replica.address, replica.port)
         outdated = [*change.outdated]
         if outdated and not self._site.is_rolling:
             self._take_away(outdated)
@@ -204,8 +202,6 @@ class _SiteWork:
         for container, address in started:
             self._rollout.wait_until_ready(self._site, container)
             self._live[container.id] = backend(address, self._site.port)
-        if started:
-            self._serve()
 
     def _add(self, count: int) -> None:
         """Make new containers; while others answer, one that fails goes again."""
