@@ -87,6 +87,8 @@ class Hosting:
             found, todo = self._look()
             if todo.removed and not remove:
                 raise InvalidInput(f"sites would be removed: {', '.join(todo.removed)}", hint="give remove=True")
+            if any(site.domains for site in self.description.sites):
+                self._front_door().start()  # no nginx, or somebody else's on its ports: told once, before anything changes
             return apply(
                 self._client,
                 self.description.name,

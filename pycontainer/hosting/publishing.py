@@ -17,6 +17,9 @@ from pycontainer.hosting.site import Site
 class Door(Protocol):
     """What is needed of a front door; hosting/frontdoor.py has the real one."""
 
+    def start(self) -> bool:
+        """Be there; False if it was."""
+
     def routes(self) -> Sequence[SiteRoute]:
         """Return what it serves."""
 

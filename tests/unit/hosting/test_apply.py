@@ -105,6 +105,12 @@ class FakeDoor:
         self.served: tuple[SiteRoute, ...] = ()
         self.history: list[dict[str, list[str]]] = []
         self.host: FakeHost | None = None
+        self.trouble: PycontainerError | None = None
+
+    def start(self) -> bool:
+        if self.trouble:
+            raise self.trouble
+        return False
 
     def routes(self) -> Sequence[SiteRoute]:
         return self.served
@@ -344,6 +350,14 @@ def test_limits_are_set_in_place(host: FakeHost) -> None:
     outcome = hosting(host, acme={"shop": site(limits={"memory": "96M"})}).up()
     assert host.steps == ["set acme-shop-0"] and outcome.warnings == ["site acme/shop: acme-shop-0 has less now"]
     assert not hosting(host, acme={"shop": site(limits={"memory": "96M"})}).diff()
+
+
+def test_without_a_front_door_nothing_changes(host: FakeHost) -> None:
+    host.door.trouble = InvalidState("there is no nginx")
+    with pytest.raises(InvalidState, match="no nginx"):
+        hosting(host, acme={"shop": site(domains=["a.example"])}).up()
+    assert host.steps == []
+    assert not hosting(host, acme={"worker": site()}).up().failed
 
 
 def test_scaling(host: FakeHost) -> None:

@@ -26,6 +26,9 @@ class SlowDoor:
         self.began = threading.Semaphore(0)
         self.refused: set[str] = set()
 
+    def start(self) -> bool:
+        return False
+
     def routes(self) -> Sequence[SiteRoute]:
         return self.served
 
