@@ -22,7 +22,7 @@ def fit(
     An address of ours is sent requests only while it is that of a container of the very site that runs and is well: once a
     container is removed its address may be another tenant's. An address of others is theirs to answer for, and stays.
     """
-    homes = {address: info["labels"].get(SITE_LABEL) for info in containers if is_well(info) for address in _ips(info)}
+    homes = {address: _site(info) for info in containers if is_well(info) for address in _ips(info)}
     ours = [ipaddress.ip_network(subnet) for subnet in subnets if subnet]
 
     def stays(ip: str, site: str) -> bool:
@@ -38,6 +38,12 @@ def fit(
 def is_well(info: "ContainerInfo") -> bool:
     """Tell whether a container runs and nothing is known against it. One that is still starting is not well yet."""
     return info["status"] == "running" and info["health"] in _WELL
+
+
+def _site(info: "ContainerInfo") -> str:
+    """Return the site of a container, if it is its own tenant's: labels are for their owners to give."""
+    site = info["labels"].get(SITE_LABEL, "")
+    return site if site.partition("/")[0] == info["tenant"] else ""
 
 
 def left_out(wanted: Sequence[SiteRoute], fitted: Sequence[SiteRoute]) -> dict[str, int]:

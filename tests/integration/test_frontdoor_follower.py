@@ -58,9 +58,10 @@ class Site:
 
     def replica(self, name: str, *options: str, site: str = "acme/shop") -> Backend:
         """Start a container that answers with its name, and return where."""
-        self.world.ok(
-            "run", "-d", "--name", name, "--label", f"hosting.site={site}", *options, IMAGE, "sh", "-c", SERVER
-        )
+        tenant = site.partition("/")[0]
+        self.world.cli("tenant", "create", tenant)  # it may be there already
+        of_site = ("--tenant", tenant, "--label", f"hosting.site={site}")
+        self.world.ok("run", "-d", "--name", name, *of_site, *options, IMAGE, "sh", "-c", SERVER)
         (network,) = self.world.inspect(name)["networks"].values()
         backend = Backend(network["ip"], 8080)
         self.world.network.inside.http_get_soon(f"http://{backend.ip}:8080/")

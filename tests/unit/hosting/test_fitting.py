@@ -15,7 +15,7 @@ OUTSIDE = Backend("192.0.2.7", 80)
 
 
 def container(ip: str = "", ip6: str = "", **fields: Any) -> Any:
-    found = {"status": "running", "health": "healthy", "labels": {"hosting.site": "acme/shop"}}
+    found = {"status": "running", "health": "healthy", "tenant": "acme", "labels": {"hosting.site": "acme/shop"}}
     return {**found, "networks": {"default": {"ip": ip, "ip6": ip6}}, **fields}
 
 
@@ -40,6 +40,11 @@ def test_who_is_well_but_was_not_asked_for_is_not_sent_requests() -> None:
 def test_an_address_that_is_anothers_now_gets_nothing(labels: dict[str, str]) -> None:
     """The requests of one tenant's site must not reach the container that got its address."""
     assert backends(container("10.0.0.2", labels=labels), container("10.0.0.3")) == (TWO,)
+
+
+def test_who_says_to_be_of_another_tenants_site_gets_nothing() -> None:
+    """Labels are for their owners to give: one that names another tenant's site is a lie."""
+    assert backends(container("10.0.0.2", tenant="zoo"), container("10.0.0.3")) == (TWO,)
 
 
 def test_an_address_outside_of_our_networks_is_the_operators() -> None:
