@@ -6,11 +6,12 @@ What it prints, and writes as JSON:
 
     up, up again, diff, down     seconds
     memory                       bytes (PSS) of the supervisor and its kin, of nginx, of what runs in all containers
-    latency                      of all other sites, in turn, over a new connection each: medians and 95th percentiles; quiet,
-                                 under each attack, and quiet again; p95 of an attack over that of the quiet before it
+    latency                      of all other sites, in turn, over a new connection each: medians and 95th percentiles;
+                                 under each attack, and quiet right before it
 
-Attacks: `fork` and `memory` run inside the site, again and again; `traffic` are clients that flood its domain. All of it is
-in a network and a world of its own. Needs root, nginx, a quiet machine and some minutes.
+Attacks: `fork` and `memory` run inside the site, again and again; `traffic` are clients that flood its domain. They stand for
+other machines, so they get of this one's processors what nobody else wants. All of it is in a network and a world of its own.
+Needs root, nginx, a quiet machine and some minutes.
 """
 
 import argparse
@@ -38,23 +39,32 @@ _SETTLE_SECONDS = 2.0
 
 # Run by each client of the flood, in the network beyond the host: connections that stay, requests without a pause.
 _FLOOD = """
-import socket, sys
+import signal, socket, sys
 address, domain = sys.argv[1:]
 request = f"GET / HTTP/1.1\\r\\nHost: {domain}\\r\\n\\r\\n".encode() * 50
+answered = 0
+def end(*_):
+    print(answered)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
 while True:
     try:
         with socket.create_connection((address, 80), timeout=5) as sock:
             while True:
                 sock.sendall(request)
-                for _ in range(50):
-                    if not sock.recv(65536):
+                found = b""
+                while found.count(b"HTTP/1.1 ") < 50:
+                    part = sock.recv(65536)
+                    if not part:
                         raise OSError
+                    found += part
+                answered += 50
     except OSError:
         pass
 """
 _INSIDE = {
     "fork": "f() { f | f & }; while true; do f; sleep 0.1; done",
-    "memory": "while true; do x=$(yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 512m); done",
+    "memory": "while true; do sh -c 'x=$(yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 512m)'; done",
 }
 ATTACKS = (*_INSIDE, "traffic")
 
@@ -63,6 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenants", type=int, default=20)
     parser.add_argument("--sites", type=int, default=10, help="of each tenant")
+    parser.add_argument(
+        "--disk", default="unlimited", help="cap of each container; a loop image each where there are no quotas"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement of latency")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="which, or nothing")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
@@ -85,9 +98,14 @@ def main() -> None:
 def measure(world: World, arguments: argparse.Namespace) -> dict[str, Any]:
     domains = [f"s{site}.t{tenant}.example" for tenant in range(arguments.tenants) for site in range(arguments.sites)]
     file = Path(world.root) / "hosting.yaml"
-    file.write_text(description(arguments.tenants, arguments.sites))
+    file.write_text(description(arguments.tenants, arguments.sites, arguments.disk))
     world.ok("info")
-    figures: dict[str, Any] = {"sites": len(domains), "tenants": arguments.tenants, "cpus": os.cpu_count()}
+    figures: dict[str, Any] = {
+        "sites": len(domains),
+        "tenants": arguments.tenants,
+        "cpus": os.cpu_count(),
+        "disk": arguments.disk,
+    }
     before_bytes = available_bytes()
     figures["up_seconds"] = timed(lambda: run(world, "up", "-f", str(file)))
     figures["used_bytes"] = before_bytes - available_bytes()
@@ -104,7 +122,7 @@ def measure(world: World, arguments: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def description(tenants: int, sites: int) -> str:
+def description(tenants: int, sites: int, disk: str) -> str:
     """Return hosting.yaml: each site says its own domain."""
     lines = ["hosting: benchmark", "tenants:"]
     for tenant in range(tenants):
@@ -118,7 +136,7 @@ def description(tenants: int, sites: int) -> str:
                 f"        command: [sh, -c, '{script}']",
                 "        init: true",
                 f"        domains: [{domain}]",
-                "        limits: {memory: 64M, pids: 100, disk: unlimited}",
+                f"        limits: {{memory: 64M, pids: 100, disk: {disk}}}",
             ]
     return "\n".join(lines) + "\n"
 
@@ -189,16 +207,17 @@ def fetch_inside(world: World, domain: str) -> tuple[int, str]:
 
 
 def latencies(world: World, attacked: str, others: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {"quiet": latency(world, others, arguments.seconds)}
-    say(f"quiet: {found['quiet']}")
+    found: dict[str, Any] = {}
     for name in filter(None, arguments.attacks.split(",")):
-        with attack(world, name, attacked):
+        quiet = latency(world, others, arguments.seconds)  # right before, as a machine has its moods
+        with attack(world, name, attacked) as seen:
             time.sleep(_SETTLE_SECONDS)
             found[name] = latency(world, others, arguments.seconds)
+        found[name] |= {"attack": seen, "quiet_p95_ms": quiet["p95_ms"]}
         time.sleep(_SETTLE_SECONDS)
-        found[name]["p95_of_quiet"] = round(found[name]["p95_ms"] / found["quiet"]["p95_ms"], 2)
+        found[name]["p95_of_quiet"] = round(found[name]["p95_ms"] / quiet["p95_ms"], 2)
         say(f"{name}: {found[name]}")
-    found["quiet_again"] = latency(world, others, arguments.seconds)
+    found["quiet"] = latency(world, others, arguments.seconds)
     return found
 
 
@@ -238,27 +257,38 @@ def latency(world: World, domains: list[str], seconds: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def attack(world: World, name: str, domain: str) -> Iterator[None]:
-    """Attack a site, or have it attack the host, for as long as this lasts."""
+def attack(world: World, name: str, domain: str) -> Iterator[dict[str, int]]:
+    """Attack a site, or have it attack the host, for as long as this lasts; then what was yielded says how hard that was.
+
+    Of what runs inside: how often each cap held it up. Of the flood: the answers that it got.
+    """
     site, _, tenant = domain.removesuffix(".example").partition(".")
     container = f"{tenant}-{site}-0"
     with tempfile.TemporaryFile() as output:
         if name in _INSIDE:
             argvs = [world.argv("exec", container, "sh", "-c", _INSIDE[name])]
         else:
-            argvs = [world.network.outside.argv(sys.executable, "-c", _FLOOD, INSIDE_IP, domain)] * _CLIENTS
+            flood = world.network.outside.argv("nice", "-n", "19", sys.executable, "-c", _FLOOD, INSIDE_IP, domain)
+            argvs = [flood] * _CLIENTS
         processes = [
             subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=world.environment)
             for argv in argvs
         ]
+        seen: dict[str, int] = {}
         try:
-            yield
+            yield seen
         finally:
+            if name in _INSIDE:
+                rows = json.loads(world.ok("limits", container, "--format", "json"))
+                seen.update({row["resource"]: row["fail_count"] for row in rows if row["fail_count"]})
             for process in processes:
-                process.kill()
+                process.terminate()
                 process.wait()
             if name in _INSIDE:  # what was born there is nobody's child any more
                 world.cli("restart", "-t", "0", container)
+            else:
+                output.seek(0)
+                seen["answers"] = sum(map(int, output.read().split()))
 
 
 if __name__ == "__main__":
