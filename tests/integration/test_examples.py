@@ -95,7 +95,11 @@ def check_readme(world: World) -> None:
     assert "web running" in lines
     assert lines[-1] == "no container 'web' 'pycontainer ps --all' lists them"
 
-    (spec,) = blocks("yaml")
+    hosting, spec = blocks("yaml")
+    with open(f"{world.root}/hosting.yaml", "w") as file:
+        file.write(hosting)
+    would_be = world.ok("up", "-f", f"{world.root}/hosting.yaml", "--dry-run")
+    assert "+ tenant acme" in would_be and "+ site acme/shop" in would_be
     with open(f"{world.root}/web.yaml", "w") as file:
         file.write(spec)
     world.ok("run", "-d", "-f", f"{world.root}/web.yaml")
