@@ -17,9 +17,10 @@ from typing import Any
 from pycontainer.errors import InvalidInput
 from pycontainer.hosting.found import Found, Replica
 from pycontainer.hosting.site import Description, Site, Tenant, fixed
-from pycontainer.spec.fields import BY_KEY, FIELDS, Shape
+from pycontainer.spec.fields import BY_KEY, FIELDS, TENANT_FIELDS, Shape
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import to_plain
+from pycontainer.spec.transfer import Allowance
 
 _RESETS: tuple[object, ...] = ("unlimited", "none", "no", 0)  # how a setting is said to be what it is when left out
 _HEALTH_TARGETS = frozenset({"health_cmd", "health_http", "health_tcp"})
@@ -144,14 +145,19 @@ def _tenant_change(tenant: Tenant, found: Found) -> TenantChange | None:
     there = found.tenants.get(tenant.name)
     if there is None:
         return TenantChange(tenant.name, Action.CREATE, tenant.limits)
-    before = there["limits"]
+    before = dict(there["limits"])
+    if (transfer := there["transfer"]) is not None:
+        before |= {"transfer": transfer["allowance_bytes"], "transfer_action": transfer["action"]}
     after = _encoded(tenant.pool)
+    after |= {key: str(value) if key == "transfer_action" else value for key, value in tenant.alone.items()}
     limits: dict[str, object] = {
         key: value for key, value in tenant.limits.items() if before.get(_target(key)) != after.get(_target(key))
     }
-    for each in FIELDS:
-        if each.target in before and each.target not in after:
+    for each in (*FIELDS, *TENANT_FIELDS):
+        if before.get(each.target) is not None and each.target not in after and each.key != "transfer_action":
             limits[each.key] = "unlimited"
+    if before.get("transfer_action", _DEFAULT_ACTION) != _DEFAULT_ACTION and "transfer_action" not in after:
+        limits["transfer_action"] = _DEFAULT_ACTION
     return TenantChange(tenant.name, Action.CHANGE, limits) if limits else None
 
 
@@ -277,6 +283,7 @@ def _encoded(pool: Mapping[str, object]) -> dict[str, object]:
 
 
 _NO_POOL = ContainerSpec(pids_max=None)
+_DEFAULT_ACTION = str(Allowance().action)
 
 
 # -- words -----------------------------------------------------------------------------------------------------------

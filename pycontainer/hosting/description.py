@@ -45,7 +45,7 @@ from pycontainer.hosting.site import (
     volume_name,
 )
 from pycontainer.spec.capacity import RESOURCES
-from pycontainer.spec.fields import BY_KEY, POOLED
+from pycontainer.spec.fields import BY_KEY, POOLED, TENANT_FIELDS
 from pycontainer.spec.hostpaths import absolute_host_paths
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import NAME, check_name
@@ -64,6 +64,7 @@ _START_PERIOD_SECONDS = 60  # how long a check may fail at first
 _MAX_DRAIN_SECONDS = 3600
 
 _FILE_KEYS = ("hosting", "tenants")
+_OF_TENANT = (*POOLED, *(field.key for field in TENANT_FIELDS))
 _TENANT_KEYS = ("contacts", "plan", "limits", "volumes", "sites")
 _SITE_KEYS = (
     "plan", "limits", "replicas", "domains", "port", "certificate", "key", "update", "drain",
@@ -150,12 +151,13 @@ class _Reader(Form):
     def _tenant(self, name: str, data: Mapping[str, object], path: str) -> Tenant | None:
         if not self.has_name(name, path, "tenant"):
             return None
-        self.check_keys(data, path, _TENANT_KEYS, POOLED)
+        self.check_keys(data, path, _TENANT_KEYS, _OF_TENANT)
         data = self.given(data, path)
         limits = self._pool_limits(data, path)
         pool: dict[str, Any] = {}
+        alone: dict[str, Any] = {}
         try:
-            pool = parse_pool(limits)[0]
+            pool, alone = parse_pool(limits)
         except InvalidInput:  # each limit by itself, for its line
             for key, value in limits.items():
                 try:
@@ -178,7 +180,7 @@ class _Reader(Form):
         whole = tuple(site for site in sites if site is not None)
         self._check_volumes(name, path, sizes, whole, complete=len(whole) == len(sites))
         contacts = self.texts(data, "contacts", path, _contact, MAX_CONTACTS)
-        return Tenant(name, limits, pool, contacts, _with_shared_volumes(whole))
+        return Tenant(name, limits, pool, alone, contacts, _with_shared_volumes(whole))
 
     def _pool_limits(self, data: Mapping[str, object], path: str) -> dict[str, object]:
         limits: dict[str, object] = {}
@@ -187,12 +189,12 @@ class _Reader(Form):
         known: dict[str, object] = {}
         for key, value in self.limits(data, path).items():
             at = f"{path}.limits.{key}"
-            if key not in POOLED:
-                guess = did_you_mean(key, POOLED)
+            if key not in _OF_TENANT:
+                guess = did_you_mean(key, _OF_TENANT)
                 self.wrong(
                     at,
                     "is not a limit that a tenant's sites can share" if key in BY_KEY else f"unknown limit{guess}",
-                    "" if guess else f"what can be: {', '.join(POOLED)}",
+                    "" if guess else f"what can be: {', '.join(_OF_TENANT)}",
                 )
             else:
                 known[key] = value

@@ -57,11 +57,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One tenant; `limits` as they were written, `pool` the same as attributes of the spec."""
+    """One tenant; `limits` as they were written, `pool` the same as attributes of the spec, `alone` what no container has."""
 
     name: str
     limits: Mapping[str, object] = field(default_factory=dict)
     pool: Mapping[str, object] = field(default_factory=dict)
+    alone: Mapping[str, object] = field(default_factory=dict)
     contacts: tuple[str, ...] = ()
     sites: tuple[Site, ...] = ()
 

@@ -183,6 +183,7 @@ class FakeHost:
             {
                 "name": name,
                 "limits": limits,
+                "transfer": None,
                 "damaged": "",
                 "containers": {each.id: "" for each in [*self.there.values()] if each.spec.tenant == name},
             }

@@ -33,7 +33,9 @@ def read(text: str, plans: Plans) -> Description:
 
 
 def tenant_info(name: str, limits: Mapping[str, Any], containers: Mapping[str, str] | None = None) -> Any:
-    return {"name": name, "limits": dict(limits), "containers": dict(containers or {}), "damaged": ""}
+    return {
+        "name": name, "limits": dict(limits), "transfer": None, "containers": dict(containers or {}), "damaged": "",
+    }  # fmt: skip
 
 
 def replica(site: Site, number: int, **differs: Any) -> Replica:
@@ -272,3 +274,22 @@ def test_all_goes(plans: Plans) -> None:
     tenants["acme"]["containers"]["foreign"] = "x"
     assert removal(wanted, found(wanted, *there, tenants=tenants)).empty_tenants == ()
     assert not removal(wanted, Found())
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("max_containers: 5, transfer: 1T, transfer_action: 'slow:1mbit'", None),
+        ("max_containers: 5, transfer: 2T, transfer_action: 'slow:1mbit'", {"transfer": "2T"}),
+        ("max_containers: 6, transfer: 1T", {"max_containers": 6, "transfer_action": "warn"}),
+        ("transfer: 1T, transfer_action: stop", {"max_containers": "unlimited", "transfer_action": "stop"}),
+        ("", {"max_containers": "unlimited", "transfer": "unlimited", "transfer_action": "warn"}),
+    ],
+)
+def test_what_a_tenant_has_beside_its_limits(text: str, change: dict[str, object] | None, plans: Plans) -> None:
+    wanted = read(BASE.replace("{memory: 1G}", f"{{memory: 1G, {text}}}"), plans)
+    (site,) = wanted.sites
+    info = tenant_info("acme", {"memory_bytes": 1 << 30, "max_containers": 5})
+    info["transfer"] = {"allowance_bytes": 1 << 40, "action": "slow:1mbit"}
+    todo = changes(wanted, found(wanted, replica(site, 0), replica(site, 1), tenants={"acme": info}))
+    assert [each.limits for each in todo.tenants] == ([] if change is None else [change])
