@@ -29,6 +29,7 @@ _JUMP = 1_000_000
 MAX_TRUSTED_SEQ = 10**14  # a damaged digit must not lead to where numbers end
 _NAME = re.compile(r"([0-9]{16})\.jsonl", re.ASCII)
 _HEAD = re.compile(rb'\{"seq":([0-9]{1,15}),"time":[0-9]{1,12}(?:\.[0-9]{1,9})?,"type":"[^"\\]{1,64}"')
+_SEQ = re.compile(rb'^\{"seq":([0-9]{1,15}),', re.ASCII | re.MULTILINE)
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
@@ -84,9 +85,13 @@ class Journal:
         self._path, self._size = path, size
         lost = len(data) - size
         notice = f"'{path}': {lost} bytes behind the last whole event were damaged, and cut off" if lost else ""
-        if last is not None and last["type"] == LAST_WORD and not lost:
-            return int(last["seq"]) + 1, notice
-        return _beyond(firsts[-1] if last is None else int(last["seq"])), notice
+        # A damaged number in the midst may be higher than the last one; readers go by the highest that they have seen.
+        highest = max(
+            (seq for seq in map(int, _SEQ.findall(data, 0, size)) if seq <= MAX_TRUSTED_SEQ), default=firsts[-1]
+        )
+        if last is not None and last["type"] == LAST_WORD and not lost and last["seq"] == highest:
+            return highest + 1, notice
+        return _beyond(highest), notice
 
     def append(self, seq: int, line: bytes) -> None:
         """Append one line. Raises OSError when it could not be kept; then nothing of it is there."""
@@ -142,7 +147,7 @@ class Journal:
         events = []
         for line in data.split(b"\n")[:-1]:
             head = _HEAD.match(line)
-            if head is None or not after < int(head[1]) <= upto or not is_wanted(line):
+            if head is None or not after < int(head[1]) <= min(upto, MAX_TRUSTED_SEQ) or not is_wanted(line):
                 continue
             event = from_line(line)
             if event is not None:

@@ -100,6 +100,20 @@ def test_a_damaged_number_does_not_use_up_the_numbers(tmp_path: Path) -> None:
     assert Journal(str(tmp_path)).open()[0] < 10_000_000
 
 
+@pytest.mark.parametrize("damaged", [999_999_999_999_999, 5_000_000])
+def test_a_damaged_number_in_the_midst_hides_nothing_that_comes_later(tmp_path: Path, damaged: int) -> None:
+    """FLT-09"""
+    journal = Journal(str(tmp_path))
+    journal.open()
+    for seq in (1, damaged, 3):
+        journal.append(seq, line(seq, LAST_WORD))
+    first, _ = journal.open()
+    assert first == (7_000_000 if damaged == 5_000_000 else 4)  # what nobody believes is not shown either
+    journal.append(first, line(first))
+    assert events(journal)[-1] == first
+    journal.close()
+
+
 def test_a_file_of_nothing_but_damage(tmp_path: Path) -> None:
     (tmp_path / f"{41:016d}.jsonl").write_bytes(b"\0" * 100)
     journal = Journal(str(tmp_path))
