@@ -237,6 +237,12 @@ class _Reader:
         return self._refusal(line, f"more than {MAX_DEPTH} levels deep", "no setting is nested that deep")
 
     def _syntax_error(self, error: yaml.YAMLError, text: str) -> InvalidInput:
+        if isinstance(
+            error, yaml.reader.ReaderError
+        ):  # its position is one of bytes, or of characters, as the loader has it
+            character = chr(error.character)
+            line = text.count("\n", 0, max(0, text.find(character))) + 1
+            return self._refusal(line, f"not YAML: {ascii(character)}: {error.reason}", "delete it")
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
         what = getattr(error, "problem", None) or error

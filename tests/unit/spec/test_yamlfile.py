@@ -189,6 +189,7 @@ def test_all_problems_of_several_containers() -> None:
         ("? {a: b}\n: c\n", "web.yaml:1: a list or mapping stands where a key is wanted"),
         ("[" * 11, "web.yaml:1: more than 10 levels deep"),
         ("image: a\nenv: " + "[" * 100_000, "web.yaml:2: more than 10 levels deep"),
+        ("image: ä\nname: \x82\n", "web.yaml:2: not YAML: '\\x82': control characters are not allowed"),
         ("a: b: c\n", "web.yaml:1: not YAML: mapping values are not allowed in this context"),
         ("image: a\nname: 'x\n", "web.yaml:3: not YAML: found unexpected end of stream"),
         ("image: a\0", "web.yaml:1: control character '\\x00'"),
