@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -351,6 +352,20 @@ def test_everything_wrong_is_told_before_anything_changes(door: World, tmp_path:
     assert set(containers(world)) == {"acme-b-0"} and world.ok("tenant", "ls", "-q") == ""
     assert world.cli("diff", "-f", str(file)).exit_code == 2
     assert "cannot read" in world.refused(2, "up", "-f", str(tmp_path / "missing.yaml"))
+
+
+def test_somebody_else_has_the_front_doors_port(door: World, tmp_path: Path) -> None:
+    """Told once, and not by each site; nothing was made."""
+    world = door
+    file = write(tmp_path, web("a", "x"), web("b", "x"))
+    with world.network.inside.make_socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of earlier tests linger
+        taken.bind(("0.0.0.0", 80))
+        taken.listen()
+        told = world.refused(4, "up", "-f", str(file)).splitlines()
+    assert len([line for line in told if not line.startswith("hint: ")]) == 1 and "80" in told[0]
+    assert containers(world) == {} and world.ok("tenant", "ls", "-q") == ""
+    assert len(up(world, file)) == 3 and ask(world, "a.example")[0] == 200
 
 
 def test_more_than_the_host_may_promise(door: World, tmp_path: Path) -> None:
