@@ -292,13 +292,17 @@ def test_killed_and_brought_up_again(door: World, tmp_path: Path, after: str) ->
         up(world, file)
         file = write(tmp_path, *(web(f"s{number}", "new") for number in range(6)), web("two", "new", "replicas: 2"))
         there = 10
-    with world.popen("up", "-f", str(file), "--parallel", "2") as cut:
-        poll_until(
-            lambda: len(os.listdir(world.paths.containers_dir)) >= there, timeout_seconds=60, what=f"{there} containers"
-        )
-        cut.send_signal(signal.SIGKILL)
-    assert cut.returncode == -signal.SIGKILL
-    up(world, file)
+    with Load(world, "two.example", 2) if after == "update" else contextlib.nullcontext() as load:
+        with world.popen("up", "-f", str(file), "--parallel", "2") as cut:
+            poll_until(
+                lambda: len(os.listdir(world.paths.containers_dir)) >= there,
+                timeout_seconds=60,
+                what=f"{there} containers",
+            )
+            cut.send_signal(signal.SIGKILL)
+        assert cut.returncode == -signal.SIGKILL
+        up(world, file)
+    assert load is None or (load.wrong == [] and sum(load.answers.values()) > 100)
     names = sorted(containers(world))
     assert len(names) == 8 and {name.rpartition("-")[0] for name in names} == expected
     for number in range(6):
