@@ -104,7 +104,6 @@ def test_in_a_stopped_container(world: World, name: str) -> None:
     assert "not running" in result.stderr
 
 
-@pytest.mark.vm
 def test_many_at_once(world: World, name: str) -> None:
     """RES-08, small"""
     processes = [world.popen("exec", name, "payload", "out", str(number)) for number in range(20)]

@@ -75,7 +75,6 @@ def unpack_path(tmp_path: Path, source: Path, **options: object) -> tuple[str, i
         os.close(fd)
 
 
-@pytest.mark.vm
 @pytest.mark.usefixtures("way")
 def test_nothing_gets_out(tmp_path: Path, outside: Path, subtests_failures: list[str]) -> None:
     """The whole table, compressed every other time; refusals name the entry."""
@@ -112,7 +111,6 @@ def test_the_table_is_long_enough() -> None:
 # -- policy --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.vm
 @pytest.mark.usefixtures("way")
 def test_policy_table(tmp_path: Path) -> None:
     """IMG-03: what is on the disk afterwards, seen by the host: ids as inside, nothing special but what files may be."""

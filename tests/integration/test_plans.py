@@ -12,8 +12,6 @@ import pytest
 from pycontainer.hosting.plans import Plans
 from tests.support.world import World, unique_name
 
-pytestmark = pytest.mark.vm
-
 PLANS = """\
 plans:
   tiny:

@@ -196,6 +196,7 @@ def tree(world: World, device: str) -> list[tuple[str, ...]]:
     return sorted(found, key=lambda each: (each[1] == "1:fffd", each))
 
 
+@pytest.mark.alike
 def test_a_flushed_firewall_is_back(world: World, name: str) -> None:
     """By the watch, within a second, or else by hand: then nothing is left to find."""
     table = world.paths.marker.replace("-", "_")
@@ -205,6 +206,7 @@ def test_a_flushed_firewall_is_back(world: World, name: str) -> None:
     assert world.inspect(name)["networks"]["default"]["ip"] in world.network.inside.run("nft", "list", "ruleset")
 
 
+@pytest.mark.alike
 def test_a_port_forwarder_that_died(own_world: World) -> None:
     world = own_world
     world.ok("run", "-d", "-p", "18080:80", "busybox", "sleep", "1000")
@@ -260,6 +262,7 @@ def test_cgroups_of_nobody(world: World, name: str) -> None:
             each.delete()
 
 
+@pytest.mark.alike
 def test_links_of_nobody(world: World, name: str) -> None:
     """With our prefix and a number; one that only begins so is somebody else's."""
     inside, prefix = world.network.inside, world.paths.interface_prefix
@@ -273,6 +276,7 @@ def test_links_of_nobody(world: World, name: str) -> None:
         inside.run("ip", "link", "delete", f"{prefix}mine")
 
 
+@pytest.mark.alike
 def test_storage_alone(world: World, name: str) -> None:
     world.network.inside.run("ip", "link", "add", f"{world.paths.interface_prefix}v900", "type", "bridge")
     assert look(world, "--storage") == []
@@ -299,6 +303,7 @@ def test_a_transient_change_is_no_damage(own_world: World) -> None:
     assert of.read("pids", "pids.max") == "50" and look(world) == []
 
 
+@pytest.mark.alike
 def test_a_link_that_was_lost_while_nobody_watched(own_world: World) -> None:
     """With its cap, which a supervisor that comes up learns from the link."""
     world, name = own_world, run(own_world)
@@ -312,6 +317,7 @@ def test_a_link_that_was_lost_while_nobody_watched(own_world: World) -> None:
     assert row["limit"] == 10_000_000
 
 
+@pytest.mark.alike
 def test_rounds(own_world: World) -> None:
     """Nobody asks: it is found, repaired, told as the supervisor's own, and logged. Nothing is told of what is well."""
     world = own_world

@@ -52,6 +52,7 @@ def in_the_cgroup(container_id: str) -> float:
     raise AssertionError("its cgroup is gone")
 
 
+@pytest.mark.alike  # and its times are those of a machine of usual speed
 def test_short_runs_count_to_the_last_byte(world: World, sink: FarEnd) -> None:
     """Each ends long before anybody would look at it: its last counters are read before its link and its cgroup go."""
     name = unique_name()
@@ -102,6 +103,7 @@ def test_cpu_time_is_the_kernels_own(own_world: World) -> None:
     world.ok("rm", "-f", name)
 
 
+@pytest.mark.alike  # and its times are those of a machine of usual speed
 def test_an_end_that_no_supervisor_saw(own_world: World) -> None:
     """The cgroup has waited for who comes: what it counted is added then."""
     world = own_world
@@ -115,6 +117,7 @@ def test_an_end_that_no_supervisor_saw(own_world: World) -> None:
     world.ok("rm", name)
 
 
+@pytest.mark.alike
 def test_made_anew_under_its_name_it_is_one_account(world: World) -> None:
     tenant, name = unique_name("acme"), unique_name()
     world.ok("tenant", "create", tenant)
@@ -176,6 +179,7 @@ def test_what_lies_on_the_disk_is_counted_while_it_lies_there(world: World) -> N
     world.ok("rm", name)
 
 
+@pytest.mark.alike
 def test_a_damaged_ledger_is_set_aside_and_stops_nothing(own_world: World) -> None:
     world, name = own_world, unique_name()
     world.ok("run", "-d", "--name", name, "busybox", "payload", "sleep", "0")
@@ -194,6 +198,7 @@ def test_a_damaged_ledger_is_set_aside_and_stops_nothing(own_world: World) -> No
     world.ok("rm", "-f", name)
 
 
+@pytest.mark.alike
 def test_what_is_in_the_file_is_what_is_told(world: World) -> None:
     """Who dies now loses nothing: all that was told has been written."""
     name = unique_name()
@@ -206,6 +211,7 @@ def test_what_is_in_the_file_is_what_is_told(world: World) -> None:
     world.ok("rm", name)
 
 
+@pytest.mark.alike
 def test_the_ways_to_show_it(world: World) -> None:
     tenant, name = unique_name("acme"), unique_name()
     world.ok("tenant", "create", tenant)
@@ -254,6 +260,7 @@ def test_a_transfer_that_is_used_up_slows_the_tenant_and_more_of_it_undoes_that(
     world.ok("tenant", "rm", tenant)
 
 
+@pytest.mark.alike
 def test_a_tenant_that_is_stopped_starts_nothing_until_it_has_more(own_world: World, sink: FarEnd) -> None:
     world = own_world
     tenant, name, other = unique_name("acme"), unique_name(), unique_name()

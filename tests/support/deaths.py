@@ -18,15 +18,22 @@ _LOGS = ("supervisor.log", "monitor.log")
 def kill_supervisor(world: World) -> bool:
     """Kill the supervisor, and one that is coming up in its place, and see them gone; False if there is none."""
     found = [pid for pid in world.processes() if b"pycontainer.supervisor.main" in _command(pid)]
+    last = world.supervisor_pid()
+    if last not in found and not _command(
+        last
+    ):  # it is dying: as long as a thread of it waits for a disk, its socket is open
+        found.append(last)
+    was_there = False
     for pid in found:
         with suppress(ProcessLookupError):
             pidfd = os.pidfd_open(pid)
+            was_there = True
             try:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 _see_gone(pidfd)
             finally:
                 os.close(pidfd)
-    return bool(found)
+    return was_there
 
 
 def _command(pid: int) -> bytes:

@@ -196,7 +196,6 @@ def container_namespace(world: World, name: str) -> NetworkNamespace:
     return namespace
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize("driver", ["routed", "bridge"])
 def test_supervisor_puts_the_firewall_back_by_itself(world: World, driver: str) -> None:
     """After a flush from outside: the published port answers again, a forged source is refused again, an event tells."""
