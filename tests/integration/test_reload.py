@@ -80,10 +80,11 @@ def test_no_descriptor_is_left_behind(own_world: World) -> None:
     monitor = monitor_pid(world)
     world.ok("service", "reload")  # from here on it is as a reload leaves it
     pids = world.supervisor_pid(), monitor
+    poll_until(lambda: f"{world.paths.ledger_file}-wal" in open_files(pids[0]), what="a thread has opened the ledger")
     before = [open_files(pid) for pid in pids]
     for _ in range(3):
         world.ok("service", "reload")
-    assert [open_files(pid) for pid in pids] == before
+    poll_until(lambda: [open_files(pid) for pid in pids] == before, what="both have what they had")
     os.kill(monitor, signal.SIGKILL)
     poll_until(lambda: monitor_of(world) not in (0, monitor), what="another monitor")
     world.ok("service", "reload")
