@@ -524,3 +524,9 @@ def _open_in_tree(dirfd: int, name: str, flags: int) -> int:
 def _inode(fd: int) -> tuple[int, int]:
     details = os.fstat(fd)
     return details.st_dev, details.st_ino
+
+
+def identity(path: str) -> tuple[int, ...]:
+    """Return what differs when a file, or the link that is in its place, is another or has changed."""
+    details = os.lstat(path)
+    return details.st_ino, details.st_size, details.st_mtime_ns, details.st_ctime_ns

@@ -177,36 +177,21 @@ class Netlink:
     def classes(self, index: int) -> list[int]:
         """Return the handles of all traffic classes of a link."""
         size = _HEADER.size + _TC_SIZE
-        self._socket.send(_HEADER.pack(size, GET_CLASS, _DUMP, 1, 0) + struct.pack("=BxHiIII", 0, 0, index, 0, 0, 0))
-        found: list[int] = []
-        while True:
-            reply = self._socket.recv(65536)
-            offset = 0
-            while offset < len(reply):
-                length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
-                if kind in (_NLMSG_ERROR, _NLMSG_DONE):
-                    return found
-                found.append(struct.unpack_from("=I", reply, offset + _HEADER.size + 8)[0])
-                offset += (length + 3) & ~3
+        question = _HEADER.pack(size, GET_CLASS, _DUMP, 1, 0) + struct.pack("=BxHiIII", 0, 0, index, 0, 0, 0)
+        return [struct.unpack_from("=I", answer, _HEADER.size + 8)[0] for answer in self._answers(question)]
 
     def find(self, question: bytes) -> bytes:
         """Send a question that wants an acknowledgement as well, and return what answers it; empty if nothing does."""
-        self._socket.send(question)
-        found = b""
-        while True:
-            reply = self._socket.recv(65536)
-            offset = 0
-            while offset < len(reply):
-                length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
-                if kind == _NLMSG_ERROR:
-                    return found
-                found = reply[offset : offset + length]
-                offset += (length + 3) & ~3
+        return ([b""] + self._answers(question))[-1]
 
     def count(self, question: bytes) -> int:
         """Return how many messages answer a question that asks for all of something; none where there is nothing."""
+        return len(self._answers(question))
+
+    def _answers(self, question: bytes) -> list[bytes]:
+        """Send a question and return all messages before the acknowledgement, or the end of a dump."""
         self._socket.send(question)
-        found = 0
+        found: list[bytes] = []
         while True:
             reply = self._socket.recv(65536)
             offset = 0
@@ -214,7 +199,7 @@ class Netlink:
                 length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
                     return found
-                found += 1
+                found.append(reply[offset : offset + length])
                 offset += (length + 3) & ~3
 
     def _run(self, steps: Sequence[str], data: bytes | bytearray, name: str, ignore: Sequence[int]) -> None:

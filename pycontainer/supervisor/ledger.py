@@ -251,33 +251,26 @@ class Ledger:
     async def _look(self) -> None:
         """Look at one disk, and plan the next look so that all of them together cost little, however they are made."""
         began = time.monotonic()
-        world, books = self._world, self._books
         key, container = self._next()
-        if key and books is not None:
-            self._looked[key] = clock()
-            self._stale.discard(key)
-            try:
-                if container is None:
-                    tenant = key.removeprefix(pool(""))
-                    stored = await self._in_thread(lambda: world.tenants.pool(tenant).stored_bytes())
-                    self._submit(lambda: books.hold(key, Owner(tenant, ""), stored or 0))
-                else:
-                    await self._look_at(container, books)
-            except (OSError, PycontainerError):  # it goes just now, or is damaged, which others tell of
-                pass
-            finally:
-                self._plan_look(began)
-        else:
-            self._plan_look(None)
+        try:
+            if key and self._books is not None:
+                await self._look_at(key, container, self._books)
+        except (OSError, PycontainerError):  # it goes just now, or is damaged, which others tell of
+            pass
+        finally:
+            spent = time.monotonic() - began
+            pause = max(_LEAST_PAUSE_SECONDS, _PAUSE_FACTOR * spent) if key else _NOTHING_DUE_SECONDS
+            if self._thread is not None:
+                self._later("disk", pause, self._look_soon)
 
-    def _plan_look(self, began: float | None) -> None:
-        pause = _NOTHING_DUE_SECONDS
-        if began is not None:
-            pause = max(_LEAST_PAUSE_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began))
-        if self._thread is not None:
-            self._later("disk", pause, self._look_soon)
-
-    async def _look_at(self, container: Container, books: Books) -> None:
+    async def _look_at(self, key: str, container: Container | None, books: Books) -> None:
+        self._looked[key] = clock()
+        self._stale.discard(key)
+        if container is None:
+            tenant = key.removeprefix(pool(""))
+            stored = await self._in_thread(lambda: self._world.tenants.pool(tenant).stored_bytes())
+            self._submit(lambda: books.hold(key, Owner(tenant, ""), stored or 0))
+            return
         directory, base = container.directory, container.base
         size_bytes = await self._in_thread(lambda: stored_bytes(directory, base))
         if size_bytes is None:

@@ -12,11 +12,11 @@ A file that is damaged opens nothing to anybody. A group that the host has not, 
 """
 
 import grp
-import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pycontainer.errors import InvalidInput
+from pycontainer.linux.files import identity
 from pycontainer.record import read_own
 from pycontainer.spec.names import IMAGE_MAX_LENGTH, is_name
 from pycontainer.spec.problems import Problem, as_error, did_you_mean
@@ -49,10 +49,9 @@ class People(NamedTuple):
 def signature(path: str) -> tuple[int, ...]:
     """Return what differs when a file has changed; nothing of one that is not there."""
     try:
-        found = os.stat(path, follow_symlinks=False)
+        return identity(path)
     except OSError:
         return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def load_people(path: str) -> People:

@@ -18,6 +18,7 @@ from pycontainer.disk.volume import FIRST_PROJECT as FIRST_VOLUME_PROJECT
 from pycontainer.disk.volume import PROJECTS as VOLUME_PROJECTS
 from pycontainer.errors import InvalidState, NotFound, PycontainerError
 from pycontainer.linux import loopdevices, quota
+from pycontainer.linux.files import identity
 from pycontainer.linux.mounts import MNT_DETACH, umount2
 from pycontainer.spec.names import is_container_id
 from pycontainer.store.blobs import digest_of_file
@@ -89,7 +90,7 @@ def deep_findings(world: "World") -> Iterator[Finding]:
     for digest in sorted(world.images.blobs.all()):
         path = world.images.blobs.path(digest)
         try:
-            looked_at = _identity(path)
+            looked_at = identity(path)
             found = digest_of_file(path)
         except FileNotFoundError:  # removed meanwhile
             continue
@@ -110,13 +111,8 @@ def deep_findings(world: "World") -> Iterator[Finding]:
 def _drop_blob(world: "World", digest: str, looked_at: tuple[int, ...]) -> None:
     """Remove a blob, unless it was fetched anew since it was read."""
     with world.images.staging.locked():
-        if _identity(world.images.blobs.path(digest)) == looked_at:
+        if identity(world.images.blobs.path(digest)) == looked_at:
             world.images.blobs.remove(digest)
-
-
-def _identity(path: str) -> tuple[int, ...]:
-    details = os.lstat(path)
-    return details.st_ino, details.st_size, details.st_mtime_ns, details.st_ctime_ns
 
 
 _AGAIN = "remove the image and bring it in again"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pycontainer.disk.layers import new_layer_id
-from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound
+from pycontainer.errors import InvalidInput, InvalidState, NotFound
 from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container, ImageRecord
 from pycontainer.runtime.instance import LABEL, checked, described, read_description
@@ -23,10 +23,11 @@ from pycontainer.spec.ports import parse_ports
 from pycontainer.store.refs import check_own_name, is_transit_name, new_transit_name
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.imagework import erase_later, work
-from pycontainer.supervisor.verbs.lifecycle import make
+from pycontainer.supervisor.verbs.lifecycle import make, require_free
 from pycontainer.supervisor.verbs.snapshots import present_layers
 from pycontainer.supervisor.world import World
 
+_ANOTHER_NAME = "give another after the file"
 _at_work: set[str] = set()  # names of images that live for the time of one export or import
 
 
@@ -73,7 +74,7 @@ async def instance_import(world: World, call: Call) -> object:
     is_trusted = call.flag("trusted")
     name, ports = call.text("name"), [port for text in call.texts("ports") for port in parse_ports(text)]
     if name:
-        _check_free(world, check_name(name))
+        require_free(world, check_name(name), hint=_ANOTHER_NAME)
     with _transit(world) as transit:
         await work(world, call, "load", {"source": call.text("source"), "name": transit, "platform": ""})
         reach("import:loaded")
@@ -81,7 +82,7 @@ async def instance_import(world: World, call: Call) -> object:
         labels = image.config.get("labels")
         spec = read_description(labels if isinstance(labels, dict) else {})
         name = name or spec.name
-        _check_free(world, name)
+        require_free(world, name, hint=_ANOTHER_NAME)
         kept = f"instance/{name}:{image.id[7:19]}".lower()
         spec = dataclasses.replace(
             spec, name=name, image=kept, tenant=call.text("tenant"), ports=_ports(ports, spec.ports)
@@ -178,14 +179,6 @@ def _list(config: Mapping[str, object], key: str) -> list[object]:
 
 def _ports(given: Sequence[Port], described: tuple[Port, ...]) -> tuple[Port, ...]:
     return tuple(given) or described
-
-
-def _check_free(world: World, name: str) -> None:
-    if name in world.names or name in world.containers:
-        raise AlreadyExists(
-            f"the name '{name}' is taken by container {world.names.get(name, name)}",
-            hint="give another after the file",
-        )
 
 
 @contextlib.contextmanager
