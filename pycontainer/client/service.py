@@ -5,6 +5,7 @@ What the group means: supervisor/operators.py. What comes up and goes down, and 
 
 import grp
 import os
+import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,21 +13,30 @@ from typing import Any
 from pycontainer.client.connection import Connection, ConnectionLost, Pool, connect
 from pycontainer.errors import InvalidInput, NotPermitted, SupervisorUnavailable
 from pycontainer.linux.files import write_atomically
+from pycontainer.linux.sockets import peer_pid
 from pycontainer.paths import HostPaths
 
-_LEAVING_SECONDS, _LOOK_SECONDS = 20.0, 0.02
+_LEAVING_SECONDS = 20.0
 _TRIES, _RETRY_SECONDS = 5, 1.0
 Listener = Callable[[dict[str, Any]], None]
 
 
 def stop(paths: HostPaths) -> bool:
-    """End the supervisor, if it runs (True); containers go on, and the next request starts it again."""
+    """End the supervisor, if it runs (True), and wait for that; containers go on, and the next request starts it again."""
     try:
         connection = Connection(paths, start=False)
     except SupervisorUnavailable:
         return False
     try:
-        connection.request("shutdown", {})
+        pid = peer_pid(connection.fileno())
+        ended = os.pidfd_open(pid) if pid else -1  # 0: it is not to be seen from our PID namespace
+        try:
+            connection.request("shutdown", {})
+            if ended >= 0:
+                select.select([ended], [], [], _LEAVING_SECONDS)
+        finally:
+            if ended >= 0:
+                os.close(ended)
     finally:
         connection.close()
     return True
@@ -52,8 +62,8 @@ def start(paths: HostPaths, group: str | None = None) -> bool:
     """
     if os.geteuid() != 0:
         raise NotPermitted("only root can start the supervisor", hint="try the same command with sudo")
-    if group is not None and _set_group(paths.operator_group_file, group) and stop(paths):
-        _await_end(paths)
+    if group is not None and _set_group(paths.operator_group_file, group):
+        stop(paths)
     try:
         connect(paths, start=False).close()
     except SupervisorUnavailable:
@@ -79,16 +89,6 @@ def _set_group(path: str, group: str) -> bool:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     write_atomically(path, f"{group}\n".encode(), mode=0o644)
     return True
-
-
-def _await_end(paths: HostPaths) -> None:
-    deadline = time.monotonic() + _LEAVING_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            connect(paths, start=False).close()
-        except SupervisorUnavailable:
-            return
-        time.sleep(_LOOK_SECONDS)
 
 
 def boot(pool: Pool, parallel: int | None, on_outcome: Listener | None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ It lives in a room of its own, a private mount namespace whose root is a small t
     └── stage    one directory per start in progress; also the working directory, which every child inherits
 
 So all modules are imported before the room is entered, and files of the host are reached only by descriptors opened
-before (the containers' directory) or sent along (trees, streams). It ends when it has neither children nor a supervisor.
+before (the containers' directory) or sent along (trees, streams). It ends when it has neither children nor a supervisor:
+soon, as the next supervisor may be on its way, or at once when its supervisor sends it away.
 
 It never has to end for the sake of a newer version: it executes that in its own place (handover.py).
 
@@ -70,6 +71,7 @@ class Monitor:
         self._listener, self._room, self._log_limits = listener, room, log_limits
         self._supervisor: socket.socket | None = None
         self._children: dict[str, Child] = {}
+        self._is_sent_away = False
         room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
 
     @classmethod
@@ -88,7 +90,7 @@ class Monitor:
 
     def run(self) -> None:
         """Serve until there is nobody left to serve."""
-        while True:
+        while not self._is_sent_away:
             idle = self._supervisor is None and not self._children
             self._room.poller.wait(_IDLE_SECONDS if idle else -1)
             if idle and self._supervisor is None and not self._children:
@@ -152,6 +154,8 @@ class Monitor:
                 self._reload(message, fds)
             elif operation == "list":
                 self._list()
+            elif operation == "leave":
+                self._leave()
         finally:
             for fd in fds:
                 if fd not in kept:
@@ -246,6 +250,14 @@ class Monitor:
             handover.leave(argv, fds[0], state, [*self._fds(), self._supervisor.fileno()])
         except OSError as error:
             self._send({"op": "reloaded", "text": f"cannot execute '{argv[0]}': {error.strerror}"})
+
+    def _leave(self) -> None:
+        """End, unless there is a child after all; the supervisor hears of it when nobody can connect any more."""
+        if not self._children:
+            self._is_sent_away = True
+            self._room.poller.remove(self._listener.fileno())
+            self._listener.close()
+        self._lose_supervisor()
 
     def _fds(self) -> list[int]:
         """Return the descriptors that go on with the next program, but for the supervisor's socket."""

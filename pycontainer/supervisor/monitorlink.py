@@ -17,6 +17,7 @@ from pycontainer.monitor.logfile import DEFAULT_FILES, DEFAULT_MAX_BYTES
 from pycontainer.paths import HostPaths
 
 _RELOAD_SECONDS = 30.0
+_LEAVE_SECONDS = 1.0
 ExitHandler = Callable[[dict[str, object]], None]
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # -SI: no site-packages, no environment, no current directory; only our own package is found.
@@ -282,6 +283,16 @@ class MonitorLink:
         for birth in list(self._births.values()):
             birth.hear({"op": "exit"}, [])
         self._births.clear()
+
+    def dismiss(self) -> None:
+        """Hang up for good, as nothing runs: the monitor ends, and has stopped listening by the time we return."""
+        if self._sock is not None:
+            self._sock.settimeout(_LEAVE_SECONDS)
+            with contextlib.suppress(OSError):  # it has ended already, or does not answer
+                channel.send(self._sock, {"op": "leave"})
+                while self._sock.recv(1):
+                    pass
+        self.close()
 
     def _hear(self) -> None:
         assert self._sock is not None

@@ -393,10 +393,12 @@ class World:
         if self._wall_watch is not None:
             self._wall_watch.close()
         self.networks.close(remove=nothing_runs)
-        self.link.close()
         if nothing_runs:
+            self.link.dismiss()
             self.lxcfs.stop()
             self.hierarchy.remove_parent()
+        else:
+            self.link.close()
 
 
 def _no_container(reference: str) -> NotFound:

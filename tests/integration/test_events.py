@@ -119,8 +119,10 @@ def test_a_cursor_over_kills_of_the_supervisor(own_world: World) -> None:
 
 
 def test_the_end_in_peace_is_told(own_world: World) -> None:
+    """It is over when `service stop` is: nothing that we use is busy then, no process of ours is there."""
     world = own_world
     world.ok("service", "stop")
+    poll_until(lambda: not world.processes(), timeout_seconds=1, what="the monitor has followed")
     (stop, start) = told(world)[-2:]
     assert (stop["type"], start["type"]) == ("supervisor-stop", "supervisor-start")
     assert start["seq"] == stop["seq"] + 1 and start["pid"] != stop["pid"]
