@@ -1,5 +1,6 @@
 """Options and markers of all tests, and the root file system that they share; other fixtures stand beside their tests."""
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.features import PROBES, why_not
-from tests.support.images import build_rootfs
+from tests.support.images import build_rootfs, copy_rootfs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,9 +81,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def busybox_rootfs() -> Iterator[str]:
-    """A root file system directory that no test changes."""
+    """A root file system directory that no test changes. PYCONTAINER_TEST_BUSYBOX names one that was made before."""
     directory = tempfile.mkdtemp(prefix="pct-image-", dir="/var/tmp")
     try:
-        yield build_rootfs(f"{directory}/rootfs")
+        made = os.environ.get("PYCONTAINER_TEST_BUSYBOX")
+        yield copy_rootfs(made, f"{directory}/rootfs") if made else build_rootfs(f"{directory}/rootfs")
     finally:
         shutil.rmtree(directory)

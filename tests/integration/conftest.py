@@ -1,5 +1,6 @@
 """Fixtures of the integration tests: worlds, their host network, the image, and the check that nothing leaks."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archives import CANARY, picture
+from tests.support.forked import Forker
 from tests.support.hostns import HostNetwork
 from tests.support.images import CHECKOUT
 from tests.support.leaks import Lines, check_dev_null, difference, take_snapshot
@@ -83,9 +85,16 @@ def debian_nginx() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def host_network() -> Iterator[HostNetwork]:
-    """The private network that stands for the host's in every world."""
+    """The private network that stands for the host's in every world.
+
+    With PYCONTAINER_TEST_FORKING set, commands of all worlds are forked: each would need a second to start on an emulated
+    processor.
+    """
     network = HostNetwork()
-    yield network
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("PYCONTAINER_TEST_FORKING"):
+            network.forker = stack.enter_context(Forker(network.inside))
+        yield network
     network.close()
 
 

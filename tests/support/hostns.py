@@ -15,10 +15,13 @@ import time
 import urllib.request
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, SOCK_STREAM
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pycontainer.linux.namespaces import CLONE_NEWNET, setns, unshare
 from tests.support.poll import SLOWNESS
+
+if TYPE_CHECKING:
+    from tests.support.forked import Forker
 
 T = TypeVar("T")
 
@@ -129,7 +132,9 @@ class NetworkNamespace:
 
 
 class HostNetwork:
-    """The pair of namespaces drawn above."""
+    """The pair of namespaces drawn above; `forker` runs the commands of its worlds, if there is one."""
+
+    forker: "Forker | None" = None
 
     def __init__(self) -> None:
         self.inside = NetworkNamespace()

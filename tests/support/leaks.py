@@ -3,15 +3,13 @@
 import contextlib
 import errno
 import os
-import re
-import shutil
-import socket
 import stat
-import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 
 from pycontainer.paths import DEFAULT_STATE_DIR, HostPaths
 from tests.support.hostns import NetworkNamespace
+from tests.support.netstate import network_lines
 from tests.support.world import process_commands
 from tests.vm.machine import MARKER
 
@@ -30,11 +28,11 @@ def take_snapshot(namespaces: Iterable[tuple[str, NetworkNamespace]] = (), roots
     for collect in (_mounts, _cgroups, _processes, _id_ranges, _loop_devices):
         lines += collect()
     if os.environ.get("PYCONTAINER_TEST_WHOLE_HOST"):
-        lines += _network("host", lambda work: work(), [])
+        lines += network_lines("host")
     else:
         lines = [line for line in lines if any(tag in line for tag in _tags(roots))]
     for name, namespace in namespaces:
-        lines += _network(name, namespace.call, namespace.argv())
+        lines += namespace.call(partial(network_lines, name))
     for root in roots:
         lines += _files(root)
     return frozenset(lines)
@@ -89,7 +87,7 @@ def _processes() -> list[str]:
 
 
 def _leaves(pid: int, command: str) -> bool:
-    """Tell whether it is a monitor without a child: it goes two seconds after all others."""
+    """Tell whether it is a monitor without a child: where its supervisor was killed, it goes two seconds after all others."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return "pycontainer.monitor.main" in command and not file.read()
@@ -134,24 +132,6 @@ def _loop_devices() -> list[str]:
             if error.errno != errno.ENODEV:  # detached between open and read
                 raise
     return found
-
-
-def _network(name: str, call: Callable[[Callable[[], list[str]]], list[str]], prefix: list[str]) -> list[str]:
-    links = call(lambda: [link for _, link in socket.if_nameindex()])
-    lines = [f"link in {name}: {link}" for link in links]
-    for table in ("nft list ruleset", "ip rule", "ip route show table all", "ip -6 route show table all"):
-        command = table.split()
-        if shutil.which(command[0]):
-            text = subprocess.run([*prefix, *command], capture_output=True, text=True, check=True).stdout
-            lines += [f"{table} in {name}: {line.strip()}" for line in _steady(text)]
-    return lines
-
-
-def _steady(text: str) -> list[str]:
-    """Return the lines of a listing without what the kernel changes by itself: counts, learnt and link-local routes."""
-    text = re.sub(r"packets \d+ bytes \d+", "packets N", text)
-    own_doing = ("expires", "fe80", "multicast", "anycast")
-    return [line for line in text.splitlines() if line.strip() and not any(word in line for word in own_doing)]
 
 
 def _files(root: str) -> list[str]:

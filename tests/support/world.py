@@ -39,7 +39,7 @@ class World:
         self.program = program
         self.root = tempfile.mkdtemp(prefix="pct-", dir=directory)  # overlay wants a real file system beneath
         self.paths = HostPaths(self.root)
-        self._forker: Forker | None = None
+        self._forker = network.forker
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": self.root,
@@ -87,11 +87,12 @@ class World:
     @contextlib.contextmanager
     def forking(self) -> Iterator[None]:
         """Meanwhile `cli` and `ok` run the command without the time in which Python starts (forked.py)."""
+        before = self._forker
         with Forker(self.network.inside) as self._forker:
             try:
                 yield
             finally:
-                self._forker = None
+                self._forker = before
 
     def ok(self, *arguments: str, stdin: str | None = None, timeout_seconds: float = 60) -> str:
         """Run a command that must succeed and return its stdout without the last newline."""

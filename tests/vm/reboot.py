@@ -92,7 +92,8 @@ def before() -> None:
     enable()
     systemctl("start", "pycontainer-boot.service")
     assert systemctl("is-active", "pycontainer-boot.service") == "active"
-    pycontainer("image", "import", build_rootfs("/var/tmp/rootfs"), "busybox")
+    rootfs = os.environ.get("PYCONTAINER_TEST_BUSYBOX") or build_rootfs("/var/tmp/rootfs")
+    pycontainer("image", "import", rootfs, "busybox")
     pycontainer("tenant", "create", "acme", "-m", "400M", "--disk", "200M")
     pycontainer("volume", "create", "data", "--size", "20M")
     run("db", DB, "--onboot", "yes", "--boot-order", "1", "--boot-delay", "3s", "--tenant", "acme", "-v", "data:/data")

@@ -10,6 +10,7 @@ when this host runs its unit tests. Workers agree by files in DIRECTORY:
     MACHINE.taken     by the worker whose pid it holds
     MACHINE.output    what its tests wrote
     MACHINE.status    its exit status, once all is written
+    rootfs            the image of the tests, which takes twenty seconds to make in a machine
 """
 
 import contextlib
@@ -23,6 +24,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.images import build_rootfs
 from tests.vm import kernel, machine
 
 SERIES = "6.12"
@@ -34,6 +36,7 @@ FEATURES = (
     "root,cgroup_v2,hugetlb,overlay,idmapped_mounts,user_namespaces,veth,nft,seccomp,project_quota,cap_sys_resource,"
     "apparmor,landlock_scopes,pycontainer_oci,runc,own_clock"
 )
+PLACES = ("tests/integration", "tests/conformance")
 _NICE = 10  # a tenth of the weight of a test or a container
 _PROJECT = Path(__file__).parents[2]
 
@@ -41,19 +44,20 @@ _PROJECT = Path(__file__).parents[2]
 class Machine(NamedTuple):
     """What one machine runs."""
 
-    arguments: str  # of pytest
+    marks: str  # of the tests: the first word is one that all have
+    arguments: str = ""  # of pytest
     features: str = FEATURES
     systemd: bool = False
-    reboots: int = 0  # that it does: then `arguments` are those of reboot.py
+    reboots: int = 0  # that it does: then it runs reboot.py
 
 
-PARTS = 4
-MACHINES = {"measures": Machine("-m 'vm and measures'")}
+PARTS = 2
+MACHINES = {"measures": Machine("vm and measures")}
 MACHINES |= {
-    f"part {number}": Machine(f"-m 'vm and not alike and not measures' --part={number}/{PARTS}")
+    f"part {number}": Machine("vm and not alike and not measures", f"--part={number}/{PARTS}")
     for number in range(1, PARTS + 1)
 }
-MACHINES["systemd"] = Machine("-m systemd", f"{FEATURES},systemd", systemd=True)
+MACHINES["systemd"] = Machine("systemd", features=f"{FEATURES},systemd", systemd=True)
 MACHINES["reboot"] = Machine("", systemd=True, reboots=2)
 
 
@@ -61,7 +65,10 @@ class Machines:
     """Machines `names`, and the processes that boot them; those end with the thread that made this."""
 
     def __init__(self, names: list[str]) -> None:
-        self._directory = tempfile.mkdtemp(prefix=f"{machine.MARKER}.suite-")
+        place = kernel.cache_directory()  # where machines see it: their /tmp is their own
+        place.mkdir(parents=True, exist_ok=True)
+        self._directory = tempfile.mkdtemp(prefix=f"{machine.MARKER}.suite-", dir=place)
+        build_rootfs(f"{self._directory}/rootfs")
         self._names = names
         self._workers = [self._start_worker()]
 
@@ -113,18 +120,20 @@ def work(directory: str, names: list[str]) -> None:
             continue
         os.write(taken, str(os.getpid()).encode())
         os.close(taken)
-        status, output = _run(stock, MACHINES[name])
+        status, output = _run(stock, MACHINES[name], f"{directory}/rootfs")
         Path(directory, f"{name}.output").write_text(output)
         Path(directory, f"{name}.written").write_text(str(status))
         os.rename(f"{directory}/{name}.written", f"{directory}/{name}.status")
 
 
-def _run(stock: kernel.Kernel, what: Machine) -> tuple[int, str]:
-    command = f"""PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_SLOWNESS={SLOWNESS}
+def _run(stock: kernel.Kernel, what: Machine, rootfs: str) -> tuple[int, str]:
+    settings = f"PYCONTAINER_TEST_SLOWNESS={SLOWNESS} PYCONTAINER_TEST_BUSYBOX={rootfs}"
+    command = f"""{settings} PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_FORKING=1
         PYCONTAINER_TEST_RUNTIMES=pycontainer-oci .venv/bin/python -m pytest
-        -q -rR --reruns=1 --durations=25 {what.arguments} --must-run={what.features} tests/integration tests/conformance"""
+        -q -rR --reruns=1 --durations=25 -m '{what.marks}' {what.arguments} --must-run={what.features}
+        {" ".join(_modules(what.marks))}"""
     if what.reboots:
-        command = f"PYCONTAINER_TEST_SLOWNESS={SLOWNESS} .venv/bin/python -m tests.vm.reboot {what.arguments}"
+        command = f"{settings} .venv/bin/python -m tests.vm.reboot"
     return machine.run(
         stock,
         shlex.join(shlex.split(command)),
@@ -132,6 +141,13 @@ def _run(stock: kernel.Kernel, what: Machine) -> tuple[int, str]:
         systemd=what.systemd,
         reboots=what.reboots,
     )
+
+
+def _modules(marks: str) -> list[str]:
+    """Return the modules that have such tests: to import all others takes a machine a minute."""
+    mark = f"pytest.mark.{marks.split()[0]}"
+    found = [path for place in PLACES for path in (_PROJECT / place).rglob("test_*.py") if mark in path.read_text()]
+    return sorted(str(path.relative_to(_PROJECT)) for path in found)
 
 
 def main() -> None:
