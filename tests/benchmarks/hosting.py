@@ -6,6 +6,8 @@ What it prints, and writes as JSON:
 
     up, up again, diff, down     seconds
     memory                       bytes (PSS) of the supervisor and its kin, of nginx, of what runs in all containers
+    ledger                       bytes that a load exchanged with a site of each tenant through the front door, against what
+                                 the ledger has for them since: the largest difference
     latency                      of all other sites, in turn, over a new connection each: medians and 95th percentiles;
                                  under each attack, and quiet right before it
 
@@ -26,9 +28,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tests.support import webload
 from tests.support.hostns import INSIDE_IP, HostNetwork
 from tests.support.images import build_rootfs
 from tests.support.world import World, process_commands
@@ -36,6 +40,7 @@ from tests.support.world import World, process_commands
 UP_TIMEOUT_SECONDS = 1800
 _CLIENTS = 4  # processes of the flood
 _SETTLE_SECONDS = 2.0
+_LOAD_ROUNDS = 5
 
 # Run by each client of the flood, in the network beyond the host: connections that stay, requests without a pause.
 _FLOOD = """
@@ -116,6 +121,8 @@ def measure(world: World, arguments: argparse.Namespace) -> dict[str, Any]:
     wrong = [domain for domain in domains if fetch_inside(world, domain) != (200, domain)]
     assert not wrong, f"{len(wrong)} of {len(domains)} do not answer: {wrong[:5]}"
     say(f"all {len(domains)} answer on their own domains")
+    figures["ledger"] = ledger(world, arguments.tenants)
+    say(f"ledger: {figures['ledger']}")
     attacked, others = domains[0], domains[1:]
     figures["latency"] = latencies(world, attacked, others, arguments)
     figures["down_seconds"] = timed(lambda: run(world, "down", "-f", str(file), "--yes"))
@@ -187,6 +194,38 @@ def _pss_bytes(pid: int) -> int:
     with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
     return 0
+
+
+# -- ledger ----------------------------------------------------------------------------------------------------------
+
+
+def ledger(world: World, tenants: int) -> dict[str, Any]:
+    """Exchange a known load with the first sites of all tenants at once, and compare."""
+    names = [f"t{tenant}" for tenant in range(tenants)]
+    for name in names:
+        world.ok("exec", f"{name}-s0-0", "sh", "-c", webload.PREPARE)
+    before = {name: accounted(world, name) for name in names}
+
+    def load() -> dict[str, int]:
+        with ThreadPoolExecutor(tenants) as pool:  # its threads are in the network of this one
+            loads = {
+                name: pool.submit(webload.exchange, INSIDE_IP, f"s0.{name}.example", _LOAD_ROUNDS) for name in names
+            }
+            return {name: each.result() for name, each in loads.items()}
+
+    sent = world.network.outside.call(load)
+    percents: list[float] = [
+        100 * (after - start) / sent[name] - 100
+        for name in names
+        for start, after in zip(before[name], accounted(world, name), strict=True)
+    ]
+    return {"bytes_each_way": sum(sent.values()), "largest_difference_percent": round(max(map(abs, percents)), 2)}
+
+
+def accounted(world: World, tenant: str) -> tuple[int, int]:
+    """Return the bytes in and out that the ledger has for a tenant."""
+    rows = json.loads(world.ok("usage", "--tenant", tenant, "--format", "json"))["instances"]
+    return sum(row["net_in_bytes"] for row in rows), sum(row["net_out_bytes"] for row in rows)
 
 
 # -- latency ---------------------------------------------------------------------------------------------------------
@@ -268,7 +307,7 @@ def attack(world: World, name: str, domain: str) -> Iterator[dict[str, int]]:
         if name in _INSIDE:
             argvs = [world.argv("exec", container, "sh", "-c", _INSIDE[name])]
         else:
-            flood = world.network.outside.argv("nice", "-n", "19", sys.executable, "-c", _FLOOD, INSIDE_IP, domain)
+            flood = world.network.outside.argv("chrt", "--idle", "0", sys.executable, "-c", _FLOOD, INSIDE_IP, domain)
             argvs = [flood] * _CLIENTS
         processes = [
             subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=world.environment)

@@ -29,12 +29,13 @@ def cycle(world: World, number: int) -> None:
 
 def test_cycles_leave_nothing(world: World) -> None:
     """LK-01: the autouse fixture compares the host; here the supervisor itself: descriptors, threads, memory."""
-    for number in range(20):
-        cycle(world, number)
-    descriptors, threads, resident = supervisor_use(world)
-    for number in range(20, CYCLES):
-        cycle(world, number)
-    after = supervisor_use(world)
+    with world.forking():
+        for number in range(20):
+            cycle(world, number)
+        descriptors, threads, resident = supervisor_use(world)
+        for number in range(20, CYCLES):
+            cycle(world, number)
+        after = supervisor_use(world)
     assert abs(after[0] - descriptors) <= 2
     assert after[1] == threads
     assert after[2] < resident * 1.10 + 1024

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import webload
 from tests.support.certificates import make_certificate
 from tests.support.images import CHECKOUT
 from tests.support.poll import SLOWNESS, poll_until
@@ -95,6 +96,24 @@ def write(tmp_path: Path, *sites: str, tenant: str = "acme", limits: str = "{mem
 def containers(world: World) -> dict[str, str]:
     """Return the names of all containers with their ids."""
     return {info["name"]: info["id"] for info in json.loads(world.ok("ps", "-a", "--format", "json"))}
+
+
+def test_the_ledger_has_what_a_load_sent(door: World, tmp_path: Path) -> None:
+    """Through the front door, both ways, within 2 percent: headers and acknowledgements are all that comes on top."""
+    world = door
+    up(world, write(tmp_path, web("loaded", "page"), web("idle", "page")))
+    world.ok("exec", "acme-loaded-0", "sh", "-c", webload.PREPARE)
+
+    def accounted() -> dict[str, tuple[int, int]]:
+        rows = json.loads(world.ok("usage", "--tenant", "acme", "--format", "json"))["instances"]
+        return {row["name"]: (row["net_in_bytes"], row["net_out_bytes"]) for row in rows}
+
+    before = accounted()
+    sent = world.network.inside.call(lambda: webload.exchange("127.0.0.1", "loaded.example", 2))
+    after = accounted()
+    for start, end in zip(before["acme-loaded-0"], after["acme-loaded-0"], strict=True):
+        assert sent <= end - start <= sent * 1.02
+    assert all(end - start < 20_000 for start, end in zip(before["acme-idle-0"], after["acme-idle-0"], strict=True))
 
 
 def test_the_example_as_it_stands(door: World) -> None:

@@ -187,10 +187,12 @@ def test_shaping_that_was_taken_away(world: World, name: str, damage: tuple[str,
 
 
 def tree(world: World, device: str) -> list[tuple[str, ...]]:
-    """Return (class, parent, rate, ceiling) of all classes of a device."""
+    """Return (class, parent, rate, ceiling) of all classes of a device with a rate: fq_codel shows its flows as classes."""
     found = []
     for line in world.network.inside.run("tc", "class", "show", "dev", device).splitlines():
         words = line.split()
+        if words[1] != "htb":
+            continue
         parent = words[words.index("parent") + 1] if "parent" in words else "root"
         found.append((words[2], parent, words[words.index("rate") + 1], words[words.index("ceil") + 1]))
     return sorted(found, key=lambda each: (each[1] == "1:fffd", each))

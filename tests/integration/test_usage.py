@@ -155,7 +155,11 @@ def test_a_second_link_that_goes_and_comes(world: World, sink: FarEnd) -> None:
 def test_memory_and_run_time(world: World) -> None:
     name = unique_name()
     world.ok("run", "-d", "--name", name, "busybox", "payload", "allocate", "50", "sleep", "0")
-    first = poll_until(lambda: of(world, name), what="it is counted")
+    with world.client() as client:
+        poll_until(
+            lambda: client.container(name).stats()["memory_bytes"] >= 50 * MIB, what="it holds what it asked for"
+        )
+    first = of(world, name)
     time.sleep(4)
     second = of(world, name)
     hours = second["run_hours"] - first["run_hours"]

@@ -48,7 +48,7 @@ class Machine(NamedTuple):
     arguments: str = ""  # of pytest
     features: str = FEATURES
     systemd: bool = False
-    reboots: int = 0  # that it does: then it runs reboot.py
+    reboots: int = 0  # that it does: then it runs reboot.py, and no marks count
 
 
 PARTS = 2
@@ -127,13 +127,14 @@ def work(directory: str, names: list[str]) -> None:
 
 
 def _run(stock: kernel.Kernel, what: Machine, rootfs: str) -> tuple[int, str]:
-    settings = f"PYCONTAINER_TEST_SLOWNESS={SLOWNESS} PYCONTAINER_TEST_BUSYBOX={rootfs}"
-    command = f"""{settings} PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_FORKING=1
-        PYCONTAINER_TEST_RUNTIMES=pycontainer-oci .venv/bin/python -m pytest
-        -q -rR --reruns=1 --durations=25 -m '{what.marks}' {what.arguments} --must-run={what.features}
-        {" ".join(_modules(what.marks))}"""
+    command = f"PYCONTAINER_TEST_SLOWNESS={SLOWNESS} PYCONTAINER_TEST_BUSYBOX={rootfs}"
     if what.reboots:
-        command = f"{settings} .venv/bin/python -m tests.vm.reboot"
+        command += " .venv/bin/python -m tests.vm.reboot"
+    else:
+        command += f""" PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_FORKING=1
+            PYCONTAINER_TEST_RUNTIMES=pycontainer-oci .venv/bin/python -m pytest
+            -q -rR --reruns=1 --durations=25 -m '{what.marks}' {what.arguments} --must-run={what.features}
+            {" ".join(_modules(what.marks))}"""
     return machine.run(
         stock,
         shlex.join(shlex.split(command)),

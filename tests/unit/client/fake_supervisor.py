@@ -82,7 +82,7 @@ class FakeSupervisor:
                 self.requests.append((exchange.verb, exchange.args))
                 try:
                     reply: dict[str, object] = {"result": self._answer(exchange)}
-                except HangUp:
+                except (HangUp, BrokenPipeError):  # the client may have gone, too
                     return
                 except PycontainerError as error:
                     reply = {"error": error.to_wire()}
