@@ -225,7 +225,10 @@ class Child:
             if message["attach"]:
                 self.output.attach(socket.socket(fileno=fds[-1]))
         self.released = True
-        os.write(self._go_fd, b"1")
+        try:
+            os.write(self._go_fd, b"1")
+        except BrokenPipeError:  # killed meanwhile: its pidfd tells
+            pass
         os.close(self._go_fd)
         self._go_fd = -1
 

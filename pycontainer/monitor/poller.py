@@ -45,6 +45,7 @@ class Poller:
                 continue
             try:
                 handler(events)
+                self._failures.pop(fd, None)
             except Exception as error:  # a full disk, a hostile size: not a reason to end all others' parent
                 _report(error)
                 self._failures[fd] = self._failures.get(fd, 0) + 1

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.errors import Busy, InvalidInput, StartFailed
@@ -65,7 +65,7 @@ async def start_exec(
     find_user: FindUser,
     open_ptmx: OpenPtmx,
 ) -> tuple[int, int, int]:
-    """Start the process; return (pid, pidfd, pty master or -1), the descriptors the caller's.
+    """Start the process beside that of `init_pidfd`; return (pid, pidfd, pty master or -1), the descriptors the caller's.
 
     Raises StartFailed with step `execve` when the program is missing or not executable, Busy when a file system that was
     mounted inside does not answer.
@@ -76,7 +76,7 @@ async def start_exec(
     action = f"cannot run '{request.command[0]}' in '{container.spec.name}'"
     with _alive(action):
         check_room(cgroup, action)
-    async with contextlib.AsyncExitStack() as undo:
+    async with contextlib.AsyncExitStack() as undo, _kept(init_pidfd) as joined_fd:
         root_fd = _open_root(container)
         try:
             user = await find_user(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
@@ -106,7 +106,7 @@ async def start_exec(
             sent.callback(os.close, memfd)
             image, rows_at = build(table, MACHINE)
             write_program(memfd, image)
-            fds = [*stdio_fds, memfd, init_pidfd]
+            fds = [*stdio_fds, memfd, joined_fd]
             with _alive(action):
                 cgroup_fd = cgroup.dirfd(beside=container.pid)
             if cgroup_fd is not None:
@@ -160,6 +160,16 @@ def _alive(action: str) -> Iterator[None]:
         if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
             raise
         raise StartFailed(f"{action}: it was killed before it began, or the container ended", step="cgroup") from error
+
+
+@contextlib.asynccontextmanager
+async def _kept(pidfd: int) -> AsyncIterator[int]:
+    """Keep a descriptor of our own: while we wait for something the run may end, and its number be that of another file."""
+    kept_fd = os.dup(pidfd)
+    try:
+        yield kept_fd
+    finally:
+        os.close(kept_fd)
 
 
 def _open_root(container: Container) -> int:

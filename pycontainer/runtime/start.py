@@ -113,6 +113,8 @@ class Run:
         held = [fd for fd in (self.root_fd, self.netns_fd) if fd >= 0]
         for fd in (self.pidfd, *(fd for fd, _ in self.streams), *held):
             os.close(fd)
+        self.pidfd = self.root_fd = self.netns_fd = -1  # who still has us must not meet another file
+        self.streams = []
 
 
 class Streams:

@@ -165,7 +165,6 @@ class Commands:
         rights = world.rights_of(container)
         null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            await world.link.connect(start=True)
             request = ExecRequest(
                 command=list(check.command),
                 env=[],

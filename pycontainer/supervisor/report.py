@@ -1,5 +1,6 @@
 """What clients are told of a container: ContainerInfo and the full record of `inspect` (shapes in docs/api.md)."""
 
+from pycontainer.cgroup.base import GONE
 from pycontainer.controllers import devices, registry
 from pycontainer.controllers.protocol import Instance
 from pycontainer.runtime import planner, view
@@ -70,6 +71,7 @@ def full_record(world: World, container: Container) -> dict[str, object]:
     """Return everything: the short form, the spec, and where things lie and what they were given."""
     run = world.runs.get(container.id)
     image = container.image
+    devices_held, limits = _held(world, container, run)
     return {
         **container_info(world, container),
         "spec": to_plain(container.spec),
@@ -85,15 +87,27 @@ def full_record(world: World, container: Container) -> dict[str, object]:
         "log_path": f"{container.directory}/log",
         "dropped_output_bytes": container.dropped_output_bytes,
         "cgroup": {"version": world.hierarchy.layout.version, "paths": run.cgroup.paths() if run else {}},
-        "security": _security(world, container, run),
+        "security": {**_security(world, container), "devices": devices_held},
         "disk": {"backend": "" if container.spec.rootfs_writable else container.storage().backend},
         "view": view.kind(f"{container.directory}/etc") if run else "host",
         "health_check": world.health.describe(container),
-        "limits": _limits(world.instance(container, run.cgroup)) if run else {},
+        "limits": limits,
     }
 
 
-def _security(world: World, container: Container, run: Run | None) -> dict[str, object]:
+def _held(world: World, container: Container, run: Run | None) -> tuple[list[str] | None, dict[str, object]]:
+    """Return what the kernel says of its devices and of each limit; of one that does not run, the devices it will have."""
+    if run is not None:
+        instance = world.instance(container, run.cgroup)
+        try:
+            return devices.describe(instance, container.spec), _limits(instance)
+        except OSError as error:  # a supervisor died while it removed the cgroup, and the end was not looked at since
+            if error.errno not in GONE:
+                raise
+    return devices.describe(None, container.spec), {}
+
+
+def _security(world: World, container: Container) -> dict[str, object]:
     """Return what the container may do, after its profile and its options."""
     rights = world.rights_of(container)
     asked = dict(container.spec.security_opt).get("seccomp", "default")
@@ -107,7 +121,6 @@ def _security(world: World, container: Container, run: Run | None) -> dict[str, 
         "label": ": ".join(container.label[:2]),
         "masked_paths": list(rights.masked_paths),
         "read_only_paths": list(rights.read_only_paths),
-        "devices": devices.describe(world.instance(container, run.cgroup) if run else None, container.spec),
     }
 
 

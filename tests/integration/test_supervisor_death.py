@@ -133,6 +133,24 @@ def test_killed_init_is_reported(own_world: World) -> None:
     assert world.status("two") == "running"
 
 
+def test_a_cgroup_that_was_removed_hides_nothing_else(own_world: World) -> None:
+    """A supervisor that dies while it removes one leaves the next with a run without it, until its end is looked at."""
+    world = own_world
+    world.ok("run", "-d", "--name", "one", IMAGE, "payload", "sleep", "0")
+    record = world.inspect("one")
+    (directory,) = [path for name, path in record["cgroup"]["paths"].items() if name in ("devices", "unified", "")][:1]
+    with open(f"{directory}/cgroup.procs") as file:
+        pids = file.read().split()
+    for pid in pids:  # out of it, as a cgroup with processes cannot be removed
+        with open(f"{os.path.dirname(os.path.dirname(directory))}/cgroup.procs", "w") as file:
+            file.write(pid)
+    os.rmdir(directory)
+    found = world.inspect("one")
+    assert (found["status"], found["limits"], found["pid"]) == ("running", {}, record["pid"])
+    assert found["security"]["devices"] == record["security"]["devices"]
+    world.ok("rm", "-f", "one")
+
+
 def test_killed_monitor_disturbs_no_container(own_world: World) -> None:
     """FLT-04: the containers go on, and new ones start; an exit code that cannot be known is not made up."""
     world = own_world

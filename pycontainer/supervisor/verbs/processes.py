@@ -28,7 +28,6 @@ async def exec(world: World, call: Call) -> object:
     exited = world.endings.expect_exec_exit(exec_id)
     try:
         try:
-            await world.link.connect(start=True)
             pid, pidfd, pty_fd = await start_exec(
                 container,
                 run.cgroup,
