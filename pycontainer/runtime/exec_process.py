@@ -4,10 +4,9 @@ It is the monitor's child like any first process, in the container's cgroups, wi
 """
 
 import contextlib
-import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.errors import Busy, InvalidInput, StartFailed
@@ -17,7 +16,7 @@ from pycontainer.linux.tty import open_pty, set_window_size
 from pycontainer.runtime import planner
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
-from pycontainer.runtime.start import check_room, failure, own_pipes
+from pycontainer.runtime.start import alive, check_room, failure, own_pipes
 from pycontainer.runtime.users import User
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
@@ -74,7 +73,7 @@ async def start_exec(
         raise InvalidInput("no command to execute", field="command")
     config = container.image.config if container.image else {}
     action = f"cannot run '{request.command[0]}' in '{container.spec.name}'"
-    with _alive(action):
+    with alive(action):
         check_room(cgroup, action)
     async with contextlib.AsyncExitStack() as undo, _kept(init_pidfd) as joined_fd:
         root_fd = _open_root(container)
@@ -107,7 +106,7 @@ async def start_exec(
             image, rows_at = build(table, MACHINE)
             write_program(memfd, image)
             fds = [*stdio_fds, memfd, joined_fd]
-            with _alive(action):
+            with alive(action):
                 cgroup_fd = cgroup.dirfd(beside=container.pid)
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
@@ -133,7 +132,7 @@ async def start_exec(
         undo.push_async_callback(birth.abort, seconds=_KILL_SECONDS)
         await birth.ready()
         if cgroup_fd is None:
-            with _alive(action):
+            with alive(action):
                 cgroup.attach(birth.pid, beside=container.pid)
                 check_room(cgroup, action, arrived=1)
         try:
@@ -149,17 +148,6 @@ async def start_exec(
             raise failure(action, table, rows_at, report)
         undo.pop_all()
     return birth.pid, birth.pidfd, pty_fd
-
-
-@contextlib.contextmanager
-def _alive(action: str) -> Iterator[None]:
-    """Turn what the files of a cgroup say of a process or a cgroup that is gone into StartFailed."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
-            raise
-        raise StartFailed(f"{action}: it was killed before it began, or the container ended", step="cgroup") from error
 
 
 @contextlib.asynccontextmanager

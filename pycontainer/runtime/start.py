@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pycontainer.cgroup.base import Cgroup
@@ -157,6 +157,17 @@ class Streams:
             self.input_fd = -1
 
 
+@contextlib.contextmanager
+def alive(action: str) -> Iterator[None]:
+    """Turn what the files of a cgroup say of a process or a cgroup that is gone into StartFailed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
+            raise
+        raise StartFailed(f"{action}: it was killed before it began, or the container ended", step="cgroup") from error
+
+
 def check_room(cgroup: Cgroup, action: str, *, arrived: int = 0) -> None:
     """Raise StartFailed if a limit on processes leaves no room for one more."""
     if crowd := cgroup.crowd(arrived=arrived):
@@ -251,9 +262,10 @@ async def start(
         reach("start:born")
         try:
             if not at_clone:
-                cgroup.attach(birth.pid)
-                if spec.tenant:
-                    check_room(cgroup, action, arrived=1)
+                with alive(action):
+                    cgroup.attach(birth.pid)
+                    if spec.tenant:
+                        check_room(cgroup, action, arrived=1)
             netns_fd = -1
             if host.network is not None:
                 netns_fd = _attach_network(container.id, action, host.network, birth, undo)

@@ -256,6 +256,7 @@ class Connection:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 task.cancel()
+                task.add_done_callback(_forget)
                 raise ConnectionError("the client left")
             return task.result()
         finally:
@@ -495,6 +496,12 @@ class Server:
             self._of_tenant[tenant] -= 1
             if not self._of_tenant[tenant]:
                 del self._of_tenant[tenant]
+
+
+def _forget(task: "asyncio.Task[object]") -> None:
+    """Look at how a task ended that nobody waits for: a cancel that came too late lets it go on to its reply."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _describe_peer(sock_fd: int) -> str:
