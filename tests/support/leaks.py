@@ -79,10 +79,13 @@ def _cgroups() -> list[str]:
 
 
 def _processes() -> list[str]:
-    """Return those of ours, but for the machines that work beside the tests, and monitors that are about to leave."""
+    """Return those of ours, but for the machines that work beside the tests, what a supervisor keeps as long as it lives, and
+    monitors that are about to leave."""
     ours = [(pid, command) for pid, command in process_commands() if "pycontainer" in command and MARKER not in command]
     return [
-        f"process: {pid} {command}" for pid, command in ours if not _leaves(pid, command) and not _is_elsewhere(pid)
+        f"process: {pid} {command}"
+        for pid, command in ours
+        if not (_leaves(pid, command) or _is_kept(pid, command) or _is_elsewhere(pid))
     ]
 
 
@@ -91,6 +94,19 @@ def _leaves(pid: int, command: str) -> bool:
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return "pycontainer.monitor.main" in command and not file.read()
+    except FileNotFoundError:
+        return True
+
+
+def _is_kept(pid: int, command: str) -> bool:
+    """Tell whether it is who closes sockets for a supervisor that lives (supervisor/descriptors.py)."""
+    if "descriptor_worker" not in command or not command.endswith(" bury"):
+        return False
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            parent = file.read().rpartition(")")[2].split()[1]
+        with open(f"/proc/{parent}/cmdline") as file:
+            return "pycontainer.supervisor.main" in file.read()
     except FileNotFoundError:
         return True
 
