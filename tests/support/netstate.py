@@ -41,7 +41,7 @@ def _routes() -> Iterator[str]:
         learnt = flags & _CLONED or _EXPIRES in attributes or _seconds_left(attributes.pop(_CACHE_INFO, b""))
         if not learnt and kind not in _OWN_DOING and not attributes.get(_DESTINATION, b"").startswith(_LINK_LOCAL):
             rest = " ".join(f"{number}={value.hex()}" for number, value in sorted(attributes.items()))
-            yield f"{answer[: _ROUTE.size].hex()} {rest}"
+            yield f"{answer[: _ROUTE.size - 4].hex()} {rest}"  # without flags: they tell whether the link has a carrier
 
 
 def _seconds_left(cache_info: bytes) -> int:
@@ -83,6 +83,7 @@ def _nftables() -> str:
     context = ctypes.c_void_p(library.nft_ctx_new(0))
     try:
         library.nft_ctx_buffer_output(context)
+        library.nft_ctx_buffer_error(context)  # it warns of tables that iptables made
         code = library.nft_run_cmd_from_buffer(context, b"list ruleset")
         assert code == 0, "nftables: cannot list the rules"
         text = library.nft_ctx_get_output_buffer(context).decode()
