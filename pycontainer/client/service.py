@@ -3,6 +3,7 @@
 What the group means: supervisor/operators.py. What comes up and goes down, and when: supervisor/boot.py.
 """
 
+import contextlib
 import grp
 import os
 import select
@@ -27,18 +28,19 @@ def stop(paths: HostPaths) -> bool:
         connection = Connection(paths, start=False)
     except SupervisorUnavailable:
         return False
+    pidfd = -1
     try:
-        pid = peer_pid(connection.fileno())
-        ended = os.pidfd_open(pid) if pid else -1  # 0: it is not to be seen from our PID namespace
-        try:
-            connection.request("shutdown", {})
-            if ended >= 0:
-                select.select([ended], [], [], _LEAVING_SECONDS)
-        finally:
-            if ended >= 0:
-                os.close(ended)
+        with contextlib.suppress(OSError):  # it has gone already, or is in a PID namespace that we cannot see
+            pidfd = os.pidfd_open(peer_pid(connection.fileno()))
+        connection.request("shutdown", {})
+        if pidfd >= 0:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            poller.poll(_LEAVING_SECONDS * 1000)
     finally:
         connection.close()
+        if pidfd >= 0:
+            os.close(pidfd)
     return True
 
 
