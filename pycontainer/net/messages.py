@@ -111,6 +111,17 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
+def read_attributes(data: bytes) -> dict[int, bytes]:
+    """Return the attributes (rtattr, nlattr) that `data` consists of, by kind, without the flags of netlink(7) in that."""
+    found = {}
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
+        offset += max(4, (length + 3) & ~3)
+    return found
+
+
 class Template:
     """A batch of encoded messages, each with the words that name it in an error."""
 

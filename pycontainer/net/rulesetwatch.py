@@ -14,6 +14,8 @@ import socket
 import struct
 from collections.abc import Collection, Iterator
 
+from pycontainer.net.messages import read_attributes
+
 _NETLINK_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP = 12, 270, 1
 _GROUP_NFTABLES = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES, the upper byte of a message's type
@@ -21,7 +23,6 @@ _NEWGEN, _GETGEN = 15, 16
 _REQUEST = 1
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr
 _FAMILY = struct.Struct("!BBH")  # nfgenmsg
-_ATTRIBUTE = struct.Struct("=HH")
 _TABLE = 1  # NFTA_*_TABLE of all kinds; NFTA_GEN_ID of NEWGEN
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
 _BUFFER_BYTES = 1 << 20
@@ -77,7 +78,7 @@ class RulesetWatch:
         for kind, body in _messages(data):
             if kind >> 8 != _SUBSYSTEM:
                 continue
-            attributes = dict(_attributes(body))
+            attributes = read_attributes(body)
             if kind & 0xFF != _NEWGEN:
                 self._is_touched = self._is_touched or attributes.get(_TABLE) == self._table
                 continue
@@ -94,7 +95,7 @@ class RulesetWatch:
         self._questions.send(question)
         for kind, body in _messages(self._questions.recv(1 << 16)):
             if kind == _SUBSYSTEM << 8 | _NEWGEN:
-                return _number(dict(_attributes(body))[_GEN_ID])
+                return _number(read_attributes(body)[_GEN_ID])
         raise OSError(errno.EPROTO, "nftables does not say which generation its rules are")
 
 
@@ -112,14 +113,6 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         length, kind, *_ = _HEADER.unpack_from(data, offset)
         yield kind, data[offset + _HEADER.size + _FAMILY.size : offset + length]
         offset += max(_HEADER.size, (length + 3) & ~3)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        yield kind & 0x3FFF, data[offset + _ATTRIBUTE.size : offset + length]
-        offset += max(_ATTRIBUTE.size, (length + 3) & ~3)
 
 
 def _number(data: bytes) -> int:

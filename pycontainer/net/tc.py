@@ -10,7 +10,7 @@ import struct
 import sys
 from typing import NamedTuple
 
-from pycontainer.net.messages import attribute
+from pycontainer.net.messages import attribute, read_attributes
 
 NEW_QDISC, DEL_QDISC, GET_QDISC, NEW_CLASS, DEL_CLASS, GET_CLASS, NEW_FILTER, GET_FILTER = (
     36,
@@ -127,7 +127,7 @@ def read_clsact(reply: bytes) -> tuple[int, int] | None:
     if not reply:
         return None
     length = _NLMSG.unpack_from(reply)[0]
-    attributes = _attributes(reply[_NLMSG.size + _TCMSG.size : length])
+    attributes = read_attributes(reply[_NLMSG.size + _TCMSG.size : length])
     if attributes.get(_KIND) != b"clsact\0":
         return None
     none = bytes(4)
@@ -190,14 +190,14 @@ def read_class(reply: bytes) -> Class:
     """Decode the answer to `get_class`."""
     _, _, _, handle, parent, _ = struct.unpack_from("=BxHiIII", reply, _NLMSG.size)
     length = _NLMSG.unpack_from(reply)[0]
-    attributes = _attributes(reply[_NLMSG.size + _TCMSG.size : length])
-    options = _attributes(attributes[_OPTIONS])
+    attributes = read_attributes(reply[_NLMSG.size + _TCMSG.size : length])
+    options = read_attributes(attributes[_OPTIONS])
     rate, ceiling = (_RATE.unpack_from(options[1], at)[5] for at in (0, _RATE.size))
     if 6 in options:  # the kernel sends it only if 32 bits do not hold the rate
         (rate,) = struct.unpack("=Q", options[6])
     if 7 in options:
         (ceiling,) = struct.unpack("=Q", options[7])
-    statistics = _attributes(attributes[_STATS2])
+    statistics = read_attributes(attributes[_STATS2])
     (sent_bytes,) = struct.unpack_from("=Q", statistics[1])  # gnet_stats_basic
     dropped_packets = struct.unpack_from("=IIIII", statistics[3])[2]  # gnet_stats_queue: length, backlog, drops, ...
     return Class(handle & 0xFFFF, parent, rate, ceiling, sent_bytes, dropped_packets)
@@ -224,12 +224,3 @@ def _message(kind: int, flags: int, ifindex: int, handle: int, parent: int, info
 
 def _kind(name: str) -> bytes:
     return attribute(_KIND, name.encode() + b"\0")
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        found[kind & 0x3FFF] = data[4:length]
-        data = data[(length + 3) & ~3 :]
-    return found

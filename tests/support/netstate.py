@@ -11,6 +11,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from pycontainer.net.messages import read_attributes
+
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port id
 _ROUTE = struct.Struct(
     "=8BI"
@@ -37,7 +39,7 @@ def _routes() -> Iterator[str]:
     """Yield each route that somebody made and that stays until it is removed."""
     for answer in _answers(_GET_ROUTE):
         kind, flags = _ROUTE.unpack_from(answer)[7:]
-        attributes = dict(_attributes(answer[_ROUTE.size :]))
+        attributes = read_attributes(answer[_ROUTE.size :])
         learnt = flags & _CLONED or _EXPIRES in attributes or _seconds_left(attributes.pop(_CACHE_INFO, b""))
         if not learnt and kind not in _OWN_DOING and not attributes.get(_DESTINATION, b"").startswith(_LINK_LOCAL):
             rest = " ".join(f"{number}={value.hex()}" for number, value in sorted(attributes.items()))
@@ -47,14 +49,6 @@ def _routes() -> Iterator[str]:
 def _seconds_left(cache_info: bytes) -> int:
     """Return rta_expires of struct rta_cacheinfo; 0 for a route that stays."""
     return int(struct.unpack_from("=i", cache_info, 8)[0]) if cache_info else 0
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
-        yield kind, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
 
 
 def _answers(question: int) -> Iterator[bytes]:
