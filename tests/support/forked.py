@@ -3,7 +3,8 @@
     python -m tests.support.forked FD      serves one socket until its other end is closed
 
 A request is a JSON array of the arguments and an object of the environment, with the descriptors that become stdout and
-stderr; the reply is the exit code, negative for a signal. Requests come one after the other.
+stderr; the reply is the exit code, negative for a signal. Requests come one after the other. Who does not answer one in time
+is ended and another put in its place: its late answer would be taken for that to the next.
 """
 
 import importlib
@@ -28,10 +29,14 @@ class Forker:
     """Runs commands in a network namespace; a context manager, as it is a process of its own."""
 
     def __init__(self, network: NetworkNamespace) -> None:
+        self._network = network
+        self._start()
+
+    def _start(self) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                network.argv(sys.executable, "-m", "tests.support.forked", str(theirs.fileno())),
+                self._network.argv(sys.executable, "-m", "tests.support.forked", str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
                 cwd=_CHECKOUT,
                 pass_fds=(theirs.fileno(),),
@@ -45,9 +50,14 @@ class Forker:
         try:
             self._process.wait(10 * SLOWNESS)
         except subprocess.TimeoutExpired:  # a command of it hangs
-            self._process.kill()
-            self._process.wait()
+            self._kill()
             raise
+
+    def _kill(self) -> None:
+        """End the process, and with it the command that it waits for."""
+        self._sock.close()
+        self._process.kill()
+        self._process.wait()
 
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], timeout_seconds: float
@@ -55,15 +65,29 @@ class Forker:
         """Run `pycontainer ARGUMENTS` to its end; return exit code, stdout and stderr. TimeoutError if it takes longer."""
         outputs = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("stdout", "stderr")]
         try:
-            self._sock.settimeout(timeout_seconds)
-            socket.send_fds(self._sock, [json.dumps([list(arguments), dict(environment)]).encode()], outputs)
-            reply = self._sock.recv(_MAX_BYTES)
-            assert reply, "the process that forks commands has died"
+            reply = self._ask(json.dumps([list(arguments), dict(environment)]).encode(), outputs, timeout_seconds)
             stdout, stderr = (_content(fd) for fd in outputs)
+            if reply is None:
+                raise TimeoutError(f"{arguments}: no end within {timeout_seconds:g} s; until then:\n{stdout}{stderr}")
             return int(reply), stdout, stderr
         finally:
             for fd in outputs:
                 os.close(fd)
+
+    def _ask(self, request: bytes, outputs: list[int], timeout_seconds: float) -> bytes | None:
+        """Return the reply; None, with another process in the place of this one, if there is none in time."""
+        self._sock.settimeout(timeout_seconds)
+        try:
+            socket.send_fds(self._sock, [request], outputs)
+            if reply := self._sock.recv(_MAX_BYTES):
+                return reply
+            raise BrokenPipeError("the process that forks commands has died")
+        except OSError as error:
+            self._kill()
+            self._start()
+            if isinstance(error, TimeoutError):
+                return None
+            raise
 
 
 def _content(fd: int) -> str:

@@ -37,6 +37,7 @@ FEATURES = (
     "apparmor,landlock_scopes,pycontainer_oci,runc,own_clock"
 )
 PLACES = ("tests/integration", "tests/conformance")
+_SOME_FAILED = 1  # as pytest exits
 _NICE = 10  # a tenth of the weight of a test or a container
 _PROJECT = Path(__file__).parents[2]
 
@@ -127,21 +128,28 @@ def work(directory: str, names: list[str]) -> None:
 
 
 def _run(stock: kernel.Kernel, what: Machine, rootfs: str) -> tuple[int, str]:
-    command = f"PYCONTAINER_TEST_SLOWNESS={SLOWNESS} PYCONTAINER_TEST_BUSYBOX={rootfs}"
-    if what.reboots:
-        command += " .venv/bin/python -m tests.vm.reboot"
-    else:
-        command += f""" PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_FORKING=1
-            PYCONTAINER_TEST_RUNTIMES=pycontainer-oci .venv/bin/python -m pytest
-            -q -rR --reruns=1 --durations=25 -m '{what.marks}' {what.arguments} --must-run={what.features}
-            {" ".join(_modules(what.marks))}"""
     return machine.run(
         stock,
-        shlex.join(shlex.split(command)),
+        f"export PYCONTAINER_TEST_SLOWNESS={SLOWNESS} PYCONTAINER_TEST_BUSYBOX={rootfs}; "
+        + (".venv/bin/python -m tests.vm.reboot" if what.reboots else _tests(what)),
         timeout_seconds=TIMEOUT_SECONDS,
         systemd=what.systemd,
         reboots=what.reboots,
     )
+
+
+def _tests(what: Machine) -> str:
+    """Return the command that runs them. What fails is tried once more, by a process that nothing has happened to yet."""
+    pytest = shlex.join(
+        [".venv/bin/python", "-m", "pytest", "-q", "-rfER", "--durations=25", "-m", what.marks]
+        + [f"--must-run={what.features}", *_modules(what.marks)]
+    )
+    return f"""export PYCONTAINER_TEST_WHOLE_HOST=1 PYCONTAINER_TEST_FORKING=1 PYCONTAINER_TEST_RUNTIMES=pycontainer-oci
+        {pytest} {what.arguments}
+        status=$?
+        [ $status -eq {_SOME_FAILED} ] || exit $status
+        echo "==> what failed, once more"
+        exec {pytest} --last-failed"""
 
 
 def _modules(marks: str) -> list[str]:

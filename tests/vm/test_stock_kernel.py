@@ -10,8 +10,10 @@ from tests.vm import suite
 def test_marked_tests_pass_there(machines: suite.Machines, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     machines.hurry()
     status, output = machines.result(name)
+    lines = output.strip().splitlines() or ["no output"]
     with capsys.disabled():
-        print(
-            f"\non Linux {suite.SERIES}, {name}: {output.strip().splitlines()[-1] if output.strip() else 'no output'}"
-        )
+        print(f"\non Linux {suite.SERIES}, {name}: {lines[-1]}")
+        for line in lines:
+            if line.startswith(("FAILED ", "ERROR ", "RERUN ")):
+                print(f"    once: {line}")
     assert status == 0, f"exit {status}:\n{output}"
