@@ -9,12 +9,15 @@ last. What dies is who works: the supervisor, but the monitor at `monitor:`, and
 """
 
 import os
-import signal
-from collections.abc import Mapping
 
 from pycontainer.linux import files
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 VARIABLE = "PYCONTAINER_FAILPOINT"
+_SIGKILL = 9  # the module `signal` would bring `enum` to who has neither
 
 NAMES = (
     "record:written",  # every record, before the rename that makes it the one that counts
@@ -62,7 +65,7 @@ def reach(name: str) -> None:
         _visit(name)
 
 
-def arm(environment: Mapping[str, str]) -> None:
+def arm(environment: "Mapping[str, str]") -> None:
     """Take the failpoint of an environment; ValueError for one that there is not. Said once, by a program's `main`."""
     _visits.clear()
     files.before_rename = bool
@@ -94,4 +97,4 @@ def _visit(name: str) -> None:
     _visits[name] -= 1
     if not _visits[name]:
         os.write(2, f"failpoint {name}: killed\n".encode())  # for who asks afterwards whether it was reached
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), _SIGKILL)

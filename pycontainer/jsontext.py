@@ -1,10 +1,10 @@
-"""JSON that somebody else wrote, or a disk has damaged, read strictly.
+"""JSON that somebody else wrote, or a disk has damaged, read strictly; and JSON written, where `json` would be a burden.
 
 `json.loads` takes a key given twice (the last one wins), NaN and Infinity, 1e999 as infinity, UTF-16 and UTF-32, and lists
 in lists as deep as the interpreter's stack happens to be. Here each of them is a ValueError of one line.
 
 It is made of `_json`, the C half of `json`: `json` itself takes 8 ms of a process that starts, for it brings `re`, `enum` and
-`functools`. Where `_json` lacks the scanner `json` takes its place.
+`functools`, and a megabyte of its memory. Where `_json` lacks the scanner `json` takes its place.
 """
 
 TYPE_CHECKING = False
@@ -50,6 +50,14 @@ def decode(data: bytes | bytearray | str, *, max_bytes: int, max_depth: int) -> 
     if brackets > max_depth:  # else it cannot be deeper, which is cheaper to know
         _check_depth(text.encode(errors="surrogatepass"), max_depth)
     return text
+
+
+def dumps(value: object) -> str:
+    """Return a value as JSON in ASCII, without blanks.
+
+    Objects have text for keys. Raises TypeError for what JSON cannot say and ValueError for NaN and the infinities.
+    """
+    return "".join(_encode(value, 0))
 
 
 def scan(text: str, scanner: "Callable[[str, int], tuple[Any, int]]") -> "Any":
@@ -142,3 +150,22 @@ def constant(name: str) -> object:
 
 
 _scan = scanner(unique, integer, number, constant)
+
+
+def _unsayable(value: object) -> object:
+    raise TypeError(f"a {type(value).__name__} is nothing that JSON can say")
+
+
+def _encoder() -> "Callable[[object, int], Any]":
+    try:
+        from _json import encode_basestring_ascii, make_encoder
+
+        return make_encoder(None, _unsayable, encode_basestring_ascii, None, ":", ",", False, False, False)
+    except (ImportError, TypeError):
+        from json import JSONEncoder
+
+        encoder = JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=_unsayable)
+        return lambda value, _: encoder.encode(value)
+
+
+_encode = _encoder()

@@ -10,13 +10,13 @@ from pycontainer.linux.libc import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket
 
 _FD_BYTES = 4
 _FIRST_FD, _LAST_FD, _CLOSE_RANGE_CLOEXEC = 3, 0xFFFF_FFFF, 1 << 2
 
 
-def receive_fds(sock: "socket.socket", size: int, most: int) -> tuple[bytes, list[int], int]:
+def receive_fds(sock: "_socket.socket", size: int, most: int) -> tuple[bytes, list[int], int]:
     """Receive up to `size` bytes and `most` descriptors; return them with the flags of the message.
 
     The descriptors, now the caller's, are close-on-exec from the first instant.
@@ -31,6 +31,13 @@ def receive_fds(sock: "socket.socket", size: int, most: int) -> tuple[bytes, lis
             count = len(content) // _FD_BYTES
             fds += struct.unpack(f"{count}i", content[: count * _FD_BYTES])
     return data, fds, flags
+
+
+def send_fds(sock: "_socket.socket", data: bytes, fds: list[int]) -> None:
+    """Send `data` with descriptors beside it, which stay the caller's, too."""
+    import _socket
+
+    sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
 
 
 def close_all_on_exec() -> None:

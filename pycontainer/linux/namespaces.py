@@ -72,7 +72,7 @@ class Home:
         }
 
     def visit(self, fd: int, flags: int) -> "Visit":
-        """Join, for a `with` block, the namespaces that `flags` name, of the process of a pidfd.
+        """Join, for a `with` block, the namespaces that `flags` name, of the process of a pidfd; none if they are 0.
 
         CLONE_NEWPID is for children alone. If the way back fails this process ends at once: whatever it did next would be
         done to somebody's container.
@@ -157,7 +157,8 @@ class Visit:
 
     def __enter__(self) -> None:
         try:
-            setns(self._fd, self._flags)
+            if self._flags:
+                setns(self._fd, self._flags)
         except OSError:
             self._close()
             raise

@@ -21,20 +21,20 @@
 A child that was not released dies with the connection that asked for it. The newest supervisor is the one that is heard.
 """
 
+import _socket
 import errno
-import json
 import os
-import socket
 
-from pycontainer.linux.descriptors import receive_fds
+from pycontainer import jsontext
+from pycontainer.linux.descriptors import receive_fds, send_fds
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_MESSAGE_FDS = 253  # SCM_MAX_FD of the kernel
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str) -> _socket.socket:
     """Connect to the monitor at `path`."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         sock.connect(path)
     except OSError:
@@ -44,35 +44,41 @@ def connect(path: str) -> socket.socket:
     return sock
 
 
-def prepare(sock: socket.socket) -> None:
+def accept(listener: _socket.socket) -> _socket.socket:
+    """Return the connection of who has connected to us."""
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed has it of `socket.socket` alone
+    return _socket.socket(fileno=fd)
+
+
+def prepare(sock: _socket.socket) -> None:
     """Make room for the largest message: a plan with many mounts and a long environment."""
     SO_SNDBUFFORCE = 32  # passes wmem_max; needs CAP_NET_ADMIN, which the runtime has
     try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * MAX_MESSAGE_BYTES)
+        sock.setsockopt(_socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * MAX_MESSAGE_BYTES)
     except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_MESSAGE_BYTES)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * MAX_MESSAGE_BYTES)
 
 
-def send(sock: socket.socket, message: dict[str, object], fds: list[int] | None = None) -> None:
+def send(sock: _socket.socket, message: dict[str, object], fds: list[int] | None = None) -> None:
     """Send one message; the caller keeps its descriptors."""
-    data = json.dumps(message, separators=(",", ":")).encode()
+    data = jsontext.dumps(message).encode()
     if len(data) > MAX_MESSAGE_BYTES or len(fds or ()) > MAX_MESSAGE_FDS:
         raise OSError(
             errno.EMSGSIZE, f"{len(data)} bytes and {len(fds or ())} descriptors are more than a message holds"
         )
     if fds:
-        socket.send_fds(sock, [data], fds)
+        send_fds(sock, data, fds)
     else:
         sock.send(data)
 
 
-def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
+def receive(sock: _socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """Receive one message and its descriptors (close-on-exec, now the caller's); None when the other side is gone."""
     data, fds, flags = receive_fds(sock, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS)
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):  # `send` refuses such a message; nothing cut is trusted
+    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):  # `send` refuses such a message; nothing cut is trusted
         for fd in fds:
             os.close(fd)
         raise OSError(errno.EMSGSIZE, "a message of the supervisor was cut")
     if not data:
         return None
-    return json.loads(data), fds
+    return jsontext.loads(data, max_bytes=MAX_MESSAGE_BYTES), fds

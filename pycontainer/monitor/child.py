@@ -1,13 +1,11 @@
 """One child of the monitor: a container's first process or one that joined, from clone to exit record."""
 
-import contextlib
-import json
+import _socket
 import os
 import select
-import socket
 import time
-from collections.abc import Callable
 
+from pycontainer import jsontext
 from pycontainer.failpoints import reach
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import bridge
@@ -24,6 +22,7 @@ from pycontainer.monitor.poller import Poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 ID_COUNT = 65536
@@ -88,7 +87,7 @@ class Child:
         stdio = message["stdio"]
         assert isinstance(stdio, list)
         try:
-            with room.home.visit(join_fd, CLONE_NEWPID) if join_fd >= 0 else contextlib.nullcontext():
+            with room.home.visit(join_fd, CLONE_NEWPID if join_fd >= 0 else 0):
                 program_fd = _pick(fds, message["program"])
                 table = Table(report_write_fd)
                 bridge(
@@ -223,7 +222,7 @@ class Child:
             log = LogFile(self._room.containers_fd, self.child_id, max_bytes=log_limits[0], files=log_limits[1])
             self.output = Output(self._room.poller, log, sources, input_fd, is_tty=bool(message["tty"]))
             if message["attach"]:
-                self.output.attach(socket.socket(fileno=fds[-1]))
+                self.output.attach(_socket.socket(fileno=fds[-1]))
         self.released = True
         try:
             os.write(self._go_fd, b"1")
@@ -232,7 +231,7 @@ class Child:
         os.close(self._go_fd)
         self._go_fd = -1
 
-    def watch(self, on_report: Callable[["Child"], None], on_exit: Callable[["Child"], None]) -> None:
+    def watch(self, on_report: "Callable[[Child], None]", on_exit: "Callable[[Child], None]") -> None:
         """Call back when the child has executed its program (no report) or failed to, and when it has ended."""
         if self.report_pending():
             self._room.poller.add(self._report_fd, select.EPOLLIN, lambda events: on_report(self))
@@ -294,7 +293,7 @@ class Child:
             try:
                 write_atomically(
                     f"{self.child_id}/exit.json",
-                    json.dumps(record).encode(),
+                    jsontext.dumps(record).encode(),
                     dir_fd=self._room.containers_fd,
                     sync_name=False,  # all containers wait for us; of the run nothing is left after a loss of power
                 )
@@ -302,7 +301,7 @@ class Child:
                 self.unwritten = record  # the directory is being deleted, or the disk is full: the supervisor is told
         return True
 
-    def attach(self, sock: socket.socket) -> None:
+    def attach(self, sock: _socket.socket) -> None:
         """Attach a client's socket to the output; without any, tell it the end at once."""
         if self.output is not None:
             self.output.attach(sock)

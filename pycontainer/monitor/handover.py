@@ -10,21 +10,22 @@ What a client could not take yet and what a container has not read yet goes alon
 nothing: the old one goes back into its room and says so.
 """
 
-import json
 import os
-from collections.abc import Iterable
 
+from pycontainer import jsontext
 from pycontainer.linux.namespaces import CLONE_NEWNS, setns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 VERSION = 1
+_MAX_BYTES = 256 << 20  # for each container: its descriptors, and output that a client has not taken yet
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def leave(argv: list[str], mounts_fd: int, state: dict[str, object], fds: Iterable[int]) -> None:
+def leave(argv: list[str], mounts_fd: int, state: dict[str, object], fds: "Iterable[int]") -> None:
     """Become `argv`, found in the mount namespace `mounts_fd`, with the number of a memfd of `state` as its last argument.
 
     `fds` go along. Returns only by an OSError, with everything as it was.
@@ -34,7 +35,7 @@ def leave(argv: list[str], mounts_fd: int, state: dict[str, object], fds: Iterab
     kept = list(fds)
     try:
         with open(state_fd, "wb", closefd=False) as file:
-            file.write(json.dumps({"version": VERSION, **state}).encode())
+            file.write(jsontext.dumps({"version": VERSION, **state}).encode())
         for fd in kept:
             os.set_inheritable(fd, True)
         setns(mounts_fd, CLONE_NEWNS)
@@ -55,13 +56,13 @@ def arrive(state_fd: int) -> "dict[str, Any]":
     """Return what the program before wrote; ValueError if it is of a version that we do not know."""
     with open(state_fd, "rb") as file:
         file.seek(0)
-        state = json.load(file)
+        state = jsontext.loads(file.read(), max_bytes=_MAX_BYTES)
     if state["version"] != VERSION:
         raise ValueError(f"the monitor before handed over version {state['version']}, this one knows {VERSION}")
     return dict(state)
 
 
-def closed_on_exec(fds: Iterable[int]) -> None:
+def closed_on_exec(fds: "Iterable[int]") -> None:
     """Take back what let descriptors pass through execve."""
     for fd in fds:
         os.set_inheritable(fd, False)

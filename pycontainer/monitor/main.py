@@ -13,15 +13,18 @@ soon, as the next supervisor may be on its way, or at once when its supervisor s
 
 It never has to end for the sake of a newer version: it executes that in its own place (handover.py).
 
+There is one on every host for good, so it stays small: `_socket`, `_signal` and `jsontext` are what `socket`, `signal` and
+`json` are made of, without two megabytes of enumerations and parsers.
+
 Run as: python -SI -c BOOT RUN_DIR CONTAINERS_DIR STAGE_DIR LOG_MAX_BYTES LOG_FILES OPEN_FILES READY_FD [STATE_FD]
 """
 
+import _signal  # type: ignore[import-not-found]  # `signal`
+import _socket
 import fcntl
 import os
 import resource
 import select
-import signal
-import socket
 import sys
 
 from pycontainer import failpoints
@@ -67,16 +70,16 @@ _MOST_OPEN_FILES = 1 << 20
 class Monitor:
     """The loop: one listening socket, at most one supervisor, any number of children."""
 
-    def __init__(self, listener: socket.socket, room: Room, log_limits: tuple[int, int]) -> None:
+    def __init__(self, listener: _socket.socket, room: Room, log_limits: tuple[int, int]) -> None:
         self._listener, self._room, self._log_limits = listener, room, log_limits
-        self._supervisor: socket.socket | None = None
+        self._supervisor: _socket.socket | None = None
         self._children: dict[str, Child] = {}
         self._is_sent_away = False
         room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
 
     @classmethod
     def taken_over(
-        cls, listener: socket.socket, room: Room, log_limits: tuple[int, int], state: "dict[str, Any]"
+        cls, listener: _socket.socket, room: Room, log_limits: tuple[int, int], state: "dict[str, Any]"
     ) -> "Monitor":
         """Go on as the program before us would have, and tell the supervisor that it is us now."""
         monitor = cls(listener, room, log_limits)
@@ -84,7 +87,7 @@ class Monitor:
             child = monitor._children[each["id"]] = Child.taken_over(room, each, log_limits)
             child.watch(monitor._reported, monitor._ended)
         handover.closed_on_exec(monitor._fds())
-        monitor._hear(socket.socket(fileno=state["supervisor"]))
+        monitor._hear(_socket.socket(fileno=state["supervisor"]))
         monitor._send({"op": "reloaded", "text": ""})
         return monitor
 
@@ -97,13 +100,13 @@ class Monitor:
                 return
 
     def _accept(self) -> None:
-        sock, _ = self._listener.accept()
+        sock = channel.accept(self._listener)
         if self._supervisor is not None:  # the newest one is heard
             self._lose_supervisor()
         channel.prepare(sock)
         self._hear(sock)
 
-    def _hear(self, supervisor: socket.socket) -> None:
+    def _hear(self, supervisor: _socket.socket) -> None:
         self._supervisor = supervisor
         self._room.poller.add(supervisor.fileno(), select.EPOLLIN, lambda events: self._serve())
 
@@ -268,7 +271,7 @@ class Monitor:
         child = self._children.get(str(message["id"]))
         if child is None or not fds:
             return set()
-        child.attach(socket.socket(fileno=fds[0]))
+        child.attach(_socket.socket(fileno=fds[0]))
         return {fds[0]}
 
     def _reported(self, child: Child) -> None:
@@ -347,8 +350,8 @@ def main(arguments: list[str]) -> None:
     failpoints.arm(os.environ)
     os.umask(0)
     prctl(PR_SET_DUMPABLE, 0)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends by itself, when nobody needs it
-        signal.signal(ignored, signal.SIG_IGN)
+    for ignored in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):  # it ends by itself, when nobody needs it
+        _signal.signal(ignored, _signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # five descriptors for each container
     set_inherited_limits()
@@ -364,7 +367,7 @@ def main(arguments: list[str]) -> None:
         listener = listen(f"{run_dir}/monitor.sock")
         containers_fd = os.open(containers_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     else:
-        listener, containers_fd = socket.socket(fileno=state["listener"]), state["containers_fd"]
+        listener, containers_fd = _socket.socket(fileno=state["listener"]), state["containers_fd"]
     enter_room(stage_dir)
     room = Room(
         bearer=Bearer(MACHINE),
@@ -388,9 +391,9 @@ def main(arguments: list[str]) -> None:
     monitor.run()
 
 
-def listen(path: str) -> socket.socket:
+def listen(path: str) -> _socket.socket:
     """Return the socket on which the supervisor connects."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         os.unlink(path)
     except FileNotFoundError:

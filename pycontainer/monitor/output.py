@@ -9,11 +9,11 @@ with any pipe. A terminal that nobody has open is not at its end: an init hangs 
 The kinds of packets are those of api/messages.py, repeated here because this layer stands below it.
 """
 
+import _socket
 import errno
 import fcntl
 import os
 import select
-import socket
 import struct
 import termios
 
@@ -34,7 +34,7 @@ class Client:
 
     __slots__ = ("pending", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
         self.pending: list[bytes] = []
 
@@ -76,13 +76,13 @@ class Output:
         """Bytes of output that the log could not take."""
         return self._log.dropped_bytes
 
-    def attach(self, sock: socket.socket) -> None:
+    def attach(self, sock: _socket.socket) -> None:
         """Let `sock` see all output from now on; what it sends goes in."""
         client = self._add(sock)
         if self.ended:
             self._send(client, bytes([_END]))
 
-    def _add(self, sock: socket.socket) -> Client:
+    def _add(self, sock: _socket.socket) -> Client:
         sock.setblocking(False)
         client = Client(sock)
         self._clients.append(client)
@@ -115,7 +115,7 @@ class Output:
             output.ended = True
             log.close()
         for each in state["clients"]:
-            client = output._add(socket.socket(fileno=each["fd"]))
+            client = output._add(_socket.socket(fileno=each["fd"]))
             for packet in each["pending"]:
                 output._send(client, bytes.fromhex(packet))
         if state["input_pending"]:

@@ -2,11 +2,14 @@
 
 import os
 import select
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = Callable[[int], object]
 
 _MAX_FAILURES = 100
-
-Handler = Callable[[int], object]
 
 
 class Poller:
@@ -19,7 +22,7 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._failures: dict[int, int] = {}
 
-    def add(self, fd: int, interest: int, handler: Handler) -> None:
+    def add(self, fd: int, interest: int, handler: "Handler") -> None:
         self._epoll.register(fd, interest)
         self._handlers[fd] = handler
 

@@ -5,7 +5,7 @@ path of the value where it is JSON that we refuse (a key that is given twice, Na
 """
 
 from pycontainer import jsontext
-from pycontainer.errors import InvalidInput, shown
+from pycontainer.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def dumps(value: object, indent: int | None = None) -> str:
 
     Objects have text for keys. Raises TypeError for what JSON cannot say and ValueError for NaN and the infinities.
     """
-    return "".join(_encode(value, 0)) if indent is None else _indented(value, " " * indent, "\n")
+    return jsontext.dumps(value) if indent is None else _indented(value, " " * indent, "\n")
 
 
 def _indented(value: object, step: str, line: str) -> str:
@@ -92,22 +92,3 @@ def _search(value: object, path: str) -> str | None:
     else:
         inner = [(each, f"{path}[{index}]") for index, each in enumerate(value if isinstance(value, list) else ())]
     return next((found for each, where in inner if (found := _search(each, where)) is not None), None)
-
-
-def _unsayable(value: object) -> object:
-    raise TypeError(f"{shown(value)} is nothing that JSON can say")
-
-
-def _encoder() -> "Callable[[object, int], Any]":
-    try:
-        from _json import encode_basestring_ascii, make_encoder
-
-        return make_encoder(None, _unsayable, encode_basestring_ascii, None, ":", ",", False, False, False)
-    except (ImportError, TypeError):
-        from json import JSONEncoder
-
-        encoder = JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=_unsayable)
-        return lambda value, _: encoder.encode(value)
-
-
-_encode = _encoder()

@@ -1,5 +1,6 @@
 """The supervisor's end of the monitor's socket: births as awaitables, exits as callbacks; starts a monitor on demand."""
 
+import _socket
 import asyncio
 import contextlib
 import errno
@@ -137,7 +138,7 @@ class MonitorLink:
         """`scope` is where the monitor lives, if systemd keeps one for us."""
         self._paths, self._on_exit, self._on_lost = paths, on_exit, on_lost
         self._open_files_soft, self._scope = open_files_soft, scope
-        self._sock: socket.socket | None = None
+        self._sock: _socket.socket | None = None
         self._births: dict[str, MonitorBirth] = {}
         self._children: asyncio.Future[list[dict[str, object]]] | None = None
         self._reloaded: asyncio.Future[str] | None = None

@@ -26,12 +26,12 @@ LINUX = INIT | {
     "_collections", "_functools", "_sre", "_typing", "collections", "contextlib", "copyreg", "ctypes", "enum",
     "functools", "itertools", "keyword", "operator", "re", "reprlib", "types", "typing", "warnings",
 }  # fmt: skip
-MONITOR = LINUX | {"_json", "_socket", "array", "json", "math", "resource", "selectors", "signal", "socket", "termios"}
+MONITOR = INIT | {"_json", "_socket", "resource", "termios"}
 LIBRARY = {"linux": LINUX, "init": INIT, "monitor": MONITOR}
 BASE_PACKAGES = {
     "linux": {"linux"},
     "init": {"init", "linux"},
-    "monitor": {"monitor", "init", "linux", "paths", "errors", "failpoints"},
+    "monitor": {"monitor", "init", "linux", "failpoints", "jsontext"},
 }
 
 
