@@ -34,8 +34,6 @@ forwarder: 127.0.0.0/8 and ::1 are never translated. Commands go through libnfta
 Source: nft(8), libnftables(3).
 """
 
-import ctypes
-import errno
 import os
 import re
 import threading
@@ -43,7 +41,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pycontainer.errors import Unsupported
-from pycontainer.linux.descriptors import close_all_on_exec
+from pycontainer.net.nft import Nft
 
 _RULES = """
   set own4 { typeof iifname . ip saddr; }
@@ -168,7 +166,6 @@ _STATELESS, _HANDLES, _TERSE = 1 << 2, 1 << 3, 1 << 11  # NFT_CTX_OUTPUT_*
 _ASKED_AT_ONCE = 16
 
 _COUNTER = re.compile(r"counter packets ([0-9]+)")
-_HINT = "install it: apt-get install libnftables1"
 
 
 class Element(NamedTuple):
@@ -199,7 +196,7 @@ class Firewall:
         self._elements: dict[str, tuple[Element, ...]] = {}
         self._bridged: set[str] = set()  # owners of elements of the bridge table
         self._made: dict[str, str] = {}  # table → its structure as nft listed it when it was made
-        self._nft: _Nft | None = None
+        self._nft: Nft | None = None
         self._low_fd = _low_fd()
         self.writers: set[int] = set()  # ids of the threads that changed something: in a supervisor there is one
 
@@ -368,10 +365,10 @@ class Firewall:
         self.writers.add(threading.get_native_id())
         return self._nft.run(commands, flags=flags) if flags else self._nft.run(commands)
 
-    def _open(self) -> "_Nft":
+    def _open(self) -> Nft:
         os.close(self._low_fd)  # for its socket, which takes the lowest one that is free
         try:
-            return _Nft()
+            return Nft()
         except BaseException:
             self._low_fd = _low_fd()
             raise
@@ -380,41 +377,3 @@ class Firewall:
 def _low_fd() -> int:
     """Keep a descriptor for libnftables while there are few: it waits by select(2), which ends a process from 1024 on."""
     return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-
-
-class _Nft:
-    """libnftables, opened when the first rule is needed; its netlink socket stays in that moment's namespace."""
-
-    def __init__(self) -> None:
-        try:
-            library = ctypes.CDLL("libnftables.so.1")
-        except OSError as error:
-            raise Unsupported("cannot load libnftables.so.1", hint=_HINT, feature="libnftables") from error
-        library.nft_ctx_new.argtypes, library.nft_ctx_new.restype = [ctypes.c_uint32], ctypes.c_void_p
-        library.nft_ctx_free.argtypes, library.nft_ctx_free.restype = [ctypes.c_void_p], None
-        library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
-        library.nft_ctx_output_set_flags.restype = None
-        library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-        library.nft_run_cmd_from_buffer.restype = ctypes.c_int
-        for name in ("nft_ctx_buffer_error", "nft_ctx_buffer_output"):
-            getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_int
-        for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
-            getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_char_p
-        self._library = library
-        self._context = library.nft_ctx_new(0)
-        if not self._context:
-            raise OSError(errno.ENOMEM, f"nft_ctx_new: {os.strerror(errno.ENOMEM)}")
-        close_all_on_exec()  # its socket would be every monitor's, and that of the program that we reload
-        library.nft_ctx_buffer_error(self._context)
-        library.nft_ctx_buffer_output(self._context)
-
-    def run(self, commands: str, *, flags: int = 0) -> str:
-        """Run the commands as one transaction and return what they print; OSError(EIO) with nft's first complaint."""
-        self._library.nft_ctx_output_set_flags(self._context, flags)
-        if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()) == 0:
-            return (self._library.nft_ctx_get_output_buffer(self._context) or b"").decode()
-        text = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace").strip()
-        raise OSError(errno.EIO, f"nftables: {text.splitlines()[0] if text else 'no reason given'}")
-
-    def close(self) -> None:
-        self._library.nft_ctx_free(self._context)

@@ -18,9 +18,11 @@ import tempfile
 from collections.abc import Callable
 
 from pycontainer.cgroup.detect import Layout, detect
+from pycontainer.errors import Unsupported
 from pycontainer.linux import mounts
 from pycontainer.linux.libc import MACHINE, syscall
 from pycontainer.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare, user_namespace
+from pycontainer.net import nft
 
 _CLONE_ARGS = struct.Struct("11Q")  # struct clone_args, with the cgroup descriptor as the last field
 _CLONE_INTO_CGROUP = 0x200000000
@@ -133,24 +135,15 @@ def why_no_link(kind: str) -> str:
 
 
 def why_no_nftables() -> str:
-    """Try to make an nft table through libnftables, in a network namespace of its own."""
+    """Try to make an nft table, in a network namespace of its own."""
     try:
-        library = ctypes.CDLL("libnftables.so.1")
-    except OSError:
-        return "libnftables.so.1 is not installed"
-    library.nft_ctx_new.restype = ctypes.c_void_p
-    library.nft_ctx_buffer_error.argtypes = [ctypes.c_void_p]
-    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
-    library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+        nft.load()
+    except Unsupported as error:
+        return str(error)
 
     def attempt() -> None:
         unshare(CLONE_NEWNET)
-        context = library.nft_ctx_new(0)
-        library.nft_ctx_buffer_error(context)
-        chain = b"add table inet t; add chain inet t c { type nat hook prerouting priority -100; }"
-        if library.nft_run_cmd_from_buffer(context, chain):
-            raise OSError(errno.EOPNOTSUPP, library.nft_ctx_get_error_buffer(context).decode().splitlines()[0])
+        nft.Nft().run("add table inet t; add chain inet t c { type nat hook prerouting priority -100; }")
 
     return _in_child(attempt)
 

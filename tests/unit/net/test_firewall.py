@@ -3,7 +3,8 @@
 import pytest
 
 from pycontainer.errors import Unsupported
-from pycontainer.net.firewall import Element, Firewall, _Nft
+from pycontainer.net.firewall import Element, Firewall
+from pycontainer.net.nft import Nft
 
 OWN = Element("own4", '"pc-v1" . 10.0.0.2')
 PORT = Element("pub4", "tcp . 8080", "10.0.0.2 . 80")
@@ -132,5 +133,5 @@ def test_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ctypes.CDLL", refuse)
     with pytest.raises(Unsupported) as caught:
-        _Nft()
+        Nft()
     assert (caught.value.feature, caught.value.hint) == ("libnftables", "install it: apt-get install libnftables1")
