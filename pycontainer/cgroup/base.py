@@ -224,6 +224,14 @@ class Cgroup(ABC):
         """Make a cgroup below this one that host id `owner` may arrange, and return its directory; empty if this host
         has no v2 tree. To be called before the first process is there."""
 
+    def doors(self) -> list[int]:
+        """Return new descriptors, which the caller closes: who writes "0" into each has moved in. None on v2, see `dirfd`."""
+        return []
+
+    def holds(self, pid: int) -> bool:
+        """Tell whether process `pid` is known to be inside, so that nobody has to `attach` it."""
+        return False
+
     @abstractmethod
     def dirfd(self, *, beside: int = 0) -> int | None:
         """Return a new descriptor for CLONE_INTO_CGROUP, which the caller closes; None on v1. `beside` as of `attach`."""

@@ -54,6 +54,16 @@ class CgroupV1(Cgroup):
         os.makedirs(self._unified)
         return delegation.delegate(self._unified, owner)
 
+    def doors(self) -> list[int]:
+        """Who moves another process takes a lock for all of the host and waits for an RCU grace period, 7 ms and more. A
+        thread that moves itself, by `tasks`, takes none: 0.05 ms (cgroup_procs_write_start in kernel/cgroup/cgroup.c)."""
+        return [os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC) for directory in self._directories]
+
+    def holds(self, pid: int) -> bool:
+        if self._unified and os.path.isdir(self._unified):
+            return False  # no thread moves itself from one domain of v2 to another
+        return all(str(pid) in read_file(f"{directory}/cgroup.procs").split() for directory in self._directories)
+
     def attach(self, pid: int, *, beside: int = 0) -> None:
         super().attach(pid)
         if self._unified and os.path.isdir(self._unified):

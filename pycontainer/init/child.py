@@ -137,15 +137,19 @@ def bridge(
     procfs_fd: int,
     program_fd: int | None,
     open_files: tuple[int, int],
+    doors: tuple[int, ...] = (),
 ) -> None:
     """From the clone to the sealed program. `program_fd` None: the interpreter goes on instead of an execveat.
 
-    `procfs_fd` is -1 for a child that gets no label.
+    `procfs_fd` is -1 for a child that gets no label. `doors` lead into its cgroups (cgroup/v1.py); whoever waits for it
+    looks whether it is there, and moves it if not.
 
     The child dies with the monitor until it is released; releasing is one byte, and end of file is not one byte.
     """
     _call(table, "release", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
     _call(table, "release", "close", go_write_fd)
+    for fd in doors:
+        _call(table, "cgroup", "write", fd, b"0", 1, mode=MODE_IGNORE)
     _call(table, "release", "read", go_read_fd, b"\0", 1, mode=MODE_EXACT, expected=1)
     for number, fd in enumerate(stdio_fds):
         _call(table, "standard streams", "dup3", fd, number, 0)
@@ -188,7 +192,7 @@ def open_label(table: Table, file: str) -> Slot:
 def lock_and_pivot(table: Table, root: str) -> None:
     """Take a locked copy of the prepared mounts and make `root` (relative to the stage) the root.
 
-    The cgroup namespace comes with it, in either version: on v1 the child was attached to its cgroups after the clone.
+    The cgroup namespace comes with it, in either version: on v1 the child came into its cgroups after the clone.
 
     unshare(NEWNS) into a less privileged user namespace locks every mount as it is. pivot_root onto a locked mount is
     EINVAL: hence the recursive clone, whose root is unlocked while what lies on it keeps its locks. mount_namespaces(7).

@@ -1,7 +1,7 @@
 """The messages between supervisor and monitor: JSON on a SOCK_SEQPACKET socket, descriptors beside them.
 
     supervisor                                   monitor
-    birth    id kind flags base label ...   ──▶              a child is cloned and waits; descriptors by index
+    birth    id kind flags base doors ...   ──▶              a child is cloned and waits; descriptors by index
                                             ◀──  born        id pid                   + pidfd
                                             ◀──  ready       id                       + root directory (first processes)
     release  id log tty                     ──▶              + output to pump; the child goes on

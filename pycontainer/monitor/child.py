@@ -84,8 +84,8 @@ class Child:
         join_fd = _pick(fds, message["join"])
         go_read_fd, self._go_fd = os.pipe2(os.O_CLOEXEC)
         self._report_fd, report_write_fd = os.pipe2(os.O_CLOEXEC)
-        stdio = message["stdio"]
-        assert isinstance(stdio, list)
+        stdio, doors = message["stdio"], message.get("doors", [])
+        assert isinstance(stdio, list) and isinstance(doors, list)
         try:
             with room.home.visit(join_fd, CLONE_NEWPID if join_fd >= 0 else 0):
                 program_fd = _pick(fds, message["program"])
@@ -100,6 +100,7 @@ class Child:
                     procfs_fd=room.procfs_fd if message["label"] else -1,
                     program_fd=program_fd if room.bearer.runs_programs() else None,
                     open_files=room.open_files,
+                    doors=tuple(_pick(fds, position) for position in doors),
                 )
                 self.pid, self.pidfd = room.bearer.bear(
                     table,

@@ -16,7 +16,7 @@ from pycontainer.linux.tty import open_pty, set_window_size
 from pycontainer.runtime import planner
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
-from pycontainer.runtime.start import alive, check_room, failure, own_pipes
+from pycontainer.runtime.start import alive, check_room, failure, move_in, open_doors, own_pipes
 from pycontainer.runtime.users import User
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
@@ -111,6 +111,8 @@ async def start_exec(
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
+            with alive(action):
+                doors = open_doors(cgroup, sent)
             birth = await launcher.birth(
                 {
                     "op": "birth",
@@ -125,15 +127,16 @@ async def start_exec(
                     "label": bool(container.label),
                     "file_label": "",
                     "cgroup": 5 if cgroup_fd is not None else -1,
+                    "doors": [len(fds) + position for position in range(len(doors))],
                 },
-                fds,
+                [*fds, *doors],
                 action=action,
             )
         undo.push_async_callback(birth.abort, seconds=_KILL_SECONDS)
         await birth.ready()
         if cgroup_fd is None:
             with alive(action):
-                cgroup.attach(birth.pid, beside=container.pid)
+                move_in(cgroup, birth.pid, beside=container.pid)
                 check_room(cgroup, action, arrived=1)
         try:
             report = await birth.release(

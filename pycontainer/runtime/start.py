@@ -157,6 +157,20 @@ class Streams:
             self.input_fd = -1
 
 
+def open_doors(cgroup: Cgroup, opened: contextlib.ExitStack) -> list[int]:
+    """Open the ways by which a child moves itself into its cgroup; they are closed with `opened`."""
+    doors = cgroup.doors()
+    for fd in doors:
+        opened.callback(os.close, fd)
+    return doors
+
+
+def move_in(cgroup: Cgroup, pid: int, *, beside: int = 0) -> None:
+    """See to it that a child is in its cgroup: it has moved in long ago, or could not, or its monitor knows no doors."""
+    if not cgroup.holds(pid):
+        cgroup.attach(pid, beside=beside)
+
+
 @contextlib.contextmanager
 def alive(action: str) -> Iterator[None]:
     """Turn what the files of a cgroup say of a process or a cgroup that is gone into StartFailed."""
@@ -239,6 +253,7 @@ async def start(
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
+            doors = open_doors(cgroup, sent)
             birth = await host.launcher.birth(
                 {
                     "op": "birth",
@@ -250,22 +265,18 @@ async def start(
                     "stdio": [tree_count, tree_count + 1, tree_count + 2],
                     "program": tree_count + 3,
                     "cgroup": tree_count + 4 if at_clone else -1,
+                    "doors": [len(fds) + position for position in range(len(doors))],
                     "join": -1,
                     "label": host.label is not None,
                     "file_label": host.label.files if host.label else "",
                 },
-                fds,
+                [*fds, *doors],
                 action=action,
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
         reach("start:born")
         try:
-            if not at_clone:
-                with alive(action):
-                    cgroup.attach(birth.pid)
-                    if spec.tenant:
-                        check_room(cgroup, action, arrived=1)
             netns_fd = -1
             if host.network is not None:
                 netns_fd = _attach_network(container.id, action, host.network, birth, undo)
@@ -279,6 +290,11 @@ async def start(
         root_fd = await birth.ready()
         reach("start:ready")
         try:
+            if not at_clone:
+                with alive(action):
+                    move_in(cgroup, birth.pid)
+                    if spec.tenant:
+                        check_room(cgroup, action, arrived=1)
             if spec.sysctls:
                 write_sysctls(birth.pidfd, spec.sysctls, container.base)
             user = users.resolve(root_fd, spec.user or str(config.get("user") or ""))

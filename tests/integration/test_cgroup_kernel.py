@@ -165,6 +165,33 @@ def test_attach_of_a_process_that_is_gone(hierarchy: Hierarchy, child_of: ChildO
         hierarchy.create("c1").attach(child.pid)
 
 
+def test_a_child_moves_itself_in_by_the_doors(hierarchy: Hierarchy, child_of: ChildOf) -> None:
+    cgroup = hierarchy.create("c1")
+    doors = cgroup.doors()
+    if cgroup.version == 2:
+        assert doors == []  # a child is born inside
+        return
+
+    def move_in() -> None:
+        for fd in doors:
+            os.write(fd, b"0")
+        os.write(1, b"x")
+        sleep()
+
+    child = child_of(move_in)
+    assert not cgroup.holds(child.pid)
+    child.go()
+    assert os.read(child.out_fd, 1) == b"x"
+    assert cgroup.holds(child.pid)
+    for directory in set(cgroup.paths().values()):
+        assert read_file(f"{directory}/cgroup.procs").split() == [str(child.pid)]
+    for fd in doors:
+        os.close(fd)
+    cgroup.kill()
+    child.wait()
+    assert not cgroup.holds(child.pid)
+
+
 def test_freeze_and_thaw(hierarchy: Hierarchy, child_of: ChildOf) -> None:
     cgroup = hierarchy.create("c1")
     child = child_of(count_forever)
