@@ -130,7 +130,7 @@ class Client:
     def create_from(self, spec: Mapping[str, Any]) -> Container:
         """Create a container from a plain spec, as YAML files hold it: `ContainerFields` with image and command."""
         info: ContainerInfo = self._pool.request("create", {"spec": plain_spec(None, None, spec)})
-        return Container(self._pool, info["id"], info["warnings"])
+        return Container(self._pool, info["id"], info)
 
     def container(self, container: str) -> Container:
         """Return the container of this name, id, or unambiguous beginning of an id. Raises NotFound."""

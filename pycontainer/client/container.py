@@ -27,10 +27,12 @@ class Container:
     is what there was to say when it was created through this handle.
     """
 
-    def __init__(self, pool: Pool, container_id: str, warnings: Sequence[str] = ()) -> None:
+    def __init__(self, pool: Pool, container_id: str, created: "ContainerInfo | None" = None) -> None:
+        """`created` is what `create` answered, if this handle asked for it."""
         self._pool = pool
         self.id = container_id
-        self.warnings = tuple(warnings)
+        self._created = created
+        self.warnings = tuple(created["warnings"]) if created else ()
 
     def __repr__(self) -> str:
         return f"Container({self.id!r})"
@@ -264,7 +266,7 @@ class Container:
         out: list[bytes] = []
         err: list[bytes] = []
         with _Starting(self, remove_on_failure) as starting, Waiter(self._pool, self.id) as waiter:
-            info = self.info
+            info = self._created or self.info  # of what does not change
             feed = Feed(data=stdin) if info["stdin_open"] else None
             if info["auto_remove"]:
                 waiter.watch()
@@ -482,7 +484,7 @@ class Container:
         from pycontainer.client.attach import relay_attach  # 3 ms that `ps` or `stop` never need
         from pycontainer.client.session import Session, leave
 
-        info = self.info
+        info = self._created or self.info  # of what does not change
         interactive = interactive and info["stdin_open"]
         session = Session(
             tty=info["tty"], interactive=interactive, detach_keys=detach_keys, proxy_signals=proxy_signals
