@@ -239,13 +239,12 @@ class Child:
         self._room.poller.add(self.pidfd, select.EPOLLIN, lambda events: on_exit(self))
 
     def take_report(self) -> bytes:
-        """Return the failure report, empty after a successful execve; the stage is no longer needed."""
+        """Return the failure report, empty after a successful execve. `leave_stage` is next: nobody needs it any more."""
         report = os.read(self._report_fd, 4096)
         self._room.poller.remove(self._report_fd)
         os.close(self._report_fd)
         self._report_fd = -1
         self.started = self.released and not report
-        self.leave_stage()
         return report
 
     def report_pending(self) -> bool:
