@@ -88,6 +88,7 @@ class NetworkManager:
         self._groups: dict[tuple[str, str], int] = {}  # (network, tenant) → the packet mark of those who may talk
         self._shares: dict[str, int] = {}  # the number by which the firewall knows an instance, for as long as it runs
         self._last_share = 0
+        self._expected: dict[str, dict[str, int]] = {}  # containers whose walls are open, with their bridges' indexes
         self._remains: dict[str, Remains] = {}  # of each damaged network
         self._held: dict[str, list[tuple[Pool, str]]] = {}  # by containers whose reservation is damaged
         networks, reservations = self._records.load_networks(), self._records.load_reservations()
@@ -301,6 +302,14 @@ class NetworkManager:
 
     # -- a run
 
+    def expect(self, container_id: str) -> None:
+        """Do the part of `attach` that needs no namespace, while that is being made: walls, bridges, published ports.
+
+        `detach` undoes it.
+        """
+        reservation = self._reservation(container_id)
+        self._expected[container_id] = self._open_walls(reservation, reservation.endpoints, fresh=True)
+
     def attach(self, container_id: str, netns_fd: int) -> None:
         """Connect a fresh network namespace to all networks of its container, and publish the claimed ports.
 
@@ -309,7 +318,10 @@ class NetworkManager:
         reservation = self._reservation(container_id)
         with ExitStack() as undo:
             undo.callback(self._detach, reservation, alive=True)
-            self._attach(reservation, reservation.endpoints, netns_fd, fresh=True)
+            if container_id not in self._expected:
+                self.expect(container_id)
+            bridges = self._expected.pop(container_id)
+            self._attach(reservation, reservation.endpoints, netns_fd, bridges, fresh=True)
             undo.pop_all()
 
     def detach(self, container_id: str, *, alive: bool) -> None:
@@ -333,7 +345,8 @@ class NetworkManager:
             undo.callback(reservation.endpoints.remove, endpoint)
             if netns_fd is not None:
                 undo.callback(self._detach_endpoint, reservation, endpoint, alive=True)
-                self._attach(reservation, [endpoint], netns_fd, fresh=False)
+                bridges = self._open_walls(reservation, [endpoint], fresh=False)
+                self._attach(reservation, [endpoint], netns_fd, bridges, fresh=False)
                 reach("connect:linked")
             self._records.save_reservation(reservation)
             undo.pop_all()
@@ -528,7 +541,8 @@ class NetworkManager:
             undo.callback(self._detach_link, reservation, endpoint, alive=True)
             self._shaping.leave(container_id, endpoint.index)
             endpoint.index = 0
-            self._attach(reservation, [endpoint], netns_fd, fresh=False)
+            bridges = self._open_walls(reservation, [endpoint], fresh=False)
+            self._attach(reservation, [endpoint], netns_fd, bridges, fresh=False)
             undo.pop_all()
 
     def are_ports_served(self) -> bool:
@@ -727,7 +741,8 @@ class NetworkManager:
             if ip:
                 pool.free(ip)
 
-    def _attach(self, reservation: Reservation, endpoints: Sequence[Endpoint], netns_fd: int, *, fresh: bool) -> None:
+    def _open_walls(self, reservation: Reservation, endpoints: Sequence[Endpoint], *, fresh: bool) -> dict[str, int]:
+        """Let through what these endpoints may send and get, before there is a link; return the indexes of bridges."""
         self._prepare_host()
         groups: dict[str, _Elements] = {}
         bridges: dict[str, int] = {}
@@ -747,6 +762,17 @@ class NetworkManager:
         if ports and fresh:
             groups[_ports_owner(reservation.container_id)] = _port_elements(ports, _targets(reservation))
         self._firewall.add(groups)
+        return bridges
+
+    def _attach(
+        self,
+        reservation: Reservation,
+        endpoints: Sequence[Endpoint],
+        netns_fd: int,
+        bridges: Mapping[str, int],
+        *,
+        fresh: bool,
+    ) -> None:
         has_ipv6 = sysctl.has_ipv6()
         for endpoint in endpoints:
             network = self._networks[endpoint.network]
@@ -779,6 +805,7 @@ class NetworkManager:
         return index
 
     def _detach(self, reservation: Reservation, *, alive: bool) -> None:
+        self._expected.pop(reservation.container_id, None)
         for endpoint in reservation.endpoints:
             self._detach_link(reservation, endpoint, alive=alive)
             self._hosts.leave(_circle(endpoint.network, reservation), reservation.container_id)

@@ -12,6 +12,7 @@
 Everything made here has its undo beside it; a failed start leaves the host as if never tried.
 """
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -52,6 +53,7 @@ STDOUT, STDERR = 1, 2  # the kinds of a stream, as in api/messages.py
 class Network(Protocol):
     """What a start asks of the network."""
 
+    def expect(self, container_id: str) -> None: ...
     def attach(self, container_id: str, netns_fd: int) -> None: ...
     def detach(self, container_id: str, *, alive: bool) -> None: ...
 
@@ -254,25 +256,37 @@ async def start(
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
             doors = open_doors(cgroup, sent)
-            birth = await host.launcher.birth(
-                {
-                    "op": "birth",
-                    "id": container.id,
-                    "kind": "init",
-                    "flags": plan.flags,
-                    "base": container.base,
-                    "steps": plan.steps,
-                    "stdio": [tree_count, tree_count + 1, tree_count + 2],
-                    "program": tree_count + 3,
-                    "cgroup": tree_count + 4 if at_clone else -1,
-                    "doors": [len(fds) + position for position in range(len(doors))],
-                    "join": -1,
-                    "label": host.label is not None,
-                    "file_label": host.label.files if host.label else "",
-                },
-                [*fds, *doors],
-                action=action,
+            asked = asyncio.ensure_future(
+                host.launcher.birth(
+                    {
+                        "op": "birth",
+                        "id": container.id,
+                        "kind": "init",
+                        "flags": plan.flags,
+                        "base": container.base,
+                        "steps": plan.steps,
+                        "stdio": [tree_count, tree_count + 1, tree_count + 2],
+                        "program": tree_count + 3,
+                        "cgroup": tree_count + 4 if at_clone else -1,
+                        "doors": [len(fds) + position for position in range(len(doors))],
+                        "join": -1,
+                        "label": host.label is not None,
+                        "file_label": host.label.files if host.label else "",
+                    },
+                    [*fds, *doors],
+                    action=action,
+                )
             )
+            try:
+                await asyncio.sleep(0)  # now it is sent, and the kernel takes 1 ms for all the namespaces
+                if host.network is not None:
+                    undo.callback(host.network.detach, container.id, alive=False)
+                    with contextlib.suppress(OSError):  # `attach` tries again, and says why
+                        host.network.expect(container.id)
+                birth = await asked
+            except BaseException:
+                asked.cancel()  # the child must not wait for ever
+                raise
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
         reach("start:born")

@@ -279,6 +279,23 @@ def test_nothing_is_left_of_an_attach_that_failed(site: Site) -> None:
     assert site.state() == before
 
 
+def test_nothing_is_left_of_a_start_that_was_expected_alone(site: Site) -> None:
+    """Its process was not born: the walls were opened for it meanwhile."""
+
+    def expect() -> None:
+        manager: NetworkManager = site.manager
+        manager.reserve("c" * 12, "bad", "bad", ["default"])
+        manager.claim_ports("c" * 12, [Port(8081, HTTP)])
+        manager.expect("c" * 12)
+        manager.detach("c" * 12, alive=False)
+        manager.release("c" * 12)
+
+    site.instance("web")
+    before = site.state()
+    site.do(expect)
+    assert site.state() == before
+
+
 def test_name_and_address_are_free_at_once_for_a_restart(site: Site) -> None:
     web = site.instance("web", Port(8080, HTTP))
     for _ in range(5):

@@ -34,7 +34,7 @@ def test_a_run_that_ends_meanwhile_is_not_taken_for_another(tmp_path: Any) -> No
         raise StartFailed("far enough")
 
     container = SimpleNamespace(spec=spec, image=None, pid=os.getpid(), base=0, label=(), is_running=lambda: True)
-    cgroup = SimpleNamespace(crowd=lambda arrived: "", dirfd=lambda beside: None)
+    cgroup = SimpleNamespace(crowd=lambda arrived: "", dirfd=lambda beside: None, doors=list)
     request = ExecRequest(
         command=["true"],
         env=[],
