@@ -52,6 +52,7 @@ class Endings:
         self._oom_allowance = Allowance()
         self._oom_watch: OomWatch | None = None
         self._network_sweep: asyncio.TimerHandle | None = None
+        self._unmounting: dict[str, asyncio.Task[None]] = {}  # container -> the root of its last run is going
 
     def watch_kills(self) -> None:
         """Hear of each process that the kernel kills for want of memory."""
@@ -312,7 +313,7 @@ class Endings:
         reach("end:cgroup")
         if run is not None:
             asyncio.get_running_loop().remove_reader(run.pidfd)  # if there was no monitor
-            run.close()
+            self._close(container, run)
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
             container.finished = now()
@@ -343,6 +344,24 @@ class Endings:
         if not container.restarting and not container.spec.auto_remove:
             container.forget_run()
         reach("end:over")
+
+    def _close(self, container: Container, run: Run) -> None:
+        """Close what a run held; the root of one that goes with its end beside other requests, see `unmounted`.
+
+        The last descriptor of a root unmounts it, and the kernel writes out what the file system beneath has in memory: some
+        ms, or what a busy disk needs.
+        """
+        root_fd = -1
+        if container.spec.auto_remove:
+            root_fd, run.root_fd = run.root_fd, -1
+        run.close()
+        if root_fd >= 0:
+            self._unmounting[container.id] = self._world.spawn(asyncio.to_thread(os.close, root_fd))
+
+    async def unmounted(self, container_id: str) -> None:
+        """Wait until nothing has the root of the last run: who starts another one, or deletes its files, must."""
+        if (unmounting := self._unmounting.pop(container_id, None)) is not None:
+            await unmounting
 
     def forget(self, container_id: str) -> None:
         """The container is gone."""

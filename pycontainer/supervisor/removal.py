@@ -175,6 +175,7 @@ class Removal:
         while os.path.lexists(remains := self._remains(container_id)):  # of two where a create was cut off as well
             retired = self._retire_volumes(remains) if remains.endswith(_WITH_VOLUMES) else []
             reach("rm:volumes")
+            await self._world.endings.unmounted(container_id)
             await asyncio.to_thread(erase, remains)
             reach("rm:erased")
             if retired:

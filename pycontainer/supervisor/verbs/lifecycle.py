@@ -288,6 +288,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
     world.boot.require_up()
     _require_startable(world, container)
     world.require_unmounted(container)
+    await world.endings.unmounted(container.id)
     if container.lowers or container.clearing:
         await world.layers.settle(container)
         reach("start:settled")
