@@ -216,6 +216,13 @@ class Child:
     def release(self, message: dict[str, object], fds: list[int], log_limits: tuple[int, int]) -> None:
         """Let the child go on; its output is ours to pump from here. Descriptors: sources, the input
         if any, a client's socket if one is attached from the first byte."""
+        self.released = True
+        try:  # first of all: what it writes waits in its pipes
+            os.write(self._go_fd, b"1")
+        except BrokenPipeError:  # killed meanwhile: its pidfd tells
+            pass
+        os.close(self._go_fd)
+        self._go_fd = -1
         streams = message["streams"]
         if isinstance(streams, list) and streams:
             sources = {fds[position]: int(kind) for position, kind in enumerate(streams)}
@@ -224,13 +231,6 @@ class Child:
             self.output = Output(self._room.poller, log, sources, input_fd, is_tty=bool(message["tty"]))
             if message["attach"]:
                 self.output.attach(_socket.socket(fileno=fds[-1]))
-        self.released = True
-        try:
-            os.write(self._go_fd, b"1")
-        except BrokenPipeError:  # killed meanwhile: its pidfd tells
-            pass
-        os.close(self._go_fd)
-        self._go_fd = -1
 
     def watch(self, on_report: "Callable[[Child], None]", on_exit: "Callable[[Child], None]") -> None:
         """Call back when the child has executed its program (no report) or failed to, and when it has ended."""
