@@ -1,12 +1,16 @@
 """The ends of runs, and who waits for one."""
 
 import asyncio
+import os
+import threading
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from pycontainer.cgroup.base import Cgroup
 from pycontainer.runtime.container import Container
+from pycontainer.runtime.start import Run
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.world import World
 
@@ -23,3 +27,38 @@ def test_an_end_in_the_moment_in_which_the_time_is_over_is_one(ends: bool) -> No
         return await endings.wait_exit(cast(Container, SimpleNamespace(id="one")), 0)
 
     assert asyncio.run(wait()) is ends
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_the_root_of_what_removes_itself_is_closed_beside_others(goes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs the layer waits for that; all others find it closed."""
+    may_close = threading.Event()
+    close = os.close
+
+    def close_slowly(fd: int) -> None:
+        if fd == root_fd and goes:
+            assert may_close.wait(10)
+        close(fd)
+
+    async def end() -> None:
+        spawn = asyncio.get_running_loop().create_task
+        endings = Endings(cast(World, SimpleNamespace(spawn=spawn)))
+        container = SimpleNamespace(id="one", spec=SimpleNamespace(auto_remove=goes))
+        endings._close(cast(Container, container), Run(cast(Cgroup, None), 0, os.dup(root_fd), [], root_fd))
+        assert is_open(root_fd) is goes
+        may_close.set()
+        await endings.unmounted("one")
+        assert not is_open(root_fd)
+        await endings.unmounted("one")
+
+    root_fd = os.open("/", os.O_PATH)
+    monkeypatch.setattr(os, "close", close_slowly)
+    asyncio.run(end())
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
