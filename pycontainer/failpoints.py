@@ -6,10 +6,13 @@
 Off unless a process was started with that; then a visit costs one look into an empty dict. Every step of an operation that
 has more than one has a name here, and tests/integration/test_failpoints.py dies at each of them. The name says what was done
 last. What dies is who works: the supervisor, but the monitor at `monitor:`, and the worker of images at `image:`.
+
+They are also the steps of which a trace consists (trace.py).
 """
 
 import os
 
+from pycontainer import trace
 from pycontainer.linux import files
 
 TYPE_CHECKING = False
@@ -60,9 +63,11 @@ _visits: dict[str, int] = {}  # name -> visits until it dies; at most one
 
 
 def reach(name: str) -> None:
-    """Die here, if that was asked."""
+    """Die here, if that was asked; a step is done, for who traces."""
     if name in _visits:
         _visit(name)
+    if trace.recorders:
+        trace.step(name)
 
 
 def arm(environment: "Mapping[str, str]") -> None:

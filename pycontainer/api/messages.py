@@ -4,9 +4,12 @@ One stream socket. A frame is 4 bytes of big-endian length and as many bytes of 
 the frame's first byte (SCM_RIGHTS). The client speaks first, any number of requests one after the other:
 
     client                                        supervisor
-    {"verb": "stop", "args": {...}}        ──▶
+    {"verb": "stop", "args": {...}}        ──▶                           and "trace": true for where the time goes
                                            ◀──    {"event": {...}}      none or many, for verbs that stream
                                            ◀──    {"result": ...}       or {"error": {class, message, hint, ...}}
+
+The reply to a request with "trace": true has {"trace": {spans: [[process, step, begin, end]], lost, token}} beside it: what
+was done for it in the supervisor and below, in nanoseconds of CLOCK_MONOTONIC, see supervisor/tracing.py.
 
 Closing the socket cancels a request that only waits or streams. Each row of VERBS: what `args` holds, what comes back.
 `container` is always a name, an id, or an unambiguous id prefix. See docs/api.md for the shapes of the results.
@@ -40,6 +43,7 @@ VERBS: dict[str, str] = {
     "usage": "{tenant?, month?} -> Usage; the sums of a month, which is 2026-11 or left out for the present one",
     "metrics": "{} -> event {containers: [row]} ..., then {containers: [row], cgroup_version, tenants, supervisor}; what the"
     " metrics process cannot ask the kernel itself",
+    "trace": "{token} -> {spans, lost}; how the runs ended that the traced request of that token began, or had end",
     "top": "{container} -> [{pid, ns_pid, user, cpu_seconds, rss_bytes, command}]",
     "pause": "{container} -> ContainerInfo",
     "unpause": "{container} -> ContainerInfo",

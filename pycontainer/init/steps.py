@@ -33,6 +33,10 @@ from pycontainer.linux.mounts import (
 from pycontainer.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET
 from pycontainer.linux.process import set_fs_ids
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _SAFE_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 COVER_DIR = "/cover"  # in the monitor's room: an empty file and an empty directory on a read-only tmpfs
@@ -418,8 +422,8 @@ STEPS: dict[str, type[Step]] = {
 }
 
 
-def execute(steps: list[list[object]], stage: Stage) -> None:
-    """Run the parent's half. The OSError of a failing step gets its description as a note."""
+def execute(steps: list[list[object]], stage: Stage, *, on_step: Callable[[str], None] | None = None) -> None:
+    """Run the parent's half. The OSError of a failing step gets its description as a note; `on_step` gets those done."""
     os.mkdir(stage.path, 0o711)
     set_fs_ids(stage.base)
     try:
@@ -431,6 +435,8 @@ def execute(steps: list[list[object]], stage: Stage) -> None:
             except OSError as error:
                 error.add_note(step.describe())
                 raise
+            if on_step is not None:
+                on_step(step.describe())
     finally:
         set_fs_ids(0)
         raise_effective()

@@ -41,7 +41,16 @@ class Counted:
         self.count, self.data = count, data
 
 
-Argument = int | bytes | Slot | Counted | list[bytes]
+class At:
+    """A pointer into `memory`, which all that point into it share."""
+
+    __slots__ = ("memory", "offset")
+
+    def __init__(self, memory: bytearray, offset: int) -> None:
+        self.memory, self.offset = memory, offset
+
+
+Argument = int | bytes | Slot | Counted | At | list[bytes]
 
 
 class Row:
@@ -78,7 +87,7 @@ class Table:
         self, step: str, number: int, *arguments: Argument, mode: int = MODE_CHECK, expected: int = 0, path: str = ""
     ) -> None:
         """Append a call. `bytes` become a pointer to themselves and a NUL, a list of bytes an argv, a Slot its value,
-        Counted a pointer to its count and a pointer to its data."""
+        Counted a pointer to its count and a pointer to its data, At a pointer into memory."""
         self.rows.append(Row(step, number, arguments, mode, expected, None, path))
 
     def call_keeping(
@@ -110,7 +119,7 @@ class Table:
             data.extend(b"\0" * (1 + -(len(value) + 1) % 8))
             return address
 
-        lists: dict[int, int] = {}  # an argv that several rows share is laid out once
+        shared: dict[int, int] = {}  # what several rows point to, an argv or memory, is laid out once
 
         def word(value: Argument, row: int, position: int) -> int:
             if isinstance(value, int):
@@ -122,10 +131,14 @@ class Table:
                 return put(value)
             if isinstance(value, Counted):
                 return put(struct.pack("<QQ", value.count, put(value.data)))
-            if id(value) not in lists:
+            if isinstance(value, At):
+                if id(value.memory) not in shared:
+                    shared[id(value.memory)] = put(bytes(value.memory))
+                return shared[id(value.memory)] + value.offset
+            if id(value) not in shared:
                 pointers = [put(text) for text in value]
-                lists[id(value)] = put(struct.pack(f"<{len(pointers) + 1}Q", *pointers, 0))
-            return lists[id(value)]
+                shared[id(value)] = put(struct.pack(f"<{len(pointers) + 1}Q", *pointers, 0))
+            return shared[id(value)]
 
         words: list[list[int]] = []
         for number, row in enumerate(self.rows):

@@ -7,6 +7,7 @@ import time
 
 from pycontainer import jsontext
 from pycontainer.failpoints import reach
+from pycontainer.init import times
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import bridge
 from pycontainer.init.procfs import ProcMaker
@@ -19,6 +20,7 @@ from pycontainer.linux.process import pidfd_send_signal, reap
 from pycontainer.monitor.logfile import LogFile
 from pycontainer.monitor.output import Output
 from pycontainer.monitor.poller import Poller
+from pycontainer.trace import Recorder, span, step, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ID_COUNT = 65536
+_REPORT_BYTES = 65536  # a pipe's
 _SIGKILL = 9
 
 
@@ -61,11 +64,15 @@ class Child:
         "_report_fd",
         "_room",
         "_stage",
+        "_steps",
+        "_times",
         "child_id",
+        "is_traced",
         "kind",
         "output",
         "pid",
         "pidfd",
+        "recorder",
         "released",
         "started",
         "unwritten",
@@ -81,6 +88,10 @@ class Child:
         self.unwritten: dict[str, object] | None = None  # the exit record that the disk did not take
         self.output: Output | None = None
         self._stage: Stage | None = None
+        self.is_traced = bool(message.get("trace"))
+        self.recorder = Recorder("monitor") if self.is_traced else None
+        self._steps: list[str] = []  # of the bridge
+        self._times: list[list[int]] = []  # when they were over, then when those of the program were
         join_fd = _pick(fds, message["join"])
         go_read_fd, self._go_fd = os.pipe2(os.O_CLOEXEC)
         self._report_fd, report_write_fd = os.pipe2(os.O_CLOEXEC)
@@ -102,14 +113,19 @@ class Child:
                     open_files=room.open_files,
                     doors=tuple(_pick(fds, position) for position in doors),
                 )
-                self.pid, self.pidfd = room.bearer.bear(
-                    table,
-                    flags=_integer(message["flags"]),
-                    cgroup_fd=_pick(fds, message["cgroup"]),
-                    program_fd=program_fd,
-                    owner=_integer(message["base"]),
-                )
+                if self.is_traced:
+                    self._steps = times.add(table)
+                with span("clone", self.recorder):
+                    self.pid, self.pidfd = room.bearer.bear(
+                        table,
+                        flags=_integer(message["flags"]),
+                        cgroup_fd=_pick(fds, message["cgroup"]),
+                        program_fd=program_fd,
+                        owner=_integer(message["base"]),
+                    )
         except BaseException:
+            if self.recorder is not None:
+                self.recorder.close()
             os.close(self._go_fd)
             os.close(self._report_fd)
             raise
@@ -122,6 +138,7 @@ class Child:
         """Return a child that the program before us handed over, see `handed_over`."""
         child = cls.__new__(cls)
         child._room, child._stage, child.wait_status, child.unwritten = room, None, None, None
+        child.is_traced, child.recorder, child._steps, child._times = False, None, [], []
         child._go_fd, child._report_fd = -1, state["report_fd"]
         child.released, child.started = True, child._report_fd < 0
         child.child_id, child.kind, child.pid, child.pidfd = state["id"], state["kind"], state["pid"], state["pidfd"]
@@ -193,6 +210,7 @@ class Child:
         """Write the id maps and make the mounts; return the root's descriptor, which stays the stage's."""
         base = _integer(message["base"])
         write_id_maps(self._room.procfs_fd, self.pid, base, ID_COUNT)
+        step("id maps")
         userns_fd = os.open(f"{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._room.procfs_fd)
         try:
             self._stage = Stage(
@@ -208,7 +226,7 @@ class Child:
             )
             steps = message["steps"]
             assert isinstance(steps, list)
-            execute(steps, self._stage)
+            execute(steps, self._stage, on_step=step if self.recorder is not None else None)
         finally:
             os.close(userns_fd)
         return self._stage.root_fd
@@ -238,14 +256,43 @@ class Child:
             self._room.poller.add(self._report_fd, select.EPOLLIN, lambda events: on_report(self))
         self._room.poller.add(self.pidfd, select.EPOLLIN, lambda events: on_exit(self))
 
-    def take_report(self) -> bytes:
-        """Return the failure report, empty after a successful execve. `leave_stage` is next: nobody needs it any more."""
-        report = os.read(self._report_fd, 4096)
+    def take_report(self) -> bytes | None:
+        """Return the failure report, empty after a successful execve; None if it told times (init/times.py) and goes on.
+
+        `leave_stage` is next unless it goes on: nobody needs that any more.
+        """
+        stamps, report = times.split(os.read(self._report_fd, _REPORT_BYTES))
+        self._times += stamps
+        if stamps and not report:
+            return None
         self._room.poller.remove(self._report_fd)
         os.close(self._report_fd)
         self._report_fd = -1
         self.started = self.released and not report
         return report
+
+    def told(self) -> dict[str, object]:
+        """Return what was recorded of the way to its program, for a message: `trace`, and `times` of the program's rows,
+        whose names are its asker's to know. Nothing, if it is not traced."""
+        if self.recorder is None:
+            return {}
+        if self._times:
+            times.record(self.recorder, self._steps, self._times[0])
+            if len(self._times) > 1:
+                self.recorder.add("sealed program", self._times[0][-1], self._times[1][0], process="init")
+            self.recorder.add("execve", self._times[-1][-1], time.monotonic_ns(), process="init")
+        return {**told(self.recorder), "times": self._times[1] if len(self._times) > 1 else []}
+
+    def recorder_of_end(self) -> Recorder | None:
+        """Return who records how it is reaped."""
+        if self.is_traced and self.recorder is None:
+            self.recorder = Recorder("monitor")
+        return self.recorder
+
+    def close_recorder(self) -> None:
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
 
     def report_pending(self) -> bool:
         """Tell whether the report has not been taken yet."""

@@ -27,7 +27,7 @@ import resource
 import select
 import sys
 
-from pycontainer import failpoints
+from pycontainer import failpoints, trace
 from pycontainer.failpoints import reach
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import FIRST_FREE_FD
@@ -175,10 +175,16 @@ class Monitor:
             left.kill()  # its asker has become another program, and knows nothing of it
         self._children[child_id] = child
         child.watch(self._reported, self._ended)
+        with trace.recording(child.recorder):
+            self._prepare(child, message, fds)
+
+    def _prepare(self, child: Child, message: dict[str, object], fds: list[int]) -> None:
+        """Tell of a child that was born, and make what it waits for."""
+        child_id = child.child_id
         reach("monitor:born")
         self._send({"op": "born", "id": child_id, "pid": child.pid}, [child.pidfd])
         if child.kind != "init":
-            self._send({"op": "ready", "id": child_id})
+            self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)})
             return
         try:
             root_fd = child.prepare(message, fds)
@@ -188,7 +194,7 @@ class Monitor:
             self._send_failed(child_id, notes[0] if notes else "prepare", error)
             return
         reach("monitor:prepared")
-        self._send({"op": "ready", "id": child_id}, [root_fd])
+        self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)}, [root_fd])
 
     def _send_failed(self, child_id: str, step: str, error: Exception) -> None:
         number = error.errno if isinstance(error, OSError) and error.errno else 0
@@ -201,6 +207,7 @@ class Monitor:
                 "errno": number,
                 "text": str(getattr(error, "strerror", None) or error),
                 "path": str(path) if path else "",
+                **trace.told(trace.current()),
             }
         )
 
@@ -211,8 +218,9 @@ class Monitor:
                 {"op": "failed", "id": message["id"], "step": "release", "errno": 3, "text": "ended", "path": ""}
             )
             return set()
-        child.release(message, fds, self._log_limits)
-        reach("monitor:released")
+        with trace.recording(child.recorder):
+            child.release(message, fds, self._log_limits)
+            reach("monitor:released")
         return set(fds) if child.output is not None else set()
 
     def _adopt(self, message: dict[str, object], fds: list[int]) -> set[int]:
@@ -276,16 +284,24 @@ class Monitor:
 
     def _reported(self, child: Child) -> None:
         report = child.take_report()
+        if report is None:
+            return
         if not report:
             if child.released:
-                self._send({"op": "started", "id": child.child_id})
+                self._send({"op": "started", "id": child.child_id, **child.told()})
         else:
-            self._send({"op": "failed", "id": child.child_id, "report": report.hex()})
+            self._send({"op": "failed", "id": child.child_id, "report": report.hex(), **child.told()})
         child.leave_stage()  # 0.4 ms, for which nobody has to wait
+        child.close_recorder()
 
     def _ended(self, child: Child) -> None:
-        if child.report_pending():
+        while child.report_pending():
             self._reported(child)  # it ended at once: tell that it started, or why not, before its end
+        with trace.recording(child.recorder_of_end()):
+            self._reap(child)
+        child.close_recorder()
+
+    def _reap(self, child: Child) -> None:
         if not child.end():
             return
         if self._children.get(child.child_id) is not child:
@@ -302,6 +318,7 @@ class Monitor:
                 "wait_status": child.wait_status,
                 "dropped_output_bytes": child.output.dropped_bytes if child.output is not None else 0,
                 "unwritten": child.unwritten,
+                **trace.told(child.recorder),
             }
         )
 

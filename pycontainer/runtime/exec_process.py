@@ -102,9 +102,7 @@ async def start_exec(
                 name=container.spec.name,
             )
             memfd = new_memfd()
-            sent.callback(os.close, memfd)
-            image, rows_at = build(table, MACHINE)
-            write_program(memfd, image)
+            undo.callback(os.close, memfd)
             fds = [*stdio_fds, memfd, joined_fd]
             with alive(action):
                 cgroup_fd = cgroup.dirfd(beside=container.pid)
@@ -134,6 +132,9 @@ async def start_exec(
             )
         undo.push_async_callback(birth.abort, seconds=_KILL_SECONDS)
         await birth.ready()
+        birth.watch(table)
+        image, rows_at = build(table, MACHINE)
+        write_program(memfd, image)
         if cgroup_fd is None:
             with alive(action):
                 move_in(cgroup, birth.pid, beside=container.pid)
@@ -150,6 +151,7 @@ async def start_exec(
         if report:
             raise failure(action, table, rows_at, report)
         undo.pop_all()
+        os.close(memfd)
     return birth.pid, birth.pidfd, pty_fd
 
 

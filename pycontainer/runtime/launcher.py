@@ -3,6 +3,8 @@
 import socket
 from typing import Protocol
 
+from pycontainer.init.table import Table
+
 
 class Birth(Protocol):
     """A child that has been cloned and waits to be released."""
@@ -12,6 +14,9 @@ class Birth(Protocol):
 
     async def ready(self) -> int:
         """Wait for the parent's half; return the root's descriptor (the caller's), -1 for a process that joins."""
+
+    def watch(self, table: Table) -> None:
+        """Add to the child's table, not yet built, what tells its times, if somebody traces this."""
 
     async def release(
         self,

@@ -333,6 +333,7 @@ async def start(
             console=console,
             container_id=container.id,
         )
+        birth.watch(table)
         image, rows_at = build(table, MACHINE)
         write_program(memfd, image)
         container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)

@@ -480,6 +480,7 @@ def _require_room(world: "World", caller: Caller, call: Call, changed: str, *, n
 _ALL, _PATH = "it concerns the whole host", "it reads a path of the host"
 VERBS: dict[str, Row | str] = {
     "ping": _anything,
+    "trace": _anything,  # what was done for who has the token, if it is his tenant's
     "info": _anything,
     "create": _anything,
     "list": _anything,

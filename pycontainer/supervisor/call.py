@@ -15,21 +15,21 @@ _T = TypeVar("_T")
 Reply = Callable[[object, list[int]], Awaitable[None]]
 
 
-def parse_request(data: bytes) -> tuple[str, dict[str, object]]:
-    """Return the verb and the arguments of a request; ValueError says in one line what is wrong with it.
+def parse_request(data: bytes) -> tuple[str, dict[str, object], bool]:
+    """Return verb, arguments, and whether it is to be traced, of a request; ValueError says in a line what is wrong with it.
 
-    A key that is neither `verb` nor `args` and an argument that the verb does not have are refused: a misspelt one would
-    silently not be heeded.
+    A key that is none of `verb`, `args` and `trace`, and an argument that the verb does not have, are refused: a misspelt one
+    would silently not be heeded.
     """
     message = jsontext.loads(data, max_bytes=MAX_FRAME_BYTES)
-    if not isinstance(message, dict) or not message.keys() <= {"verb", "args"}:
+    if not isinstance(message, dict) or not message.keys() <= {"verb", "args", "trace"}:
         raise ValueError("it is not an object with verb and args")
-    verb, arguments = message.get("verb"), message.get("args", {})
-    if not isinstance(verb, str) or not isinstance(arguments, dict):
-        raise ValueError("verb or args of a wrong type")
+    verb, arguments, is_traced = message.get("verb"), message.get("args", {}), message.get("trace", False)
+    if not isinstance(verb, str) or not isinstance(arguments, dict) or not isinstance(is_traced, bool):
+        raise ValueError("verb, args or trace of a wrong type")
     if unknown := sorted(arguments.keys() - ARGUMENTS.get(verb, arguments.keys())):
         raise ValueError(f"'{verb}' takes no argument {shown(unknown[0])}")
-    return verb, arguments
+    return verb, arguments, is_traced
 
 
 def _argument_names(shape: str) -> frozenset[str]:
@@ -49,6 +49,7 @@ class Call:
 
     def __init__(self, verb: str, arguments: dict[str, object], fds: list[int], send_event: Reply) -> None:
         self.verb, self._arguments, self._fds, self._send_event = verb, arguments, fds, send_event
+        self.is_traced = False
         self.waits_for: dict[str, object] | None = None
         """What the verb would be told if it had to begin anew in the midst of its waiting; None while it does something."""
         self.is_answered: Callable[[], bool] = lambda: False

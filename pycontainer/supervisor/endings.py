@@ -28,6 +28,7 @@ from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.events import KERNEL, SUPERVISOR, Allowance, acting, current_actor
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
+from pycontainer.trace import recording
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -152,7 +153,7 @@ class Endings:
         self._exec_exits.pop(exec_id, None)
 
     def heard_exit(self, message: dict[str, object]) -> None:
-        with acting(SUPERVISOR):  # not who had us connect to the monitor
+        with acting(SUPERVISOR), recording(None):  # not who had us connect to the monitor, and not in his trace
             self._heard_exit(message)
 
     def _heard_exit(self, message: dict[str, object]) -> None:
@@ -267,6 +268,10 @@ class Endings:
             await asyncio.sleep(_ASKED_SECONDS)
 
     def _ended(self, container: Container, message: dict[str, object]) -> None:
+        with self._world.traces.ending(container.id, message.get("trace")):
+            self._take_end(container, message)
+
+    def _take_end(self, container: Container, message: dict[str, object]) -> None:
         container.dropped_output_bytes = int(str(message.get("dropped_output_bytes", 0)))
         if message["wait_status"] is None:
             self._world.spawn(self._ask_kernel(container, self._world.runs[container.id]))

@@ -9,13 +9,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Container
+from typing import cast
 
 from pycontainer import failpoints
 from pycontainer.cgroup.scope import Scope
 from pycontainer.errors import Busy, InvalidInput, PycontainerError, StartFailed
+from pycontainer.init import times
+from pycontainer.init.table import Table
 from pycontainer.monitor import channel
 from pycontainer.monitor.logfile import DEFAULT_FILES, DEFAULT_MAX_BYTES
 from pycontainer.paths import HostPaths
+from pycontainer.trace import current
 
 _RELOAD_SECONDS = 30.0
 _LEAVE_SECONDS = 1.0
@@ -37,6 +41,7 @@ class MonitorBirth:
         self._done: asyncio.Future[bytes] = loop.create_future()
         self.ended = asyncio.Event()
         self.released = False
+        self._recorder, self._is_told, self._steps = current(), False, list[str]()
         self.pid, self.pidfd = 0, -1
 
     @property
@@ -46,6 +51,11 @@ class MonitorBirth:
 
     async def ready(self) -> int:
         return await self._ready
+
+    def watch(self, table: Table) -> None:
+        """Have the child's table tell its times, if this is traced, and the monitor one that knows of that."""
+        if self._is_told:
+            self._steps = times.add(table)
 
     async def release(
         self,
@@ -85,6 +95,11 @@ class MonitorBirth:
     def hear(self, message: dict[str, object], fds: list[int]) -> None:
         """Take a message about this child."""
         operation = message["op"]
+        if self._recorder is not None and "trace" in message:
+            self._is_told = True
+            if message.get("kind") != "init":  # how a run ends is told apart, see tracing.py
+                self._recorder.add_told(message["trace"])
+            times.record(self._recorder, self._steps, cast("list[int]", message.get("times", [])))
         if operation in ("born", "ready"):
             future: asyncio.Future[object] = self.born if operation == "born" else self._ready  # type: ignore[assignment]
             if future.done():  # who asked has left, or was told of a failure
@@ -225,6 +240,8 @@ class MonitorLink:
     async def birth(self, message: dict[str, object], fds: list[int], *, action: str) -> MonitorBirth:
         await self.connect(start=True)
         birth = MonitorBirth(self, str(message["id"]), action)
+        if current() is not None:
+            message = {**message, "trace": True}
         self._births[str(message["id"])] = birth
         try:
             self.send(message, fds)

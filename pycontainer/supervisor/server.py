@@ -32,6 +32,7 @@ from pycontainer.supervisor.caller import Caller, calling
 from pycontainer.supervisor.descriptors import Porter
 from pycontainer.supervisor.events import acting
 from pycontainer.supervisor.operators import Operators
+from pycontainer.supervisor.tracing import TracedRequest
 from pycontainer.supervisor.verbs import (
     copy,
     doctor,
@@ -202,16 +203,17 @@ class Connection:
         self._call = call
         self._is_asked = True
         began, has_failed, has_left = self._loop.time(), True, False
+        traced = TracedRequest(call)
         try:
             if not goes_on:
                 authorise.require(self._world, self._caller, call)
                 self._budgets.charge(self._caller, call.verb)
-            with authorise.at_work(self._caller, call.verb, self._budgets.at_work):
+            with traced, authorise.at_work(self._caller, call.verb, self._budgets.at_work):
                 result = await self._run(verb, call)
             has_failed = False
-            await self._send({"result": result})
+            await self._send({"result": result, **traced.told()})
         except PycontainerError as error:
-            await self._send({"error": error.to_wire()})
+            await self._send({"error": error.to_wire(), **traced.told()})
         except (ConnectionError, asyncio.CancelledError):
             has_left = True
             raise
@@ -237,14 +239,16 @@ class Connection:
     def _parse(self, data: bytes, fds: list[int]) -> tuple[Verb, Call]:
         call = Call("", {}, fds, self._send_event)
         try:
-            verb, arguments = parse_request(data)
+            verb, arguments, is_traced = parse_request(data)
         except ValueError as error:
             call.close()
             raise InvalidInput(f"not a request: {error}") from None
         if verb not in VERBS:
             call.close()
             raise InvalidInput(f"unknown verb {shown(verb)}", hint="client and supervisor may be of different versions")
-        return VERBS[verb], Call(verb, arguments, fds, self._send_event)
+        call = Call(verb, arguments, fds, self._send_event)
+        call.is_traced = is_traced
+        return VERBS[verb], call
 
     async def _run(self, verb: Verb, call: Call) -> object:
         """Run a verb; a client that hangs up meanwhile cancels it if it only waits or streams."""

@@ -61,6 +61,7 @@ from pycontainer.supervisor.reserve import Reserve
 from pycontainer.supervisor.restarts import Restarts
 from pycontainer.supervisor.schedule import Schedule
 from pycontainer.supervisor.tenants import Tenants
+from pycontainer.supervisor.tracing import Traces
 from pycontainer.supervisor.transfer import Transfer
 from pycontainer.supervisor.transient import Transient
 from pycontainer.supervisor.unfinished import Unfinished
@@ -89,6 +90,7 @@ class World:
         self.layers = Layers(self)
         self.events = Events(Journal(paths.events_dir))
         self.measures = Measures()
+        self.traces = Traces()
         self.endings = Endings(self)
         self.ledger = Ledger(self)
         self.transfer = Transfer(self)

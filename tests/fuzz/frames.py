@@ -36,7 +36,7 @@ async def _no_reply(event: object, fds: list[int]) -> None:
 
 def try_one(data: bytes) -> None:
     try:
-        verb, arguments = parse_request(data)
+        verb, arguments, _ = parse_request(data)
     except ValueError as error:
         check_message(InvalidInput(f"not a request: {error}"))
     else:

@@ -124,12 +124,14 @@ def connected(world: World) -> socket.socket:
     return sock
 
 
-def exchange(sock: socket.socket, verb: str, arguments: dict[str, Any], fd_count: int = 0) -> dict[str, Any]:
+def exchange(
+    sock: socket.socket, verb: str, arguments: dict[str, Any], fd_count: int = 0, **more: object
+) -> dict[str, Any]:
     """Send one request; return its last frame, with the events before it as `events`."""
     fds = [os.open("/dev/null", os.O_RDWR) for _ in range(fd_count)]
     try:
         with contextlib.suppress(BrokenPipeError):
-            send_frame(sock, {"verb": verb, "args": arguments}, fds)
+            send_frame(sock, {"verb": verb, "args": arguments, **more}, fds)
     finally:
         for fd in fds:
             os.close(fd)
@@ -237,7 +239,7 @@ OF_OTHERS: dict[str, tuple[str, dict[str, Any], int]] = {
 IN_LISTS = {"stats": "containers", "limits": "containers", "image_save": "images"}
 NAMES_NOTHING = {
     "ping", "info", "create", "list", "events", "image_list", "network_list", "volume_list", "tenant_list", "volume_create",
-    "volume_restore",
+    "volume_restore", "trace",
 }  # fmt: skip
 OF_THE_HOST = {
     "mount", "umount", "commit", "instance_import", "image_import", "image_load", "image_tag", "image_rm", "image_prune",

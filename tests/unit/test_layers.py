@@ -13,7 +13,7 @@ import pycontainer
 
 ROOT = Path(pycontainer.__file__).parent
 
-LAYER0 = {"linux", "errors", "failpoints", "jsontext", "paths", "record", "units"}
+LAYER0 = {"linux", "errors", "failpoints", "jsontext", "paths", "record", "trace", "units"}
 LAYER1 = {"init", "monitor", "spec", "api"}
 LAYER2 = {"cgroup", "net", "store", "security", "disk", "controllers"}
 
@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # 0: the words all layers share
     "linux": set(),
     "errors": set(),
-    "failpoints": {"linux"},
+    "trace": set(),
+    "failpoints": {"linux", "trace"},
     "jsontext": set(),
     "paths": set(),
     "record": {"linux", "jsontext", "units"},

@@ -273,6 +273,7 @@ async def start_now(
     world: World, container: Container, *, attached: object = None, window: tuple[int, int] | None = None
 ) -> None:
     """Start a container whose lock is held. What keeps it from starting is an event, too."""
+    world.traces.follow(container.id)
     try:
         await _start_now(world, container, attached=attached, window=window)
     except (PycontainerError, OSError) as error:
@@ -438,6 +439,7 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
 async def end_now(world: World, container: Container, timeout_seconds: float | None = None, *, cause: str) -> None:
     """Ask a container that runs to end, then make it; what comes next its policy decides."""
     run = world.run_of(container)
+    world.traces.follow(container.id)
     try:
         container.save_run()  # another supervisor, if we are killed here, does not start it again
     except OSError as error:  # a disk that takes nothing: it is stopped all the same

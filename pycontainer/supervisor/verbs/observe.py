@@ -123,6 +123,10 @@ async def why(world: World, call: Call) -> object:
     return await explain(world, call.text("container"), _seconds(call.number("seconds")))
 
 
+async def trace(world: World, call: Call) -> object:
+    return world.traces.take(call.text("token"))
+
+
 async def capacity(world: World, call: Call) -> object:
     """Tell what the host has, what is promised of it and what is used; the kernel is asked twice, some seconds apart."""
     return await world.capacity.describe(_seconds(call.number("seconds")))

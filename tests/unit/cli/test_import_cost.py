@@ -26,12 +26,12 @@ LINUX = INIT | {
     "_collections", "_functools", "_sre", "_typing", "collections", "contextlib", "copyreg", "ctypes", "enum",
     "functools", "itertools", "keyword", "operator", "re", "reprlib", "types", "typing", "warnings",
 }  # fmt: skip
-MONITOR = INIT | {"_json", "_socket", "resource", "termios"}
+MONITOR = INIT | {"_contextvars", "_json", "_socket", "contextvars", "resource", "termios"}
 LIBRARY = {"linux": LINUX, "init": INIT, "monitor": MONITOR}
 BASE_PACKAGES = {
     "linux": {"linux"},
     "init": {"init", "linux"},
-    "monitor": {"monitor", "init", "linux", "failpoints", "jsontext"},
+    "monitor": {"monitor", "init", "linux", "failpoints", "jsontext", "trace"},
 }
 
 

@@ -77,7 +77,7 @@ class FakeSupervisor:
                 if received is None:
                     return
                 message, fds = received
-                verb, args = parse_request(json.dumps(message).encode())  # as strict as the real one
+                verb, args, _ = parse_request(json.dumps(message).encode())  # as strict as the real one
                 exchange = Exchange(sock, verb, args, fds)
                 self.requests.append((exchange.verb, exchange.args))
                 try:

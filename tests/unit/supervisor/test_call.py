@@ -23,8 +23,9 @@ def call(**arguments: object) -> Call:
 
 
 def test_a_request() -> None:
-    assert parse_request(b'{"verb": "stop", "args": {"container": "web"}}') == ("stop", {"container": "web"})
-    assert parse_request(b'{"verb": "ping"}') == ("ping", {})
+    assert parse_request(b'{"verb": "stop", "args": {"container": "web"}}') == ("stop", {"container": "web"}, False)
+    assert parse_request(b'{"verb": "ping"}') == ("ping", {}, False)
+    assert parse_request(b'{"verb": "ping", "trace": true}') == ("ping", {}, True)
 
 
 @pytest.mark.parametrize(
@@ -35,10 +36,11 @@ def test_a_request() -> None:
         (b"[]", "it is not an object with verb and args"),
         (b"null", "it is not an object with verb and args"),
         (b'{"verb": "ping", "arg": {}}', "it is not an object with verb and args"),
-        (b"{}", "verb or args of a wrong type"),
-        (b'{"verb": 5}', "verb or args of a wrong type"),
-        (b'{"verb": "ping", "args": null}', "verb or args of a wrong type"),
-        (b'{"verb": "ping", "args": []}', "verb or args of a wrong type"),
+        (b"{}", "verb, args or trace of a wrong type"),
+        (b'{"verb": "ping", "trace": 1}', "verb, args or trace of a wrong type"),
+        (b'{"verb": 5}', "verb, args or trace of a wrong type"),
+        (b'{"verb": "ping", "args": null}', "verb, args or trace of a wrong type"),
+        (b'{"verb": "ping", "args": []}', "verb, args or trace of a wrong type"),
         (b'{"verb": "ping", "verb": "shutdown"}', "a key is given twice"),
         (b'{"verb": "create", "args": {"spec": {"image": "a", "image": "b"}}}', "a key is given twice"),
         (b'{"verb": "stop", "args": {"timeout": 5}}', "'stop' takes no argument 'timeout'"),
