@@ -4,6 +4,10 @@
 stage, which import this package too, pay nothing for the client.
 """
 
+import time
+
+BEGAN = (time.monotonic_ns(), time.process_time_ns())  # the first moment that a command remembers, for its trace
+
 TYPE_CHECKING = False  # known to type checkers by this name; `typing` itself costs 8 ms
 if TYPE_CHECKING:
     from pycontainer.client.client import Client as Client

@@ -7,25 +7,29 @@ import click
 
 if TYPE_CHECKING:
     from pycontainer.client.client import Client
+    from pycontainer.client.tracefile import Trace
     from pycontainer.paths import HostPaths
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Settings:
-    """`--root` and `--debug`."""
+    """`--root`, `--debug` and `--trace`."""
 
-    __slots__ = ("root", "debug")
+    __slots__ = ("debug", "root", "trace")
 
-    def __init__(self, root: str | None, debug: bool) -> None:
+    def __init__(self, root: str | None, debug: bool, trace: "Trace | None" = None) -> None:
         self.root = root
         self.debug = debug
+        self.trace = trace
 
     def client(self) -> "Client":
         """Return a client of the chosen world, to be used as a context manager."""
         from pycontainer.client.client import Client  # 4 ms that `--help` does not need
 
-        return Client(self.root)
+        if self.trace is not None:
+            self.trace.step("arguments")
+        return Client(self.root, trace=self.trace)
 
     def paths(self) -> "HostPaths":
         """Return where the files of the chosen world are."""

@@ -8,7 +8,7 @@ import sys
 import click
 
 import pycontainer
-from pycontainer.cli import report
+from pycontainer.cli import report, tracing
 from pycontainer.cli.context import Settings
 
 # verb -> its module in pycontainer/cli/commands, which holds it as `command`; the order is that of the help
@@ -78,9 +78,15 @@ class LazyGroup(click.Group):
     help="A separate world of containers, images and networks in DIR (default: the host's own).",
 )
 @click.option("--debug", is_flag=True, envvar="PYCONTAINER_DEBUG", help="Show tracebacks.")
+@click.option(
+    "--trace",
+    metavar="FILE",
+    envvar="PYCONTAINER_TRACE",
+    help="Write to FILE where the time went, for ui.perfetto.dev; see docs/tracing.md.",
+)
 @click.version_option(pycontainer.__version__, message="pycontainer %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, root: str | None, debug: bool) -> None:
+def cli(ctx: click.Context, root: str | None, debug: bool, trace: str | None) -> None:
     """Run isolated, capped Linux containers.
 
     \b
@@ -89,7 +95,7 @@ def cli(ctx: click.Context, root: str | None, debug: bool) -> None:
       pycontainer run -d --name web -m 200M --cpus 0.5 -p 8080:80 debian-nginx
       pycontainer ps
     """
-    ctx.obj = Settings(root or None, debug)
+    ctx.obj = Settings(root or None, debug, tracing.begin(ctx, trace) if trace else None)
 
 
 def main() -> None:

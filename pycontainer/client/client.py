@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # 3 ms of class building that only type checkers need
     from typing import Unpack
 
     from pycontainer.client.result import Completed
+    from pycontainer.client.tracefile import Trace
     from pycontainer.client.types import (
         Capacity,
         ContainerFields,
@@ -46,11 +47,20 @@ class Client:
 
     `root` picks another world than the host's usual one, as `--root` does, by default the one of PYCONTAINER_ROOT.
     Connects with the first request. May be shared between threads. Use it as a context manager, or `close` it.
+
+    With `trace`, a path, `close` writes there where the time of all requests went: docs/tracing.md.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, trace: "str | os.PathLike[str] | Trace | None" = None
+    ) -> None:
         chosen = os.fspath(root) if root else os.environ.get("PYCONTAINER_ROOT")
-        self._pool = Pool(HostPaths(chosen))
+        self._own_trace: Trace | None = None
+        if isinstance(trace, str | os.PathLike):
+            from pycontainer.client import tracefile  # 1 ms that only who traces pays
+
+            trace = self._own_trace = tracefile.Trace(trace)
+        self._pool = Pool(HostPaths(chosen), trace)
 
     def __enter__(self) -> "Client":
         return self
@@ -59,8 +69,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; containers go on."""
+        """Close the connections; containers go on. Raises InvalidInput if a trace cannot be written."""
         self._pool.close()
+        if self._own_trace is not None:
+            trace, self._own_trace = self._own_trace, None
+            trace.write("client")
 
     @property
     def paths(self) -> HostPaths:

@@ -10,16 +10,22 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycontainer.api.messages import receive_frame, send_frame
 from pycontainer.errors import InvalidInput, NotPermitted, SupervisorUnavailable, from_wire
 from pycontainer.paths import HostPaths
+from pycontainer.trace import span
+
+if TYPE_CHECKING:
+    from pycontainer.client.tracefile import Trace
 
 READY_TIMEOUT_SECONDS = 60
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 _LOG_LINES_SHOWN = 5
+_UNTRACED = ("events", "trace")  # it has no reply that is waited for; it is how a trace is asked for
 
 # Run by our child: its own child is neither a session leader nor ours to reap, as a daemon should be.
 _DETACH = "import os, sys\nif os.fork(): os._exit(0)\nos.execv(sys.argv[1], sys.argv[1:])"
@@ -40,9 +46,11 @@ class ConnectionLost(SupervisorUnavailable):
 class Connection:
     """A socket to the supervisor; `is_idle` tells that no request is under way on it."""
 
-    def __init__(self, paths: HostPaths, *, start: bool = True) -> None:
-        self._sock = connect(paths, start=start)
+    def __init__(self, paths: HostPaths, *, start: bool = True, trace: "Trace | None" = None) -> None:
+        with span("connect", trace.recorder if trace is not None else None):
+            self._sock = connect(paths, start=start)
         self.is_idle = True
+        self._trace, self._sent_ns = trace, 0
 
     def fileno(self) -> int:
         """Return the socket, for poll(2): readable when a reply has come."""
@@ -62,8 +70,11 @@ class Connection:
         """Send one request; the caller keeps its descriptors."""
         self.is_idle = False
         self._verb = verb
+        message: dict[str, Any] = {"verb": verb, "args": args}
+        if self._trace is not None and verb not in _UNTRACED:
+            message["trace"], self._sent_ns = True, time.monotonic_ns()
         try:
-            send_frame(self._sock, {"verb": verb, "args": args}, list(fds))
+            send_frame(self._sock, message, list(fds))
         except (BrokenPipeError, ConnectionResetError) as error:
             close_all(self.receive()[2])  # we may have been turned away, with a reason: that is raised
             raise _lost(verb) from error
@@ -85,6 +96,10 @@ class Connection:
         if "event" in frame:
             return False, frame["event"], fds
         self.is_idle = True
+        if self._trace is not None and self._sent_ns:
+            self._trace.recorder.add(f"request {self._verb}", self._sent_ns, time.monotonic_ns())
+            self._trace.take(frame.get("trace"))
+            self._sent_ns = 0
         if "error" in frame:
             close_all(fds)
             raise from_wire(frame["error"])
@@ -122,8 +137,9 @@ class Connection:
 class Pool:
     """The connections of one client: an idle one is used again, a lost one replaced; safe to share between threads."""
 
-    def __init__(self, paths: HostPaths) -> None:
-        self.paths = paths
+    def __init__(self, paths: HostPaths, trace: "Trace | None" = None) -> None:
+        """`trace` gets to know where the time of all requests goes; whose it is writes it."""
+        self.paths, self._trace = paths, trace
         self._idle: list[Connection] = []
         self._closed = False
 
@@ -137,7 +153,7 @@ class Pool:
             if not connection.is_stale():
                 return connection
             connection.close()
-        return Connection(self.paths)
+        return Connection(self.paths, trace=self._trace)
 
     def give_back(self, connection: Connection) -> None:
         """Keep `connection` for the next request, or close it if its request is still under way."""
@@ -161,8 +177,14 @@ class Pool:
         finally:
             self.give_back(connection)
 
+    def span(self, name: str) -> span:
+        """Return a context whose time is recorded, if all this is traced."""
+        return span(name, self._trace.recorder if self._trace is not None else None)
+
     def close(self) -> None:
         """Close the idle connections; those in use are closed as they come back."""
+        if self._trace is not None and not self._closed:
+            self._trace.ask(self)
         self._closed = True
         while self._idle:
             self._idle.pop().close()

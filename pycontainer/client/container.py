@@ -272,8 +272,11 @@ class Container:
                 waiter.watch()
             with self._attach_socket("start") as sock:
                 starting.succeeded()
-                relay_attach(sock, feed, out.append, err.append)
-            return Completed(_known(waiter.exit_code(), info["name"]), b"".join(out), b"".join(err))
+                with self._pool.span("output"):
+                    relay_attach(sock, feed, out.append, err.append)
+            with self._pool.span("end of the run"):
+                exit_code = waiter.exit_code()
+            return Completed(_known(exit_code, info["name"]), b"".join(out), b"".join(err))
 
     # ── its output ──
 
@@ -495,11 +498,15 @@ class Container:
             with self._attach_socket(verb, size=session.size) as sock:
                 if starting is not None:
                     starting.succeeded()
-                ended = relay_attach(
-                    sock, session.feed, session.stdout, session.stderr, inbox=session.inbox,
-                    on_signal=leave if session.is_raw else self._proxy_signal, terminal_fd=session.terminal_fd,
-                )  # fmt: skip
-            return _known(waiter.exit_code(), info["name"]) if ended else None
+                with self._pool.span("output"):
+                    ended = relay_attach(
+                        sock, session.feed, session.stdout, session.stderr, inbox=session.inbox,
+                        on_signal=leave if session.is_raw else self._proxy_signal, terminal_fd=session.terminal_fd,
+                    )  # fmt: skip
+            if not ended:
+                return None
+            with self._pool.span("end of the run"):
+                return _known(waiter.exit_code(), info["name"])
 
     def _proxy_signal(self, number: signal.Signals) -> None:
         try:

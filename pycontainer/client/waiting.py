@@ -30,10 +30,11 @@ class Waiter:
 
     def watch(self) -> None:
         """Listen from now on, for the end and for the removal after it."""
-        self._connection = self._pool.take()
-        filters = {"container": [self._container_id], "type": ["die", "remove"]}
-        self._connection.send("events", {"filters": filters})
-        self._connection.receive()  # it listens
+        with self._pool.span("listen to events"):
+            self._connection = self._pool.take()
+            filters = {"container": [self._container_id], "type": ["die", "remove"]}
+            self._connection.send("events", {"filters": filters})
+            self._connection.receive()  # it listens
 
     def _ask(self) -> Connection:
         if self._connection is None:

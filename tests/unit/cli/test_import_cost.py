@@ -75,6 +75,7 @@ def test_the_client_alone() -> None:
         "client",
         "errors",
         "paths",
+        "trace",
     }
     assert {name for name in loaded if name.startswith("pycontainer.client.")} == {
         f"pycontainer.client.{name}"
