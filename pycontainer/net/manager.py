@@ -48,6 +48,7 @@ from pycontainer.net.shaping import Shaping, tenant_owner
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
+from pycontainer.trace import span
 from pycontainer.units import shown
 
 DEFAULT = "default"
@@ -761,7 +762,8 @@ class NetworkManager:
         ports = self._ports.claimed(reservation.container_id)
         if ports and fresh:
             groups[_ports_owner(reservation.container_id)] = _port_elements(ports, _targets(reservation))
-        self._firewall.add(groups)
+        with span("firewall"):
+            self._firewall.add(groups)
         return bridges
 
     def _attach(
@@ -787,7 +789,8 @@ class NetworkManager:
                 network.subnet6,
                 bridges.get(network.name, 0),
             )
-            endpoint.index = self._attach_link(reservation.container_id, wire, netns_fd, fresh=fresh)
+            with span("link"):
+                endpoint.index = self._attach_link(reservation.container_id, wire, netns_fd, fresh=fresh)
             self._join(reservation, endpoint)
 
     def _attach_link(self, container_id: str, wire: link.Wire, netns_fd: int, *, fresh: bool) -> int:
@@ -807,10 +810,12 @@ class NetworkManager:
     def _detach(self, reservation: Reservation, *, alive: bool) -> None:
         self._expected.pop(reservation.container_id, None)
         for endpoint in reservation.endpoints:
-            self._detach_link(reservation, endpoint, alive=alive)
+            with span("link"):
+                self._detach_link(reservation, endpoint, alive=alive)
             self._hosts.leave(_circle(endpoint.network, reservation), reservation.container_id)
         owners = [_endpoint_owner(reservation.container_id, endpoint) for endpoint in reservation.endpoints]
-        self._firewall.remove(*owners, _ports_owner(reservation.container_id), _share_owner(reservation))
+        with span("firewall"):
+            self._firewall.remove(*owners, _ports_owner(reservation.container_id), _share_owner(reservation))
         self._shares.pop(reservation.container_id, None)
 
     def _detach_endpoint(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:

@@ -42,6 +42,7 @@ from pycontainer.runtime.sysctls import write_sysctls
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
 from pycontainer.store.fsimages import open_layer
+from pycontainer.trace import span
 
 _NO_TREE = (
     "this host has no cgroup v2 tree: an init such as systemd cannot boot inside; "
@@ -305,7 +306,7 @@ async def start(
         reach("start:ready")
         try:
             if not at_clone:
-                with alive(action):
+                with alive(action), span("cgroups of v1"):
                     move_in(cgroup, birth.pid)
                     if spec.tenant:
                         check_room(cgroup, action, arrived=1)

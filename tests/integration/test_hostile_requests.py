@@ -63,7 +63,7 @@ def ask(sock: socket.socket, verb: str, **arguments: object) -> dict[str, Any]:
         (b"[]", "it is not an object with verb and args"),
         (b'{"verb": "ping", "verb": "shutdown"}', "a key is given twice"),
         (b'{"verb": "ping", "extra": 1}', "it is not an object with verb and args"),
-        (b'{"verb": 5}', "verb or args of a wrong type"),
+        (b'{"verb": 5}', "verb, args or trace of a wrong type"),
         (b'{"verb": "stop", "args": {"timeout_seconds": NaN}}', "NaN is not JSON"),
         (b'{"verb": "stop", "args": {"timeout_seconds": ' + b"9" * 5000 + b"}}", "a number of 5000 digits"),
         (b'{"verb": "ping", "args": {"a": ' + b"[" * 10_000, "more than 32 levels deep"),
