@@ -1,6 +1,7 @@
 """The seam between the life of a container and whoever is the parent of its processes."""
 
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from pycontainer.init.table import Table
@@ -39,8 +40,15 @@ class Birth(Protocol):
 class Launcher(Protocol):
     """Clones children; in daemon mode the monitor, in OCI mode this very process."""
 
-    async def birth(self, message: dict[str, object], fds: list[int], *, action: str) -> Birth:
-        """Clone the child described as in monitor/channel.py.
+    async def birth(
+        self,
+        message: dict[str, object],
+        fds: list[int],
+        *,
+        action: str,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Birth:
+        """Clone the child described as in monitor/channel.py; `meanwhile` is called while the kernel does, for some 1 ms.
 
         Raises StartFailed, here and later, with a message that begins with `action`: what could not be done.
         """

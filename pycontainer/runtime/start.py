@@ -12,7 +12,6 @@
 Everything made here has its undo beside it; a failed start leaves the host as if never tried.
 """
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -23,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pycontainer.cgroup.base import Cgroup
-from pycontainer.errors import InvalidInput, InvalidState, StartFailed
+from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, StartFailed
 from pycontainer.failpoints import reach
 from pycontainer.init.child import REPORT_FD
 from pycontainer.init.sealed import build, new_memfd, write_program
@@ -257,37 +256,28 @@ async def start(
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
             doors = open_doors(cgroup, sent)
-            asked = asyncio.ensure_future(
-                host.launcher.birth(
-                    {
-                        "op": "birth",
-                        "id": container.id,
-                        "kind": "init",
-                        "flags": plan.flags,
-                        "base": container.base,
-                        "steps": plan.steps,
-                        "stdio": [tree_count, tree_count + 1, tree_count + 2],
-                        "program": tree_count + 3,
-                        "cgroup": tree_count + 4 if at_clone else -1,
-                        "doors": [len(fds) + position for position in range(len(doors))],
-                        "join": -1,
-                        "label": host.label is not None,
-                        "file_label": host.label.files if host.label else "",
-                    },
-                    [*fds, *doors],
-                    action=action,
-                )
+            if host.network is not None:
+                undo.callback(host.network.detach, container.id, alive=False)
+            birth = await host.launcher.birth(
+                {
+                    "op": "birth",
+                    "id": container.id,
+                    "kind": "init",
+                    "flags": plan.flags,
+                    "base": container.base,
+                    "steps": plan.steps,
+                    "stdio": [tree_count, tree_count + 1, tree_count + 2],
+                    "program": tree_count + 3,
+                    "cgroup": tree_count + 4 if at_clone else -1,
+                    "doors": [len(fds) + position for position in range(len(doors))],
+                    "join": -1,
+                    "label": host.label is not None,
+                    "file_label": host.label.files if host.label else "",
+                },
+                [*fds, *doors],
+                action=action,
+                meanwhile=lambda: _expect_network(host.network, container.id),
             )
-            try:
-                await asyncio.sleep(0)  # now it is sent, and the kernel takes 1 ms for all the namespaces
-                if host.network is not None:
-                    undo.callback(host.network.detach, container.id, alive=False)
-                    with contextlib.suppress(OSError):  # `attach` tries again, and says why
-                        host.network.expect(container.id)
-                birth = await asked
-            except BaseException:
-                asked.cancel()  # the child must not wait for ever
-                raise
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
         reach("start:born")
@@ -427,6 +417,13 @@ def _open_bind(tree: planner.Tree) -> int:
         os.close(source_fd)
 
 
+def _expect_network(network: Network | None, container_id: str) -> None:
+    """Have the network prepare itself; if it cannot, `_attach_network` tries again and says why."""
+    if network is not None:
+        with contextlib.suppress(OSError, PycontainerError):
+            network.expect(container_id)
+
+
 def _attach_network(
     container_id: str, action: str, network: Network, birth: Birth, undo: contextlib.AsyncExitStack
 ) -> int:
@@ -435,7 +432,7 @@ def _attach_network(
     undo.callback(os.close, netns_fd)
     try:
         network.attach(container_id, netns_fd)
-        undo.callback(network.detach, container_id, alive=False)
+        undo.callback(network.detach, container_id, alive=False)  # before its process ends
     except OSError as error:
         raise StartFailed(
             f"{action}: network: {error.strerror or error}", step="network", errno=error.errno or 0

@@ -237,7 +237,14 @@ class MonitorLink:
         message: dict[str, object] = {"op": "adopt", "id": container_id, "pid": pid, "streams": kinds, "tty": tty}
         self.send(message, [pidfd, *(fd for fd, _ in streams)])
 
-    async def birth(self, message: dict[str, object], fds: list[int], *, action: str) -> MonitorBirth:
+    async def birth(
+        self,
+        message: dict[str, object],
+        fds: list[int],
+        *,
+        action: str,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> MonitorBirth:
         await self.connect(start=True)
         birth = MonitorBirth(self, str(message["id"]), action)
         if current() is not None:
@@ -245,11 +252,12 @@ class MonitorLink:
         self._births[str(message["id"])] = birth
         try:
             self.send(message, fds)
+            meanwhile()
             await birth.born
         except (OSError, PycontainerError):
             self.forget(str(message["id"]))
             raise
-        except asyncio.CancelledError:  # the client left: the child must not wait for ever
+        except BaseException:  # the client left: the child must not wait for ever
             with contextlib.suppress(PycontainerError, OSError):
                 self.send({"op": "abort", "id": message["id"]})
             raise

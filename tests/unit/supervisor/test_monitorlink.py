@@ -91,3 +91,25 @@ def test_one_new_program_at_a_time(tmp_path: Path) -> None:
             link.close()
 
     asyncio.run(reload())
+
+
+def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> None:
+    """And called off when that is broken: nobody would let the child go on."""
+    paths = HostPaths(str(tmp_path))
+
+    async def ask() -> None:
+        with listen(paths) as listener:
+            link = link_of(paths, [])
+            await link.connect(start=False)
+            monitor, _ = listener.accept()
+
+            def meanwhile() -> None:
+                assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
+                raise ZeroDivisionError
+
+            with monitor:
+                with pytest.raises(ZeroDivisionError):
+                    await link.birth({"op": "birth", "id": "a"}, [], action="start", meanwhile=meanwhile)
+                assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
+
+    asyncio.run(ask())
