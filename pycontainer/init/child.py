@@ -146,10 +146,10 @@ def bridge(
 
     The child dies with the monitor until it is released; releasing is one byte, and end of file is not one byte.
     """
-    _call(table, "release", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
-    _call(table, "release", "close", go_write_fd)
+    _call(table, "birth", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
+    _call(table, "birth", "close", go_write_fd)
     for fd in doors:
-        _call(table, "cgroup", "write", fd, b"0", 1, mode=MODE_IGNORE)
+        _call(table, "cgroups", "write", fd, b"0", 1, mode=MODE_IGNORE)
     _call(table, "release", "read", go_read_fd, b"\0", 1, mode=MODE_EXACT, expected=1)
     for number, fd in enumerate(stdio_fds):
         _call(table, "standard streams", "dup3", fd, number, 0)
