@@ -17,8 +17,11 @@ def begin(ctx: click.Context, path: str) -> "Trace":
     from pycontainer.client.tracefile import Trace, process_began_ns  # 2 ms that only who traces pays
 
     trace = Trace(path)
-    trace.began(process_began_ns(*pycontainer.BEGAN))
-    trace.step("interpreter", pycontainer.BEGAN[0])
+    first_ns, computed_ns = pycontainer.BEGAN
+    began_ns = process_began_ns(first_ns, computed_ns)
+    trace.began(began_ns)
+    if began_ns <= first_ns:  # else we are a fork of a process that had loaded all this
+        trace.step("interpreter", first_ns)
     trace.step("imports")
     ctx.call_on_close(lambda: _end(trace, f"pycontainer {ctx.invoked_subcommand or ''}".rstrip()))
     return trace

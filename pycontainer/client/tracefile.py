@@ -148,11 +148,13 @@ def process_began_ns(at_ns: int, computed_ns: int) -> int:
     """Return when this process began, by CLOCK_MONOTONIC; by `at_ns` it had used `computed_ns` of a processor.
 
     The kernel tells the begin in ticks of 10 ms. Within that tick the processor's time says it better: an interpreter that
-    starts waits for nothing but, perhaps, a disk or a processor.
+    starts waits for nothing but, perhaps, a disk or a processor. What a fork remembers may be older than it is.
     """
     with open("/proc/self/stat", "rb") as file:
         ticks = int(file.read().rpartition(b")")[2].split()[19])
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     slept_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()  # the host, since it booted
     earliest_ns = ticks * tick_ns - slept_ns
+    if at_ns < earliest_ns:
+        return earliest_ns
     return min(max(at_ns - computed_ns, earliest_ns), earliest_ns + tick_ns, at_ns)

@@ -152,5 +152,6 @@ def test_when_this_process_began() -> None:
         ticks = int(file.read().rpartition(b")")[2].split()[19])
     slept_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    assert abs(process_began_ns(0, 0) + slept_ns - ticks * tick_ns) < 100_000  # of what it remembers it is a fork
     for computed_ns in (0, 5_000_000, 10**15):
         assert 0 <= process_began_ns(at_ns, computed_ns) + slept_ns - ticks * tick_ns + 100_000 <= tick_ns + 200_000
