@@ -19,6 +19,7 @@ DEV_PACKAGES="nftables binutils binutils-aarch64-linux-gnu qemu-user-static util
     qemu-system-x86 qemu-system-common kmod lxcfs btrfs-progs apparmor
     skopeo umoci docker-registry podman uidmap openssl nginx squashfs-tools erofs-utils
     conmon containernetworking-plugins iptables containerd docker.io runc crun tini
+    lxc bubblewrap systemd-container
     golang-go golang-github-opencontainers-runtime-tools-dev golang-github-google-uuid-dev"
 
 extras=""

@@ -1,0 +1,66 @@
+"""What all peers are measured on: one root file system, the same in each form that somebody reads, and a network."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
+from tests.engines.machine import hierarchies
+from tests.support.hostns import HostNetwork
+from tests.support.images import build_rootfs
+from tests.support.ocilayout import Layout
+
+TRUE = ("/bin/true",)
+SLEEPER = ("/bin/sleeper",)  # ends at once when it is asked to; as a file, since ctr 1.6 takes a `-c` for its own
+_SLEEPER = "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 1000000 &\nwait\n"
+PAYLOAD = "/bin/busybox"  # what both are
+
+
+class Bed:
+    """Files and network; `close` takes all of it away."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.directory = Path(tempfile.mkdtemp(prefix="pct-bench-", dir="/var/tmp"))
+        self.rootfs = self.directory / "rootfs"
+        self.tarball = self.directory / "rootfs.tar"
+        self.archive = self.directory / "images.tar"
+        build_rootfs(str(self.rootfs))
+        (self.rootfs / "bin/sleeper").write_text(_SLEEPER)
+        (self.rootfs / "bin/sleeper").chmod(0o755)
+        subprocess.run(["tar", "-C", self.rootfs, "-cf", self.tarball, "."], check=True)
+        layout = Layout(self.directory / "layout")
+        layer = self.tarball.read_bytes()
+        environment = {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
+        pause = {**environment, "Entrypoint": ["/bin/payload", "sleep", "0"]}
+        layout.index(
+            ("busybox", layout.image([layer], config={**environment, "Cmd": ["sh"]})),
+            ("pause", layout.image([layer], config=pause)),
+        )
+        subprocess.run(["tar", "-C", layout.directory, "-cf", self.archive, "."], check=True)
+        self.network = HostNetwork()
+        self.environment = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.directory), "LANG": "C.UTF-8",
+        }  # fmt: skip
+
+    def close(self) -> None:
+        self.network.close()
+        shutil.rmtree(self.directory)
+
+
+def leave_mounts() -> str:
+    """Give this process mounts of its own; return how cgroups look from then on.
+
+    Where v1 and v2 stand side by side, v2 has no controllers, and crun starts nothing: all peers are shown v1 alone.
+    """
+    unshare(CLONE_NEWNS)
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    found = hierarchies()
+    if not any(each.kind == "cgroup" for each in found):
+        return "v2"
+    for each in found:
+        if each.kind == "cgroup2":
+            subprocess.run(["umount", each.directory], check=True)
+            return "v1; the v2 tree beside it, which is without controllers, is hidden from all, as crun refuses both"
+    return "v1"

@@ -1,0 +1,134 @@
+"""Many containers of ours at the same time: what it takes to start them, to ask for them, and to hold them."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pycontainer import Client
+from tests.benchmarks.bed import Bed
+from tests.benchmarks.figures import SUBJECT_COMMAND, SUBJECT_LIBRARY, Row, row
+from tests.benchmarks.memory import cpu_seconds, kernel_bytes, pss_bytes, runtime_pids
+from tests.benchmarks.peers.base import Peer
+from tests.benchmarks.peers.ours import timed
+from tests.benchmarks.runner import Runner
+from tests.support.deaths import kill_supervisor
+from tests.support.hostns import HostNetwork
+from tests.support.world import World
+
+NAME = "fleet"
+TITLE = "Many instances"
+TEXT = (
+    "Containers that sleep, each with its user namespace, cgroups, overlay and network, started one after the other "
+    "by one client. Starts per second are those up to that number; the n-th start is the median of the twenty (quick: "
+    "three) that end with it. Memory is PSS, less what is there without a container. With `pycontainer, command` each "
+    "`ps` and `inspect` is a new process; its `stats` watches for half a second. Re-adoption is from the death of the "
+    "supervisor (SIGKILL) until the next one has answered `ps`."
+)
+_COUNTS = (10, 100, 1000)
+_SLEEP = ("sleep", "1000000")
+_STOPPERS = 4
+
+
+def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
+    counts, rounds, idle_seconds, window = ((10,), 3, 2.0, 3) if bed.quick else (_COUNTS, 10, 20.0, 20)
+    network = HostNetwork()
+    world = World(network)
+    runner = Runner(network.inside.argv(), world.environment)
+    try:
+        world.import_image(str(bed.rootfs), "busybox")
+        with world.client() as host:
+            host.run("busybox", _SLEEP, name="warm").remove(force=True)
+            yield from _start(world, host, counts, window)
+            yield from _ask(world, host, runner, rounds)
+            yield from _idle(world, idle_seconds)
+            yield from _adopt(world, runner, 2 if bed.quick else 5)
+        with world.client() as host:
+            ids = [each["id"] for each in host.list_containers()]
+            with ThreadPoolExecutor(_STOPPERS) as pool:
+                seconds = timed(lambda: list(pool.map(lambda each: host.remove(each, force=True), ids)))
+            yield row(NAME, SUBJECT_LIBRARY, "removed per second, 4 at once", "/s", [len(ids) / seconds])
+    finally:
+        runner.close()
+        try:
+            world.close()
+        finally:
+            world.scrub()
+            network.close()
+
+
+def _start(world: World, host: Client, counts: Sequence[int], window: int) -> Iterator[Row]:
+    before, kernel_before = _ours(world), kernel_bytes()
+    began, seconds = time.monotonic(), []
+    for number in range(1, max(counts) + 1):
+        seconds.append(timed(lambda name=f"c{number}": host.run("busybox", _SLEEP, name=name)))  # type: ignore[misc]
+        if number in counts:
+            rate = number / (time.monotonic() - began)
+            yield row(NAME, SUBJECT_LIBRARY, f"starts per second up to {number}", "/s", [rate])
+            yield row(
+                NAME, SUBJECT_LIBRARY, f"start of the {number}th", "ms", [each * 1000 for each in seconds[-window:]]
+            )
+    first = statistics.median(seconds[: min(window, len(seconds))])
+    ratio = statistics.median(seconds[-window:]) / first
+    yield row(NAME, SUBJECT_LIBRARY, f"the {max(counts)}th of the 10th", "×", [ratio])
+    count = max(counts)
+    kernel = (kernel_bytes() - kernel_before) / count / 1024
+    after = _ours(world)
+    each = sum(after.values()) - sum(before.values())
+    yield row(NAME, SUBJECT_LIBRARY, "memory of ours, each", "KB", [each / count / 1024])
+    yield row(NAME, SUBJECT_LIBRARY, "memory of the kernel, each", "KB", [kernel])
+    for kind in ("supervisor", "monitor"):
+        yield row(NAME, SUBJECT_LIBRARY, f"memory of the {kind}", "MB", [after[kind] / 2**20])
+
+
+def _ask(world: World, host: Client, runner: Runner, rounds: int) -> Iterator[Row]:
+    base = (world.program, "--root", world.root)
+    works: dict[tuple[str, str], Callable[[], float]] = {
+        (SUBJECT_LIBRARY, "ps"): lambda: timed(host.list_containers),
+        (SUBJECT_LIBRARY, "inspect of one"): lambda: timed(host.container("c5").inspect),
+        (SUBJECT_LIBRARY, "stats of all"): lambda: timed(host.stats),
+        (SUBJECT_COMMAND, "ps"): lambda: runner.time(*base, "ps"),
+        (SUBJECT_COMMAND, "ps -q"): lambda: runner.time(*base, "ps", "-q"),
+        (SUBJECT_COMMAND, "inspect of one"): lambda: runner.time(*base, "inspect", "c5"),
+        (SUBJECT_COMMAND, "stats of all"): lambda: runner.time(*base, "stats", "--no-stream"),
+    }
+    for (subject, item), work in works.items():
+        work()
+        yield row(NAME, subject, item, "ms", [work() * 1000 for _ in range(rounds)])
+
+
+def _idle(world: World, seconds: float) -> Iterator[Row]:
+    """Nothing is asked; what looks at all instances once a minute is a third of a round of it in the full mode."""
+    pids = _pids(world)
+    before = {kind: cpu_seconds(pid) for kind, pid in pids.items()}
+    time.sleep(seconds)
+    for kind, pid in pids.items():
+        used = cpu_seconds(pid) - before[kind]
+        yield row(NAME, SUBJECT_LIBRARY, f"{kind}, idle", "% of a core", [100 * used / seconds])
+
+
+def _adopt(world: World, runner: Runner, rounds: int) -> Iterator[Row]:
+    seconds = []
+    for _ in range(rounds):
+        kill_supervisor(world)
+        seconds.append(runner.time(world.program, "--root", world.root, "ps", "-q"))
+    yield row(NAME, SUBJECT_LIBRARY, "re-adoption", "s", seconds)
+
+
+def _pids(world: World) -> dict[str, int]:
+    found = {}
+    for pid in runtime_pids(world.network.inside):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            command = file.read()
+        for kind in ("supervisor", "monitor"):
+            if f"pycontainer.{kind}.main".encode() in command:
+                found[kind] = pid
+    return found
+
+
+def _ours(world: World) -> dict[str, int]:
+    """Return the memory of the supervisor, of the monitor, and of what else of ours is there."""
+    pids = _pids(world)
+    sizes = {kind: pss_bytes(pid) for kind, pid in pids.items()}
+    sizes["others"] = sum(map(pss_bytes, set(runtime_pids(world.network.inside)) - set(pids.values())))
+    return sizes

@@ -1,0 +1,134 @@
+"""A published port against bare veth pairs: bulk, round trips and new connections, by a client beyond the host."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from tests.benchmarks.bed import SLEEPER, Bed
+from tests.benchmarks.figures import Row, row
+from tests.benchmarks.peers.base import Peer
+from tests.benchmarks.peers.engine import DockerPeer, PodmanPeer
+from tests.benchmarks.rounds import interleave
+from tests.benchmarks.runner import Runner
+from tests.support.hostns import INSIDE_IP, HostNetwork, NetworkNamespace
+from tests.support.poll import poll_until
+from tests.support.world import World
+
+NAME = "port"
+TITLE = "A published port"
+TEXT = (
+    "One client beyond the host: bulk over one connection, the median round trip of a byte, and connections that are "
+    "made, answered and closed one after the other. The server is the same program in each network, so that only the "
+    "way to it differs. `bare veth` has no host between; `routed veth` is the least that a container with a network "
+    "of its own needs: two pairs, and a host that routes between them and has no rules. The port that is measured is "
+    "the last one of those published."
+)
+BARE, ROUTED = "bare veth", "routed veth, no rules"
+SERVER_PORT = 9000
+_FIRST_PORT = 20000
+_KINDS = {"bulk": ("bulk", "MB/s"), "latency": ("round trip", "us"), "connections": ("connections", "/s")}
+LOAD = (sys.executable, "-m", "tests.benchmarks.netload")
+
+
+class Way(NamedTuple):
+    """A way to a server: the runner of the client, and where it connects to."""
+
+    client: Runner
+    address: str
+    port: int
+
+
+def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
+    seconds, rounds = (0.2, 2) if bed.quick else (0.7, 7)
+    with contextlib.ExitStack() as stack:
+        ways = {BARE: _bare(bed, stack), ROUTED: _routed(bed, stack)}
+        for ports in (10, 50 if bed.quick else 1000):
+            ways[f"pycontainer, {ports} ports"] = _ours(bed, stack, ports)
+        for number, peer in enumerate(peers):
+            if isinstance(peer, DockerPeer | PodmanPeer):
+                pid = peer.publish(number + _FIRST_PORT, SERVER_PORT)
+                stack.callback(peer.unserve)
+                server = ("nsenter", f"--target={pid}", "--net", "--", *LOAD, "serve", str(SERVER_PORT))
+                spawn(stack, peer.runner, server)
+                client = runner_in(bed, stack, bed.network.outside)
+                ways[f"{peer.name}, 1 port"] = Way(client, INSIDE_IP, number + _FIRST_PORT)
+        for way in ways.values():
+            wait_for(way)
+        works = {f"{subject}/{kind}": _work(way, kind, seconds) for subject, way in ways.items() for kind in _KINDS}
+        for name, values in interleave(works, rounds).items():
+            subject, _, kind = name.rpartition("/")
+            yield row(NAME, subject, *_KINDS[kind], values)
+
+
+def _work(way: Way, kind: str, seconds: float) -> Callable[[], float]:
+    return lambda: load(way, kind, seconds)
+
+
+def load(way: Way, kind: str, seconds: float) -> float:
+    """Run a client for a while; return its figure."""
+    return float(way.client.output(*LOAD, kind, way.address, str(way.port), str(seconds)))
+
+
+def _try(way: Way) -> bool:
+    with contextlib.suppress(Exception):
+        return load(way, "latency", 0.01) > 0
+    return False
+
+
+def wait_for(way: Way) -> None:
+    """Wait until its server answers."""
+    poll_until(lambda: _try(way), what="the server answers", interval_seconds=0.1)
+
+
+def runner_in(bed: Bed, stack: contextlib.ExitStack, network: NetworkNamespace, *prefix: str) -> Runner:
+    runner = Runner(network.argv(*prefix), bed.environment)
+    stack.callback(runner.close)
+    return runner
+
+
+def spawn(stack: contextlib.ExitStack, runner: Runner, argv: Sequence[str]) -> None:
+    stack.callback(runner.end, runner.spawn(*argv))
+
+
+def _network(stack: contextlib.ExitStack) -> HostNetwork:
+    network = HostNetwork()
+    stack.callback(network.close)
+    return network
+
+
+def _bare(bed: Bed, stack: contextlib.ExitStack) -> Way:
+    network = _network(stack)
+    spawn(stack, runner_in(bed, stack, network.inside), (*LOAD, "serve", str(SERVER_PORT)))
+    return Way(runner_in(bed, stack, network.outside), INSIDE_IP, SERVER_PORT)
+
+
+def _routed(bed: Bed, stack: contextlib.ExitStack) -> Way:
+    network, far = _network(stack), NetworkNamespace()
+    stack.callback(far.close)
+    network.inside.run("ip", "link", "add", "far", "type", "veth", "peer", "name", "eth0", "netns", far.path)
+    network.inside.run("ip", "address", "add", "10.99.0.1/24", "dev", "far")
+    network.inside.run("ip", "link", "set", "far", "up")
+    network.inside.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    far.run("ip", "address", "add", "10.99.0.2/24", "dev", "eth0")
+    far.run("ip", "link", "set", "eth0", "up")
+    far.run("ip", "route", "add", "default", "via", "10.99.0.1")
+    network.outside.run("ip", "route", "add", "10.99.0.0/24", "via", INSIDE_IP)
+    spawn(stack, runner_in(bed, stack, far), (*LOAD, "serve", str(SERVER_PORT)))
+    return Way(runner_in(bed, stack, network.outside), "10.99.0.2", SERVER_PORT)
+
+
+def _ours(bed: Bed, stack: contextlib.ExitStack, ports: int) -> Way:
+    network = _network(stack)
+    world = World(network)
+    stack.callback(world.scrub)
+    stack.callback(world.close)
+    world.import_image(str(bed.rootfs), "busybox")
+    last = _FIRST_PORT + ports - 1
+    with world.client() as host:
+        published = [f"{port}:{SERVER_PORT}" for port in range(_FIRST_PORT, last + 1)]
+        container = host.run("busybox", SLEEPER, ports=published)
+        pid = container.info["pid"]
+    server = ("nsenter", f"--target={pid}", "--net", "--", *LOAD, "serve", str(SERVER_PORT))
+    spawn(stack, runner_in(bed, stack, network.inside), server)
+    return Way(runner_in(bed, stack, network.outside), INSIDE_IP, last)

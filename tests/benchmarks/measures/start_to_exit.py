@@ -1,0 +1,18 @@
+"""From the command to its end: a container that executes /bin/true."""
+
+from collections.abc import Iterator, Sequence
+
+from tests.benchmarks.bed import Bed
+from tests.benchmarks.figures import Row, row
+from tests.benchmarks.peers.base import Peer
+from tests.benchmarks.rounds import interleave
+
+NAME = "start-to-exit"
+TITLE = "Start to exit of /bin/true"
+TEXT = "A container is made, runs `/bin/true`, ends and is gone. The library is warm; each command is a new process."
+
+
+def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
+    works = {subject: work for peer in peers for subject, work in peer.runs().items()}
+    for subject, values in interleave(works, 3 if bed.quick else 40).items():
+        yield row(NAME, subject, "run", "ms", [value * 1000 for value in values])
