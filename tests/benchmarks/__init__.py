@@ -1,1 +1,1 @@
-"""Measurements to be run by hand: they compare, and assert nothing."""
+"""Measurements: they compare, and assert nothing. `run.sh` is all that has peers; what has none is run by hand."""

@@ -22,7 +22,6 @@ from tests.benchmarks.measures.all import MEASURES
 from tests.benchmarks.peers.all import PEERS
 from tests.benchmarks.peers.base import Peer
 from tests.benchmarks.report import write
-from tests.benchmarks.runner import CommandFailed
 from tests.support.images import CHECKOUT
 
 
@@ -35,7 +34,8 @@ def main() -> int:
     names = arguments.only.split(",") if arguments.only else list(MEASURES)
     if unknown := set(names) - set(MEASURES):
         parser.error(f"no measure {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # which a shell has its background ignore
+        signal.signal(number, signal.default_int_handler)
     os.umask(0o022)
     command = " ".join(["tests/benchmarks/run.sh", *sys.argv[1:]])
     found = run(names, quick=arguments.quick) | {"command": command, "quick": arguments.quick}
@@ -73,7 +73,9 @@ def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
         "missing": missing,
         "broken": broken,
         "seconds": seconds,
-        "measures": {name: {"title": each.TITLE, "text": each.TEXT} for name, each in texts.items()},
+        "measures": {
+            name: {"title": each.TITLE, "text": each.TEXT, "compares": each.COMPARES} for name, each in texts.items()
+        },
         "rows": [each._asdict() for each in rows],
     }
 
@@ -89,7 +91,7 @@ def prepare(bed: Bed, stack: contextlib.ExitStack, broken: dict[str, str]) -> tu
         stack.callback(peer.close)
         try:
             peer.prepare()
-        except (CommandFailed, AssertionError) as error:
+        except Exception as error:
             missing[peer.name] = str(error)
             if peer.name != "crun":  # which refuses some hosts
                 broken[peer.name] = str(error)

@@ -1,6 +1,11 @@
-"""docs/performance.md: the rows as tables, what was aimed at, and what the machine is. All of it is made of the JSON."""
+"""docs/performance.md: the rows as tables, what was aimed at, and what the machine is. All of it is made of the JSON.
+
+`python -m tests.benchmarks.report DIRECTORY` makes the document there again, from its performance.json.
+"""
 
 import json
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,11 @@ def write(found: dict[str, Any], directory: Path) -> str:
     """Write performance.json, performance.md and the plots into a directory; return the text."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "performance.json").write_text(json.dumps(found, indent=1) + "\n")
+    return render(found, directory)
+
+
+def render(found: dict[str, Any], directory: Path) -> str:
+    """Write what is made of the JSON."""
     rows = [Row(**each) for each in found["rows"]]
     pictures = plots.draw(found, rows, directory / "performance")
     text = document(found, rows, pictures)
@@ -40,18 +50,13 @@ def document(found: dict[str, Any], rows: Sequence[Row], pictures: dict[str, str
         parts.append(_QUICK)
     parts += ["\n## Targets\n\n", *_targets(judge(rows))]
     for name, about in found["measures"].items():
-        parts.append(f"\n## {about['title']}\n\n{about['text']}\n\n")
+        parts.append(f"\n## {about['title']}\n\n{_paragraph(about['text'])}\n\n")
         mine = [each for each in rows if each.measure == name]
-        parts += _table(mine, found["missing"] if _has_peers(mine, found) else {}) if mine else ["This one broke.\n"]
+        parts += _table(mine, found["missing"] if about["compares"] else {}) if mine else ["This one broke.\n"]
         if name in pictures:
             parts.append(f"\n![{about['title']}](performance/{pictures[name]})\n")
     parts += ["\n## Who was measured\n\n", *_peers(found), "\n## The machine\n\n", *_facts(found)]
     return "".join(parts)
-
-
-def _has_peers(rows: Sequence[Row], found: dict[str, Any]) -> bool:
-    """Tell whether a table is one of all peers."""
-    return set(found["facts"]["peers"]) <= {each.subject for each in rows}
 
 
 def _targets(verdicts: Sequence[Verdict]) -> Iterator[str]:
@@ -92,6 +97,10 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
 def _one_line(text: str) -> str:
     line = " ".join(text.split()).replace("|", "/")
     return line if len(line) < 200 else f"{line[:80]} ... {line[-110:]}"
@@ -122,3 +131,8 @@ def _facts(found: dict[str, Any]) -> Iterator[str]:
     }
     yield "| | |\n|---|---|\n"
     yield from (f"| {name} | {value} |\n" for name, value in lines.items())
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    render(json.loads((place / "performance.json").read_text()), place)

@@ -15,6 +15,6 @@ def interleave(works: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, l
         work()
     taken: dict[str, list[T]] = {name: [] for name in works}
     for number in range(rounds):
-        for name in reversed(works) if number % 2 else works:
+        for name in reversed(list(works)) if number % 2 else works:
             taken[name].append(works[name]())
     return taken

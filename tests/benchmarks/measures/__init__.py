@@ -1,1 +1,7 @@
-"""What is measured, one file each: NAME, TITLE, a TEXT that says what a figure means, and `measure`, which yields rows."""
+"""What is measured, one file each:
+
+NAME, TITLE    the measure's, in rows and in the document
+TEXT           what a figure means
+COMPARES       whether each peer has a row, if only one that says why there is no figure
+measure        yields the rows
+"""

@@ -12,6 +12,7 @@ from tests.support.hostns import INSIDE_IP
 
 NAME = "first-byte"
 TITLE = "Time to the first HTTP byte"
+COMPARES = True
 TEXT = (
     "From the command until a client beyond the host has the first byte of busybox httpd. The client asks again and "
     "again once the command has returned, where that leaves the container running, and else from the beginning. "

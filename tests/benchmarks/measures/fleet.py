@@ -18,6 +18,7 @@ from tests.support.world import World
 
 NAME = "fleet"
 TITLE = "Many instances"
+COMPARES = False
 TEXT = (
     "Containers that sleep, each with its user namespace, cgroups, overlay and network, started one after the other "
     "by one client. Starts per second are those up to that number; the n-th start is the median of the twenty (quick: "

@@ -9,6 +9,7 @@ from tests.benchmarks.peers.base import Peer
 
 NAME = "memory"
 TITLE = "Memory for each container"
+COMPARES = True
 TEXT = (
     "PSS of everything that a container adds and that is not its payload: monitors, shims, proxies. `kernel` is what "
     "the host's slabs, stacks, page tables and per-CPU memory grow by, the payload's own included: a rough figure, as "

@@ -11,6 +11,7 @@ from tests.benchmarks.rounds import interleave
 
 NAME = "parallel-exec"
 TITLE = "Parallel exec"
+COMPARES = True
 TEXT = "Eight times `/bin/true` in one container, all asked for at once: milliseconds until the last has ended."
 _AT_ONCE = 8
 

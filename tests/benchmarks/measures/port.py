@@ -17,6 +17,7 @@ from tests.support.world import World
 
 NAME = "port"
 TITLE = "A published port"
+COMPARES = False
 TEXT = (
     "One client beyond the host: bulk over one connection, the median round trip of a byte, and connections that are "
     "made, answered and closed one after the other. The server is the same program in each network, so that only the "

@@ -11,6 +11,7 @@ from tests.benchmarks.runner import Runner
 
 NAME = "root-io"
 TITLE = "The root file system"
+COMPARES = True
 TEXT = (
     "busybox in the container: `dd` writes a file to the disk and reads it from the cache, and a shell makes 2000 "
     "small files. `host` is the same program in a plain directory of the same file system. What is written depends "

@@ -12,6 +12,7 @@ from tests.support.world import World
 
 NAME = "shaping"
 TITLE = "Shaped traffic"
+COMPARES = False
 TEXT = (
     "What one TCP connection carries of its container's cap, with headers counted as the cap counts them: 1.00 is "
     "exact. `in` is by a published port, `out` by a connection of the container's."

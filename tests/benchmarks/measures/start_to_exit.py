@@ -9,6 +9,7 @@ from tests.benchmarks.rounds import interleave
 
 NAME = "start-to-exit"
 TITLE = "Start to exit of /bin/true"
+COMPARES = True
 TEXT = "A container is made, runs `/bin/true`, ends and is gone. The library is warm; each command is a new process."
 
 

@@ -10,6 +10,7 @@ from tests.benchmarks.peers.base import VERBS, Peer
 
 NAME = "verbs"
 TITLE = "Create, start, exec, stop, delete"
+COMPARES = True
 TEXT = (
     "Each verb by itself; `exec` runs `/bin/true`. `stop` includes the end of the container, except for runc, crun, "
     "pycontainer-oci and ctr, where it only sends the signal. LXC's `start` creates, and its `stop` deletes."

@@ -1,5 +1,6 @@
 """LXC's own commands, with a configuration and a directory of their own."""
 
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -33,6 +34,19 @@ class Lxc(Peer):
         for network in ("empty", "none"):  # `none` is the host's
             text = _CONFIG.format(rootfs=self.bed.rootfs, network=network)
             (self._path / f"{network}.conf").write_text(text)
+
+    def close(self) -> None:
+        """End also what a measure that was cut off has left."""
+        super().close()
+        where = ("-P", f"{self.bed.directory}/lxc")
+        listed = subprocess.run(
+            self.bed.network.inside.argv("lxc-ls", *where, "--active", "-1"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for name in listed.stdout.split():
+            subprocess.run(self.bed.network.inside.argv("lxc-stop", *where, "-n", name, "--kill"), check=False)
 
     def _start_argv(self, name: str, *command: str, network: str = "empty", foreground: bool = True) -> tuple[str, ...]:
         how = "--foreground" if foreground else "--daemon"

@@ -41,6 +41,14 @@ class Oci(Peer):
         except CommandFailed as error:
             raise CommandFailed(f"starts nothing here: {error}") from error
 
+    def close(self) -> None:
+        """Remove also what a measure that was cut off has left."""
+        super().close()
+        root = Path(f"{self.bed.directory}/{self.name}")
+        for state in root.iterdir() if root.is_dir() else ():
+            delete = self.bed.network.inside.argv(*self._base, "delete", "--force", state.name)
+            subprocess.run(delete, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def _bundle(self, name: str, command: tuple[str, ...], *, shares_network: bool = False) -> str:
         """Make a bundle from the default of runc."""
         bundle = Path(self.bed.directory, f"{self.name}-{name}")
