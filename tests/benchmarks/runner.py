@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.runner FD      serves one socket until its other end is closed
 
-A request is a JSON array of a verb and argument vectors; the reply is a JSON object. A command that fails or takes longer
-than a minute is an error for who asked.
+A request is a JSON array of a number, a verb and argument vectors; the reply is a JSON object with that number. A command that
+fails or takes longer than a minute is an error for who asked.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ class Runner:
     def __init__(self, prefix: Sequence[str], environment: dict[str, str]) -> None:
         """Start it by `prefix`, which enters namespaces and executes the arguments that follow."""
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests = 0
         with theirs:
             self._process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "tests.benchmarks.runner", str(theirs.fileno())],
@@ -68,8 +69,14 @@ class Runner:
         self._process.wait()
 
     def _ask(self, verb: str, argvs: Sequence[Sequence[str]], exit_codes: Sequence[int]) -> dict[str, Any]:
-        self._sock.send(json.dumps([verb, argvs]).encode())
-        reply: dict[str, Any] = json.loads(self._sock.recv(_MAX_BYTES) or b'{"codes": [], "output": "runner died"}')
+        self._requests += 1
+        self._sock.send(json.dumps([self._requests, verb, argvs]).encode())
+        reply: dict[str, Any] = {}
+        while reply.get("number") != self._requests:  # another is of a request whose asker was interrupted
+            said = self._sock.recv(_MAX_BYTES)
+            if not said:
+                raise CommandFailed(f"{verb} {argvs}: its runner has died")
+            reply = json.loads(said)
         codes = reply.get("codes", [])
         if "pid" not in reply and (not set(codes) <= set(exit_codes) or len(codes) != len(argvs)):
             first = " ".join(argvs[0]) if argvs else verb
@@ -81,7 +88,7 @@ def _serve(sock: socket.socket) -> None:
     spawned: dict[int, subprocess.Popen[bytes]] = {}
     try:
         while request := sock.recv(_MAX_BYTES):
-            verb, argvs = json.loads(request)
+            number, verb, argvs = json.loads(request)
             if verb == "run":
                 reply = _run(argvs)
             elif verb == "spawn":
@@ -89,12 +96,12 @@ def _serve(sock: socket.socket) -> None:
                 spawned[process.pid] = process
                 reply = {"pid": process.pid}
             else:
-                _, pid, number = verb.split()
+                _, pid, signal_number = verb.split()
                 process = spawned.pop(int(pid))
-                process.send_signal(int(number))
+                process.send_signal(int(signal_number))
                 process.wait(_TIMEOUT_SECONDS)
                 reply = {"codes": [], "output": ""}
-            sock.send(json.dumps(reply).encode())
+            sock.send(json.dumps({**reply, "number": number}).encode())
     finally:
         for process in spawned.values():
             process.kill()

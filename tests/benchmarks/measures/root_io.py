@@ -18,12 +18,12 @@ TEXT = (
     "most on the disk's mood."
 )
 _FILES = 2000
-_READS = 20  # of the same file
+_READS = 5  # of the same file
 
 
 def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
     able = [peer for peer in peers if peer.exec_argv("x", *TRUE)]
-    megabytes = 16 if bed.quick else 256
+    megabytes = 16 if bed.quick else 128
     held: list[Peer] = []
     runner = Runner((), bed.environment)
     host = script(f"{bed.directory}/io", megabytes)

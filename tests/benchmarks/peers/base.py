@@ -1,12 +1,14 @@
 """What a measure may ask of a peer."""
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from tests.benchmarks.bed import Bed
+from tests.benchmarks.bed import PAYLOAD, Bed
 from tests.benchmarks.runner import Runner
+from tests.support.poll import poll_until
 
 VERBS = ("create", "start", "exec", "stop", "delete")
 ENGINE_RUNTIME = "/usr/sbin/runc"  # what Podman, containerd and Docker run containers with
@@ -94,6 +96,17 @@ class Peer:
         return 0.0
 
 
+def _bears_payload(pid: int) -> bool:
+    """Tell whether a descendant of a process is the payload."""
+    try:
+        if os.readlink(f"/proc/{pid}/exe").endswith(PAYLOAD):
+            return True
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return any(_bears_payload(int(child)) for child in file.read().split())
+    except OSError:
+        return False
+
+
 class Spawned(Peer):
     """A peer whose command stays in the foreground: what it holds and serves are commands that go on."""
 
@@ -109,9 +122,9 @@ class Spawned(Peer):
         return {self.name: lambda: self.runner.time(*self.argv("/bin/true"))}
 
     def hold(self, name: str) -> None:
-        self._held[name] = self.runner.spawn(
-            *self.argv("/bin/busybox", "sleep", "1000000", name=name, shares_network=True)
-        )
+        pid = self.runner.spawn(*self.argv("/bin/busybox", "sleep", "1000000", name=name, shares_network=True))
+        self._held[name] = pid
+        poll_until(lambda: _bears_payload(pid), what=f"{name} runs")  # who is killed before may leave a half-made one
 
     def release(self, name: str) -> None:
         self.runner.end(self._held.pop(name))

@@ -1,11 +1,14 @@
 """LXC's own commands, with a configuration and a directory of their own."""
 
+import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.benchmarks.bed import SLEEPER, TRUE
 from tests.benchmarks.peers.base import Peer
+from tests.engines.machine import hierarchies
 
 _CONFIG = """
 lxc.rootfs.path = dir:{rootfs}
@@ -36,7 +39,7 @@ class Lxc(Peer):
             (self._path / f"{network}.conf").write_text(text)
 
     def close(self) -> None:
-        """End also what a measure that was cut off has left."""
+        """End also what a measure that was cut off has left, and the cgroup that LXC makes once and keeps."""
         super().close()
         where = ("-P", f"{self.bed.directory}/lxc")
         listed = subprocess.run(
@@ -47,6 +50,9 @@ class Lxc(Peer):
         )
         for name in listed.stdout.split():
             subprocess.run(self.bed.network.inside.argv("lxc-stop", *where, "-n", name, "--kill"), check=False)
+        for hierarchy in hierarchies():
+            with contextlib.suppress(OSError):  # it was never made, or is another's, too
+                os.rmdir(f"{hierarchy.directory}/lxc.pivot")
 
     def _start_argv(self, name: str, *command: str, network: str = "empty", foreground: bool = True) -> tuple[str, ...]:
         how = "--foreground" if foreground else "--daemon"
