@@ -1,6 +1,7 @@
 """The command `pycontainer`: options before the verb, and the table of verbs, each loaded on use."""
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -95,6 +96,8 @@ def cli(ctx: click.Context, root: str | None, debug: bool, trace: str | None) ->
       pycontainer run -d --name web -m 200M --cpus 0.5 -p 8080:80 debian-nginx
       pycontainer ps
     """
+    gc.freeze()  # what is loaded stays
+    gc.enable()
     ctx.obj = Settings(root or None, debug, tracing.begin(ctx, trace) if trace else None)
 
 

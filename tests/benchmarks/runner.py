@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.runner FD      serves one socket until its other end is closed
 
-A request is a JSON array of a number, a verb and argument vectors; the reply is a JSON object with that number. A command that
-fails or takes longer than a minute is an error for who asked.
+A request is a JSON array of a number, a verb and argument vectors; the reply is a JSON object with that number. A command
+that fails or takes longer than a minute is an error for who asked.
 """
 
 import contextlib

@@ -32,7 +32,7 @@ _STOPPERS = 4
 
 
 def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
-    counts, rounds, idle_seconds, window = ((10,), 3, 2.0, 3) if bed.quick else (_COUNTS, 10, 20.0, 20)
+    counts, rounds, idle_seconds, window = ((10,), 3, 2.0, 3) if bed.quick else (_COUNTS, 10, 60.0, 20)
     network = HostNetwork()
     world = World(network)
     runner = Runner(network.inside.argv(), world.environment)
@@ -99,7 +99,7 @@ def _ask(world: World, host: Client, runner: Runner, rounds: int) -> Iterator[Ro
 
 
 def _idle(world: World, seconds: float) -> Iterator[Row]:
-    """Nothing is asked; what looks at all instances once a minute is a third of a round of it in the full mode."""
+    """Nothing is asked. A minute, in which what looks at all instances each minute does so once."""
     pids = _pids(world)
     before = {kind: cpu_seconds(pid) for kind, pid in pids.items()}
     time.sleep(seconds)
