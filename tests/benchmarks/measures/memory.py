@@ -25,12 +25,13 @@ def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
         peer.release("warm")
         for number in range(rounds):
             before = runtime_bytes(network)
-            names = [f"m{number}-{each}" for each in range(count)]
+            held: list[str] = []
             try:
-                for name in names:
-                    peer.hold(name)
+                for each in range(count):
+                    peer.hold(f"m{number}-{each}")
+                    held.append(f"m{number}-{each}")
                 added.append(max(0, runtime_bytes(network) - before) / count / 1024)
             finally:
-                for name in names:
+                for name in held:
                     peer.release(name)
         yield row(NAME, peer.name, "each", "KB", added)

@@ -5,6 +5,7 @@ from tests.benchmarks.runner import Runner
 
 # It keeps sockets beneath /run, and trusts only a file system in memory there.
 _OWN_RUN = 'mount -t tmpfs tmpfs /run; exec "$@"'
+_SHARED_ROOT = {"SYSTEMD_NSPAWN_LOCK": "0"}  # it refuses a directory that another one has
 
 
 class Nspawn(Spawned):
@@ -16,7 +17,7 @@ class Nspawn(Spawned):
         super().prepare()
         self.runner.close()
         own_run = ("unshare", "--mount", "sh", "-euc", _OWN_RUN, "sh")
-        self.runner = Runner([*self.bed.network.inside.argv(), *own_run], self.bed.environment)
+        self.runner = Runner([*self.bed.network.inside.argv(), *own_run], {**self.bed.environment, **_SHARED_ROOT})
 
     def argv(self, *command: str, name: str = "it", shares_network: bool = False) -> tuple[str, ...]:
         kept = ("--quiet", "--keep-unit", "--register=no", "--pipe", "--volatile=no", "--as-pid2")
