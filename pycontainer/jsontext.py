@@ -33,6 +33,11 @@ def loads(data: bytes | bytearray | str, *, max_bytes: int, max_depth: int = MAX
     return scan(text, _scan)
 
 
+def loads_own(data: bytes) -> "Any":
+    """Return the value in JSON that this program wrote for itself: it may be of any size."""
+    return scan(data.decode(), _scan)
+
+
 def decode(data: bytes | bytearray | str, *, max_bytes: int, max_depth: int) -> str:
     """Return the text of JSON that is within the bounds; ValueError if it is not, or no UTF-8."""
     if len(data) > max_bytes:

@@ -26,25 +26,25 @@ recorders = 0  # that are open in this process
 class Recorder:
     """The spans of one request, as far as this process knows them: so many at most, those beyond are counted."""
 
-    __slots__ = ("_is_open", "lost", "process", "spans")
+    __slots__ = ("is_open", "lost", "process", "spans")
 
     def __init__(self, process: str) -> None:
         """Record as one of PROCESSES; who makes it closes it."""
         global recorders
         recorders += 1
-        self.process, self._is_open = process, True
+        self.process, self.is_open = process, True
         self.spans: list[Span] = []
         self.lost = 0
 
     def close(self) -> None:
         """Take nothing more: a task that was begun for the request may outlive it."""
         global recorders
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             recorders -= 1
 
     def add(self, name: str, begin_ns: int, end_ns: int, *, process: str = "") -> None:
-        if not self._is_open:
+        if not self.is_open:
             return
         if len(self.spans) < MAX_SPANS:
             self.spans.append((process or self.process, name[:MAX_NAME_CHARACTERS], begin_ns, end_ns))
@@ -73,9 +73,9 @@ _place: ContextVar[_Place | None] = ContextVar("place", default=None)
 
 
 def current() -> Recorder | None:
-    """Return who records what is done here."""
+    """Return who records what is done here. A task that was begun for a request may outlive its recorder."""
     place = _place.get() if recorders else None
-    return place.recorder if place is not None else None
+    return place.recorder if place is not None and place.recorder.is_open else None
 
 
 def step(name: str) -> None:

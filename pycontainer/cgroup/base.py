@@ -224,8 +224,8 @@ class Cgroup(ABC):
         """Make a cgroup below this one that host id `owner` may arrange, and return its directory; empty if this host
         has no v2 tree. To be called before the first process is there."""
 
-    def doors(self) -> list[int]:
-        """Return new descriptors, which the caller closes: who writes "0" into each has moved in. None on v2, see `dirfd`."""
+    def doors(self) -> list[str]:
+        """Return paths of files: who writes "0" into each has moved in. None on v2, see `dirfd`."""
         return []
 
     def holds(self, pid: int) -> bool:

@@ -54,15 +54,22 @@ class CgroupV1(Cgroup):
         os.makedirs(self._unified)
         return delegation.delegate(self._unified, owner)
 
-    def doors(self) -> list[int]:
+    def doors(self) -> list[str]:
         """Who moves another process takes a lock for all of the host and waits for an RCU grace period, 7 ms and more. A
         thread that moves itself, by `tasks`, takes none: 0.05 ms (cgroup_procs_write_start in kernel/cgroup/cgroup.c)."""
-        return [os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC) for directory in self._directories]
+        return [f"{directory}/tasks" for directory in self._directories]
 
     def holds(self, pid: int) -> bool:
+        """By what the kernel says of the process: a list of all inside is as long as they are many."""
         if self._unified and os.path.isdir(self._unified):
             return False  # no thread moves itself from one domain of v2 to another
-        return all(str(pid) in read_file(f"{directory}/cgroup.procs").split() for directory in self._directories)
+        try:
+            lines = read_file(f"/proc/{pid}/cgroup").splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        found = {name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
+        # Where the mount does not show the hierarchy's root, as in a container without a cgroup namespace, none of them fits.
+        return all(directory.endswith(found.get(name, "/")) for name, directory in self._paths.items())
 
     def attach(self, pid: int, *, beside: int = 0) -> None:
         super().attach(pid)

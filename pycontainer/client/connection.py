@@ -143,8 +143,8 @@ class Pool:
         self._idle: list[Connection] = []
         self._closed = False
 
-    def take(self) -> Connection:
-        """Return a connection with nothing under way; `give_back` it."""
+    def take(self, *, start: bool = True) -> Connection:
+        """Return a connection with nothing under way; `give_back` it. `start` as of `connect`."""
         while self._idle:
             try:
                 connection = self._idle.pop()
@@ -153,7 +153,7 @@ class Pool:
             if not connection.is_stale():
                 return connection
             connection.close()
-        return Connection(self.paths, trace=self._trace)
+        return Connection(self.paths, start=start, trace=self._trace)
 
     def give_back(self, connection: Connection) -> None:
         """Keep `connection` for the next request, or close it if its request is still under way."""
@@ -169,9 +169,10 @@ class Pool:
         fds: Sequence[int] = (),
         *,
         on_event: Callable[[Any], None] | None = None,
+        start: bool = True,
     ) -> Any:
         """Send one request over a free connection and return its result; events on the way go to `on_event`."""
-        connection = self.take()
+        connection = self.take(start=start)
         try:
             return connection.request(verb, args, fds, on_event=on_event)
         finally:

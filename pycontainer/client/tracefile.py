@@ -52,12 +52,12 @@ class Trace:
             self._tokens.append(str(token))
 
     def ask(self, pool: "Pool") -> None:
-        """Ask how the runs ended that were begun meanwhile."""
+        """Ask how the runs ended that were begun meanwhile; no supervisor is started for that."""
         tokens, self._tokens = self._tokens, []
         for token in tokens:
             with span("ask how the run ended", self.recorder):
                 try:
-                    self.take(pool.request("trace", {"token": token}))
+                    self.take(pool.request("trace", {"token": token}, start=False))
                 except (PycontainerError, OSError):  # its supervisor is no more, or newer runs took the place
                     continue
 

@@ -241,6 +241,13 @@ class Child:
             pass
         os.close(self._go_fd)
         self._go_fd = -1
+        try:
+            self._pump(message, fds, log_limits)
+        except BaseException:
+            self.kill()  # without a pump it would wait for ever, once its pipes are full
+            raise
+
+    def _pump(self, message: dict[str, object], fds: list[int], log_limits: tuple[int, int]) -> None:
         streams = message["streams"]
         if isinstance(streams, list) and streams:
             sources = {fds[position]: int(kind) for position, kind in enumerate(streams)}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
-_MAX_BYTES = 256 << 20  # for each container: its descriptors, and output that a client has not taken yet
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -56,7 +55,7 @@ def arrive(state_fd: int) -> "dict[str, Any]":
     """Return what the program before wrote; ValueError if it is of a version that we do not know."""
     with open(state_fd, "rb") as file:
         file.seek(0)
-        state = jsontext.loads(file.read(), max_bytes=_MAX_BYTES)
+        state = jsontext.loads_own(file.read())
     if state["version"] != VERSION:
         raise ValueError(f"the monitor before handed over version {state['version']}, this one knows {VERSION}")
     return dict(state)

@@ -110,7 +110,7 @@ async def start_exec(
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
             with alive(action):
-                doors = open_doors(cgroup, sent)
+                doors = open_doors(cgroup, sent, beside=len(fds), is_judged=True)
             birth = await launcher.birth(
                 {
                     "op": "birth",

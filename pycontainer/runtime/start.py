@@ -33,6 +33,7 @@ from pycontainer.linux.mounts import clone_tree
 from pycontainer.linux.namespaces import CLONE_NEWNET, visiting
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.monitor.channel import MAX_MESSAGE_FDS
 from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container, now
 from pycontainer.runtime.hostbinds import open_source
@@ -43,6 +44,7 @@ from pycontainer.security.profile import Rights
 from pycontainer.store.fsimages import open_layer
 from pycontainer.trace import span
 
+_AT_ONCE = 32  # children of one container or tenant that may be on their way
 _NO_TREE = (
     "this host has no cgroup v2 tree: an init such as systemd cannot boot inside; "
     "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified, then 'pycontainer service stop'"
@@ -159,11 +161,20 @@ class Streams:
             self.input_fd = -1
 
 
-def open_doors(cgroup: Cgroup, opened: contextlib.ExitStack) -> list[int]:
-    """Open the ways by which a child moves itself into its cgroup; they are closed with `opened`."""
-    doors = cgroup.doors()
-    for fd in doors:
-        opened.callback(os.close, fd)
+def open_doors(cgroup: Cgroup, opened: contextlib.ExitStack, *, beside: int, is_judged: bool) -> list[int]:
+    """Open the ways by which a child moves itself into its cgroup; they are closed with `opened`.
+
+    `move_in` copes without: none are opened if there is no room for them `beside` so many descriptors of the message, or if
+    `check_room` is going to judge and little room is left. It judges one after the other, but they come in together, and
+    each would be refused for the other's sake.
+    """
+    paths = cgroup.doors()
+    if beside + len(paths) > MAX_MESSAGE_FDS or is_judged and cgroup.crowd(arrived=-_AT_ONCE):
+        return []
+    doors = []
+    for path in paths:
+        doors.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        opened.callback(os.close, doors[-1])
     return doors
 
 
@@ -255,7 +266,7 @@ async def start(
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
-            doors = open_doors(cgroup, sent)
+            doors = open_doors(cgroup, sent, beside=len(fds), is_judged=bool(spec.tenant))
             if host.network is not None:
                 undo.callback(host.network.detach, container.id, alive=False)
             birth = await host.launcher.birth(
@@ -289,7 +300,7 @@ async def start(
                 with visiting(birth.pidfd, CLONE_NEWNET):
                     set_loopback_up()
             reach("start:network")
-        except (OSError, StartFailed):
+        except (OSError, PycontainerError):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
         root_fd = await birth.ready()

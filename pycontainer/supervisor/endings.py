@@ -215,7 +215,8 @@ class Endings:
         for container_id in world.runs:
             world.events.emit("monitor-lost", world.containers[container_id], actor=SUPERVISOR)
         if world.runs:
-            world.spawn(self._replace_monitor())
+            with recording(None):  # whoever's connection to the monitor it was
+                world.spawn(self._replace_monitor())
 
     async def _replace_monitor(self) -> None:
         world = self._world
@@ -235,7 +236,8 @@ class Endings:
 
     def _ended_unseen(self, container: Container, run: Run) -> None:
         asyncio.get_running_loop().remove_reader(run.pidfd)
-        self._world.spawn(self._ask_kernel(container, run))
+        with recording(None):
+            self._world.spawn(self._ask_kernel(container, run))
 
     async def _ask_kernel(self, container: Container, run: Run) -> None:
         """Finish a run whose parent died, once: several may have seen its end."""
@@ -357,7 +359,7 @@ class Endings:
         ms, or what a busy disk needs.
         """
         root_fd = -1
-        if container.spec.auto_remove:
+        if container.spec.auto_remove and not container.spec.rootfs:  # a directory of the host's is its owner's at once
             root_fd, run.root_fd = run.root_fd, -1
         run.close()
         if root_fd >= 0:

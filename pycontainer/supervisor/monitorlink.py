@@ -40,7 +40,7 @@ class MonitorBirth:
         self._ready: asyncio.Future[int] = loop.create_future()
         self._done: asyncio.Future[bytes] = loop.create_future()
         self.ended = asyncio.Event()
-        self.released = False
+        self.released = self._is_root_taken = False
         self._recorder, self._is_told, self._steps = current(), False, list[str]()
         self.pid, self.pidfd = 0, -1
 
@@ -50,7 +50,9 @@ class MonitorBirth:
         return not self.released and not self._done.done()
 
     async def ready(self) -> int:
-        return await self._ready
+        root_fd = await self._ready
+        self._is_root_taken = True
+        return root_fd
 
     def watch(self, table: Table) -> None:
         """Have the child's table tell its times, if this is traced, and the monitor one that knows of that."""
@@ -88,9 +90,18 @@ class MonitorBirth:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.ended.wait(), seconds)
         self._link.forget(self._id)
+        self.leave()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+    def leave(self) -> None:
+        """Nobody asks for its root any more: close what came, and have `hear` close what may still come."""
+        if self._ready.cancel() or self._is_root_taken or self._ready.cancelled() or self._ready.exception():
+            return
+        if self._ready.result() >= 0:
+            os.close(self._ready.result())
+        self._is_root_taken = True
 
     def hear(self, message: dict[str, object], fds: list[int]) -> None:
         """Take a message about this child."""
@@ -257,7 +268,9 @@ class MonitorLink:
         except (OSError, PycontainerError):
             self.forget(str(message["id"]))
             raise
-        except BaseException:  # the client left: the child must not wait for ever
+        except BaseException:  # the client left, or `meanwhile` is broken: the child must not wait for ever
+            birth.born.cancel()
+            birth.leave()
             with contextlib.suppress(PycontainerError, OSError):
                 self.send({"op": "abort", "id": message["id"]})
             raise

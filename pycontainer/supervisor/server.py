@@ -221,14 +221,14 @@ class Connection:
             log.failure(f"a fault in '{call.verb}'", verb=call.verb)
             where = f" on '{error.filename}'" if error.filename else ""
             failed = PycontainerError(f"cannot {call.verb}: {error.strerror or error}{where}")
-            await self._send({"error": failed.to_wire()})
+            await self._send({"error": failed.to_wire(), **traced.told()})
         except Exception:
             log.failure(f"a fault in '{call.verb}'", verb=call.verb)
             failed = PycontainerError(
                 f"internal error in '{call.verb}'",
                 hint=f"the supervisor's log has the details: {self._world.paths.supervisor_log}",
             )
-            await self._send({"error": failed.to_wire()})
+            await self._send({"error": failed.to_wire(), **traced.told()})
         finally:
             if not has_left:
                 self._world.measures.count(call.verb, self._loop.time() - began, failed=has_failed)

@@ -173,8 +173,9 @@ def test_a_child_moves_itself_in_by_the_doors(hierarchy: Hierarchy, child_of: Ch
         return
 
     def move_in() -> None:
-        for fd in doors:
-            os.write(fd, b"0")
+        for path in doors:
+            with open(path, "w") as file:
+                file.write("0")
         os.write(1, b"x")
         sleep()
 
@@ -185,9 +186,9 @@ def test_a_child_moves_itself_in_by_the_doors(hierarchy: Hierarchy, child_of: Ch
     assert cgroup.holds(child.pid)
     for directory in set(cgroup.paths().values()):
         assert read_file(f"{directory}/cgroup.procs").split() == [str(child.pid)]
-    for fd in doors:
-        os.close(fd)
-    cgroup.kill()
+    hierarchy.create("c11").attach(child.pid)
+    assert not cgroup.holds(child.pid)
+    hierarchy.open("c11").kill()
     child.wait()
     assert not cgroup.holds(child.pid)
 

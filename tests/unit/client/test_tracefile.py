@@ -11,9 +11,10 @@ import pytest
 
 from pycontainer.api.messages import send_frame
 from pycontainer.client.client import Client
-from pycontainer.client.connection import Connection
+from pycontainer.client.connection import Connection, Pool
 from pycontainer.client.tracefile import Trace, events, process_began_ns
 from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.paths import HostPaths
 from pycontainer.trace import Span
 from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor
 
@@ -155,3 +156,15 @@ def test_when_this_process_began() -> None:
     assert abs(process_began_ns(0, 0) + slept_ns - ticks * tick_ns) < 100_000  # of what it remembers it is a fork
     for computed_ns in (0, 5_000_000, 10**15):
         assert 0 <= process_began_ns(at_ns, computed_ns) + slept_ns - ticks * tick_ns + 100_000 <= tick_ns + 200_000
+
+
+def test_no_supervisor_is_started_to_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command may have been the one that ended it."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a supervisor is started")
+
+    monkeypatch.setattr("pycontainer.client.connection._start_supervisor", start)
+    trace = Trace(tmp_path / "trace.json")
+    trace.take({"token": "a"})
+    trace.ask(Pool(HostPaths(str(tmp_path)), trace))

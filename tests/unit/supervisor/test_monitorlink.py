@@ -113,3 +113,38 @@ def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> N
                 assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
 
     asyncio.run(ask())
+
+
+def test_a_root_that_nobody_took_is_closed(tmp_path: Path) -> None:
+    """It is a mount: of a birth that is aborted, and of one whose asker leaves before it is born."""
+    paths = HostPaths(str(tmp_path))
+
+    async def ask() -> None:
+        with listen(paths) as listener:
+            link = link_of(paths, [])
+            await link.connect(start=False)
+            monitor, _ = listener.accept()
+            with monitor:
+                before = sorted(os.listdir("/proc/self/fd"))
+                for asker_leaves in (False, True):
+                    asking = asyncio.create_task(link.birth({"op": "birth", "id": "a"}, [], action="start"))
+                    await asyncio.sleep(0)
+                    if asker_leaves:
+                        asking.cancel()
+                        await asyncio.wait([asking])
+                    null_fd = os.open("/dev/null", os.O_RDONLY)
+                    channel.send(monitor, {"op": "born", "id": "a", "pid": os.getpid()}, [null_fd])
+                    channel.send(monitor, {"op": "ready", "id": "a"}, [null_fd])
+                    os.close(null_fd)
+                    if not asker_leaves:
+                        birth = await asking
+                        birth.pidfd, pidfd = -1, birth.pidfd  # /dev/null cannot be killed
+                        os.close(pidfd)
+                    channel.send(monitor, {"op": "exit", "id": "a", "started": False})
+                    if asker_leaves:
+                        await asyncio.sleep(0.05)
+                    else:
+                        await birth.abort()
+                    assert sorted(os.listdir("/proc/self/fd")) == before
+
+    asyncio.run(ask())
