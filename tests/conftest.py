@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background ignore it, children included
     unknown = must_run(config) - set(PROBES)
     if unknown:
         raise pytest.UsageError(f"--must-run: unknown feature {', '.join(sorted(unknown))}")
