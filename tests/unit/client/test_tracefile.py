@@ -168,3 +168,4 @@ def test_no_supervisor_is_started_to_be_asked(tmp_path: Path, monkeypatch: pytes
     trace = Trace(tmp_path / "trace.json")
     trace.take({"token": "a"})
     trace.ask(Pool(HostPaths(str(tmp_path)), trace))
+    trace.recorder.close()

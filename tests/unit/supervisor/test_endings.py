@@ -29,9 +29,12 @@ def test_an_end_in_the_moment_in_which_the_time_is_over_is_one(ends: bool) -> No
     assert asyncio.run(wait()) is ends
 
 
-@pytest.mark.parametrize("goes", [True, False])
-def test_the_root_of_what_removes_itself_is_closed_beside_others(goes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What needs the layer waits for that; all others find it closed."""
+@pytest.mark.parametrize(("auto_remove", "rootfs"), [(True, ""), (True, "/srv/root"), (False, "")])
+def test_the_root_of_what_removes_itself_is_closed_beside_others(
+    auto_remove: bool, rootfs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs the layer waits for that; all others find it closed. A directory of the host's is free at once."""
+    goes = auto_remove and not rootfs
     may_close = threading.Event()
     close = os.close
 
@@ -43,7 +46,7 @@ def test_the_root_of_what_removes_itself_is_closed_beside_others(goes: bool, mon
     async def end() -> None:
         spawn = asyncio.get_running_loop().create_task
         endings = Endings(cast(World, SimpleNamespace(spawn=spawn)))
-        container = SimpleNamespace(id="one", spec=SimpleNamespace(auto_remove=goes))
+        container = SimpleNamespace(id="one", spec=SimpleNamespace(auto_remove=auto_remove, rootfs=rootfs))
         endings._close(cast(Container, container), Run(cast(Cgroup, None), 0, os.dup(root_fd), [], root_fd))
         assert is_open(root_fd) is goes
         may_close.set()
