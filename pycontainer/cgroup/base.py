@@ -30,6 +30,17 @@ def read_file(path: str) -> str:
     return b"".join(chunks).decode()
 
 
+def own_cgroups(pid: int | str, procfs: str = "/proc") -> dict[str, str]:
+    """Return hierarchy -> path of the cgroup of a process, "" being v2. Source: cgroups(7)."""
+    own: dict[str, str] = {}
+    for line in read_file(f"{procfs}/{pid}/cgroup").split("\n"):
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        if path:
+            own |= dict.fromkeys(names.split(","), path)
+    return own
+
+
 def write_file(path: str, value: str) -> None:
     """Write `value` with one write(2); the OSError names the file and the value."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

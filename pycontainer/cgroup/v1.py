@@ -18,6 +18,7 @@ from pycontainer.cgroup import delegation
 from pycontainer.cgroup.base import (
     GONE,
     Cgroup,
+    own_cgroups,
     parse_keyed,
     read_file,
     remove_directory,
@@ -64,10 +65,9 @@ class CgroupV1(Cgroup):
         if self._unified and os.path.isdir(self._unified):
             return False  # no thread moves itself from one domain of v2 to another
         try:
-            lines = read_file(f"/proc/{pid}/cgroup").splitlines()
+            found = own_cgroups(pid)
         except (FileNotFoundError, ProcessLookupError):
             return False
-        found = {name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
         # Where the mount does not show the hierarchy's root, as in a container without a cgroup namespace, none of them fits.
         return all(directory.endswith(found.get(name, "/")) for name, directory in self._paths.items())
 

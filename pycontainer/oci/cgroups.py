@@ -19,7 +19,7 @@ import errno
 import os
 import time
 
-from pycontainer.cgroup.base import Cgroup, processes_below, read_file, remove_tree, waits, write_file
+from pycontainer.cgroup.base import Cgroup, own_cgroups, processes_below, read_file, remove_tree, waits, write_file
 from pycontainer.cgroup.v1 import CgroupV1
 from pycontainer.cgroup.v2 import CgroupV2
 from pycontainer.errors import InvalidInput, InvalidState, NotPermitted, PycontainerError, Unsupported
@@ -388,17 +388,6 @@ def locate(cgroups_path: str, container_id: str, root: str = ROOT, procfs: str =
     return 1, {
         name: f"{mount[0]}{_seen(own.get(name, '/'), mount).rstrip('/')}/{path}" for name, mount in hierarchies.items()
     }
-
-
-def own_cgroups(pid: int | str, procfs: str = "/proc") -> dict[str, str]:
-    """Return hierarchy -> path of the cgroup of a process, "" being v2. Source: cgroups(7)."""
-    own: dict[str, str] = {}
-    for line in read_file(f"{procfs}/{pid}/cgroup").split("\n"):
-        _, _, rest = line.partition(":")
-        names, _, path = rest.partition(":")
-        if path:
-            own |= dict.fromkeys(names.split(","), path)
-    return own
 
 
 def _seen(path: str, mount: Mount) -> str:

@@ -5,9 +5,9 @@ A unix stream socket takes one message: the name of the terminal, and with it th
 
 import os
 import stat
-import struct
 
 from pycontainer.errors import InvalidInput, StartFailed
+from pycontainer.linux.descriptors import send_fds
 from pycontainer.linux.files import open_in_root
 
 _PTMX = os.makedev(5, 2)
@@ -44,8 +44,7 @@ def send(path: str, master_fd: int, name: str = "/dev/ptmx") -> None:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         sock.connect(path)
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", master_fd))]
-        sock.sendmsg([name.encode()], rights)
+        send_fds(sock, name.encode(), [master_fd])
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise StartFailed(f"console socket '{path}': {why}", step="console", errno=error.errno or 0) from error

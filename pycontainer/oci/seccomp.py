@@ -5,10 +5,10 @@ know; we take it from there and hand it to whom `listenerPath` names, with the c
 """
 
 import os
-import struct
 
 from pycontainer.errors import StartFailed
 from pycontainer.linux.capabilities import NAMES
+from pycontainer.linux.descriptors import send_fds
 from pycontainer.linux.libc import syscall
 from pycontainer.security import seccomp_bundle
 
@@ -65,8 +65,7 @@ def hand_over(wanted: "dict[str, object]", pidfd: int, number: int, state: "dict
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
             sock.connect(path)
-            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", listener_fd))]
-            sock.sendmsg([text.dumps(told).encode()], rights)
+            send_fds(sock, text.dumps(told).encode(), [listener_fd])
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise StartFailed(f"config.json: linux.seccomp.listenerPath: '{path}': {why}", step="seccomp") from error

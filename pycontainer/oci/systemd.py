@@ -16,10 +16,10 @@ import errno
 import os
 import time
 
-from pycontainer.cgroup.base import processes_below, waits
+from pycontainer.cgroup.base import own_cgroups, processes_below, waits
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, PycontainerError, Unsupported
 from pycontainer.oci import devicepolicy
-from pycontainer.oci.cgroups import ROOT, V2_CONTROLLERS, Group, PlainV2, few, own_cgroups, pass_on
+from pycontainer.oci.cgroups import ROOT, V2_CONTROLLERS, Group, PlainV2, few, pass_on
 from pycontainer.oci.dbus import SYSTEM_BUS, Bus, DBusError, session_bus
 from pycontainer.oci.resources import WHERE, plan, present_in, swap_alone, weight_of_shares
 

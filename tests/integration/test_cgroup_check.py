@@ -14,6 +14,7 @@ from pycontainer.paths import HostPaths
 from pycontainer.runtime import hostfacts
 from pycontainer.runtime.check import is_usable, run_checks
 from pycontainer.runtime.finding import Status
+from tests.support.descriptors import is_open
 
 
 def list_descriptors() -> list[int]:
@@ -22,15 +23,6 @@ def list_descriptors() -> list[int]:
         return [int(name) for name in os.listdir(directory_fd) if int(name) != directory_fd and is_open(int(name))]
     finally:
         os.close(directory_fd)
-
-
-def is_open(fd: int) -> bool:
-    """Tell a descriptor that stays from the one that listdir itself uses."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def visible() -> tuple[list[str], list[str], list[str]]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pycontainer.cgroup.base import read_file, remove_tree, write_file
+from pycontainer.cgroup.base import own_cgroups, read_file, remove_tree, write_file
 from pycontainer.errors import InvalidInput, InvalidState, NotPermitted, Unsupported
-from pycontainer.oci.cgroups import Group, make, own_cgroups
+from pycontainer.oci.cgroups import Group, make
 from pycontainer.oci.stats import UNLIMITED
 from tests.support.devices import make_nodes, opened_in
 from tests.support.poll import poll_until

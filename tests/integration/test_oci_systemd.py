@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pycontainer.cgroup.base import own_cgroups
 from pycontainer.errors import AlreadyExists, InvalidState
-from pycontainer.oci.cgroups import Group, make, own_cgroups
+from pycontainer.oci.cgroups import Group, make
 from pycontainer.oci.systemd import ScopeGroup
 from tests.support.poll import poll_until
 

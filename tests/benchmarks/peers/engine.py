@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.benchmarks.bed import SLEEPER, TRUE
-from tests.benchmarks.peers.base import ENGINE_RUNTIME, Peer
+from tests.benchmarks.peers.base import ENGINE_RUNTIME
+from tests.benchmarks.peers.dockerlike import DockerLike
 from tests.benchmarks.runner import Runner
 from tests.engines.containerd import IMAGE as CONTAINERD_IMAGE
 from tests.engines.containerd import Containerd
@@ -16,14 +17,11 @@ from tests.engines.podman import Podman
 from tests.support.poll import poll_until
 
 
-class Engine(Peer):
-    """What Podman and Docker have in common: one command line."""
+class Engine(DockerLike):
+    """What Podman and Docker have in common beside their command line."""
 
     make: ClassVar[Callable[..., Any]]
-    image: ClassVar[str]
     engine: Any
-    base: ClassVar[tuple[str, ...]]
-    remove: ClassVar[tuple[str, ...]] = ("rm", "--force")
 
     def prepare(self) -> None:
         self.engine = self.make(self.bed.network, ENGINE_RUNTIME)
@@ -38,32 +36,6 @@ class Engine(Peer):
         super().close()
         if hasattr(self, "engine"):
             self.engine.close()
-
-    def _run(self, *options: str) -> Callable[[], float]:
-        return lambda: self.runner.time(*self.base, "run", "--rm", *options, self.image, *TRUE)
-
-    def runs(self) -> Mapping[str, Callable[[], float]]:
-        return {self.name: self._run(), f"{self.name}, no network": self._run("--network", "none")}
-
-    def steps(self) -> Mapping[str, Callable[[str], float]]:
-        time, base = self.runner.time, self.base
-        return {
-            "create": lambda name: time(*base, "create", "--name", name, self.image, *SLEEPER),
-            "start": lambda name: time(*base, "start", name),
-            "exec": lambda name: time(*self.exec_argv(name, *TRUE)),
-            "stop": lambda name: time(*base, "stop", name),
-            "delete": lambda name: time(*base, "rm", name),
-        }
-
-    def exec_argv(self, name: str, *command: str) -> tuple[str, ...]:
-        return (*self.base, "exec", name, *command)
-
-    def serve(self, port: int) -> None:
-        httpd = ("/bin/httpd", "-f", "-p", "80", "-h", "/www")
-        self.runner.time(*self.base, "run", "-d", "--name", "web", "-p", f"{port}:80", self.image, *httpd)
-
-    def unserve(self) -> None:
-        self.runner.time(*self.base, *self.remove, "web")
 
     def publish(self, host_port: int, port: int) -> int:
         published = f"{host_port}:{port}"

@@ -9,6 +9,7 @@ from pycontainer import Client
 from tests.benchmarks.bed import SLEEPER, TRUE, Bed
 from tests.benchmarks.figures import SUBJECT_COMMAND, SUBJECT_LIBRARY
 from tests.benchmarks.peers.base import Peer
+from tests.benchmarks.peers.dockerlike import DockerLike
 from tests.benchmarks.runner import Runner
 from tests.support.world import PROGRAM, World
 
@@ -27,6 +28,7 @@ def timed(work: Callable[[], object]) -> float:
 class _Ours(Peer):
     program = PROGRAM
     isolation = _ISOLATION
+    base: tuple[str, ...]
     worlds: ClassVar[dict[str, tuple[World, int]]] = {}
     """By the bed's directory: the world, and how many peers use it."""
 
@@ -58,34 +60,9 @@ class _Ours(Peer):
                 self.world.scrub()
 
 
-class Command(_Ours):
+class Command(DockerLike, _Ours):
     name = SUBJECT_COMMAND
-
-    def _run(self, *options: str) -> Callable[[], float]:
-        return lambda: self.runner.time(*self.base, "run", "--rm", *options, "busybox", *TRUE)
-
-    def runs(self) -> Mapping[str, Callable[[], float]]:
-        return {self.name: self._run(), f"{self.name}, no network": self._run("--network", "none")}
-
-    def steps(self) -> Mapping[str, Callable[[str], float]]:
-        time, base = self.runner.time, self.base
-        return {
-            "create": lambda name: time(*base, "create", "--name", name, "busybox", *SLEEPER),
-            "start": lambda name: time(*base, "start", name),
-            "exec": lambda name: time(*self.exec_argv(name, *TRUE)),
-            "stop": lambda name: time(*base, "stop", name),
-            "delete": lambda name: time(*base, "rm", name),
-        }
-
-    def exec_argv(self, name: str, *command: str) -> tuple[str, ...]:
-        return (*self.base, "exec", name, *command)
-
-    def serve(self, port: int) -> None:
-        httpd = ("/bin/httpd", "-f", "-p", "80", "-h", "/www")
-        self.runner.time(*self.base, "run", "-d", "--name", "web", "-p", f"{port}:80", "busybox", *httpd)
-
-    def unserve(self) -> None:
-        self.runner.time(*self.base, "rm", "--force", "web")
+    image = "busybox"
 
     def load(self, archive: Path) -> float:
         seconds = self.runner.time(*self.base, "image", "load", "--input", str(archive))

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from pycontainer.cgroup.base import own_cgroups
 from pycontainer.errors import InvalidInput, NotPermitted, Unsupported
 from pycontainer.oci import cgroups
-from pycontainer.oci.cgroups import V2_CONTROLLERS, Group, PlainV2, locate, make, own_cgroups
+from pycontainer.oci.cgroups import V2_CONTROLLERS, Group, PlainV2, locate, make
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pycontainer.runtime.container import Container
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor.endings import Endings
 from pycontainer.supervisor.world import World
+from tests.support.descriptors import is_open
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -57,11 +58,3 @@ def test_the_root_of_what_removes_itself_is_closed_beside_others(
     root_fd = os.open("/", os.O_PATH)
     monkeypatch.setattr(os, "close", close_slowly)
     asyncio.run(end())
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

@@ -1,8 +1,10 @@
 """The supervisor's end of the monitor's socket, with a monitor that dies in the middle."""
 
 import asyncio
+import contextlib
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,19 @@ def listen(paths: HostPaths) -> socket.socket:
 
 def link_of(paths: HostPaths, heard: list[str]) -> MonitorLink:
     return MonitorLink(paths, lambda message: None, lambda: heard.append("lost"), open_files_soft=1024, scope=None)
+
+
+@contextlib.asynccontextmanager
+async def connected(directory: Path) -> AsyncIterator[tuple[MonitorLink, socket.socket]]:
+    """A link, and what stands for the monitor at its other end."""
+    paths = HostPaths(str(directory))
+    with listen(paths) as listener:
+        link = link_of(paths, [])
+        await link.connect(start=False)
+        monitor, _ = listener.accept()
+        with monitor:
+            yield link, monitor
+        link.close()
 
 
 def test_a_monitor_that_dies_while_it_is_asked(tmp_path: Path) -> None:
@@ -47,104 +62,81 @@ def test_a_monitor_that_dies_while_it_is_asked(tmp_path: Path) -> None:
 
 def test_descriptors_for_nobody_are_closed(tmp_path: Path) -> None:
     """Of a birth whose asker has gone, and of streams that nobody took."""
-    paths = HostPaths(str(tmp_path))
 
     async def hear() -> None:
-        with listen(paths) as listener:
-            link = link_of(paths, [])
-            await link.connect(start=False)
-            monitor, _ = listener.accept()
-            with monitor:
-                before = sorted(os.listdir("/proc/self/fd"))
-                null_fd = os.open("/dev/null", os.O_RDONLY)
-                channel.send(monitor, {"op": "born", "id": "a", "pid": 1}, [null_fd])
-                for name in ("b", "c"):
-                    channel.send(monitor, {"op": "streams", "id": name, "streams": [1]}, [null_fd])
-                os.close(null_fd)
-                channel.send(monitor, {"op": "children", "children": []})
-                assert await link.children() == []
-                link.drop_streams(keep=["c"])
-                ((kept_fd, kind),) = link.take_streams("c")
-                os.close(kept_fd)
-                assert kind == 1
-                assert sorted(os.listdir("/proc/self/fd")) == before
-            link.close()
+        async with connected(tmp_path) as (link, monitor):
+            before = sorted(os.listdir("/proc/self/fd"))
+            null_fd = os.open("/dev/null", os.O_RDONLY)
+            channel.send(monitor, {"op": "born", "id": "a", "pid": 1}, [null_fd])
+            for name in ("b", "c"):
+                channel.send(monitor, {"op": "streams", "id": name, "streams": [1]}, [null_fd])
+            os.close(null_fd)
+            channel.send(monitor, {"op": "children", "children": []})
+            assert await link.children() == []
+            link.drop_streams(keep=["c"])
+            ((kept_fd, kind),) = link.take_streams("c")
+            os.close(kept_fd)
+            assert kind == 1
+            assert sorted(os.listdir("/proc/self/fd")) == before
 
     asyncio.run(hear())
 
 
 def test_one_new_program_at_a_time(tmp_path: Path) -> None:
-    paths = HostPaths(str(tmp_path))
-
     async def reload() -> None:
-        with listen(paths) as listener:
-            link = link_of(paths, [])
-            await link.connect(start=False)
-            monitor, _ = listener.accept()
-            with monitor:
-                first = asyncio.create_task(link.reload())
-                await asyncio.sleep(0)
-                with pytest.raises(Busy):
-                    await link.reload()
-                channel.send(monitor, {"op": "reloaded", "text": ""})
-                assert await asyncio.wait_for(first, 10) == ""
-            link.close()
+        async with connected(tmp_path) as (link, monitor):
+            first = asyncio.create_task(link.reload())
+            await asyncio.sleep(0)
+            with pytest.raises(Busy):
+                await link.reload()
+            channel.send(monitor, {"op": "reloaded", "text": ""})
+            assert await asyncio.wait_for(first, 10) == ""
 
     asyncio.run(reload())
 
 
 def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> None:
     """And called off when that is broken: nobody would let the child go on."""
-    paths = HostPaths(str(tmp_path))
 
     async def ask() -> None:
-        with listen(paths) as listener:
-            link = link_of(paths, [])
-            await link.connect(start=False)
-            monitor, _ = listener.accept()
+        async with connected(tmp_path) as (link, monitor):
 
             def meanwhile() -> None:
                 assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
                 raise ZeroDivisionError
 
-            with monitor:
-                with pytest.raises(ZeroDivisionError):
-                    await link.birth({"op": "birth", "id": "a"}, [], action="start", meanwhile=meanwhile)
-                assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
+            with pytest.raises(ZeroDivisionError):
+                await link.birth({"op": "birth", "id": "a"}, [], action="start", meanwhile=meanwhile)
+            assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
 
     asyncio.run(ask())
 
 
 def test_a_root_that_nobody_took_is_closed(tmp_path: Path) -> None:
     """It is a mount: of a birth that is aborted, and of one whose asker leaves before it is born."""
-    paths = HostPaths(str(tmp_path))
 
     async def ask() -> None:
-        with listen(paths) as listener:
-            link = link_of(paths, [])
-            await link.connect(start=False)
-            monitor, _ = listener.accept()
-            with monitor:
-                before = sorted(os.listdir("/proc/self/fd"))
-                for asker_leaves in (False, True):
-                    asking = asyncio.create_task(link.birth({"op": "birth", "id": "a"}, [], action="start"))
-                    await asyncio.sleep(0)
-                    if asker_leaves:
-                        asking.cancel()
-                        await asyncio.wait([asking])
-                    null_fd = os.open("/dev/null", os.O_RDONLY)
-                    channel.send(monitor, {"op": "born", "id": "a", "pid": os.getpid()}, [null_fd])
-                    channel.send(monitor, {"op": "ready", "id": "a"}, [null_fd])
-                    os.close(null_fd)
-                    if not asker_leaves:
-                        birth = await asking
-                        birth.pidfd, pidfd = -1, birth.pidfd  # /dev/null cannot be killed
-                        os.close(pidfd)
-                    channel.send(monitor, {"op": "exit", "id": "a", "started": False})
-                    if asker_leaves:
-                        await asyncio.sleep(0.05)
-                    else:
-                        await birth.abort()
-                    assert sorted(os.listdir("/proc/self/fd")) == before
+        async with connected(tmp_path) as (link, monitor):
+            before = sorted(os.listdir("/proc/self/fd"))
+            for asker_leaves in (False, True):
+                asking = asyncio.create_task(link.birth({"op": "birth", "id": "a"}, [], action="start"))
+                await asyncio.sleep(0)
+                if asker_leaves:
+                    asking.cancel()
+                    await asyncio.wait([asking])
+                null_fd = os.open("/dev/null", os.O_RDONLY)
+                channel.send(monitor, {"op": "born", "id": "a", "pid": os.getpid()}, [null_fd])
+                channel.send(monitor, {"op": "ready", "id": "a"}, [null_fd])
+                os.close(null_fd)
+                if not asker_leaves:
+                    birth = await asking
+                    birth.pidfd, pidfd = -1, birth.pidfd  # /dev/null cannot be killed
+                    os.close(pidfd)
+                channel.send(monitor, {"op": "exit", "id": "a", "started": False})
+                if asker_leaves:
+                    await asyncio.sleep(0.05)
+                else:
+                    await birth.abort()
+                assert sorted(os.listdir("/proc/self/fd")) == before
 
     asyncio.run(ask())
