@@ -79,5 +79,9 @@ if [ ! -x .venv/bin/python ] || [ "$(cat "$stamp_file" 2>/dev/null)" != "$stamp"
         --config-settings editable_mode=compat --editable ".$extras"
     printf '%s\n' "$stamp" >"$stamp_file"
 fi
-# What pip writes for it starts Python with all of the environment, which takes longer than starting a container.
+# What pip writes for the two commands starts Python with all of the environment, which takes longer than starting a container.
+.venv/bin/python -m pycontainer.startup.launcher .venv/bin/pycontainer
 .venv/bin/python -m pycontainer.oci.launcher .venv/bin/pycontainer-oci
+for program in pycontainer pycontainer-oci; do # else the first call has it made
+    .venv/bin/python -m pycontainer.startup.build "$program" || say "$program starts as ever"
+done

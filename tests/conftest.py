@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import dumps
 from tests.support.features import PROBES, why_not
 from tests.support.images import build_rootfs, copy_rootfs
 
@@ -29,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = must_run(config) - set(PROBES)
     if unknown:
         raise pytest.UsageError(f"--must-run: unknown feature {', '.join(sorted(unknown))}")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    dumps.build()
 
 
 def must_run(config: pytest.Config) -> set[str]:

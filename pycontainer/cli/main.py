@@ -101,14 +101,14 @@ def cli(ctx: click.Context, root: str | None, debug: bool, trace: str | None) ->
     ctx.obj = Settings(root or None, debug, tracing.begin(ctx, trace) if trace else None)
 
 
-def main() -> None:
-    """Run the command line and end the process with its exit code."""
+def main() -> int:
+    """Run the command line and return its exit code; all output is where it belongs."""
     _fill_standard_streams()
     code = report.guarded(_run, debug=lambda: "--debug" in sys.argv[1:] or bool(os.environ.get("PYCONTAINER_DEBUG")))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
-    os._exit(code)  # Python would take itself apart first, piece by piece: 8 ms
+    return code
 
 
 def _fill_standard_streams() -> None:
@@ -132,4 +132,4 @@ def _run() -> int | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,7 @@
 """The file that engines execute: it starts the interpreter on the OCI command line and on nothing else.
 
+Where there can be a dump to go on in, it is the launcher of that (startup/), and what is told here becomes its slow way.
+
 What pip writes for an entry point runs `site`, which takes 10 ms and more to look through the environment. This file names
 the interpreter with -I (no variable of the caller's, no directory of his, counts) and -S (no `site`), and itself says where
 the package lies. With it the modules are put into the one file that they are loaded from (`bundle`).
@@ -9,7 +11,8 @@ the package lies. With it the modules are put into the one file that they are lo
     pycontainer/oci/interpreter.cpython-311/
     ├── python            link to the interpreter
     ├── python._pth       where it looks for modules, here first. docs.python.org: sys_path_init, _pth files
-    └── encodings.pyc     the module `utf8`, in the place of the library's package
+    ├── encodings.pyc     the module `utf8`, in the place of the library's package
+    └── program           the slow way, where the file is a launcher
 """
 
 import __future__
@@ -24,6 +27,9 @@ from importlib.util import MAGIC_NUMBER, find_spec
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import write_atomically
 from pycontainer.oci import bundle
+from pycontainer.startup import launcher as startup
+from pycontainer.startup import programs
+from pycontainer.startup.machine import CODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +56,7 @@ _WHOLES = {
     "oci.exec": ("oci.cgroups",),
     "oci.verbs.kill": (),
 }
-# No cache: without the bundle a call is slow, without its interpreter it is none.
-INTERPRETER = f"{bundle.LIBRARY}/{_PACKAGE}/oci/interpreter.{sys.implementation.cache_tag}"
+INTERPRETER = programs.OCI_INTERPRETER
 # What loads slowly and of which a call needs the half that is in C.
 _IN_THE_PLACE_OF = {"os": f"{_PACKAGE}.oci.light", "stat": "_stat", "struct": "_struct"}
 _RECORD = """
@@ -73,7 +78,7 @@ import gc, marshal, posix, sys
 from _frozen_importlib_external import MAGIC_NUMBER
 gc.disable()
 sys.path.append({library!a})
-bundle = {{"__name__": {name!r}, "__file__": {file!a}}}
+{before}bundle = {{"__name__": {name!r}, "__file__": {file!a}}}
 try:
     fd = posix.open({path!a}, posix.O_CLOEXEC)
     head = posix.pread(fd, {head_bytes}, 0)
@@ -90,12 +95,17 @@ try:
     sys.stdout.flush()
 except OSError:  # who reads has gone
     code = 1
-posix._exit(code or 0)
+{after}posix._exit(code or 0)
 """
+# Where a launcher executes it: DUMP NAME ARGUMENTS...
+_TAKE_ARGUMENTS = "dump_path = sys.argv[1]\ndel sys.argv[:2]\n"
+_RENEW = "from pycontainer.startup import renewal\nrenewal.begin('pycontainer-oci', dump_path)\n"
 
 
-def script(python: str, library: str, entry: str = _ENTRY) -> str:
+def script(python: str, library: str, entry: str = _ENTRY, *, behind_launcher: bool = False) -> str:
     """Return the text of a launcher: `python` runs `main` of the module `entry`, found in the directory `library`.
+
+    `behind_launcher`: it is started by that of a dump, and has the dump made when it is done.
 
     It executes `bundle` out of the bundle, where that is one: 0.7 ms less than to search it along sys.path. Leaving at once
     saves the 2 ms in which the interpreter takes itself apart, and a call is over before its garbage is worth collecting:
@@ -111,6 +121,8 @@ def script(python: str, library: str, entry: str = _ENTRY) -> str:
         head_bytes=bundle.BOOT_BYTES_MAX,
         code_at=bundle.HEAD_BYTES,
         entry=entry,
+        before=_TAKE_ARGUMENTS if behind_launcher else "",
+        after=_RENEW if behind_launcher else "",
     )
 
 
@@ -119,9 +131,15 @@ def write(path: str) -> None:
     # Past the link that an environment has: with -S nothing of the environment is used.
     python = os.path.realpath(sys.executable)
     python = write_interpreter(python, os.path.realpath(INTERPRETER))
-    text = script(python, os.path.realpath(bundle.LIBRARY))
+    library = os.path.realpath(bundle.LIBRARY)
     write_bundle(bundle.PATH)
-    write_atomically(path, text.encode(), mode=0o755)
+    program = programs.oci()
+    if os.uname().machine not in CODES:
+        write_atomically(path, script(python, library).encode(), mode=0o755)
+        return
+    os.makedirs(os.path.dirname(program.script), exist_ok=True)
+    write_atomically(program.script, script(python, library, behind_launcher=True).encode(), mode=0o644)
+    startup.write(path, program)
 
 
 def write_interpreter(python: str, directory: str) -> str:

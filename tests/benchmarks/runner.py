@@ -85,6 +85,7 @@ class Runner:
 
 
 def _serve(sock: socket.socket) -> None:
+    os.environ.pop("PYTHONPATH", None)  # it is there for us: nobody calls a command so
     spawned: dict[int, subprocess.Popen[bytes]] = {}
     try:
         while request := sock.recv(_MAX_BYTES):

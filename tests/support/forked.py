@@ -130,7 +130,7 @@ def _become_command(outputs: list[int], arguments: list[str], environment: dict[
     sys.argv = ["pycontainer", *arguments]
     exit_code = 1
     try:
-        main()
+        exit_code = main()
     except SystemExit as error:
         exit_code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     except BaseException:  # as Python ends a program

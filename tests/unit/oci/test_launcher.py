@@ -11,6 +11,7 @@ import pytest
 import pycontainer
 from pycontainer.errors import InvalidInput
 from pycontainer.oci import launcher
+from pycontainer.startup.machine import CODES
 
 PROBE = """
 import os, sys
@@ -91,10 +92,15 @@ def test_what_is_written_starts_this_package(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pycontainer.oci.launcher", str(path)]
     subprocess.run(command, check=True, cwd=root)
     assert path.stat().st_mode & 0o7777 == 0o755
-    lines = path.read_text().splitlines()
     interpreter = root / "pycontainer/oci" / f"interpreter.{sys.implementation.cache_tag}"
+    has_dumps = os.uname().machine in CODES
+    lines = (interpreter / "program" if has_dumps else path).read_text().splitlines()
     assert lines[0] == f"#!{interpreter}/python -IS"
-    assert sorted(each.name for each in interpreter.iterdir()) == ["encodings.pyc", "python", "python._pth"]
+    assert [f"{interpreter}/program".encode() in path.read_bytes(), "renewal.begin" in lines[-2]] == [has_dumps] * 2
+    kept = ["encodings.pyc", "program", "python", "python._pth"]
+    assert sorted(each.name for each in interpreter.iterdir()) == [
+        each for each in kept if has_dumps or each != "program"
+    ]
     assert f"sys.path.append({str(root)!r})" in lines
     assert [each.name for each in path.parent.iterdir()] == ["pycontainer-oci"]
     caches = [each.name for each in (root / "pycontainer" / "oci" / "__pycache__").iterdir()]

@@ -1,0 +1,203 @@
+"""The file of a dump: a header, and segments of memory with the places they belong to.
+
+    header      see _HEADER; the launcher maps it first and reads it
+    segments    (address, length, protection, flags, offset) each, as mmap(2) takes them
+    ranges      (address, length) each: of what nearly every start writes to, see `hot`
+    files       (path, size, time of the last change) each: what the dump was made of, and their paths
+    contents    page by page; pages of zeros are holes, and long runs of them are no part of the file
+
+Addresses are those that things had in the program that was dumped, which chose them at random. The launcher and the stack of
+who goes on are at fixed ones, below everything that the kernel and libc choose by themselves.
+"""
+
+import os
+import struct
+from typing import NamedTuple
+
+PAGE_BYTES = 4096
+STACK_ADDRESS, STACK_BYTES = 0x5FF0_0000_0000, 8 << 20  # as long as the kernel's own may become, by default
+LAUNCHER_ADDRESS = 0x6000_0000_0000
+HEADER_ADDRESS, HEADER_BYTES = 0x5FFF_0000_0000, 8 * PAGE_BYTES
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+_MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
+_IN_FILE, _ZEROS = _MAP_PRIVATE | _MAP_FIXED_NOREPLACE, _MAP_PRIVATE | _MAP_FIXED_NOREPLACE | _MAP_ANONYMOUS
+# key, boot id, files, where they are, segments, ranges, then registers
+_HEADER = struct.Struct("<16s36s4xQQQQQQQQ")
+_SEGMENT = struct.Struct("<QQQQQ")
+_RANGE = struct.Struct("<QQ")
+_FILE = struct.Struct("<QQQQ")
+_ZEROS_MIN_BYTES = 16 * PAGE_BYTES
+_GAP_PAGES = 1  # between hot pages: to copy one more is cheaper than one more system call
+
+
+class Memory(NamedTuple):
+    """A piece of the program's memory."""
+
+    address: int
+    protection: int
+    content: bytes
+
+    def end(self) -> int:
+        """Return the first address behind it."""
+        return self.address + len(self.content)
+
+
+class Registers(NamedTuple):
+    """What is not memory, and where that is which the kernel tells each process anew."""
+
+    stack_pointer: int
+    thread_pointer: int
+    thread_id_at: int
+    heap_end_at: int
+
+
+class File(NamedTuple):
+    """What the dump was made of, as it was then."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Range(NamedTuple):
+    """A piece of the address space."""
+
+    address: int
+    length: int
+
+
+class Segment(NamedTuple):
+    """What one mmap(2) puts in place."""
+
+    address: int
+    length: int
+    protection: int
+    flags: int
+    offset: int
+
+    def is_written_to(self) -> bool:
+        """Say whether it comes out of the file and may change."""
+        return bool(self.protection & PROT_WRITE) and self.flags == _IN_FILE
+
+
+class Contents(NamedTuple):
+    """All that a header says, but for whose it is."""
+
+    files: list[File]
+    segments: list[Segment]
+    ranges: list[Range]
+    registers: Registers
+
+
+def write(path: str, memories: list[Memory]) -> list[Segment]:
+    """Write what memory holds to the new file `path`, behind room for the header; return what is where. OSError"""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        segments = []
+        offset = HEADER_BYTES
+        for memory in joined(memories):
+            for begin, end in _pieces(memory):
+                length = end - begin
+                content = memory.content[begin:end]
+                if _is_zero(content):
+                    segments.append(Segment(memory.address + begin, length, memory.protection, _ZEROS, 0))
+                    continue
+                segments.append(Segment(memory.address + begin, length, memory.protection, _IN_FILE, offset))
+                _write_pages(fd, content, offset)
+                offset += length
+        os.ftruncate(fd, offset)
+    finally:
+        os.close(fd)
+    return segments
+
+
+def write_header(path: str, contents: Contents, *, key: bytes, boot: bytes) -> None:
+    """Write the header into the dump that is there. OSError; ValueError: it has no room for so much."""
+    files, segments, ranges, registers = contents
+    files_at = _HEADER.size + len(segments) * _SEGMENT.size + len(ranges) * _RANGE.size
+    head = _HEADER.pack(key, boot, len(files), HEADER_ADDRESS + files_at, len(segments), len(ranges), *registers)
+    head += b"".join([*(_SEGMENT.pack(*each) for each in segments), *(_RANGE.pack(*each) for each in ranges)])
+    paths_at = files_at + len(files) * _FILE.size
+    paths = b""
+    for each in files:
+        path_at = HEADER_ADDRESS + paths_at + len(paths)
+        head += _FILE.pack(path_at, each.size, each.mtime_ns // 1_000_000_000, each.mtime_ns % 1_000_000_000)
+        paths += os.fsencode(each.path) + b"\0"
+    if len(head + paths) > HEADER_BYTES:
+        raise ValueError(
+            f"{len(files)} files, {len(segments)} segments and {len(ranges)} ranges: no header has so much room"
+        )
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.pwrite(fd, head + paths, 0)
+    finally:
+        os.close(fd)
+
+
+def hot(pages: set[int]) -> list[Range]:
+    """Return what to copy as the program begins: `pages`, by address, and the few between them."""
+    found: list[Range] = []
+    for page in sorted(pages):
+        if found and page - (found[-1].address + found[-1].length) <= _GAP_PAGES * PAGE_BYTES:
+            found[-1] = Range(found[-1].address, page + PAGE_BYTES - found[-1].address)
+        else:
+            found.append(Range(page, PAGE_BYTES))
+    return found
+
+
+def joined(memories: list[Memory]) -> list[Memory]:
+    """Return the same memory in fewer pieces: each is a system call of every start, and another at its end.
+
+    Pieces that follow one another become one if neither is writable, or both are: code and the constants beside it become
+    one that can be executed, as linkers had it for decades. Nothing is ever both writable and executable.
+    """
+    found: list[Memory] = []
+    for memory in sorted(memories):
+        before = found[-1] if found else None
+        if before is not None and before.end() == memory.address and _are_alike(before.protection, memory.protection):
+            protection = before.protection | memory.protection
+            found[-1] = Memory(before.address, protection, before.content + memory.content)
+        else:
+            found.append(memory)
+    return found
+
+
+def _are_alike(one: int, other: int) -> bool:
+    return one & PROT_WRITE == other & PROT_WRITE and (one == other or not (one | other) & PROT_WRITE)
+
+
+def _pieces(memory: Memory) -> list[tuple[int, int]]:
+    """Return (begin, end) of what is in the file and of what is only zeros, in their order."""
+    if not memory.protection & PROT_WRITE:
+        return [(0, len(memory.content))]
+    found: list[tuple[int, int]] = []
+    begin = run = 0  # of the piece; of the zeros that we are in
+    for at in range(0, len(memory.content), PAGE_BYTES):
+        if _is_zero(memory.content[at : at + PAGE_BYTES]):
+            continue
+        if at - run >= _ZEROS_MIN_BYTES:
+            if begin < run:
+                found.append((begin, run))
+            found.append((run, at))
+            begin = at
+        run = at + PAGE_BYTES
+    length = len(memory.content)
+    if length - run >= _ZEROS_MIN_BYTES:
+        if begin < run:
+            found.append((begin, run))
+        found.append((run, length))
+    else:
+        found.append((begin, length))
+    return found
+
+
+def _write_pages(fd: int, content: bytes, offset: int) -> None:
+    """Write what is not zero; the rest of the file is holes."""
+    for at in range(0, len(content), PAGE_BYTES):
+        page = content[at : at + PAGE_BYTES]
+        if not _is_zero(page) and os.pwrite(fd, page, offset + at) != len(page):
+            raise OSError(28, "a short write of the dump")  # ENOSPC
+
+
+def _is_zero(content: bytes) -> bool:
+    return content.count(0) == len(content)

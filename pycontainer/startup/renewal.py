@@ -1,0 +1,47 @@
+"""After a slow start: have the dump made that the next one goes on in, in the background.
+
+Who comes here has done what it was asked for and costs nobody time any more, other than the one process that it starts.
+"""
+
+import os
+import sys
+
+from pycontainer.linux.libc import MACHINE
+from pycontainer.startup.machine import CODES
+
+SWITCH = "PYCONTAINER_START"  # "slow": no dump is wanted, by who looks for an error; "trial": one is being tried
+FAILED = ".failed"  # behind the name of a dump: the boot in which it could not be made
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # random(4)
+
+
+def begin(name: str, dump_path: str) -> None:
+    """Start the building of the dump of a program, for root of the host alone; what can go wrong with it, is borne."""
+    if MACHINE not in CODES or os.environ.get(SWITCH) or os.geteuid() != 0 or not _is_root_of_the_host():
+        return
+    if _read(f"{dump_path}{FAILED}") == _read(BOOT_ID):  # nobody could, and nothing has changed since
+        return
+    library = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    program = f"import sys; sys.path.append({library!a}); sys.argv[1:] = [{name!a}]\n"
+    program += "from pycontainer.startup.build import main; main()"
+    try:
+        null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        actions = [(os.POSIX_SPAWN_DUP2, null_fd, fd) for fd in (0, 1, 2)]
+        os.posix_spawn(sys.executable, [sys.executable, "-IS", "-c", program], {}, file_actions=actions, setsid=True)
+    except OSError:
+        pass
+
+
+def _is_root_of_the_host() -> bool:
+    """Say whether root here is root there: in a user namespace the directory of the dumps is somebody else's."""
+    return _read("/proc/self/uid_map").split() == [b"0", b"0", b"4294967295"]
+
+
+def _read(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)

@@ -1,0 +1,293 @@
+"""Starting from a dump: whoever goes on in it is a process of its own, and where it is not to be had all is as ever."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pycontainer.startup import build, launcher
+from pycontainer.startup.machine import CODES
+from pycontainer.startup.programs import PROGRAMS, Program
+
+pytestmark = [
+    pytest.mark.requires("root"),
+    pytest.mark.vm,
+    pytest.mark.skipif(os.uname().machine not in CODES, reason="no machine code for this machine"),
+]
+
+PROBE = Path(__file__).parents[1] / "support/frozenprobe.py"
+ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A launcher and its dump."""
+
+    path: str
+    dump: str
+    source: Path
+    program: Program
+
+    def run(self, *words: str, env: dict[str, str] = ENVIRONMENT, **more: Any) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([self.path, *words], env=env, capture_output=True, text=True, timeout=60, **more)
+
+    def is_gone_on_in(self) -> bool:
+        """Say whether a start goes on in the dump: the file that its process has mapped tells."""
+        process = subprocess.Popen([self.path, "interrupt"], env=ENVIRONMENT, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"waits\n"
+            return self.dump in Path(f"/proc/{process.pid}/maps").read_text()
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def program(directory: Path, *, heeds_environment: bool = True) -> Program:
+    """Return the probe as a program of this directory, with a source of its own there."""
+    source = directory / "frozenprobe.py"
+    shutil.copy(PROBE, source)
+    return Program(
+        "frozenprobe",
+        sys.executable,
+        sys.executable,
+        ("-P",),
+        str(source),
+        "frozenprobe:main",
+        lambda: ["subprocess"],
+        (("exit", "0"), ("imports",)),
+        heeds_environment,
+        str(directory),
+        str(directory / "dumps"),
+    )
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Frozen]:
+    yield made(tmp_path_factory.mktemp("frozen"))
+
+
+def made(directory: Path) -> Frozen:
+    wanted = program(directory)
+    assert build.build(wanted)
+    launcher.write(f"{directory}/probe", wanted)
+    return Frozen(f"{directory}/probe", wanted.dump_path(), directory / "frozenprobe.py", wanted)
+
+
+def told(frozen: Frozen, *words: str, **options: Any) -> dict[str, Any]:
+    done = frozen.run("tell", *words, **options)
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_start_goes_on_in_the_dump(frozen: Frozen) -> None:
+    assert frozen.is_gone_on_in()
+    assert os.stat(frozen.dump).st_mode & 0o777 == 0o600
+    assert os.stat(os.path.dirname(frozen.dump)).st_mode & 0o777 == 0o700
+
+
+def test_it_has_its_own_arguments_environment_and_ids(frozen: Frozen, tmp_path: Path) -> None:
+    environment = ENVIRONMENT | {"NAME": "ü=x", "EMPTY": "", "TZ": "UTC-3"}
+    words = ("a b", "", "ü", os.fsdecode(b"\xff"))
+    first, second = (told(frozen, *words, env=environment, cwd=tmp_path) for _ in range(2))
+    assert first["argv"] == [frozen.path, "tell", *words]
+    assert first["environment"] == environment
+    assert sorted(first["child"]) == sorted(f"{name}={value}" for name, value in environment.items())
+    assert first["cwd"] == str(tmp_path)
+    assert first["zone"] == "+0300"
+    assert first["native_ids"] == [first["pid"]] * 2
+    assert first["pid"] != second["pid"]
+    assert first["random"] != second["random"]
+    assert first["clock"] < second["clock"]
+    assert first["descriptors"] == [0, 1, 2, 3]  # the last is that of the listing
+    assert told(frozen)["zone"] == told_slowly(frozen)["zone"]
+
+
+def told_slowly(frozen: Frozen, **options: Any) -> dict[str, Any]:
+    return told(frozen, **({"env": ENVIRONMENT | {"PYCONTAINER_START": "slow"}} | options))
+
+
+@pytest.mark.parametrize("language", ["C", "POSIX", "", "C.UTF-8", "en_US.utf8"])
+def test_streams_and_signals_are_what_a_start_as_ever_gives(frozen: Frozen, language: str) -> None:
+    def ignore() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+
+    environment = ENVIRONMENT | {"LANG": language}
+    for before in (ignore, lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)):
+        fast = told(frozen, env=environment, preexec_fn=before)
+        slow = told_slowly(frozen, env=environment | {"PYCONTAINER_START": "slow"}, preexec_fn=before)
+        for each in ("streams", "ignored", "interrupt", "descriptors"):
+            assert fast[each] == slow[each], each
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_streams_that_the_caller_has_closed(frozen: Frozen, closed: tuple[int, ...]) -> None:
+    def close() -> None:
+        for fd in closed:
+            os.close(fd)
+
+    for switch in ("", "slow"):
+        done = frozen.run("exit", "3", env=ENVIRONMENT | {"PYCONTAINER_START": switch}, preexec_fn=close)
+        assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
+def test_its_memory_is_whole(frozen: Frozen) -> None:
+    assert frozen.run("memory").stdout == "whole\n"
+    assert frozen.run("recurse").stdout == "refused\n"
+    assert frozen.run("imports").stdout == "0.3333333333333333333333333333\n"
+
+
+def test_input_output_and_the_end(frozen: Frozen) -> None:
+    assert frozen.run("read", input="lines\nü\n").stdout == "LINES\nÜ\n"
+    assert [frozen.run("exit", code).returncode for code in ("0", "1", "130", "255")] == [0, 1, 130, 255]
+    done = frozen.run("exit", "a message")
+    assert (done.returncode, done.stderr) == (1, "a message\n")
+    done = frozen.run("raise")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "ValueError: from the dump"
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([frozen.path, "read"], input=b"x", stdout=full, env=ENVIRONMENT).returncode == 1
+
+
+def test_an_interrupt_is_heard(frozen: Frozen) -> None:
+    process = subprocess.Popen([frozen.path, "interrupt"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "waits\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "interrupted\n"
+    assert process.returncode == 0
+
+
+def test_a_reader_that_has_gone_is_an_error_of_python(frozen: Frozen) -> None:
+    read_fd, write_fd = os.pipe()
+    process = subprocess.Popen(
+        [frozen.path, "pipe"], env=ENVIRONMENT, stdout=write_fd, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write_fd)
+    os.read(read_fd, 10)
+    os.close(read_fd)
+    _, said = process.communicate(timeout=30)
+    assert "BrokenPipeError" in said and process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["PYCONTAINER_START=slow", "PYTHONUTF8=0", "LD_PRELOAD=", "LC_ALL=de_DE.ISO-8859-1", "GLIBC_TUNABLES="],
+)
+def test_what_only_a_start_as_ever_can_fulfil_gets_one(frozen: Frozen, variable: str) -> None:
+    name, _, value = variable.partition("=")
+    process = subprocess.Popen(
+        [frozen.path, "interrupt"], env=ENVIRONMENT | {name: value}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"waits\n"
+        assert frozen.dump not in Path(f"/proc/{process.pid}/maps").read_text()
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        assert arguments[-3:] == [os.fsencode(frozen.path), b"interrupt", b""]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_harmless_variables_of_python_do_not_slow_it(frozen: Frozen) -> None:
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        process = subprocess.Popen([frozen.path, "interrupt"], env=ENVIRONMENT | {name: "1"}, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"waits\n"
+            assert frozen.dump in Path(f"/proc/{process.pid}/maps").read_text()
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_a_source_that_changes_is_not_gone_on_in(tmp_path: Path) -> None:
+    frozen = made(tmp_path)
+    frozen.source.write_text(frozen.source.read_text().replace('"interrupted"', '"by the new one"'))
+    assert not frozen.is_gone_on_in()
+    assert build.build(frozen.program)
+    assert frozen.is_gone_on_in()
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "another key", "another boot", "a directory"])
+def test_a_dump_that_cannot_be_used_is_not_used(tmp_path: Path, damage: str) -> None:
+    frozen = made(tmp_path)
+    dump = Path(frozen.dump)
+    content = bytearray(dump.read_bytes())
+    dump.unlink()
+    if damage == "empty":
+        dump.touch()
+    elif damage == "a directory":
+        dump.mkdir()
+    elif damage != "gone":
+        content[0 if damage == "another key" else 16] ^= 1
+        dump.write_bytes(content)
+    assert frozen.run("exit", "5").returncode == 5
+    assert not frozen.is_gone_on_in()
+
+
+def test_somebody_else_starts_as_ever(frozen: Frozen, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Root's dumps are nobody else's to read: what guards root's processes is in them."""
+    done = subprocess.run(
+        ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", frozen.dump],
+        capture_output=True,
+    )
+    assert done.returncode == 1 and done.stdout == b""
+
+
+def test_one_builds_at_a_time(frozen: Frozen) -> None:
+    with build._locked(f"{frozen.dump}.lock") as is_ours:
+        assert is_ours
+        assert not build.build(frozen.program)
+
+
+@pytest.mark.parametrize(
+    ("entry", "modules", "why"),
+    [
+        ("nonexistent:main", [], "No module named 'nonexistent'"),
+        ("frozenprobe:main", ["threads"], "more than one thread"),
+        ("frozenprobe:main", ["opens"], "a descriptor open"),
+        ("frozenprobe:main", ["ends"], "no word of why"),
+        ("others:main", [], "from the dump gives"),
+    ],
+)
+def test_what_cannot_be_dumped_is_told(tmp_path: Path, entry: str, modules: list[str], why: str) -> None:
+    (tmp_path / "threads.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    )
+    (tmp_path / "opens.py").write_text("file = open('/etc/passwd')\n")
+    (tmp_path / "ends.py").write_text("import os\nos._exit(0)\n")
+    (tmp_path / "others.py").write_text("def main():\n    print('something else')\n")
+    wanted = program(tmp_path)._replace(entry=entry, modules=lambda: modules)
+    with pytest.raises(build.CannotBuild, match=why):
+        build.build(wanted)
+    left = sorted(each.name for each in (tmp_path / "dumps").iterdir())
+    name = os.path.basename(wanted.dump_path())
+    assert left == [f"{name}.failed", f"{name}.lock"]
+    assert (tmp_path / "dumps" / f"{name}.failed").read_text() == Path("/proc/sys/kernel/random/boot_id").read_text()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_commands_go_on_in_theirs(name: str) -> None:
+    """What is installed beside this interpreter: the kernel tells which file's memory a command has."""
+    path = f"{os.path.dirname(sys.executable)}/{name}"
+    dump = PROGRAMS[name]().dump_path()
+    process = subprocess.Popen(
+        [path, "--version"], env=ENVIRONMENT | {"PYCONTAINER_START": "trial"}, stdout=subprocess.PIPE
+    )
+    try:
+        build._await_stop(process.pid, time.monotonic() + 30)  # only who goes on in a dump stops at its end
+        assert dump in Path(f"/proc/{process.pid}/maps").read_text()
+        process.send_signal(signal.SIGCONT)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0 and output.startswith(f"{name} ".encode())
+    finally:
+        process.kill()
+        process.communicate()
