@@ -17,11 +17,10 @@ from pycontainer.init.table import Table
 from pycontainer.linux import ffi
 from pycontainer.linux.capabilities import raise_effective
 from pycontainer.linux.libc import declare, syscall_number
-from pycontainer.linux.memory import PROT_EXEC, PROT_READ, PROT_WRITE, Area
+from pycontainer.linux.memory import PROT_EXEC, PROT_READ, PROT_WRITE, Area, Spared
 from pycontainer.linux.namespaces import CLONE_NEWUSER
 from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 
-CLONE_VM = 0x00000100
 CLONE_PIDFD = 0x00001000
 CLONE_PARENT = 0x00008000
 CLONE_CLEAR_SIGHAND = 0x100000000  # 5.5: no handler of ours runs in the child
@@ -37,7 +36,7 @@ _SIGCHLD = 17
 class Bearer:
     """Clones children. `use_machine_code` False forces the portable way, for tests and foreign machines."""
 
-    __slots__ = ("_area", "_birth", "_machine", "_syscall")
+    __slots__ = ("_area", "_birth", "_machine", "_spared", "_syscall")
 
     def __init__(self, machine: str, *, use_machine_code: bool = True) -> None:
         code = CODES.get(machine) if use_machine_code else None
@@ -50,6 +49,7 @@ class Bearer:
             self._area.write(0, code.data)
             # It keeps the GIL: the child must not come back into Python to take it, and never does.
             self._birth = ffi.prototype(ffi.c_long, *([ffi.c_void_p] * 4))(self._area.address)
+            self._spared = Spared(self._area)
 
     def runs_programs(self) -> bool:
         """Say whether a bridge ends with the execveat of its program; else the interpreter goes on from there."""
@@ -64,7 +64,7 @@ class Bearer:
         OSError of the clone.
         """
         pidfd_word = ffi.c_int(-1)
-        clone_flags = flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0)
+        clone_flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0)
         args = ffi.create_string_buffer(
             _CLONE_ARGS.pack(
                 clone_flags,
@@ -85,21 +85,21 @@ class Bearer:
         with _ActingAs(owner if flags & CLONE_NEWUSER else 0):
             if self._birth is not None:
                 report_at, rows_at = self._lay(table)
-                result = self._birth(ffi.addressof(args), _CLONE_ARGS.size, rows_at, report_at)
-            if result == -errno.ENOSYS:  # no machine code, or a filter that knows no clone3
+                with self._spared:
+                    result = self._birth(ffi.addressof(args), _CLONE_ARGS.size, rows_at, report_at)
+            if result in (
+                -errno.ENOSYS,
+                -errno.EINVAL,
+            ):  # no machine code, a filter without clone3, a kernel before 5.5
                 result = self._bear_python(table, args, clone_flags, pidfd_word, program_fd)
         if result < 0:
             raise OSError(-result, f"clone3: {os.strerror(-result)}")
         return result, pidfd_word.value
 
-    def bear_helper(self, table: Table, *, flags: int = 0) -> int:
-        """Clone a helper in the pid namespace chosen by setns(2); it runs `table` and ends. The caller reaps the pid.
-
-        `flags` with CLONE_VM are for machine code alone, and for a Bearer that bears no other child meanwhile: the rows are
-        one memory with the helper's. It touches no stack, so that it needs none of its own.
-        """
+    def bear_helper(self, table: Table) -> int:
+        """Clone a helper in the pid namespace chosen by setns(2); it runs `table` and ends. The caller reaps the pid."""
         report_at, rows_at = self._lay(table)
-        args = ffi.create_string_buffer(_CLONE_ARGS.pack(flags, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, 0), _CLONE_ARGS.size)
+        args = ffi.create_string_buffer(_CLONE_ARGS.pack(0, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, 0), _CLONE_ARGS.size)
         if self._birth is not None:
             result = self._birth(ffi.addressof(args), _CLONE_ARGS.size, rows_at, report_at)
         else:
@@ -120,6 +120,8 @@ class Bearer:
         self, table: Table, args: ffi.Array[ffi.c_char], flags: int, pidfd_word: ffi.c_int, program_fd: int
     ) -> int:
         report_at, rows_at = self._lay(table)
+        flags &= ~CLONE_CLEAR_SIGHAND
+        ffi.c_uint64.from_address(ffi.addressof(args)).value = flags
         result = self._syscall(syscall_number("clone3"), ffi.addressof(args), _CLONE_ARGS.size, 0, 0, 0, 0)
         if result == -1 and ffi.get_errno() == errno.ENOSYS and not flags & CLONE_INTO_CGROUP:
             # clone(2): the pidfd comes back through the third argument; the flags above 2^32 do not exist there

@@ -1,6 +1,8 @@
 """Memory at an address that machine code and system calls can be told. mmap(2); the module `mmap` does not tell it."""
 
+import _thread
 import errno
+import os
 
 from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
@@ -8,10 +10,14 @@ from pycontainer.linux.libc import checked, declare
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
 
+_MADV_DONTFORK, _MADV_DOFORK = 10, 11
+_PAGE_BYTES = 4096
+
 _mmap = declare(
     "mmap", ffi.c_void_p, ffi.c_size_t, ffi.c_int, ffi.c_int, ffi.c_int, ffi.c_long, restype=ffi.c_long
 )  # fmt: skip
 _munmap = declare("munmap", ffi.c_void_p, ffi.c_size_t)
+_madvise = declare("madvise", ffi.c_void_p, ffi.c_size_t, ffi.c_int)
 
 
 class Area:
@@ -37,3 +43,59 @@ class Area:
     def __del__(self) -> None:
         if self.length_bytes:
             _munmap(self.address, self.length_bytes)
+
+
+class Spared:
+    """Within, a child gets no copy of our memory other than of `kept`; a `with` statement, which is used again and again.
+
+    The kernel has less to copy then; and we have not to copy each page anew that we write to while the child has it as well.
+    The child runs on what is in `kept` alone: no stack, no library, no handler of a signal. What is mapped later is copied.
+    """
+
+    __slots__ = ("_ranges",)
+
+    def __init__(self, kept: Area) -> None:
+        fd = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = b""
+            while piece := os.read(fd, 65536):
+                text += piece
+        finally:
+            os.close(fd)
+        thread = _thread.get_ident() & -_PAGE_BYTES  # libc's record of it, in which the kernel writes. rseq(2)
+        self._ranges = ranges_beside(
+            text,
+            [
+                (kept.address, kept.address + kept.length_bytes),
+                (thread, thread + 2 * _PAGE_BYTES),
+            ],
+        )
+
+    def __enter__(self) -> None:
+        self._advise(_MADV_DONTFORK)
+
+    def __exit__(self, *_: object) -> None:
+        self._advise(_MADV_DOFORK)
+
+    def _advise(self, advice: int) -> None:
+        for begin, end in self._ranges:
+            _madvise(begin, end - begin, advice)  # ENOMEM for the holes in it, which are skipped
+
+
+def ranges_beside(maps: bytes, kept: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return as few ranges as hold all that `maps` lists and nothing of `kept` or the kernel's own. proc_pid_maps(5)"""
+    first = last = 0
+    walls = sorted(kept)
+    for line in maps.splitlines():
+        places, _, rest = line.partition(b" ")
+        begin, end = (int(each, 16) for each in places.split(b"-"))
+        if b"[v" in rest:  # vvar, vdso, vsyscall: MADV_DOFORK is refused there, and goes no further
+            walls.append((begin, end))
+        else:
+            first, last = first or begin, end
+    found = []
+    for begin, end in sorted(walls):
+        if first < min(begin, last):
+            found.append((first, min(begin, last)))
+        first = max(first, end)
+    return [*found, (first, last)] if first < last else found

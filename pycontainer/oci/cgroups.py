@@ -26,6 +26,7 @@ from pycontainer.errors import InvalidInput, InvalidState, NotPermitted, Pyconta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Mount = tuple[str, str]
@@ -41,6 +42,7 @@ V2_CONTROLLERS = ("cpu", "cpuset", "dmem", "hugetlb", "io", "memory", "misc", "p
 _UNIFIED = ""
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NAME_BYTES_MAX, _PATH_BYTES_MAX = 255, 3072
+_ON_ITS_WAY_SECONDS = 0.005
 _TRIES = 5  # another container's deletion may take away a directory that we found
 
 
@@ -76,6 +78,16 @@ class PlainV1(CgroupV1):
 
     __slots__ = ()
 
+    def doors(self) -> list[str]:
+        unified = self._paths.get(
+            _UNIFIED
+        )  # where a process is born, see `dirfd`: threads cannot move themselves there
+        return [f"{directory}/tasks" for directory in self._directories if directory != unified]
+
+    def dirfd(self, *, beside: int = 0) -> int | None:
+        unified = self._paths.get(_UNIFIED)
+        return os.open(unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if unified else None
+
     def kill(self) -> None:
         if self.has("freezer"):
             super().kill()
@@ -91,6 +103,39 @@ class PlainV1(CgroupV1):
             if not pids or time.monotonic() > deadline:
                 return
             time.sleep(wait_seconds)
+
+
+class Entrance:
+    """How a child gets into a group: it is born there, on v1 it moves itself, and whatever that leaves its parent does.
+
+    `born_fd` is for CLONE_INTO_CGROUP, or -1; through `doors` the child writes "0". The descriptors are to be closed.
+    """
+
+    __slots__ = ("born_fd", "doors")
+
+    def __init__(self, born_fd: int = -1, doors: tuple[int, ...] = ()) -> None:
+        self.born_fd, self.doors = born_fd, doors
+
+    def bear(self, clone: Callable[[int], tuple[int, int]]) -> tuple[int, int]:
+        """Return pid and pidfd of what `clone` bears, given the descriptor for CLONE_INTO_CGROUP or -1. OSError of it."""
+        try:
+            return clone(self.born_fd)
+        except OSError:
+            if self.born_fd < 0 or not self.doors:
+                raise
+        self._leave_birth()  # a kernel of before 5.7, which is no error where somebody else can move the child
+        return clone(-1)
+
+    def close(self) -> None:
+        """Close the descriptors; whether one is born inside stays known."""
+        for fd in self.doors:
+            os.close(fd)
+        if self.born_fd >= 0:
+            os.close(self.born_fd)
+
+    def _leave_birth(self) -> None:
+        os.close(self.born_fd)
+        self.born_fd = -1
 
 
 class Group:
@@ -163,9 +208,38 @@ class Group:
             except OSError as error:
                 raise _cannot(f"move process {pid} into", error) from error
 
-    def dirfd(self, *, beside: int = 0) -> int | None:
-        """Return a new descriptor for CLONE_INTO_CGROUP, which the caller closes; None: use `attach`. `beside` as there."""
-        return None if self._cgroup is None else self._cgroup.dirfd(beside=beside)
+    def entrance(self, high: Callable[[int], int], *, beside: int = 0, is_born: bool = True) -> Entrance:
+        """Open the ways in for a child that is about to be born; `high` moves a descriptor to where that keeps it.
+
+        Without `is_born` it will not be born by us, and so not inside.
+        """
+        if self._cgroup is None:
+            return Entrance()
+        born_fd = self._cgroup.dirfd(beside=beside) if is_born else None
+        doors = []
+        for path in self._cgroup.doors():
+            try:
+                doors.append(high(os.open(path, os.O_WRONLY | os.O_CLOEXEC)))
+            except FileNotFoundError:  # the container is gone, and so says whoever moves a child there
+                continue
+        return Entrance(-1 if born_fd is None else high(born_fd), tuple(doors))
+
+    def see_in(self, pid: int, entrance: Entrance, *, beside: int = 0) -> None:
+        """See to it that a child is inside that was born with this entrance.
+
+        It is given the time to get there by itself which moving it would take: on v1 that waits for an RCU grace period.
+        """
+        if self._cgroup is not None and self._cgroup.version == 2 and entrance.born_fd >= 0:
+            return
+        if self._cgroup is not None and self._cgroup.version == 1:
+            until = time.monotonic() + _ON_ITS_WAY_SECONDS
+            for wait_seconds in waits():
+                if self._cgroup.holds(pid):
+                    return
+                if time.monotonic() > until:
+                    break
+                time.sleep(wait_seconds)
+        self.attach(pid, beside=beside)
 
     def record(self) -> dict[str, Any]:
         """Return what `reopen` needs, as plain JSON data."""

@@ -34,7 +34,6 @@ from pycontainer.oci import (
     cgroups,
     config,
     console,
-    graceperiod,
     hooks,
     mounting,
     reports,
@@ -181,18 +180,18 @@ class _Creation:
         memfd = self._high(new_memfd())
         bearer = Bearer(MACHINE)
         self._outside_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        # Before the first cgroup is made, which waits for `graceperiod`; but in the mounts of somebody else the path of a
-        # cgroup may be anything.
-        root_fd = -1 if self._joins_mounts() else self._enter_mounts()
         group.create()  # refused, it leaves what it found, such as the cgroup of another container
         self._undo.add(group.delete)
         state.cgroup = group.record()  # with the directories that were made for it
         del state.config["seeks_cgroup"]
         state.save()
         group.apply(config.resources)
-        if root_fd < 0:
-            root_fd = self._enter_mounts()
-        release_fd = self._bear(bearer, home, group, memfd, report_fd, go_fd)
+        # Before we go into the mounts of somebody else, where a cgroup's path may be anything.
+        entrance = group.entrance(self._high, is_born=not self._sent_to)
+        root_fd = self._enter_mounts()
+        release_fd = self._bear(bearer, home, entrance, memfd, report_fd, go_fd)
+        if not entrance.doors:
+            group.see_in(state.pid, entrance)
         if config.process is not None:
             scheduling.apply(state.pid, config.process)
         if config.intel_rdt is not None:
@@ -216,6 +215,9 @@ class _Creation:
         )
         stage.root_fd = root_fd
         terminal = self._make_mounts(stage, group)
+        if entrance.doors:  # it has been on its way all the time
+            group.see_in(state.pid, entrance)
+        entrance.close()
         told = state.describe("created")
         self._is_hooked = True
         for kind in ("prestart", "createRuntime"):
@@ -230,7 +232,6 @@ class _Creation:
         os.close(release_fd)
         reports.keep(state, table, rows_at)  # while the child is on its way
         self._await_parked(report_read_fd, report_fd, table, rows_at)
-        graceperiod.end()
         if options.pid_file:
             started.write_pid_file(options.pid_file, state.pid)
 
@@ -273,7 +274,9 @@ class _Creation:
     def _high(self, fd: int) -> int:
         return started.high(fd, self._places)
 
-    def _bear(self, bearer: Bearer, home: Home, group: "cgroups.Group", memfd: int, report_fd: int, go_fd: int) -> int:
+    def _bear(
+        self, bearer: Bearer, home: Home, entrance: "cgroups.Entrance", memfd: int, report_fd: int, go_fd: int
+    ) -> int:
         """Clone the child, waiting; return the descriptor whose one byte lets it go on."""
         config, places = self._config, self._places
         go_read_fd, go_write_fd = map(self._high, os.pipe2(os.O_CLOEXEC))
@@ -292,15 +295,13 @@ class _Creation:
             program_fd=memfd if bearer.runs_programs() else -1,
             moves=moves,
             becomes_root="user" in config.namespaces,
+            doors=entrance.doors,
         )
         flags = sum(births.NAMESPACES[kind] for kind in births.AT_CLONE if kind in self._new)
-        cgroup_fd = None if self._sent_to else group.dirfd()
 
-        def bear(flags: int) -> tuple[int, int]:
-            at_fd = -1 if cgroup_fd is None else cgroup_fd
-            return bearer.bear(table, flags=flags, cgroup_fd=at_fd, program_fd=memfd, owner=0)
+        def bear(flags: int, cgroup_fd: int) -> tuple[int, int]:
+            return bearer.bear(table, flags=flags, cgroup_fd=cgroup_fd, program_fd=memfd, owner=0)
 
-        graceperiod.stop()
         with births.Times(config.time_offsets if "time" in self._new else None):
             if self._sent_to:
                 from pycontainer.oci import sentbirth
@@ -310,17 +311,13 @@ class _Creation:
                 entered = [
                     (births.open_namespace(config.namespaces, kind), births.NAMESPACES[kind]) for kind in self._sent_to
                 ]
-                pid, self.pidfd = sentbirth.bear(entered, lambda: bear(flags | CLONE_PARENT)[0])
+                pid, self.pidfd = sentbirth.bear(entered, lambda: bear(flags | CLONE_PARENT, -1)[0])
             else:
                 with births.Elsewhere(home, config.namespaces):
-                    pid, self.pidfd = bear(flags)
+                    pid, self.pidfd = entrance.bear(lambda cgroup_fd: bear(flags, cgroup_fd))
         self._state.pid, self._state.start_ticks = pid, start_time_ticks(pid)
         self._undo.add(lambda: started.end(self.pidfd, pid))
         self._state.save()  # and from here on, whom to kill
-        if cgroup_fd is None:
-            group.attach(pid)
-        else:
-            os.close(cgroup_fd)
         os.close(go_read_fd)
         if "user" in self._new:
             from pycontainer.oci import idmaps

@@ -25,7 +25,7 @@ from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.namespaces import CLONE_NEWUSER
 from pycontainer.linux.process import pidfd_open
 from pycontainer.linux.tty import open_pty, set_window_size
-from pycontainer.oci import config, console, graceperiod, reports, rows, scheduling, seccomp, started, text
+from pycontainer.oci import cgroups, config, console, reports, rows, scheduling, seccomp, started, text
 from pycontainer.oci.state import PARKED, State, let_go
 
 _HEAD = struct.Struct("<qq")  # of a report: the address of a row, its result
@@ -214,6 +214,8 @@ def bear(
     write_program(memfd, image)
     report_read_fd, report_fd = (started.high(fd, places) for fd in os.pipe2(os.O_CLOEXEC))
     bearer = Bearer(MACHINE)
+    group = state.group()
+    entrance = group.entrance(lambda fd: started.high(fd, places), beside=state.pid) if group else cgroups.Entrance()
     bridge = rows.bridge(
         places,
         go_read_fd=go_read_fd,
@@ -222,20 +224,17 @@ def bear(
         program_fd=memfd if bearer.runs_programs() else -1,
         moves=moves,
         becomes_root=False,
+        doors=entrance.doors,
     )
-    group = state.group()
-    cgroup_fd = group.dirfd(beside=state.pid) if group is not None else None
-    graceperiod.stop()
-    pid, pidfd = bearer.bear(
-        bridge, flags=0, cgroup_fd=-1 if cgroup_fd is None else cgroup_fd, program_fd=memfd, owner=0
-    )
-    for fd in {report_fd, memfd, *(fd for fd, _ in moves), *([] if cgroup_fd is None else [cgroup_fd])}:
+    pid, pidfd = entrance.bear(lambda fd: bearer.bear(bridge, flags=0, cgroup_fd=fd, program_fd=memfd, owner=0))
+    for fd in {report_fd, memfd, *(fd for fd, _ in moves)}:
         os.close(fd)
+    entrance.close()
     described = describe_rows(table)
     try:
         scheduling.set_affinity(pid, process.exec_cpu_affinity[0])
-        if group is not None and cgroup_fd is None:
-            group.attach(pid, beside=state.pid)
+        if group is not None:
+            group.see_in(pid, entrance, beside=state.pid)
         scheduling.set_affinity(pid, process.exec_cpu_affinity[1])
         if master_fd >= 0 and console_socket:
             console.send(console_socket, master_fd)
@@ -261,7 +260,6 @@ def bear(
         if report == PARKED:
             let_go(go_write_fd)
             report = reports.read(report_read_fd, hand_over)
-        graceperiod.end()
         if report:
             raise reports.failure(described, rows_at, report)
     except BaseException:

@@ -50,7 +50,6 @@ _WHOLES = {
     "oci.start": (),
     "oci.verbs.state": (),
     "oci.verbs.delete": ("oci.cgroups",),
-    "oci.graceperiod": (),
     "oci.create": ("cgroup.detect", "oci.cgroups", "oci.devicepolicy", "oci.resources"),
     "oci.run": ("oci.verbs.delete",),
     "oci.exec": ("oci.cgroups",),

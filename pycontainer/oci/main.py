@@ -28,7 +28,6 @@ _FUNCTIONS = {
     "exec": ("pycontainer.oci.exec", "exec_"),
     "restore": ("pycontainer.oci.verbs.checkpoint", "run"),
 }
-_BEARING = ("create", "run", "exec")  # they move a process of theirs into a cgroup
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,18 +110,6 @@ def _run(options: Options) -> int:
     if not options.root:
         options.root = default_root(options.program)
     options.root = os.path.abspath(options.root)
-    if options.verb not in _BEARING:
-        return _call(options)
-    from pycontainer.oci import graceperiod
-
-    graceperiod.begin()
-    try:
-        return _call(options)
-    finally:
-        graceperiod.end()
-
-
-def _call(options: Options) -> int:
     module, function = _FUNCTIONS.get(options.verb, (f"pycontainer.oci.verbs.{options.verb}", "run"))
     __import__(module)
     result: int | None = getattr(sys.modules[module], function)(options)

@@ -99,6 +99,7 @@ def bridge(
     program_fd: int,
     moves: "list[tuple[int, int]]",
     becomes_root: bool,
+    doors: "tuple[int, ...]" = (),
 ) -> Table:
     """Return the rows between the clone and the program in `program_fd`.
 
@@ -106,9 +107,11 @@ def bridge(
 
     They wait for one byte of the parent, and end with it: end of file is not a byte. `moves` are (descriptor, number);
     `becomes_root` in a user namespace that was made by the clone, where nobody has an id yet, or that it was born in.
-    user_namespaces(7)
+    user_namespaces(7) `doors` lead into its cgroups; whoever waits for it sees whether they did (`cgroups.Entrance`).
     """
     table = Table(report_fd)
+    for fd in doors:
+        _call(table, "cgroups", "write", fd, b"0", 1, mode=MODE_IGNORE)
     _call(table, "create", "close", go_write_fd)
     _call(table, "create", "read", go_read_fd, b"\0", 1, mode=MODE_EXACT, expected=1)
     for fd, number in [(report_fd, places.report), *moves]:

@@ -19,12 +19,13 @@ import time
 from pycontainer.cgroup.base import own_cgroups, processes_below, waits
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, PycontainerError, Unsupported
 from pycontainer.oci import devicepolicy
-from pycontainer.oci.cgroups import ROOT, V2_CONTROLLERS, Group, PlainV2, few, pass_on
+from pycontainer.oci.cgroups import ROOT, V2_CONTROLLERS, Entrance, Group, PlainV2, few, pass_on
 from pycontainer.oci.dbus import SYSTEM_BUS, Bus, DBusError, session_bus
 from pycontainer.oci.resources import WHERE, plan, present_in, swap_alone, weight_of_shares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pycontainer.cgroup.base import Cgroup
@@ -177,9 +178,9 @@ class ScopeGroup(Group):
         if self._is_started:
             super().kill()
 
-    def dirfd(self, *, beside: int = 0) -> int | None:
-        """As Group's; None as long as there is no scope, which begins with `attach`."""
-        return super().dirfd(beside=beside) if self._is_started else None
+    def entrance(self, high: Callable[[int], int], *, beside: int = 0, is_born: bool = True) -> Entrance:
+        """As Group's; none as long as there is no scope, which begins with `attach`."""
+        return super().entrance(high, beside=beside, is_born=is_born) if self._is_started else Entrance()
 
     def delete(self, *, timeout_seconds: float = 2.0) -> None:
         """Stop the scope and wait for it, and remove what is left. InvalidState if processes live there: systemd would end

@@ -16,7 +16,7 @@ import pytest
 
 from pycontainer.cgroup.base import own_cgroups, read_file, remove_tree, write_file
 from pycontainer.errors import InvalidInput, InvalidState, NotPermitted, Unsupported
-from pycontainer.oci.cgroups import Group, make
+from pycontainer.oci.cgroups import Entrance, Group, make
 from pycontainer.oci.stats import UNLIMITED
 from tests.support.devices import make_nodes, opened_in
 from tests.support.poll import poll_until
@@ -520,17 +520,55 @@ def test_a_user_without_rights() -> None:
     assert ours() == []
 
 
+def born_at(entrance: Entrance) -> str:
+    return os.readlink(f"/proc/self/fd/{entrance.born_fd}") if entrance.born_fd >= 0 else ""
+
+
 @pytest.mark.requires("cgroup_v2")
 def test_a_process_is_born_inside(group: Group) -> None:
-    cgroup_fd = group.dirfd()
-    assert cgroup_fd is not None
-    assert os.readlink(f"/proc/self/fd/{cgroup_fd}") == directory_of(group, "cpu")
-    os.close(cgroup_fd)
+    entrance = group.entrance(lambda fd: fd)
+    assert (born_at(entrance), entrance.doors) == (directory_of(group, "cpu"), ())
+    entrance.close()
+    unborn = group.entrance(lambda fd: fd, is_born=False)
+    assert (unborn.born_fd, unborn.doors) == (-1, ())
 
 
 @pytest.mark.requires("cgroup_v1")
-def test_v1_has_no_such_birth(group: Group) -> None:
-    assert group.dirfd() is None
+def test_on_v1_a_process_moves_itself_and_is_born_in_the_tree_beside_it(group: Group, start: Start) -> None:
+    entrance = group.entrance(lambda fd: fd)
+    paths = group.paths()
+    assert born_at(entrance) == paths.get("", "")
+    doors = {os.readlink(f"/proc/self/fd/{fd}") for fd in entrance.doors}
+    assert doors == {f"{directory}/tasks" for name, directory in paths.items() if name}
+    moving, waiting = start("sleep", "1000"), start("sleep", "1000")
+    if "" in paths:
+        write_file(f"{paths['']}/cgroup.procs", str(moving.pid))
+    for path in doors:
+        write_file(path, str(moving.pid))
+    group.see_in(moving.pid, entrance)
+    began = time.monotonic()
+    group.see_in(waiting.pid, entrance)  # one that did not go, or could not
+    assert time.monotonic() - began >= 0.005
+    entrance.close()
+    for process in (moving, waiting):
+        assert all(directory.endswith(own_cgroups(process.pid)[name]) for name, directory in paths.items())
+
+
+@pytest.mark.requires("cgroup_v1")
+def test_a_kernel_that_bears_nobody_there_is_no_failure_where_a_child_can_be_moved(group: Group) -> None:
+    entrance = group.entrance(lambda fd: fd)
+    asked = []
+
+    def clone(fd: int) -> tuple[int, int]:
+        asked.append(fd)
+        if fd >= 0:
+            raise OSError(errno.EINVAL, "clone3")
+        return 1, 2
+
+    had = entrance.born_fd
+    assert entrance.bear(clone) == (1, 2)
+    assert asked == ([had, -1] if had >= 0 else [-1])
+    entrance.close()
 
 
 @pytest.mark.requires("cgroup_v2")
@@ -545,10 +583,9 @@ def test_a_process_joins_beside_an_init_that_moved_down(group: Group, start: Sta
         group.attach(joining.pid)
     group.attach(joining.pid, beside=init.pid)
     assert own_cgroups(joining.pid)[""].endswith(f"{PARENT}/c1/init.scope")
-    cgroup_fd = group.dirfd(beside=init.pid)
-    assert cgroup_fd is not None
-    assert os.readlink(f"/proc/self/fd/{cgroup_fd}") == f"{top}/init.scope"
-    os.close(cgroup_fd)
+    entrance = group.entrance(lambda fd: fd, beside=init.pid)
+    assert born_at(entrance) == f"{top}/init.scope"
+    entrance.close()
 
 
 @pytest.mark.requires("cgroup_v2")

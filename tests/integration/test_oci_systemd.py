@@ -77,7 +77,8 @@ def started(process: "subprocess.Popen[bytes]") -> Group:
     group = make(f"{SLICE}:oci:c1", "c1", systemd=True, resources=LIMITS)
     group.create()
     group.apply(LIMITS)
-    assert group.dirfd() is None
+    entrance = group.entrance(lambda fd: fd)
+    assert (entrance.born_fd, entrance.doors) == (-1, ())
     assert not group.exists()
     group.attach(process.pid)
     return group
