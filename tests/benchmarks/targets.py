@@ -50,6 +50,10 @@ TARGETS = (
     Target("command, start to exit, at most 50 ms", _run_of(SUBJECT_COMMAND), 50),
     Target("command, start to exit, at most 0.15 of podman", _run_of(SUBJECT_COMMAND), 0.15, _run_of("podman")),
     Target("pycontainer-oci run, at most 0.7 of runc", _run_of(SUBJECT_OCI), 0.7, _run_of("runc")),
+    *(
+        Target(f"pycontainer-oci {verb}, at most 0.7 of runc", ("verbs", SUBJECT_OCI, verb), 0.7, ("verbs", "runc", verb))
+        for verb in ("create", "start", "state", "delete")
+    ),
     Target("1000 instances: at least 120 starts a second", _THOUSAND, 120, is_floor=True),
     Target("1000 instances: the 1000th start at most 1.2 of the 10th", (*_MANY, "the 1000th of the 10th"), 1.2),
     Target("1000 instances: at most 16 KB of ours each", (*_MANY, "memory of ours, each"), 16),

@@ -12,8 +12,9 @@ NAME = "verbs"
 TITLE = "Create, start, exec, stop, delete"
 COMPARES = True
 TEXT = (
-    "Each verb by itself; `exec` runs `/bin/true`. `stop` includes the end of the container, except for runc, crun, "
-    "pycontainer-oci and ctr, where it only sends the signal. LXC's `start` creates, and its `stop` deletes."
+    "Each verb by itself; `exec` runs `/bin/true`, and `state` is what engines ask an OCI runtime most often. `stop` "
+    "includes the end of the container, except for runc, crun, pycontainer-oci and ctr, where it only sends the signal. "
+    "LXC's `start` creates, and its `stop` deletes."
 )
 _TRAP_SECONDS = 0.05  # until the payload listens to SIGTERM
 

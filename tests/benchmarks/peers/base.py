@@ -10,7 +10,7 @@ from tests.benchmarks.bed import PAYLOAD, Bed
 from tests.benchmarks.runner import Runner
 from tests.support.poll import poll_until
 
-VERBS = ("create", "start", "exec", "stop", "delete")
+VERBS = ("create", "start", "state", "exec", "stop", "delete")
 ENGINE_RUNTIME = "/usr/sbin/runc"  # what Podman, containerd and Docker run containers with
 
 

@@ -77,6 +77,7 @@ class Oci(Peer):
         return {
             "create": lambda name: time(*self._base, "create", "--bundle", self._bundles["sleeper"], name),
             "start": lambda name: time(*self._base, "start", name),
+            "state": lambda name: time(*self._base, "state", name),
             "exec": lambda name: time(*self.exec_argv(name, *TRUE)),
             "stop": self._stop,
             "delete": lambda name: time(*self._base, "delete", name),
