@@ -50,7 +50,7 @@ _LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 )
-_PING_GROUPS, _GROUPS = "/proc/sys/net/ipv4/ping_group_range", 65536
+_PING_GROUPS, _GROUPS = "sys/net/ipv4/ping_group_range", 65536  # in a procfs
 
 
 class Step:
@@ -247,18 +247,21 @@ class Kernel(Step):
 
     def execute(self, stage: Stage) -> None:
         (ping,) = self.arguments
-        stage.attach(stage.proc_maker(stage), stage.real_directory("proc"))
+        proc_fd = stage.proc_maker(stage)
         sys_fd, mqueue_fd = stage.real_directory("sys"), stage.directory("/dev/mqueue")
         # sysfs and mqueue belong to the namespaces of whoever mounts them.
         with stage.home.visit(stage.child_pidfd, CLONE_NEWNET | CLONE_NEWIPC):
             stage.mount(sys_fd, "sysfs", _SAFE_FLAGS | mounts.MS_RDONLY)
             stage.mount(mqueue_fd, "mqueue", _SAFE_FLAGS)
             if ping:
-                range_fd = os.open(_PING_GROUPS, os.O_WRONLY | os.O_CLOEXEC)
+                # Not by the host's procfs: that keeps an entry of this name for each namespace that was there, and whoever
+                # looks for its own afterwards goes through all of them.
+                range_fd = os.open(_PING_GROUPS, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
                 try:
                     os.write(range_fd, b"%d %d" % (stage.base, stage.base + _GROUPS - 1))
                 finally:
                     os.close(range_fd)
+        stage.attach(proc_fd, stage.real_directory("proc"))
 
 
 class Cgroup(Step):

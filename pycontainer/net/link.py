@@ -307,8 +307,14 @@ def _pair_template(bridged: bool) -> Template:
 
 @lru_cache
 def _host_template(ipv6: bool, bridged: bool) -> Template:
-    up = link(SET_LINK, ACK, {"index": INDEX.mark, "flags": UP, "change": UP}, [NO_LINK_LOCAL] if ipv6 else [])
+    up = link(SET_LINK, ACK, {"index": INDEX.mark, "flags": UP, "change": UP}, [])
     messages = [("set the host's end up", up)]
+    if (
+        ipv6
+    ):  # By itself, and before: of a change of what is up and has no carrier yet each IPv6 route of the host is told.
+        messages.insert(
+            0, ("give it no link-local address", link(SET_LINK, ACK, {"index": INDEX.mark}, [NO_LINK_LOCAL]))
+        )
     if bridged:
         port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", HAIRPIN)]}
         messages.append(("set up the port", link(NEW_LINK, ACK, {"index": INDEX.mark}, [("IFLA_LINKINFO", port)])))
