@@ -64,6 +64,7 @@ def build(program: Program) -> bool:
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{FAILED}")
+        _remove_of_other_boots(directory, boot.strip())
         try:
             _build(program, path, boot)
         except (CannotBuild, OSError, ValueError, KeyError) as error:
@@ -71,6 +72,16 @@ def build(program: Program) -> bool:
                 file.write(boot)
             raise CannotBuild(f"{program.name} cannot be started from a dump: {error}") from error
     return True
+
+
+def _remove_of_other_boots(directory: str, boot: bytes) -> None:
+    """Remove the dumps that nobody can go on in any more, whosever they were."""
+    for entry in os.scandir(directory):
+        if entry.is_file(follow_symlinks=False) and "." not in entry.name:
+            with contextlib.suppress(OSError):
+                if dump.boot_of(entry.path) != boot:
+                    os.unlink(entry.path)
+                    os.unlink(f"{entry.path}{_LOCK}")
 
 
 def _build(program: Program, path: str, boot: bytes) -> None:

@@ -134,6 +134,13 @@ def write_header(path: str, contents: Contents, *, key: bytes, boot: bytes) -> N
         os.close(fd)
 
 
+def boot_of(path: str) -> bytes:
+    """Return the id of the boot that a dump is of; empty for what is none."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER.size)
+    return bytes(_HEADER.unpack(head)[1]) if len(head) == _HEADER.size else b""
+
+
 def hot(pages: set[int]) -> list[Range]:
     """Return what to copy as the program begins: `pages`, by address, and the few between them."""
     found: list[Range] = []

@@ -242,6 +242,20 @@ def test_somebody_else_starts_as_ever(frozen: Frozen, tmp_path_factory: pytest.T
     assert done.returncode == 1 and done.stdout == b""
 
 
+def test_dumps_of_other_boots_go(tmp_path: Path) -> None:
+    frozen = made(tmp_path)
+    old, other = (Path(f"{frozen.dump}{letter}") for letter in "ab")
+    content = bytearray(Path(frozen.dump).read_bytes())
+    other.write_bytes(content)
+    content[16] ^= 1
+    old.write_bytes(content)
+    Path(f"{old}.lock").touch()
+    assert build.build(frozen.program)
+    assert sorted(each.name for each in old.parent.iterdir()) == sorted(
+        [os.path.basename(frozen.dump), f"{os.path.basename(frozen.dump)}.lock", other.name]
+    )
+
+
 def test_one_builds_at_a_time(frozen: Frozen) -> None:
     with build._locked(f"{frozen.dump}.lock") as is_ours:
         assert is_ours
