@@ -25,7 +25,7 @@ from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
 from pycontainer.startup import dump, launcher
 from pycontainer.startup.programs import LIBRARY, PROGRAMS, Program
-from pycontainer.startup.renewal import BOOT_ID, FAILED, SWITCH
+from pycontainer.startup.renewal import FAILED, SWITCH
 
 _LOAD_SECONDS, _TRIAL_SECONDS = 60.0, 20.0
 _PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
@@ -34,6 +34,7 @@ _START_STACK_FIELD = 28  # of /proc/PID/stat, proc(5)
 _STACK_READ_BYTES = 1 << 16  # far more than arguments, environment and auxiliary vector of what we start take
 _LEFT_OUT = ("[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]")
 _LOCK = ".lock"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"  # random(4)
 _PAGE_PRESENT, _PAGE_OF_FILE = 1 << 63, 1 << 61
 _FDS = 1 << 20  # more than any process has; close_range(2) takes no notice
 # What the program is to find when it starts. rseq: an area that the kernel is told of, and would not be again.
@@ -49,27 +50,26 @@ class CannotBuild(Exception):
 def build(program: Program) -> bool:
     """Make the dump of a program; False if somebody else is at it.
 
-    CannotBuild says why it cannot be; for `renewal` that is remembered until the next boot.
+    CannotBuild says why it cannot be; for `renewal` that is remembered.
     """
     path = program.dump_path()
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    os.chmod(
-        directory, 0o700
-    )  # the seed of hashes, and what guards the stack, are in the memory of every root's command
-    with open(BOOT_ID, "rb") as file:
-        boot = file.read()
+    # The seed of hashes, and what guards the stack, are those of each of root's commands.
+    os.chmod(directory, 0o700)
+    with open(_BOOT_ID, "rb") as file:
+        boot = file.read().strip()
     with _locked(f"{path}{_LOCK}") as is_ours:
         if not is_ours:
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{FAILED}")
-        _remove_of_other_boots(directory, boot.strip())
+        _remove_of_other_boots(directory, boot)
         try:
             _build(program, path, boot)
         except (CannotBuild, OSError, ValueError, KeyError) as error:
-            with open(f"{path}{FAILED}", "wb") as file:
-                file.write(boot)
+            with open(f"{path}{FAILED}", "w") as file:
+                file.write(f"{error}\n")
             raise CannotBuild(f"{program.name} cannot be started from a dump: {error}") from error
     return True
 
@@ -96,7 +96,7 @@ def _build(program: Program, path: str, boot: bytes) -> None:
         ranges: list[dump.Range] = []
         for is_last in (False, True):
             contents = dump.Contents(files, segments, ranges, registers)
-            dump.write_header(new, contents, key=program.key(), boot=boot.strip())
+            dump.write_header(new, contents, key=program.key(), boot=boot)
             pages = _try(program, new, segments)
             if not is_last:  # a range must not reach from one segment over what lies between two
                 ranges += [each for segment in segments for each in dump.hot(pages & _pages(segment))]
@@ -226,10 +226,11 @@ def _read_line(fd: int, until: float) -> bytes:
 
 
 def _await_stop(pid: int, until: float) -> None:
+    """Return when a child has stopped; its end stays to be waited for. CannotBuild: it has ended, or takes too long."""
     while time.monotonic() < until:
-        found, status = os.waitpid(pid, os.WUNTRACED | os.WNOHANG)
-        if found:
-            if os.WIFSTOPPED(status):
+        found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is not None:
+            if found.si_code == os.CLD_STOPPED:
                 return
             break
         time.sleep(0.002)
@@ -251,9 +252,7 @@ def _memory(pid: int, told: dict[str, Any]) -> tuple[list[dump.Memory], dump.Reg
             begin, end = (int(each, 16) for each in places.split("-"))
             if name in _LEFT_OUT or (begin, end) == (code_begin, code_end) or "r" not in flags:
                 continue
-            if (
-                name == "[stack]"
-            ):  # what is below has been used up; libc refers to what is above until the end, for getauxval(3)
+            if name == "[stack]":  # what is below has been used up; to what is above libc refers, for getauxval(3)
                 begin = _start_of_stack(pid) // dump.PAGE_BYTES * dump.PAGE_BYTES
             protection = sum(bit for letter, bit in (("r", 1), ("w", 2), ("x", 4)) if letter in flags)
             if protection & dump.PROT_WRITE and (protection & dump.PROT_EXEC or "s" in flags):

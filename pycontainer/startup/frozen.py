@@ -1,8 +1,8 @@
 """In the program that is dumped: load all, stop; and, in whoever goes on in the dump, what is another process's then.
 
-`build` executes this file with the program's interpreter. What
-we tell is a line of JSON, behind which we stop (SIGSTOP). Whoever goes on has the memory of a process that has ended: its
-descriptors, signals, environment, arguments and ids are those of a new one, which the kernel gave it and Python has not seen.
+`build` executes this file with the program's interpreter. What we tell it is a line of JSON, behind which we stop (SIGSTOP).
+Whoever goes on has the memory of a process that has ended. Descriptors, signals, environment, arguments and ids are those of
+a new one: the kernel gave them to it, and Python has not seen them.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-_SWITCH = "PYCONTAINER_START"  # that of `renewal`
 # What changes libc before the first instruction of a program is over in ours. ld.so(8)
 _LOADER_VARIABLES = (b"LD_", b"GLIBC_TUNABLES=", b"MALLOC_")
 # What is seen to, or changes nothing of what a command does; any other of Python's is a wish that only its own start fulfils.
@@ -50,6 +49,7 @@ def freeze(entry: "Callable[[], object]", slow: list[str], told_fd: int, *, heed
     from pycontainer.linux.memory import PROT_EXEC, PROT_READ, PROT_WRITE, Area
     from pycontainer.startup.dump import PAGE_BYTES, STACK_ADDRESS, STACK_BYTES
     from pycontainer.startup.machine import CODES
+    from pycontainer.startup.renewal import SWITCH
 
     code = CODES[os.uname().machine]
     area = Area(PAGE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC)
@@ -57,7 +57,7 @@ def freeze(entry: "Callable[[], object]", slow: list[str], told_fd: int, *, heed
     words = Area(PAGE_BYTES, PROT_READ | PROT_WRITE)
     stack = Area(STACK_BYTES, PROT_READ | PROT_WRITE, at=STACK_ADDRESS)
     stop = ffi.prototype(ffi.c_long, ffi.c_void_p)(area.address + code.stop)
-    process = _Process(heeds_environment, slow)
+    process = _Process(heeds_environment, slow, SWITCH)
 
     def run() -> "NoReturn":
         argc_at = stop(words.address)
@@ -69,39 +69,36 @@ def freeze(entry: "Callable[[], object]", slow: list[str], told_fd: int, *, heed
         "words_at": words.address,
         "code": [area.address, area.address + area.length_bytes],
         "thread_id_at": _thread_id_at(),
-        "heap_end_at": process.libc("__curbrk"),
+        "heap_end_at": process.address_of("__curbrk"),
         "files": _files(),
     }
     _tell(told_fd, told)
     gc.collect()
     gc.freeze()  # who goes on shall not look at, and so copy, what will be there to its end
     on_stack = _prototype_with_object(ffi)(area.address + code.on_stack)
-    on_stack(stack.address + stack.length_bytes, process.function("PyObject_CallNoArgs"), run)
+    on_stack(stack.address + stack.length_bytes, process.address_of("PyObject_CallNoArgs"), run)
     os._exit(1)
 
 
 class _Process:
     """What a process has of its own, and how that which goes on gets its own."""
 
-    def __init__(self, heeds_environment: bool, slow: list[str]) -> None:
+    def __init__(self, heeds_environment: bool, slow: list[str], switch: str) -> None:
         from pycontainer.linux import ffi
 
         self._ffi = ffi
         self._heeds_environment = heeds_environment
         self._slow = slow
-        self._environ = ffi.c_void_p.from_address(self.libc("environ"))
+        self._switch = switch
+        self._environ = ffi.c_void_p.from_address(self.address_of("environ"))
         self._sigaction = ffi.function(
             ffi.open_library(None), "sigaction", (ffi.c_int, ffi.c_void_p, ffi.c_void_p), ffi.c_int
         )
         self._action = ffi.create_string_buffer(_SIGACTION_BYTES)
         self._handler = ffi.c_void_p.from_address(ffi.addressof(self._action))
 
-    def libc(self, name: str) -> int:
-        """Return the address of a variable of libc. OSError: it has none of this name."""
-        return self.function(name)
-
-    def function(self, name: str) -> int:
-        """Return the address of a function that the interpreter has."""
+    def address_of(self, name: str) -> int:
+        """Return the address of a variable or function that the interpreter has, or its libc. OSError: there is none."""
         function = self._ffi.function(self._ffi.open_library(None), name, ())
         return int(self._ffi.c_void_p.from_address(self._ffi.addressof(function)).value or 0)  # type: ignore[arg-type]
 
@@ -123,7 +120,7 @@ class _Process:
         if "TZ" in os.environ:
             time.tzset()
         sys.argv[:] = map(os.fsdecode, argv)
-        _end(_run(entry))
+        _end(_run(entry), stops=os.environ.get(self._switch) == "trial")
 
     def _take_arguments(self, argc_at: int) -> tuple[list[bytes], list[bytes]]:
         """Return arguments and environment as the kernel laid them there (execve(2)), the latter known to `os` and libc."""
@@ -146,7 +143,7 @@ class _Process:
 
     def _is_slow(self, environment: list[bytes]) -> bool:
         """Say whether what is asked for is only to be had from a start as ever."""
-        if os.environ.get(_SWITCH) == "slow" or any(each.startswith(_LOADER_VARIABLES) for each in environment):
+        if os.environ.get(self._switch) == "slow" or any(each.startswith(_LOADER_VARIABLES) for each in environment):
             return True
         if self._heeds_environment:
             if not _HARMLESS.issuperset(name for name in os.environ if name.startswith("PYTHON")):
@@ -296,8 +293,11 @@ def _run(entry: "Callable[[], object]") -> object:
         return 1
 
 
-def _end(code: object) -> "NoReturn":
-    """End the process with an exit code as `sys.exit` takes it, once all output is where it belongs."""
+def _end(code: object, *, stops: bool) -> "NoReturn":
+    """End the process with an exit code as `sys.exit` takes it, once all output is where it belongs.
+
+    With `stops` it stands still before: `build` looks at what has been written to.
+    """
     if code is not None and not isinstance(code, int):
         code = print(code, file=sys.stderr) or 1
     try:
@@ -306,7 +306,7 @@ def _end(code: object) -> "NoReturn":
                 stream.flush()
     except OSError:  # who reads has gone
         code = 1
-    if os.environ.get(_SWITCH) == "trial":  # `build` looks at what has been written to
+    if stops:
         os.kill(os.getpid(), _SIGSTOP)
     os._exit(code & 0xFF if isinstance(code, int) else 0)
 

@@ -5,23 +5,26 @@ Who comes here has done what it was asked for and costs nobody time any more, ot
 
 import os
 import sys
+import time
 
 from pycontainer.linux.libc import MACHINE
 from pycontainer.startup.machine import CODES
 
 SWITCH = "PYCONTAINER_START"  # "slow": no dump is wanted, by who looks for an error; "trial": one is being tried
-FAILED = ".failed"  # behind the name of a dump: the boot in which it could not be made
-BOOT_ID = "/proc/sys/kernel/random/boot_id"  # random(4)
+FAILED = ".failed"  # behind the name of a dump: that it could not be made
+_AGAIN_SECONDS = 3600.0
 
 
 def begin(name: str, dump_path: str) -> None:
     """Start the building of the dump of a program, for root of the host alone; what can go wrong with it, is borne."""
     if MACHINE not in CODES or os.environ.get(SWITCH) or os.geteuid() != 0 or not _is_root_of_the_host():
         return
-    if _read(f"{dump_path}{FAILED}") == _read(BOOT_ID):  # nobody could, and nothing has changed since
+    if _has_failed(f"{dump_path}{FAILED}"):
         return
     library = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    program = f"import sys; sys.path.append({library!a}); sys.argv[1:] = [{name!a}]\n"
+    # What our caller lets us inherit, a pipe on whose end somebody waits, is none of its business.
+    program = "import os; os.closerange(3, 1 << 20)\n"
+    program += f"import sys; sys.path.append({library!a}); sys.argv[1:] = [{name!a}]\n"
     program += "from pycontainer.startup.build import main; main()"
     try:
         null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -29,6 +32,15 @@ def begin(name: str, dump_path: str) -> None:
         os.posix_spawn(sys.executable, [sys.executable, "-IS", "-c", program], {}, file_actions=actions, setsid=True)
     except OSError:
         pass
+
+
+def _has_failed(path: str) -> bool:
+    """Say whether it could not be done within the last hour: a full disk may have room again, a kernel stays as it is."""
+    try:
+        passed = time.time() - os.stat(path).st_mtime
+    except OSError:
+        return False
+    return 0 <= passed < _AGAIN_SECONDS
 
 
 def _is_root_of_the_host() -> bool:
