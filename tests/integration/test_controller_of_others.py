@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.integration.conftest import IMAGE
 from tests.support.hostns import HostNetwork
-from tests.support.world import PROGRAM, World, unique_name
+from tests.support.world import World, unique_name
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "controller-idle"
 PIP = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
@@ -23,8 +23,7 @@ def install_beside(directory: Path) -> str:
     install: list[str | Path] = [*PIP, "install", "--no-deps", "--root-user-action=ignore", "--target", packages]
     subprocess.run([*install, directory / "source"], check=True)
     program = directory / "venv/bin/pycontainer"
-    _, _, code = Path(PROGRAM).read_text().partition("\n")
-    program.write_text(f"#!{directory}/venv/bin/python\n{code}")
+    program.write_text(f"#!{directory}/venv/bin/python\nfrom pycontainer.cli.entry import main\nmain()\n")
     program.chmod(0o755)
     return str(program)
 
