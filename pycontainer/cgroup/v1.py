@@ -34,8 +34,15 @@ if TYPE_CHECKING:
 
 UNLIMITED_BYTES = 1 << 62  # no limit is told as the largest number of pages, just below 1 << 63
 _INSIDE = ("memory", "cpu", "cpuacct", "cpuset", "pids")  # what programs inside look at
+_MOUNTS = "/sys/fs/cgroup"
 _KILL_ROUNDS = 10
 _SIGKILL = 9
+
+
+def _below_mount(directory: str) -> str:
+    """Return the path within its hierarchy, each of which is mounted at /sys/fs/cgroup/NAME; empty if it is elsewhere."""
+    _, found, path = directory.removeprefix(f"{_MOUNTS}/").partition("/")
+    return f"/{path}" if found and directory.startswith(f"{_MOUNTS}/") else ""
 
 
 class CgroupV1(Cgroup):
@@ -69,7 +76,7 @@ class CgroupV1(Cgroup):
         except (FileNotFoundError, ProcessLookupError):
             return False
         # Where the mount does not show the hierarchy's root, as in a container without a cgroup namespace, none of them fits.
-        return all(directory.endswith(found.get(name, "/")) for name, directory in self._paths.items())
+        return all(found.get(name) == _below_mount(directory) for name, directory in self._paths.items())
 
     def attach(self, pid: int, *, beside: int = 0) -> None:
         super().attach(pid)

@@ -7,6 +7,7 @@ import os
 import sys
 
 dump_path = sys.argv[1]
+mounts = os.stat("/proc/self/ns/mnt").st_ino if os.path.exists("/proc/self/ns/mnt") else 0
 del sys.argv[:2]
 
 from pycontainer.cli.entry import run  # noqa: E402
@@ -15,5 +16,5 @@ code = run()
 
 from pycontainer.startup import renewal  # noqa: E402
 
-renewal.begin("pycontainer", dump_path)
+renewal.begin("pycontainer", dump_path, mounts)
 os._exit(code)

@@ -73,6 +73,11 @@ def open_library(name: str | None) -> int:
     return _dlopen(name)
 
 
+def address(library: int, name: str) -> int:
+    """Return where a library has a function or a variable. OSError: it has none of this name."""
+    return _dlsym(library, name)
+
+
 def function(
     library: int, name: str, argtypes: "tuple[type, ...]", restype: "type | None" = None
 ) -> "Callable[..., Any]":

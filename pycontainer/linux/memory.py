@@ -12,6 +12,7 @@ _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
 
 _MADV_DONTFORK, _MADV_DOFORK = 10, 11
 _PAGE_BYTES = 4096
+_RSEQ_BYTES = 32  # what is registered where libc says 0, or 20
 
 _mmap = declare(
     "mmap", ffi.c_void_p, ffi.c_size_t, ffi.c_int, ffi.c_int, ffi.c_int, ffi.c_long, restype=ffi.c_long
@@ -62,14 +63,7 @@ class Spared:
                 text += piece
         finally:
             os.close(fd)
-        thread = _thread.get_ident() & -_PAGE_BYTES  # libc's record of it, in which the kernel writes. rseq(2)
-        self._ranges = ranges_beside(
-            text,
-            [
-                (kept.address, kept.address + kept.length_bytes),
-                (thread, thread + 2 * _PAGE_BYTES),
-            ],
-        )
+        self._ranges = ranges_beside(text, [(kept.address, kept.address + kept.length_bytes), *_written_by_kernel()])
 
     def __enter__(self) -> None:
         self._advise(_MADV_DONTFORK)
@@ -79,7 +73,26 @@ class Spared:
 
     def _advise(self, advice: int) -> None:
         for begin, end in self._ranges:
-            _madvise(begin, end - begin, advice)  # ENOMEM for the holes in it, which are skipped
+            while _madvise(begin, end - begin, advice) == -1 and ffi.get_errno() == errno.EAGAIN:
+                continue  # no memory for the kernel's own list: who stayed spared would be missing to the next fork
+            # ENOMEM is for the holes in the range, which are skipped.
+
+
+def _written_by_kernel() -> list[tuple[int, int]]:
+    """Return the pages in which the kernel writes when it runs a child of this thread: libc's area for rseq(2).
+
+    A child to whom that is registered and missing is killed. Where it is libc says since 2.35, before which there is none:
+    so far from the thread pointer, which pthread_self(3) is: behind it up to 2.40, before it since 2.41.
+    """
+    library, thread = ffi.open_library(None), _thread.get_ident()
+    try:
+        offset = ffi.c_long.from_address(ffi.address(library, "__rseq_offset")).value
+        size = ffi.c_uint.from_address(ffi.address(library, "__rseq_size")).value
+    except OSError:
+        offset = size = 0
+    begin = (thread + offset) & -_PAGE_BYTES
+    end = (thread + offset + max(size, _RSEQ_BYTES) + _PAGE_BYTES - 1) & -_PAGE_BYTES
+    return [(begin, end)]
 
 
 def ranges_beside(maps: bytes, kept: list[tuple[int, int]]) -> list[tuple[int, int]]:

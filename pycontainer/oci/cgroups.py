@@ -208,16 +208,18 @@ class Group:
             except OSError as error:
                 raise _cannot(f"move process {pid} into", error) from error
 
-    def entrance(self, high: Callable[[int], int], *, beside: int = 0, is_born: bool = True) -> Entrance:
+    def entrance(
+        self, high: Callable[[int], int], *, beside: int = 0, is_born: bool = True, moves_itself: bool = True
+    ) -> Entrance:
         """Open the ways in for a child that is about to be born; `high` moves a descriptor to where that keeps it.
 
-        Without `is_born` it will not be born by us, and so not inside.
+        Without `is_born` it will not be born by us, and so not inside; without `moves_itself` it waits to be moved.
         """
         if self._cgroup is None:
             return Entrance()
         born_fd = self._cgroup.dirfd(beside=beside) if is_born else None
         doors = []
-        for path in self._cgroup.doors():
+        for path in self._cgroup.doors() if moves_itself else ():
             try:
                 doors.append(high(os.open(path, os.O_WRONLY | os.O_CLOEXEC)))
             except FileNotFoundError:  # the container is gone, and so says whoever moves a child there
@@ -231,7 +233,7 @@ class Group:
         """
         if self._cgroup is not None and self._cgroup.version == 2 and entrance.born_fd >= 0:
             return
-        if self._cgroup is not None and self._cgroup.version == 1:
+        if self._cgroup is not None and entrance.doors:
             until = time.monotonic() + _ON_ITS_WAY_SECONDS
             for wait_seconds in waits():
                 if self._cgroup.holds(pid):

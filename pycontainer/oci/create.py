@@ -190,8 +190,8 @@ class _Creation:
         entrance = group.entrance(self._high, is_born=not self._sent_to)
         root_fd = self._enter_mounts()
         release_fd = self._bear(bearer, home, entrance, memfd, report_fd, go_fd)
-        if not entrance.doors:
-            group.see_in(state.pid, entrance)
+        if not entrance.doors or (config.process is not None and config.process.scheduler is not None):
+            group.see_in(state.pid, entrance)  # before it has a scheduler that is refused to who comes from elsewhere
         if config.process is not None:
             scheduling.apply(state.pid, config.process)
         if config.intel_rdt is not None:

@@ -215,7 +215,10 @@ def bear(
     report_read_fd, report_fd = (started.high(fd, places) for fd in os.pipe2(os.O_CLOEXEC))
     bearer = Bearer(MACHINE)
     group = state.group()
-    entrance = group.entrance(lambda fd: started.high(fd, places), beside=state.pid) if group else cgroups.Entrance()
+    entrance = cgroups.Entrance()
+    if group is not None:
+        moves_itself = not process.exec_cpu_affinity[0]  # where it has to be before it is in the container's cpuset
+        entrance = group.entrance(lambda fd: started.high(fd, places), beside=state.pid, moves_itself=moves_itself)
     bridge = rows.bridge(
         places,
         go_read_fd=go_read_fd,

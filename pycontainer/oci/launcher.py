@@ -97,8 +97,15 @@ except OSError:  # who reads has gone
 {after}posix._exit(code or 0)
 """
 # Where a launcher executes it: DUMP NAME ARGUMENTS...
-_TAKE_ARGUMENTS = "dump_path = sys.argv[1]\ndel sys.argv[:2]\n"
-_RENEW = "from pycontainer.startup import renewal\nrenewal.begin('pycontainer-oci', dump_path)\n"
+_TAKE_ARGUMENTS = """\
+dump_path = sys.argv[1]
+del sys.argv[:2]
+try:
+    mounts = posix.stat("/proc/self/ns/mnt").st_ino
+except OSError:
+    mounts = 0
+"""
+_RENEW = "from pycontainer.startup import renewal\nrenewal.begin('pycontainer-oci', dump_path, mounts)\n"
 
 
 def script(python: str, library: str, entry: str = _ENTRY, *, behind_launcher: bool = False) -> str:

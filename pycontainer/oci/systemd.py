@@ -178,9 +178,13 @@ class ScopeGroup(Group):
         if self._is_started:
             super().kill()
 
-    def entrance(self, high: Callable[[int], int], *, beside: int = 0, is_born: bool = True) -> Entrance:
+    def entrance(
+        self, high: Callable[[int], int], *, beside: int = 0, is_born: bool = True, moves_itself: bool = True
+    ) -> Entrance:
         """As Group's; none as long as there is no scope, which begins with `attach`."""
-        return super().entrance(high, beside=beside, is_born=is_born) if self._is_started else Entrance()
+        if not self._is_started:
+            return Entrance()
+        return super().entrance(high, beside=beside, is_born=is_born, moves_itself=moves_itself)
 
     def delete(self, *, timeout_seconds: float = 2.0) -> None:
         """Stop the scope and wait for it, and remove what is left. InvalidState if processes live there: systemd would end

@@ -4,7 +4,7 @@ Python takes 5 ms to begin and a command of ours as long again, or five times as
 for takes one. So the program is started once, loads what it has, and stops; its memory is written to a file, the dump. From
 then on the file that people and engines execute, the launcher, maps the dump where that memory was and goes on in it: 1 ms.
 
-    launcher  (.venv/bin/pycontainer, 0.7 KB of machine code)
+    launcher  (.venv/bin/pycontainer, 1 KB of machine code)
        │ is there a dump, of this launcher and of this boot?
        ├── yes ──▶ mmap its segments ──▶ frozen.go_on: arguments, environment, signals ──▶ main()
        │                                    └── a file it was made of has changed ──▶ as below

@@ -12,7 +12,9 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -23,11 +25,14 @@ from typing import Any
 
 from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
+from pycontainer.linux.process import prctl
 from pycontainer.startup import dump, launcher
 from pycontainer.startup.programs import LIBRARY, PROGRAMS, Program
 from pycontainer.startup.renewal import FAILED, SWITCH
 
 _LOAD_SECONDS, _TRIAL_SECONDS = 60.0, 20.0
+_LEFT_SECONDS = 600.0  # from which on nobody is at work on a file any more
+_PR_SET_PDEATHSIG = 1
 _PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
 _AT_NULL, _AT_IGNORE, _AT_SYSINFO_EHDR = 0, 1, 33  # getauxval(3)
 _START_STACK_FIELD = 28  # of /proc/PID/stat, proc(5)
@@ -48,43 +53,61 @@ class CannotBuild(Exception):
 
 
 def build(program: Program) -> bool:
-    """Make the dump of a program; False if somebody else is at it.
+    """Make the dump of a program; False if there is one that is true, or somebody else is at it.
 
-    CannotBuild says why it cannot be; for `renewal` that is remembered.
+    CannotBuild says why it cannot be; for `renewal` that is remembered. The umask decides who may write to directories
+    above that of the dumps: the caller sees to that.
     """
     path = program.dump_path()
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o755, exist_ok=True)
+    _check_owner(os.path.dirname(directory))
     # The seed of hashes, and what guards the stack, are those of each of root's commands.
     os.chmod(directory, 0o700)
     with open(_BOOT_ID, "rb") as file:
         boot = file.read().strip()
     with _locked(f"{path}{_LOCK}") as is_ours:
-        if not is_ours:
+        if not is_ours or dump.is_true(path, key=program.key(), boot=boot):
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{FAILED}")
         _remove_of_other_boots(directory, boot)
         try:
             _build(program, path, boot)
-        except (CannotBuild, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # whatever it is, another start would find the same
             with open(f"{path}{FAILED}", "w") as file:
                 file.write(f"{error}\n")
             raise CannotBuild(f"{program.name} cannot be started from a dump: {error}") from error
     return True
 
 
+def _check_owner(directory: str) -> None:
+    """Raise CannotBuild if anybody but root could put another directory of dumps in the place of ours."""
+    found = os.stat(directory, follow_symlinks=False)
+    if found.st_uid != 0 or found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        raise CannotBuild(f"'{directory}' is not root's alone to write to")
+
+
 def _remove_of_other_boots(directory: str, boot: bytes) -> None:
-    """Remove the dumps that nobody can go on in any more, whosever they were."""
+    """Remove the dumps that nobody can go on in any more, whosever they were, and what killed builders left.
+
+    Locks stay: somebody may hold one, and another at the same path would be another lock.
+    """
     for entry in os.scandir(directory):
-        if entry.is_file(follow_symlinks=False) and "." not in entry.name:
-            with contextlib.suppress(OSError):
-                if dump.boot_of(entry.path) != boot:
-                    os.unlink(entry.path)
-                    os.unlink(f"{entry.path}{_LOCK}")
+        with contextlib.suppress(OSError):
+            is_old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_SECONDS
+            if entry.is_dir(follow_symlinks=False):
+                if is_old:  # a trial's, whose builder was killed
+                    shutil.rmtree(entry.path)
+            elif entry.name.endswith((_LOCK, FAILED)):
+                continue
+            elif (is_old or "." not in entry.name) and dump.boot_of(entry.path) != boot:
+                os.unlink(entry.path)
 
 
 def _build(program: Program, path: str, boot: bytes) -> None:
+    if sys.version_info >= (3, 14):  # which judges by its address whether a stack is used up
+        raise CannotBuild("this Python wants the stack that the kernel made")
     new = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
@@ -134,10 +157,17 @@ def _stopped(program: Program) -> Iterator[tuple[int, dict[str, Any]]]:
             "modules": program.modules(),
             "entry": program.entry,
             "heeds_environment": program.heeds_environment,
-            "slow": [program.python, *program.options, program.script, program.dump_path()],
+            "slow": [program.python, *program.options, program.script, ""],  # it has one: none is to be made
             "told_fd": write_fd,
         }
-        words = [program.dumped, *program.options, f"{LIBRARY}/pycontainer/startup/frozen.py", json.dumps(settings)]
+        # -B: what loads may not write beside it, which would be a change of what it is made of
+        words = [
+            program.dumped,
+            "-B",
+            *program.options,
+            f"{LIBRARY}/pycontainer/startup/frozen.py",
+            json.dumps(settings),
+        ]
         os.set_inheritable(write_fd, True)
         pid = _start(words, write_fd, said_fd)
         os.close(write_fd)
@@ -166,6 +196,7 @@ def _start(words: list[str], passed_fd: int, stderr_fd: int) -> int:
         try:
             for target, fd in ((0, null_fd), (1, null_fd), (2, stderr_fd)):
                 os.dup2(fd, target)
+            _begin_as_a_child()
             os.closerange(3, passed_fd)
             os.closerange(passed_fd + 1, _FDS)
             if _ptrace(_PTRACE_TRACEME, 0, None, None) == 0:
@@ -184,6 +215,14 @@ def _start(words: list[str], passed_fd: int, stderr_fd: int) -> int:
         os.waitpid(pid, 0)
         raise
     return pid
+
+
+def _begin_as_a_child() -> None:
+    """In a child: die with us, and heed all signals, whatever our caller has ignored: Python remembers what it found."""
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _start_of_stack(pid: int) -> int:
@@ -250,6 +289,8 @@ def _memory(pid: int, told: dict[str, Any]) -> tuple[list[dump.Memory], dump.Reg
             places, flags, _, _, _, *rest = line.rstrip("\n").split(maxsplit=5)
             name = rest[0] if rest else ""
             begin, end = (int(each, 16) for each in places.split("-"))
+            if name == "[heap]" and end > dump.LAUNCHER_ADDRESS:
+                raise CannotBuild("its heap is where the next one's is to be")
             if name in _LEFT_OUT or (begin, end) == (code_begin, code_end) or "r" not in flags:
                 continue
             if name == "[stack]":  # what is below has been used up; to what is above libc refers, for getauxval(3)
@@ -265,13 +306,14 @@ def _memory(pid: int, told: dict[str, Any]) -> tuple[list[dump.Memory], dump.Reg
 
 
 def _exactly(file: Any, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        piece = file.read(length - len(data))
-        if not piece:
+    pieces: list[bytes] = []
+    missing = length
+    while missing:
+        pieces.append(file.read(missing))
+        if not pieces[-1]:
             raise CannotBuild("its memory cannot be read")
-        data += piece
-    return bytes(data)
+        missing -= len(pieces[-1])
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _try(program: Program, path: str, segments: list[dump.Segment]) -> set[int]:
@@ -295,7 +337,14 @@ def _output(words: list[str], at_end: Callable[[int], object] | None = None) -> 
     """Run a program; return its exit code and its output. It stops at its end, where it is from a dump: for `at_end`."""
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", SWITCH: "trial"}
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            preexec_fn=_begin_as_a_child,
+        )
         try:
             if at_end is not None:
                 _await_stop(process.pid, time.monotonic() + _TRIAL_SECONDS)
@@ -331,6 +380,8 @@ def main() -> None:
     """Build the dump of the program that is named."""
     if len(sys.argv) != 2 or sys.argv[1] not in PROGRAMS:
         sys.exit(f"usage: python -m pycontainer.startup.build {'|'.join(PROGRAMS)}")
+    os.umask(0o022)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by a caller, it would take our children's exit codes away
     try:
         build(PROGRAMS[sys.argv[1]]())
     except (CannotBuild, OSError) as error:

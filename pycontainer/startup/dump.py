@@ -7,7 +7,9 @@
     contents    page by page; pages of zeros are holes, and long runs of them are no part of the file
 
 Addresses are those that things had in the program that was dumped, which chose them at random. The launcher and the stack of
-who goes on are at fixed ones, below everything that the kernel and libc choose by themselves.
+who goes on are at fixed ones: above each program and its heap (0x6555_5555_4000 and some, where the kernel places them with
+the most chance that it has), so that the new heap, which begins behind the launcher, is above the dumped one, as libc wants
+it; and below what else is mapped (0x6ffb_0000_0000 and more).
 """
 
 import os
@@ -15,9 +17,9 @@ import struct
 from typing import NamedTuple
 
 PAGE_BYTES = 4096
-STACK_ADDRESS, STACK_BYTES = 0x5FF0_0000_0000, 8 << 20  # as long as the kernel's own may become, by default
-LAUNCHER_ADDRESS = 0x6000_0000_0000
-HEADER_ADDRESS, HEADER_BYTES = 0x5FFF_0000_0000, 8 * PAGE_BYTES
+STACK_ADDRESS, STACK_BYTES = 0x66F0_0000_0000, 8 << 20  # as long as the kernel's own may become, by default
+LAUNCHER_ADDRESS = 0x6700_0000_0000
+HEADER_ADDRESS, HEADER_BYTES = 0x66FF_0000_0000, 8 * PAGE_BYTES
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
 _IN_FILE, _ZEROS = _MAP_PRIVATE | _MAP_FIXED_NOREPLACE, _MAP_PRIVATE | _MAP_FIXED_NOREPLACE | _MAP_ANONYMOUS
@@ -26,6 +28,10 @@ _HEADER = struct.Struct("<16s36s4xQQQQQQQQ")
 _SEGMENT = struct.Struct("<QQQQQ")
 _RANGE = struct.Struct("<QQ")
 _FILE = struct.Struct("<QQQQ")
+# What a launcher and a dump expect of one another.
+LAYOUT = (
+    f"{_HEADER.format} {_SEGMENT.format} {_RANGE.format} {_FILE.format} {STACK_ADDRESS} {HEADER_ADDRESS} {HEADER_BYTES}"
+)
 _ZEROS_MIN_BYTES = 16 * PAGE_BYTES
 _GAP_PAGES = 1  # between hot pages: to copy one more is cheaper than one more system call
 
@@ -132,6 +138,27 @@ def write_header(path: str, contents: Contents, *, key: bytes, boot: bytes) -> N
         os.pwrite(fd, head + paths, 0)
     finally:
         os.close(fd)
+
+
+def is_true(path: str, *, key: bytes, boot: bytes) -> bool:
+    """Say whether a dump is there which the launcher with this key would go on in."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEADER_BYTES)
+        if len(head) < HEADER_BYTES:
+            return False
+        found_key, found_boot, count, files_at, *_ = _HEADER.unpack_from(head)
+        if (found_key, found_boot) != (key, boot):
+            return False
+        for at in range(count):
+            path_at, size, seconds, nanoseconds = _FILE.unpack_from(head, files_at - HEADER_ADDRESS + at * _FILE.size)
+            name = head[path_at - HEADER_ADDRESS :].partition(b"\0")[0]
+            found = os.stat(name)
+            if (found.st_size, found.st_mtime_ns) != (size, seconds * 1_000_000_000 + nanoseconds):
+                return False
+    except (OSError, struct.error):
+        return False
+    return True
 
 
 def boot_of(path: str) -> bytes:

@@ -26,12 +26,14 @@ _LOCALE_VARIABLES = ("LC_ALL", "LC_CTYPE", "LANG")  # the first that is set coun
 _SIGINT, _SIGPIPE, _SIGSTOP, _SIGXFSZ = 2, 13, 19, 25
 _UNCHANGED_SIGNALS = (9, _SIGSTOP, 32, 33)  # SIGKILL, SIGSTOP, and two of libc's own
 _SIGACTION_BYTES = 152  # struct sigaction of libc, the handler first
+_CLOCK_TICK_NS = 10_000_000  # by which the time of a change may be behind
 _TCB_BYTES = 1024  # of struct pthread, more than enough to hold the thread's id
 
 
 def main() -> None:
     """Freeze the program that the argument describes, see `_stopped` in build.py."""
     settings = json.loads(sys.argv[1])
+    since_ns = time.time_ns() - _CLOCK_TICK_NS
     sys.path += [each for each in settings["libraries"] if each not in sys.path]
     for name in settings["modules"]:
         __import__(name)
@@ -40,11 +42,18 @@ def main() -> None:
     from pycontainer.startup import frozen  # not what this file is as __main__
 
     entry = getattr(sys.modules[module], function)
-    frozen.freeze(entry, settings["slow"], settings["told_fd"], heeds_environment=settings["heeds_environment"])
+    frozen.freeze(
+        entry, settings["slow"], settings["told_fd"], since_ns, heeds_environment=settings["heeds_environment"]
+    )
 
 
-def freeze(entry: "Callable[[], object]", slow: list[str], told_fd: int, *, heeds_environment: bool) -> "NoReturn":
-    """Stop, having told where things are; go on with `entry`, or execute `slow` with our arguments behind it."""
+def freeze(
+    entry: "Callable[[], object]", slow: list[str], told_fd: int, since_ns: int, *, heeds_environment: bool
+) -> "NoReturn":
+    """Stop, having told where things are; go on with `entry`, or execute `slow` with our arguments behind it.
+
+    RuntimeError: what was loaded has changed since, and nobody knows which of the two is in memory.
+    """
     from pycontainer.linux import ffi
     from pycontainer.linux.memory import PROT_EXEC, PROT_READ, PROT_WRITE, Area
     from pycontainer.startup.dump import PAGE_BYTES, STACK_ADDRESS, STACK_BYTES
@@ -69,14 +78,14 @@ def freeze(entry: "Callable[[], object]", slow: list[str], told_fd: int, *, heed
         "words_at": words.address,
         "code": [area.address, area.address + area.length_bytes],
         "thread_id_at": _thread_id_at(),
-        "heap_end_at": process.address_of("__curbrk"),
-        "files": _files(),
+        "heap_end_at": ffi.address(ffi.open_library(None), "__curbrk"),
+        "files": _files(since_ns),
     }
     _tell(told_fd, told)
     gc.collect()
     gc.freeze()  # who goes on shall not look at, and so copy, what will be there to its end
     on_stack = _prototype_with_object(ffi)(area.address + code.on_stack)
-    on_stack(stack.address + stack.length_bytes, process.address_of("PyObject_CallNoArgs"), run)
+    on_stack(stack.address + stack.length_bytes, ffi.address(ffi.open_library(None), "PyObject_CallNoArgs"), run)
     os._exit(1)
 
 
@@ -90,17 +99,12 @@ class _Process:
         self._heeds_environment = heeds_environment
         self._slow = slow
         self._switch = switch
-        self._environ = ffi.c_void_p.from_address(self.address_of("environ"))
+        self._environ = ffi.c_void_p.from_address(ffi.address(ffi.open_library(None), "environ"))
         self._sigaction = ffi.function(
             ffi.open_library(None), "sigaction", (ffi.c_int, ffi.c_void_p, ffi.c_void_p), ffi.c_int
         )
         self._action = ffi.create_string_buffer(_SIGACTION_BYTES)
         self._handler = ffi.c_void_p.from_address(ffi.addressof(self._action))
-
-    def address_of(self, name: str) -> int:
-        """Return the address of a variable or function that the interpreter has, or its libc. OSError: there is none."""
-        function = self._ffi.function(self._ffi.open_library(None), name, ())
-        return int(self._ffi.c_void_p.from_address(self._ffi.addressof(function)).value or 0)  # type: ignore[arg-type]
 
     def go_on(self, argc_at: int, entry: "Callable[[], object]") -> "NoReturn":
         """Be the new process: see what it was given, and run."""
@@ -117,8 +121,7 @@ class _Process:
         if self._heeds_environment:  # else all output goes past Python's streams
             _take_streams(surrogates=_is_c_locale())
         sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-        if "TZ" in os.environ:
-            time.tzset()
+        time.tzset()  # also without TZ: the host's may be another by now
         sys.argv[:] = map(os.fsdecode, argv)
         _end(_run(entry), stops=os.environ.get(self._switch) == "trial")
 
@@ -183,7 +186,7 @@ def _thread_id_at() -> int:
     return found[0]
 
 
-def _files() -> list[tuple[str, int, int]]:
+def _files(since_ns: int) -> list[tuple[str, int, int]]:
     """Return (path, size, time of the last change in ns) of what we are made of.
 
     Of what a checkout may hold each file. Of what is installed that which an upgrade changes: the directory it is in, the
@@ -195,6 +198,9 @@ def _files() -> list[tuple[str, int, int]]:
         if isinstance(file, str) and os.path.isfile(file):
             paths.add(_directory_of_installed(file) or file)
     found = [(path, os.stat(path)) for path in sorted(paths)]
+    for path, each in found:
+        if max(each.st_mtime_ns, each.st_ctime_ns) > since_ns:
+            raise RuntimeError(f"'{path}' changes meanwhile")
     return [(path, each.st_size, each.st_mtime_ns) for path, each in found]
 
 

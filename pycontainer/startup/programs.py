@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pycontainer
+from pycontainer.startup.dump import LAYOUT
+from pycontainer.startup.machine import CODES
 
 LIBRARY = os.path.dirname(os.path.dirname(os.path.realpath(pycontainer.__file__)))
 DIRECTORY = "/var/cache/pycontainer/startup"  # of files that can be made again. FHS 5.5; /run may forbid execution
 # Of the interpreter that `oci/launcher` starts with. No cache: without it a call is none.
 OCI_INTERPRETER = f"{LIBRARY}/pycontainer/oci/interpreter.{sys.implementation.cache_tag}"
-_FORMAT = "1"  # of the file, and of what the launcher and what it goes on in expect of one another
 
 
 class Program(NamedTuple):
@@ -36,8 +37,10 @@ class Program(NamedTuple):
 
     def key(self) -> bytes:
         """Return 16 bytes that only a dump for exactly this program has."""
-        what = (_FORMAT, sys.version, LIBRARY, self.name, self.python, *self.options, self.script, self.entry)
-        return hashlib.sha256("\0".join(what).encode("utf-8", "surrogateescape")).digest()[:16]
+        what = (LAYOUT, sys.version, LIBRARY, self.name, self.python, *self.options, self.script, self.entry)
+        made = hashlib.sha256("\0".join(what).encode("utf-8", "surrogateescape"))
+        made.update(b"".join(code.data for code in CODES.values()))
+        return made.digest()[:16]
 
 
 def command() -> Program:

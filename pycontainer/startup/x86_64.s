@@ -22,6 +22,15 @@ launch: mov     %rsp, %r15
         sub     $144, %rsp              # as much as a struct stat
         mov     %eax, %edi
         mov     %rsp, %rsi
+        mov     $5, %eax                # fstat
+        syscall
+        test    %eax, %eax
+        jnz     slow
+        mov     24(%rsp), %rax          # st_mode and st_uid: a file that is root's, and nobody else's to touch
+        cmp     $0100600, %rax
+        jne     slow
+        mov     %r14d, %edi
+        mov     %rsp, %rsi
         mov     $52, %edx
         xor     %eax, %eax              # read, for a mapping of a file that is shorter would be a SIGBUS
         syscall

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ def program(directory: Path, *, heeds_environment: bool = True) -> Program:
     """Return the probe as a program of this directory, with a source of its own there."""
     source = directory / "frozenprobe.py"
     shutil.copy(PROBE, source)
+    time.sleep(0.05)  # what changes as it is loaded is refused
     return Program(
         "frozenprobe",
         sys.executable,
@@ -233,13 +235,65 @@ def test_a_dump_that_cannot_be_used_is_not_used(tmp_path: Path, damage: str) -> 
     assert not frozen.is_gone_on_in()
 
 
-def test_somebody_else_starts_as_ever(frozen: Frozen, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_somebody_else_starts_as_ever(frozen: Frozen) -> None:
     """Root's dumps are nobody else's to read: what guards root's processes is in them."""
-    done = subprocess.run(
-        ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", frozen.dump],
-        capture_output=True,
-    )
-    assert done.returncode == 1 and done.stdout == b""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pct-") as directory:
+        os.chmod(directory, 0o755)
+        image = launcher.image(os.uname().machine, frozen.program, frozen.dump, ("/bin/echo", "slow"))
+        path = Path(directory, "probe")
+        path.write_bytes(image)
+        path.chmod(0o755)
+        nobody = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(path)]
+        done = subprocess.run([*nobody, "x"], capture_output=True, text=True, env=ENVIRONMENT, cwd="/")
+    assert (done.returncode, done.stdout) == (0, f"slow {path} x\n")
+
+
+@pytest.mark.parametrize("change", ["owner", "others may write", "others may read"])
+def test_a_dump_that_is_not_roots_alone_is_not_used(tmp_path: Path, change: str) -> None:
+    """Whoever could write it would be root with the next command."""
+    frozen = made(tmp_path)
+    if change == "owner":
+        os.chown(frozen.dump, 65534, 0)
+    else:
+        os.chmod(frozen.dump, 0o602 if change == "others may write" else 0o604)
+    assert not frozen.is_gone_on_in()
+
+
+def test_directories_that_somebody_else_may_write_to_get_no_dumps(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    with pytest.raises(build.CannotBuild, match="is not root's alone to write to"):
+        build.build(program(tmp_path))
+    os.chown(tmp_path, 65534, 0)
+    os.chmod(tmp_path, 0o700)
+    with pytest.raises(build.CannotBuild, match="is not root's alone to write to"):
+        build.build(program(tmp_path))
+
+
+def test_what_the_builder_ignores_is_not_ignored_for_ever(tmp_path: Path) -> None:
+    """As with `nohup` before the first command of a boot."""
+    numbers = (signal.SIGHUP, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        frozen = made(tmp_path)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    fast, slow = told(frozen), told_slowly(frozen)
+    assert (fast["ignored"], fast["interrupt"]) == (slow["ignored"], slow["interrupt"])
+    assert signal.SIGHUP not in fast["ignored"] and fast["interrupt"]
+
+
+def test_one_that_is_true_is_not_made_again(frozen: Frozen) -> None:
+    before = os.stat(frozen.dump).st_ino
+    assert not build.build(frozen.program)
+    assert os.stat(frozen.dump).st_ino == before
+
+
+def test_what_changes_while_it_is_loaded_is_refused(tmp_path: Path) -> None:
+    wanted = program(tmp_path)
+    (tmp_path / "changing.py").write_text("import os, time\nos.utime(__file__)\n")
+    with pytest.raises(build.CannotBuild, match=r"changing\.py' changes meanwhile"):
+        build.build(wanted._replace(modules=lambda: ["changing"]))
 
 
 def test_dumps_of_other_boots_go(tmp_path: Path) -> None:
@@ -250,9 +304,10 @@ def test_dumps_of_other_boots_go(tmp_path: Path) -> None:
     content[16] ^= 1
     old.write_bytes(content)
     Path(f"{old}.lock").touch()
+    os.unlink(frozen.dump)
     assert build.build(frozen.program)
     assert sorted(each.name for each in old.parent.iterdir()) == sorted(
-        [os.path.basename(frozen.dump), f"{os.path.basename(frozen.dump)}.lock", other.name]
+        [os.path.basename(frozen.dump), f"{os.path.basename(frozen.dump)}.lock", other.name, f"{old.name}.lock"]
     )
 
 

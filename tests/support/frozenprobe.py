@@ -62,7 +62,7 @@ def _memory() -> None:
 
 
 def _recurse() -> None:
-    """Use as much of the stack as Python lets anybody have."""
+    """Go as deep in C as Python lets anybody."""
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]
