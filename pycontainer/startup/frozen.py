@@ -26,6 +26,7 @@ _LOCALE_VARIABLES = ("LC_ALL", "LC_CTYPE", "LANG")  # the first that is set coun
 _SIGINT, _SIGPIPE, _SIGSTOP, _SIGXFSZ = 2, 13, 19, 25
 _UNCHANGED_SIGNALS = (9, _SIGSTOP, 32, 33)  # SIGKILL, SIGSTOP, and two of libc's own
 _SIGACTION_BYTES = 152  # struct sigaction of libc, the handler first
+_TYPE_OF_FILE, _DIRECTORY = 0o170000, 0o040000  # of st_mode. inode(7)
 _CLOCK_TICK_NS = 10_000_000  # by which the time of a change may be behind
 _TCB_BYTES = 1024  # of struct pthread, more than enough to hold the thread's id
 
@@ -154,6 +155,7 @@ class _Process:
             locale = _locale()
             if locale not in ("", "C", "POSIX") and not locale.partition("@")[0].lower().endswith(("utf-8", "utf8")):
                 return True
+            return _is_directory(0)  # which Python refuses to read from, as it starts
         return False
 
     def _take_signals(self) -> None:
@@ -168,6 +170,13 @@ class _Process:
                 _signal.signal(number, _signal.default_int_handler)
             elif number in (_SIGPIPE, _SIGXFSZ):
                 _signal.signal(number, _signal.SIG_IGN)
+
+
+def _is_directory(fd: int) -> bool:
+    try:
+        return os.fstat(fd).st_mode & _TYPE_OF_FILE == _DIRECTORY
+    except OSError:  # the caller has closed it
+        return False
 
 
 def _thread_id_at() -> int:

@@ -199,6 +199,15 @@ def test_what_only_a_start_as_ever_can_fulfil_gets_one(frozen: Frozen, variable:
         process.communicate()
 
 
+def test_a_directory_to_read_from_is_refused_as_ever(frozen: Frozen) -> None:
+    directory_fd = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        done = frozen.run("read", stdin=directory_fd)
+    finally:
+        os.close(directory_fd)
+    assert done.returncode == 1 and "<stdin> is a directory, cannot continue" in done.stderr
+
+
 def test_harmless_variables_of_python_do_not_slow_it(frozen: Frozen) -> None:
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         process = subprocess.Popen([frozen.path, "interrupt"], env=ENVIRONMENT | {name: "1"}, stdout=subprocess.PIPE)
