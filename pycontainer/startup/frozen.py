@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-# What changes libc before the first instruction of a program is over in ours. ld.so(8)
-_LOADER_VARIABLES = (b"LD_", b"GLIBC_TUNABLES=", b"MALLOC_")
+# What somebody wants of the dynamic linker, which is over with its work in ours. ld.so(8) LD_LIBRARY_PATH is not among them:
+# all is loaded, and containerd gives it to every runtime.
+_LOADER_VARIABLES = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_DEBUG=", b"GLIBC_TUNABLES=")
 # What is seen to, or changes nothing of what a command does; any other of Python's is a wish that only its own start fulfils.
 _HARMLESS = {"PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONPYCACHEPREFIX", "PYTHONSTARTUP", "PYTHONUNBUFFERED"}
 _LOCALE_VARIABLES = ("LC_ALL", "LC_CTYPE", "LANG")  # the first that is set counts. locale(7)

@@ -208,8 +208,8 @@ def test_a_directory_to_read_from_is_refused_as_ever(frozen: Frozen) -> None:
     assert done.returncode == 1 and "<stdin> is a directory, cannot continue" in done.stderr
 
 
-def test_harmless_variables_of_python_do_not_slow_it(frozen: Frozen) -> None:
-    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+def test_harmless_variables_do_not_slow_it(frozen: Frozen) -> None:
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH"):
         process = subprocess.Popen([frozen.path, "interrupt"], env=ENVIRONMENT | {name: "1"}, stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None and process.stdout.readline() == b"waits\n"
