@@ -87,10 +87,8 @@ class Bearer:
                 report_at, rows_at = self._lay(table)
                 with self._spared:
                     result = self._birth(ffi.addressof(args), _CLONE_ARGS.size, rows_at, report_at)
-            if result in (
-                -errno.ENOSYS,
-                -errno.EINVAL,
-            ):  # no machine code, a filter without clone3, a kernel before 5.5
+            # No machine code, a filter that knows no clone3, a kernel before 5.5.
+            if result in (-errno.ENOSYS, -errno.EINVAL):
                 result = self._bear_python(table, args, clone_flags, pidfd_word, program_fd)
         if result < 0:
             raise OSError(-result, f"clone3: {os.strerror(-result)}")

@@ -5,9 +5,9 @@ for takes one. So the program is started once, loads what it has, and stops; its
 then on the file that people and engines execute, the launcher, maps the dump where that memory was and goes on in it: 1 ms.
 
     launcher  (.venv/bin/pycontainer, 1 KB of machine code)
-       │ is there a dump, of this launcher and of this boot?
+       │ is there a dump, of this launcher and of this boot, and is what it was made of as it was?
        ├── yes ──▶ mmap its segments ──▶ frozen.go_on: arguments, environment, signals ──▶ main()
-       │                                    └── a file it was made of has changed ──▶ as below
+       │                                    └── the environment asks for what Python alone does ──▶ as below
        └── no ───▶ execve of Python on the whole program, as ever ──▶ when that is done: renewal ──▶ build, in the background
 
     programs.py   what is started: interpreter, entry, modules, where the dump lies

@@ -25,14 +25,13 @@ from typing import Any
 
 from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
-from pycontainer.linux.process import prctl
+from pycontainer.linux.process import PR_SET_PDEATHSIG, prctl
 from pycontainer.startup import dump, launcher
 from pycontainer.startup.programs import LIBRARY, PROGRAMS, Program
 from pycontainer.startup.renewal import FAILED, SWITCH
 
 _LOAD_SECONDS, _TRIAL_SECONDS = 60.0, 20.0
 _LEFT_SECONDS = 600.0  # from which on nobody is at work on a file any more
-_PR_SET_PDEATHSIG = 1
 _PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
 _AT_NULL, _AT_IGNORE, _AT_SYSINFO_EHDR = 0, 1, 33  # getauxval(3)
 _START_STACK_FIELD = 28  # of /proc/PID/stat, proc(5)
@@ -219,7 +218,7 @@ def _start(words: list[str], passed_fd: int, stderr_fd: int) -> int:
 
 def _begin_as_a_child() -> None:
     """In a child: die with us, and heed all signals, whatever our caller has ignored: Python remembers what it found."""
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

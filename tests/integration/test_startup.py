@@ -1,5 +1,6 @@
 """Starting from a dump: whoever goes on in it is a process of its own, and where it is not to be had all is as ever."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -41,15 +42,24 @@ class Frozen:
     def run(self, *words: str, env: dict[str, str] = ENVIRONMENT, **more: Any) -> "subprocess.CompletedProcess[str]":
         return subprocess.run([self.path, *words], env=env, capture_output=True, text=True, timeout=60, **more)
 
-    def is_gone_on_in(self) -> bool:
-        """Say whether a start goes on in the dump: the file that its process has mapped tells."""
-        process = subprocess.Popen([self.path, "interrupt"], env=ENVIRONMENT, stdout=subprocess.PIPE)
+    @contextlib.contextmanager
+    def waiting(self, more: dict[str, str]) -> Iterator[int]:
+        """Have a process that waits, started with `more` in its environment: its pid."""
+        process = subprocess.Popen([self.path, "interrupt"], env=ENVIRONMENT | more, stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None and process.stdout.readline() == b"waits\n"
-            return self.dump in Path(f"/proc/{process.pid}/maps").read_text()
+            yield process.pid
         finally:
             process.kill()
             process.communicate()
+
+    def is_gone_on_in(self, more: dict[str, str] | None = None) -> bool:
+        """Say whether a start goes on in the dump: the file that its process has mapped tells."""
+        with self.waiting(more or {}) as pid:
+            return self.is_mapped_by(pid)
+
+    def is_mapped_by(self, pid: int) -> bool:
+        return self.dump in Path(f"/proc/{pid}/maps").read_text()
 
 
 def program(directory: Path, *, heeds_environment: bool = True) -> Program:
@@ -186,17 +196,10 @@ def test_a_reader_that_has_gone_is_an_error_of_python(frozen: Frozen) -> None:
 )
 def test_what_only_a_start_as_ever_can_fulfil_gets_one(frozen: Frozen, variable: str) -> None:
     name, _, value = variable.partition("=")
-    process = subprocess.Popen(
-        [frozen.path, "interrupt"], env=ENVIRONMENT | {name: value}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        assert process.stdout is not None and process.stdout.readline() == b"waits\n"
-        assert frozen.dump not in Path(f"/proc/{process.pid}/maps").read_text()
-        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    with frozen.waiting({name: value}) as pid:
+        assert not frozen.is_mapped_by(pid)
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         assert arguments[-3:] == [os.fsencode(frozen.path), b"interrupt", b""]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_directory_to_read_from_is_refused_as_ever(frozen: Frozen) -> None:
@@ -210,13 +213,7 @@ def test_a_directory_to_read_from_is_refused_as_ever(frozen: Frozen) -> None:
 
 def test_harmless_variables_do_not_slow_it(frozen: Frozen) -> None:
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH"):
-        process = subprocess.Popen([frozen.path, "interrupt"], env=ENVIRONMENT | {name: "1"}, stdout=subprocess.PIPE)
-        try:
-            assert process.stdout is not None and process.stdout.readline() == b"waits\n"
-            assert frozen.dump in Path(f"/proc/{process.pid}/maps").read_text()
-        finally:
-            process.kill()
-            process.communicate()
+        assert frozen.is_gone_on_in({name: "1"})
 
 
 def test_a_source_that_changes_is_not_gone_on_in(tmp_path: Path) -> None:
