@@ -5,6 +5,7 @@ A Connection carries requests one after the other (api/messages.py). Who wants s
 child, its messages in run_dir/supervisor.log; it tells that it listens through a pipe (`--ready-fd`).
 """
 
+import contextlib
 import fcntl
 import os
 import select
@@ -43,6 +44,14 @@ class ConnectionLost(SupervisorUnavailable):
     """The supervisor went away in the middle of a request; what was asked may or may not have been done."""
 
 
+class NotRead(ConnectionLost):
+    """The supervisor went away before it had read the whole request: nothing was done, it may be sent again.
+
+    The kernel tells it: whose socket is closed with unread data in it, or is never accepted, resets the connection; one
+    that has read everything leaves an end of file. net/unix/af_unix.c, unix_release_sock().
+    """
+
+
 class Connection:
     """A socket to the supervisor; `is_idle` tells that no request is under way on it."""
 
@@ -76,16 +85,20 @@ class Connection:
         try:
             send_frame(self._sock, message, list(fds))
         except (BrokenPipeError, ConnectionResetError) as error:
-            close_all(self.receive()[2])  # we may have been turned away, with a reason: that is raised
-            raise _lost(verb) from error
+            with contextlib.suppress(ConnectionLost):
+                close_all(self.receive()[2])  # we may have been turned away, with a reason: that is raised
+            raise _lost(verb, NotRead) from error
 
     def receive(self) -> tuple[bool, Any, list[int]]:
         """Return (is_result, payload, descriptors) of the next frame; an error frame is raised as what it describes.
 
-        The descriptors are the caller's. Raises ConnectionLost when the supervisor went away.
+        The descriptors are the caller's. Raises ConnectionLost when the supervisor went away, NotRead if it cannot have
+        begun.
         """
         try:
             received = receive_frame(self._sock)
+        except ConnectionResetError as error:
+            raise _lost(self._verb, NotRead) from error
         except ConnectionError as error:
             raise _lost(self._verb) from error
         if received is None:
@@ -171,7 +184,24 @@ class Pool:
         on_event: Callable[[Any], None] | None = None,
         start: bool = True,
     ) -> Any:
-        """Send one request over a free connection and return its result; events on the way go to `on_event`."""
+        """Send one request over a free connection and return its result; events on the way go to `on_event`.
+
+        A supervisor that ends at that moment is not asked again: the next one is, once.
+        """
+        try:
+            return self._request(verb, args, fds, on_event, start=start)
+        except NotRead:
+            return self._request(verb, args, fds, on_event, start=start)
+
+    def _request(
+        self,
+        verb: str,
+        args: dict[str, Any],
+        fds: Sequence[int],
+        on_event: Callable[[Any], None] | None,
+        *,
+        start: bool,
+    ) -> Any:
         connection = self.take(start=start)
         try:
             return connection.request(verb, args, fds, on_event=on_event)
@@ -318,8 +348,8 @@ def _did_not_start(paths: HostPaths, why: str) -> SupervisorUnavailable:
     )
 
 
-def _lost(verb: str) -> ConnectionLost:
-    return ConnectionLost(
+def _lost(verb: str, kind: type[ConnectionLost] = ConnectionLost) -> ConnectionLost:
+    return kind(
         f"the connection to the supervisor was lost during '{verb}'",
         hint="look with 'pycontainer ps -a' how far it came, then try again; containers go on without the supervisor",
     )

@@ -1,5 +1,6 @@
 """Each step of each operation is the last one of who works on it. FLT-01, FLT-04. The operations: tests/failpoints."""
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,15 @@ def mortal(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
         with world.forking():
             yield world
         world.ok("ps")
+
+
+@pytest.fixture(autouse=True)
+def cleared(mortal: World) -> Iterator[None]:
+    """What a failed test leaves has names and ports that those after it would want."""
+    yield
+    if any(map(os.listdir, (mortal.paths.containers_dir, mortal.paths.tenants_dir, mortal.paths.volumes_dir))):
+        mortal.clear()
+        mortal.ok("volume", "prune", "--yes")  # makes the directory of volumes
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import tarfile
 from pathlib import Path
 
 from pycontainer.linux.files import write_atomically
+from tests.support.deaths import kill_supervisor
 from tests.support.doctor import GONE, check, kinds, look
 from tests.support.poll import poll_until
 from tests.support.world import World
@@ -120,7 +120,7 @@ def test_a_restore_that_is_killed_leaves_no_volume(own_world: World, tmp_path: P
         ),
         what="the restore has begun",
     )
-    os.kill(world.supervisor_pid(), signal.SIGKILL)
+    kill_supervisor(world)
     process.communicate()
     assert process.returncode != 0
     assert world.ok("volume", "list", "-q") == ""
@@ -142,9 +142,7 @@ def test_a_supervisor_that_is_killed_in_a_backup_leaves_nobody_frozen(own_world:
     )  # nobody reads it
     try:
         poll_until(lambda: world.inspect("user")["status"] == "paused", what="the backup is at work")
-        pid = world.supervisor_pid()
-        os.kill(pid, signal.SIGKILL)
-        poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+        kill_supervisor(world)
         assert [world.inspect(name)["status"] for name in ("user", "paused")] == ["running", "paused"]
         assert not [name for name in os.listdir(world.paths.run_containers_dir) if name.endswith(".copying")]
     finally:

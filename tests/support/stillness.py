@@ -9,11 +9,11 @@ from tests.support.poll import SLOWNESS
 from tests.support.world import World
 
 _QUIET_SECONDS = 0.1
-_MOST_SECONDS = 1.0
+_MOST_SECONDS = 10.0  # on a machine that has other things to do, too
 
 
 def until_still(world: World, is_enough: Callable[[], bool]) -> None:
-    """Return when `is_enough`, or when nothing of the world has run for a tenth of a second; after a second at the latest."""
+    """Return when `is_enough`, or when nothing of the world has run for a tenth of a second; after ten at the latest."""
     over = time.monotonic() + _MOST_SECONDS * SLOWNESS
     before, since = _switches(world), time.monotonic()
     while not is_enough() and time.monotonic() < over:

@@ -44,6 +44,7 @@ class FakeSupervisor:
         self.verbs: dict[str, Verb] = verbs or {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.connection_count = 0
+        self.deaf_count = 0  # so many connections are closed as soon as there is a request, which is not read
 
     def __enter__(self) -> "FakeSupervisor":
         os.makedirs(self.paths.run_dir)
@@ -69,6 +70,10 @@ class FakeSupervisor:
 
     def _serve(self, sock: socket.socket) -> None:
         with sock:
+            if self.deaf_count:
+                self.deaf_count -= 1
+                sock.recv(1, socket.MSG_PEEK)
+                return
             while True:
                 try:
                     received = receive_frame(sock)

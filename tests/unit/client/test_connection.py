@@ -4,11 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pycontainer.client import connection as module
-from pycontainer.client.connection import Connection, ConnectionLost, Pool
+from pycontainer.client.connection import Connection, ConnectionLost, NotRead, Pool
 from pycontainer.errors import Busy, InvalidInput, NotPermitted, SupervisorUnavailable
 from pycontainer.paths import HostPaths
 from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, HangUp
@@ -67,6 +68,50 @@ def test_lost_connection_names_the_verb() -> None:
             connection.request("stop", {})
         assert caught.value.exit_code == 8
         connection.close()
+
+
+def test_what_was_not_read_is_asked_again_once() -> None:
+    with FakeSupervisor({"stop": lambda exchange: 1}) as fake:
+        pool = Pool(fake.paths)
+        fake.deaf_count = 1
+        assert pool.request("stop", {}) == 1
+        assert fake.requests == [("stop", {})]
+        fake.deaf_count = 3
+        pool.close()
+        pool = Pool(fake.paths)
+        with pytest.raises(NotRead, match=r"^the connection to the supervisor was lost during 'stop'$"):
+            pool.request("stop", {})
+        assert (fake.deaf_count, fake.requests) == (1, [("stop", {})])
+        pool.close()
+
+
+def test_what_was_read_is_never_asked_again() -> None:
+    def hang_up(exchange: Exchange) -> object:
+        raise HangUp
+
+    with FakeSupervisor({"stop": hang_up}) as fake:
+        pool = Pool(fake.paths)
+        with pytest.raises(ConnectionLost) as caught:
+            pool.request("stop", {})
+        assert type(caught.value) is ConnectionLost
+        assert fake.requests == [("stop", {})]
+        pool.close()
+
+
+@pytest.mark.parametrize("is_sent_before", [True, False])
+def test_nobody_reads_the_request(tmp_path: Path, *, is_sent_before: bool) -> None:
+    """Whoever listens goes without having accepted the connection."""
+    paths = HostPaths(f"{tmp_path}")
+    os.makedirs(paths.run_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(paths.supervisor_socket)
+        listener.listen()
+        connection = Connection(paths, start=False)
+        if is_sent_before:
+            connection.send("ping", {})
+    with pytest.raises(NotRead):
+        connection.receive() if is_sent_before else connection.send("ping", {})
+    connection.close()
 
 
 def test_pool_uses_an_idle_connection_again_and_replaces_a_stale_one() -> None:
