@@ -4,7 +4,7 @@
     segments    (address, length, protection, flags, offset) each, as mmap(2) takes them
     ranges      (address, length) each: of what nearly every start writes to, see `hot`
     files       (path, size, time of the last change) each: what the dump was made of, and their paths
-    contents    page by page; pages of zeros are holes, and long runs of them are no part of the file
+    contents    page by page; long runs of zeros are no part of the file
 
 Addresses are those that things had in the program that was dumped, which chose them at random. The launcher and the stack of
 who goes on are at fixed ones: above each program and its heap (0x6555_5555_4000 and some, where the kernel places them with
@@ -32,6 +32,7 @@ _FILE = struct.Struct("<QQQQ")
 LAYOUT = (
     f"{_HEADER.format} {_SEGMENT.format} {_RANGE.format} {_FILE.format} {STACK_ADDRESS} {HEADER_ADDRESS} {HEADER_BYTES}"
 )
+_HUGE_BYTES = 2 << 20  # what one entry of a page table's second level maps, if it lies in the file as it does in memory
 _ZEROS_MIN_BYTES = 16 * PAGE_BYTES
 _GAP_PAGES = 1  # between hot pages: to copy one more is cheaper than one more system call
 
@@ -99,19 +100,21 @@ def write(path: str, memories: list[Memory]) -> list[Segment]:
     """Write what memory holds to the new file `path`, behind room for the header; return what is where. OSError"""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        segments = []
+        segments: list[Segment] = []
+        parts: list[tuple[int, memoryview]] = []
         offset = HEADER_BYTES
         for memory in joined(memories):
             for begin, end in _pieces(memory):
-                length = end - begin
-                content = memory.content[begin:end]
-                if _is_zero(content):
-                    segments.append(Segment(memory.address + begin, length, memory.protection, _ZEROS, 0))
+                address, length = memory.address + begin, end - begin
+                if _is_zero(memory.content[begin:end]):
+                    segments.append(Segment(address, length, memory.protection, _ZEROS, 0))
                     continue
-                segments.append(Segment(memory.address + begin, length, memory.protection, _IN_FILE, offset))
-                _write_pages(fd, content, offset)
+                if length >= _HUGE_BYTES and not memory.protection & PROT_WRITE:
+                    offset += (address - offset) % _HUGE_BYTES
+                segments.append(Segment(address, length, memory.protection, _IN_FILE, offset))
+                parts.append((offset, memoryview(memory.content)[begin:end]))
                 offset += length
-        os.ftruncate(fd, offset)
+        _write_parts(fd, parts, offset)
     finally:
         os.close(fd)
     return segments
@@ -225,13 +228,23 @@ def _pieces(memory: Memory) -> list[tuple[int, int]]:
     return found
 
 
-def _write_pages(fd: int, content: bytes, offset: int) -> None:
-    """Write what is not zero; the rest of the file is holes."""
-    for at in range(0, len(content), PAGE_BYTES):
-        page = content[at : at + PAGE_BYTES]
-        if not _is_zero(page) and os.pwrite(fd, page, offset + at) != len(page):
+def _write_parts(fd: int, parts: list[tuple[int, memoryview]], file_bytes: int) -> None:
+    """Write a file of (offset, content), a huge page at a time; those of only zeros are holes.
+
+    As much as is written at once may be one folio of the page cache, and whoever maps and unmaps a file does so by folios,
+    not by pages: a start from a dump that was written page by page takes a quarter more time. ext4 from Linux 6.16 on.
+    """
+    for begin in range(0, file_bytes, _HUGE_BYTES):
+        chunk = bytearray(min(_HUGE_BYTES, file_bytes - begin))
+        end = begin + len(chunk)
+        for offset, content in parts:
+            first, last = max(begin, offset), min(end, offset + len(content))
+            if first < last:
+                chunk[first - begin : last - begin] = content[first - offset : last - offset]
+        if not _is_zero(chunk) and os.pwrite(fd, chunk, begin) != len(chunk):
             raise OSError(28, "a short write of the dump")  # ENOSPC
+    os.ftruncate(fd, file_bytes)
 
 
-def _is_zero(content: bytes) -> bool:
+def _is_zero(content: bytes | bytearray) -> bool:
     return content.count(0) == len(content)

@@ -49,13 +49,20 @@ class Bed:
         shutil.rmtree(self.directory)
 
 
+def mount_memory(directory: str) -> None:
+    """Mount an empty tmpfs, which goes with the mounts of this process at the latest."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", directory], check=True)
+
+
 def leave_mounts() -> str:
     """Give this process mounts of its own; return how cgroups look from then on.
 
-    Where v1 and v2 stand side by side, v2 has no controllers, and crun starts nothing: all peers are shown v1 alone.
+    Where v1 and v2 stand side by side, v2 has no controllers, and crun starts nothing: all peers are shown v1 alone. What
+    lives as long as a boot is in memory for each of them, as with an init that makes /run so.
     """
     unshare(CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    mount_memory("/run")
     found = hierarchies()
     if not any(each.kind == "cgroup" for each in found):
         return "v2"

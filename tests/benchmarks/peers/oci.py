@@ -21,7 +21,8 @@ class Oci(Peer):
 
     def __init__(self, bed: Bed) -> None:
         super().__init__(bed)
-        self._base = (self.path or self.program, "--root", f"{bed.directory}/{self.name}")
+        self._root = Path(f"/run/{bed.directory.name}-{self.slug}")
+        self._base = (self.path or self.program, "--root", str(self._root))
         self._count = 0
 
     def why_not(self) -> str:
@@ -44,8 +45,7 @@ class Oci(Peer):
     def close(self) -> None:
         """Remove also what a measure that was cut off has left."""
         super().close()
-        root = Path(f"{self.bed.directory}/{self.name}")
-        for state in root.iterdir() if root.is_dir() else ():
+        for state in self._root.iterdir() if self._root.is_dir() else ():
             delete = self.bed.network.inside.argv(*self._base, "delete", "--force", state.name)
             subprocess.run(delete, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

