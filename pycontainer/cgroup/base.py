@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GONE = (errno.ENOENT, errno.ENODEV)  # errors of a file whose directory is removed, or just being so
+_ALL_BYTES = 2048
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.00005, 0.01
 
 
 def read_file(path: str) -> str:
-    """Return the whole text of a cgroup file."""
+    """Return the whole text of a cgroup file, or of one of proc(5) that tells of cgroups.
+
+    The kernel gives all that fits into its buffer of at least a page, and stops before that only for a record that does
+    not fit (fs/seq_file.c): what is shorter than half a page, and so than any record that would be left, is all there is.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        chunks = []
-        while chunk := os.read(fd, 65536):
-            chunks.append(chunk)
+        text = chunk = os.read(fd, 65536)
+        while len(chunk) >= _ALL_BYTES:
+            text += (chunk := os.read(fd, 65536))
     finally:
         os.close(fd)
-    return b"".join(chunks).decode()
+    return text.decode()
 
 
 def own_cgroups(pid: int | str, procfs: str = "/proc") -> dict[str, str]:

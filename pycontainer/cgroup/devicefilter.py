@@ -48,6 +48,9 @@ class Rule(NamedTuple):
         return f"{kind} {'*' if major is None else major}:{'*' if minor is None else minor} {access}"
 
 
+_latest: tuple[str, tuple[Rule, ...] | None] = ("", ())  # what was parsed, and what came of it
+
+
 def merged(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return the rules with what is said of one device put together, in the order in which each was first named."""
     access: dict[tuple[str, int | None, int | None], set[str]] = {}
@@ -57,14 +60,15 @@ def merged(rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 def parse(text: str) -> tuple[Rule, ...] | None:
-    """Return the rules of a v1 devices.list; None for `a *:* rwm`, by which everything is allowed."""
-    rules = []
-    for line in text.splitlines():
-        rule = _rule(line)
-        if rule is None:
-            return None
-        rules.append(rule)
-    return tuple(rules)
+    """Return the rules of a v1 devices.list; None for `a *:* rwm`, by which everything is allowed.
+
+    All containers of a profile have the same text: the last one is remembered.
+    """
+    global _latest
+    if _latest[0] != text:
+        rules = [_rule(line) for line in text.splitlines()]
+        _latest = text, None if None in rules else tuple(filter(None, rules))
+    return _latest[1]
 
 
 def _rule(line: str) -> Rule | None:

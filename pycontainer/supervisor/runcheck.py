@@ -6,10 +6,11 @@ The record says what should be, the kernel is asked what is, and the repair is t
 import functools
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pycontainer.controllers import registry
+from pycontainer.controllers.protocol import Instance
 from pycontainer.net.shaping import tenant_owner
 from pycontainer.supervisor.finding import Finding
 
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
     from pycontainer.runtime.container import Container
     from pycontainer.supervisor.world import World
 
+_Check = Callable[["Container", "World"], Iterable[Finding]]
+
 
 def of_run(world: "World", container_id: str) -> Iterator[Finding]:
     """Yield what a running container has lost, in the order in which it is put right: a new link gets all limits, too."""
     container = world.containers[container_id]
+    if not _is_up(container, world):
+        return
     for check in (_limits, _links, _bandwidth):
         for finding in check(container, world):
-            yield finding._replace(check=functools.partial(check, container), container_id=container_id)
+            yield finding._replace(check=functools.partial(_again, check, container), container_id=container_id)
+
+
+def _again(check: _Check, container: "Container", world: "World") -> Iterable[Finding]:
+    return check(container, world) if _is_up(container, world) else ()
 
 
 def _is_up(container: "Container", world: "World") -> bool:
@@ -40,7 +49,7 @@ def _is_up(container: "Container", world: "World") -> bool:
 
 
 def _links(container: "Container", world: "World") -> Iterator[Finding]:
-    if not _is_up(container, world) or not container.addresses:
+    if not container.addresses:
         return
     for network in world.networks.lost_links(container.id):
         yield Finding(
@@ -60,9 +69,7 @@ def _attach(world: "World", container: "Container", network: str) -> None:
 
 
 def _limits(container: "Container", world: "World") -> Iterator[Finding]:
-    if not _is_up(container, world):
-        return
-    instance = world.instance(container, world.runs[container.id].cgroup)
+    instance = Instance(world.runs[container.id].cgroup, container.disks)
     changed = registry.differences(instance, world.spec_in_force(container))
     if changed:
         yield Finding(
@@ -77,7 +84,7 @@ def _apply(world: "World", container: "Container") -> None:
 
 
 def _bandwidth(container: "Container", world: "World") -> Iterator[Finding]:
-    if not _is_up(container, world) or not container.addresses:
+    if not container.addresses:
         return
     if harm := world.networks.shaping_harm(container.id):
         yield Finding(

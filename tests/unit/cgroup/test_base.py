@@ -1,16 +1,34 @@
 """Plain directories stand for cgroup directories: an empty one can be removed, one with a file in it cannot."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from pycontainer.cgroup.base import parse_keyed, remove_tree, write_file
+from pycontainer.cgroup.base import parse_keyed, read_file, remove_tree, write_file
 from pycontainer.cgroup.v2 import CgroupV2
 
 
 def test_parse_keyed_skips_what_is_not_a_pair() -> None:
     assert parse_keyed("anon 12\nfile 0\n8:0 rbytes=1 wbytes=2\n") == {"anon": 12, "file": 0}
+
+
+@pytest.mark.parametrize("length", [0, 1, 2047, 2048, 65535, 65536, 200_000])
+def test_a_file_is_read_to_its_end(tmp_path: Path, length: int) -> None:
+    text = "0123456789abcde\n" * (length // 16) + "x" * (length % 16)
+    (tmp_path / "file").write_text(text)
+    assert read_file(f"{tmp_path}/file") == text
+
+
+def test_what_the_kernel_gives_in_pieces_is_read_to_its_end() -> None:
+    path = "/proc/kallsyms"  # of many short records, as cgroup.procs, and the same for as long as no module comes
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert len(os.read(fd, 65536)) < 65536
+    finally:
+        os.close(fd)
+    assert read_file(path) == Path(path).read_text()
 
 
 def test_write_error_names_file_and_value(tmp_path: Path) -> None:

@@ -188,6 +188,13 @@ def test_another_program_is_not_taken_for_one_of_ours(code: bytes) -> None:
     assert rules_of(code) is None
 
 
+def test_what_was_parsed_last_does_not_matter() -> None:
+    one, everything = "c 1:3 rwm", "a *:* rwm"
+    for text in (one, one, everything, everything, one, "", one):
+        expected = None if text == everything else tuple([Rule("c", 1, 3, "rwm")] if text else [])
+        assert parse(text) == expected
+
+
 def test_lines() -> None:
     assert [str(rule) for rule in RULES] == ["c 1:3 rw", "c 10:200 r", "c 136:* rw", "b 7:1 rwm"]
     assert parse("a *:* rwm\n") is None
