@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ import pytest
 from pycontainer import Client
 from pycontainer.supervisor.restarts import MAX_SECONDS
 from tests.integration.conftest import IMAGE
+from tests.support.deaths import kill_supervisor
 from tests.support.doctor import GONE
 from tests.support.poll import poll_until
 from tests.support.world import World
@@ -80,8 +80,7 @@ def listen(**asked: Any) -> Callable[[Client, list[Any]], None]:
 
 
 def restart_supervisor(world: World) -> None:
-    os.kill(pid := world.supervisor_pid(), signal.SIGKILL)
-    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+    kill_supervisor(world)
     world.ok("ps")
 
 
@@ -90,8 +89,7 @@ def wait_for_a_minute(world: World, name: str) -> float:
     path = world.paths.runtime_state(world.inspect(name)["id"])
     while True:
         poll_until(lambda: world.inspect(name)["restart_count"] >= 4, timeout_seconds=20)
-        os.kill(pid := world.supervisor_pid(), signal.SIGKILL)
-        poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+        kill_supervisor(world)
         with open(path) as file:
             state = json.load(file)
         if state["restarting"]:

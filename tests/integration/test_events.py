@@ -14,7 +14,7 @@ from pycontainer import InvalidInput
 from pycontainer.linux.mounts import umount2
 from tests.integration.conftest import IMAGE
 from tests.integration.test_oom import Listener
-from tests.integration.test_supervisor_death import kill_supervisor
+from tests.support.deaths import kill_supervisor
 from tests.support.poll import poll_until
 from tests.support.world import World, unique_name
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import IMAGE
-from tests.integration.test_supervisor_death import kill_supervisor
+from tests.support.deaths import kill_supervisor
 from tests.support.hostns import NetworkNamespace
 from tests.support.openmetrics import parse_openmetrics
 from tests.support.poll import poll_until

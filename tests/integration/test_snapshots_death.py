@@ -1,7 +1,6 @@
 """Snapshots that are cut off, and roots mounted on the host: what the next supervisor makes of it."""
 
 import os
-import signal
 import stat
 
 import pytest
@@ -10,15 +9,10 @@ from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.runtime import rootfs
 from pycontainer.runtime.container import load
 from tests.integration.conftest import IMAGE
+from tests.support.deaths import kill_supervisor
 from tests.support.poll import poll_until
 from tests.support.snapshots import create, inside, layers, names
 from tests.support.world import World, unique_name
-
-
-def kill_supervisor(world: World) -> None:
-    pid = world.supervisor_pid()
-    os.kill(pid, signal.SIGKILL)
-    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
 
 
 def test_mounted_ones_do_not_start(own_world: World) -> None:

@@ -1,12 +1,11 @@
 """Snapshots that are made by themselves: when, how many are kept, what is made up for, what fails."""
 
 import json
-import os
-import signal
 import time
 
 from pycontainer.runtime.container import load
 from pycontainer.runtime.snapshots import Snapshot, save_snapshot
+from tests.support.deaths import kill_supervisor
 from tests.support.poll import poll_until
 from tests.support.snapshots import create, inside, names
 from tests.support.world import World
@@ -22,8 +21,7 @@ def test_missed_ones_are_made_up_for_and_old_ones_go(own_world: World) -> None:
     world.ok("snapshot", "create", name, "mine")
     container = load(world.paths, world.inspect(name)["id"])
     assert container.spec.snapshots is not None
-    os.kill(pid := world.supervisor_pid(), signal.SIGKILL)
-    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+    kill_supervisor(world)
     for days in (5, 4, 3):
         save_snapshot(container.directory, Snapshot(f"auto-{days}", time.time() - days * DAY, tuple(container.lowers)))
     poll_until(lambda: len(names(world, name)) == 3, what="one was made, two were taken away")
@@ -52,8 +50,7 @@ def test_what_fails_is_told_and_tried_again(own_world: World) -> None:
     name = create(world, "--snapshots", "every=1d,keep=2")
     container = load(world.paths, world.inspect(name)["id"])
     world.ok("mount", name)
-    os.kill(pid := world.supervisor_pid(), signal.SIGKILL)
-    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
+    kill_supervisor(world)
     container.created -= 2 * DAY
     container.save()
     poll_until(

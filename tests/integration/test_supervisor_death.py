@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from tests.integration.conftest import IMAGE
+from tests.support.deaths import kill_supervisor
 from tests.support.poll import SLOWNESS, poll_until
 from tests.support.world import World, process_commands
 
@@ -32,14 +33,6 @@ def monitor_of(world: World) -> int:
 def start_time(pid: int) -> str:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rsplit(")", 1)[1].split()[19]
-
-
-def kill_supervisor(world: World) -> int:
-    """Kill the supervisor with SIGKILL and return its pid once it is gone."""
-    pid = world.supervisor_pid()
-    os.kill(pid, signal.SIGKILL)
-    poll_until(lambda: pid not in world.processes(), what="the supervisor is gone")
-    return pid
 
 
 def test_requests_are_answered_while_it_is_dead(own_world: World) -> None:
