@@ -28,6 +28,8 @@ def of_run(world: "World", container_id: str) -> Iterator[Finding]:
         return
     for check in (_limits, _links, _bandwidth):
         for finding in check(container, world):
+            if not _is_up(container, world):  # it is ending, and loses all
+                return
             yield finding._replace(check=functools.partial(_again, check, container), container_id=container_id)
 
 

@@ -24,7 +24,6 @@ def mortal(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
     """A world whose services die all the time, with images `busybox` and `stocked`."""
     for world in make_world(host_network, busybox_rootfs):
         world.ok("image", "import", "-v", "/srv", busybox_rootfs, STOCKED)
-        world.ok("volume", "prune", "--yes")  # makes the directory of volumes
         with world.forking():
             yield world
         world.ok("ps")
@@ -34,9 +33,12 @@ def mortal(host_network: HostNetwork, busybox_rootfs: str) -> Iterator[World]:
 def cleared(mortal: World) -> Iterator[None]:
     """What a failed test leaves has names and ports that those after it would want."""
     yield
-    if any(map(os.listdir, (mortal.paths.containers_dir, mortal.paths.tenants_dir, mortal.paths.volumes_dir))):
+    paths = mortal.paths
+    places = (paths.containers_dir, paths.tenants_dir, paths.volumes_dir)
+    if any(os.path.isdir(place) and os.listdir(place) for place in places):
         mortal.clear()
-        mortal.ok("volume", "prune", "--yes")  # makes the directory of volumes
+        mortal.ok("volume", "create", "first")  # makes their directory, which is there when all is at rest
+        mortal.ok("volume", "rm", "first")
 
 
 @pytest.fixture(scope="module")
