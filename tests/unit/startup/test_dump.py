@@ -71,6 +71,15 @@ def test_long_runs_of_zeros_are_not_in_the_file(tmp_path: Path) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
+def test_a_huge_page_of_zeros_is_a_hole(tmp_path: Path) -> None:
+    path = str(tmp_path / "dump")
+    zeros = [0] * (3 * (2 << 20) // PAGE_BYTES)  # wherever they begin, two whole ones are among them
+    content = pages(5, *zeros, 6)
+    (segment,) = dump.write(path, [Memory(0x3000000, R, content)])
+    assert Path(path).read_bytes()[segment.offset :] == content
+    assert os.stat(path).st_blocks * 512 < len(content)
+
+
 def test_what_is_not_written_to_lies_in_the_file_as_in_memory(tmp_path: Path) -> None:
     """By its place within a huge page, if it is as large as that."""
     path = str(tmp_path / "dump")
