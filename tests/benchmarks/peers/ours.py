@@ -48,6 +48,8 @@ class _Ours(Peer):
 
     def _make_world(self) -> World:
         world = World(self.bed.network)
+        # The library would start the next supervisor where it is itself, which is not in the bed's network.
+        world.environment["PYCONTAINER_IDLE_SECONDS"] = str(24 * 60 * 60)
         os.mkdir(world.paths.run_dir, 0o750)
         mount_memory(world.paths.run_dir)  # which is /run/pycontainer without a --root
         return world
