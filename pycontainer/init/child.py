@@ -9,9 +9,10 @@ A container's first process                       A process that joins (exec)
     finish   workdir made, rlimits, bounding set, ids, capabilities, no_new_privs, landlock, label, descriptors, cwd,
              seccomp, execve
 
-`bridge` rows run in the forked copy of the monitor, all others in the sealed program. Descriptors are renumbered by the
-bridge: 0-2 the standard streams, REPORT_FD for failures, JOIN_FD the pidfd of the container that `join` enters, PROC_FD
-the procfs of the monitor for a process that gets a label.
+`bridge` rows run in the forked copy of the monitor, all others in the sealed program. The child finds its descriptors at
+numbers of their own (monitor/lending.py): GO_FD is where it waits, TOLD_FD where it says that it shares nothing any more,
+STDIO_FDS become the standard streams, REPORT_FD is for failures, JOIN_FD the pidfd of the container that `join` enters,
+PROC_FD the procfs of the monitor for a process that gets a label, PROGRAM_FD the sealed program.
 """
 
 import struct
@@ -19,6 +20,7 @@ import struct
 from pycontainer.init.table import MODE_EXACT, MODE_IGNORE, MODE_SEARCH, REAPER_NUMBER, Counted, Slot, Table
 from pycontainer.init.table import call_by_name as _call
 from pycontainer.linux.capabilities import NAMES, pack_sets
+from pycontainer.linux.descriptors import CLOSE_RANGE_UNSHARE, LAST_FD
 from pycontainer.linux.libc import syscall_number
 from pycontainer.linux.mounts import (
     AT_EMPTY_PATH,
@@ -46,10 +48,14 @@ from pycontainer.linux.process import (
     PR_SET_PDEATHSIG,
 )
 
+GO_FD, TOLD_FD = 0, 1
 REPORT_FD = 3
 JOIN_FD = 4
 PROC_FD = 5
-FIRST_FREE_FD = 10  # the monitor keeps its own descriptors from here up, so that the bridge's dup3 hits none of them
+INHERITED_FDS = (REPORT_FD, JOIN_FD, PROC_FD)  # by the sealed program
+STDIO_FDS = (6, 7, 8)
+PROGRAM_FD = 9
+FIRST_FREE_FD = 10  # the monitor keeps its own descriptors from here up
 _SIGKILL = 9
 _IGNORED = (1, 2, 13, 15, 25)  # SIGHUP SIGINT SIGPIPE SIGTERM SIGXFSZ
 _SIG_SETMASK = 2
@@ -57,7 +63,6 @@ _RLIMIT_NOFILE = 7
 _F_SETFD, _FD_CLOEXEC = 2, 1
 _TIOCSCTTY = 0x540E
 _O_WRONLY, _O_RDWR, _O_NOCTTY, _O_CLOEXEC = 1, 2, 0o400, 0o2000000
-_ALL_ONES = 0xFFFFFFFF
 _SECCOMP_SET_MODE_FILTER = 1
 _SOCK_FILTER_BYTES = 8
 # struct landlock_ruleset_attr: no file access and no port is handled, so no rule is needed; only what is scoped.
@@ -129,55 +134,43 @@ class Finish:
 def bridge(
     table: Table,
     *,
-    go_read_fd: int,
     go_write_fd: int,
-    stdio_fds: tuple[int, int, int],
-    report_fd: int,
-    join_fd: int,
-    procfs_fd: int,
-    program_fd: int | None,
+    joins: bool,
+    executes: bool,
     open_files: tuple[int, int],
     doors: tuple[int, ...] = (),
 ) -> None:
-    """From the clone to the sealed program. `program_fd` None: the interpreter goes on instead of an execveat.
+    """From the clone to the sealed program. `executes` False: the interpreter goes on instead of an execveat.
 
-    `procfs_fd` is -1 for a child that gets no label. `doors` lead into its cgroups (cgroup/v1.py); whoever waits for it
-    looks whether it is there, and moves it if not.
+    `go_write_fd` is the end that would keep it waiting for itself, -1 where it shares the monitor's descriptors, which it
+    ceases to do here. `doors` lead into its cgroups (cgroup/v1.py); whoever waits for it looks whether it is there, and moves
+    it if not.
 
     The child dies with the monitor until it is released; releasing is one byte, and end of file is not one byte.
     """
     _call(table, "birth", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
-    _call(table, "birth", "close", go_write_fd)
+    shares = go_write_fd < 0
+    if not shares:
+        _call(table, "birth", "close", go_write_fd)
     for fd in doors:
         _call(table, "cgroups", "write", fd, b"0", 1, mode=MODE_IGNORE)
-    if program_fd is not None:
-        _close_all_but(table, {go_read_fd, report_fd, program_fd, join_fd, procfs_fd, *stdio_fds})
-    _call(table, "release", "read", go_read_fd, b"\0", 1, mode=MODE_EXACT, expected=1)
-    for number, fd in enumerate(stdio_fds):
+    if shares:
+        _call(table, "descriptors", "close_range", FIRST_FREE_FD, LAST_FD, CLOSE_RANGE_UNSHARE)
+        _call(
+            table, "descriptors", "write", TOLD_FD, struct.pack("<Q", 1), 8, mode=MODE_EXACT, expected=8
+        )  # eventfd(2)
+    elif executes:  # while there is nothing else to do, or the execve does it when everybody waits; before 5.9 it does
+        _call(table, "descriptors", "close_range", FIRST_FREE_FD, LAST_FD, 0, mode=MODE_IGNORE)
+    _call(table, "release", "read", GO_FD, b"\0", 1, mode=MODE_EXACT, expected=1)
+    for number, fd in enumerate(STDIO_FDS):
         _call(table, "standard streams", "dup3", fd, number, 0)
-    _call(table, "report", "dup3", report_fd, REPORT_FD, 0)
     # The monitor raised its own limit on open files; what starts here gets the one that the monitor was given.
     _call(table, "ulimit", "prlimit64", 0, _RLIMIT_NOFILE, struct.pack("<QQ", *open_files), 0)
-    if procfs_fd >= 0:
-        _call(table, "label", "dup3", procfs_fd, PROC_FD, 0)
-    if join_fd >= 0:
-        _call(table, "join", "dup3", join_fd, JOIN_FD, 0)
-    else:
+    if not joins:
         # Root inside before the exec: an unmapped uid would lose all its capabilities there. user_namespaces(7)
         become_root(table)
-    if program_fd is not None:
-        _call(table, "sealed program", "execveat", program_fd, b"", [b"pycontainer-init"], [], AT_EMPTY_PATH)
-
-
-def _close_all_but(table: Table, kept: set[int]) -> None:
-    """Close what the monitor has open, while there is nothing else to do: for a thousand containers that takes 0.8 ms, which
-    the execve would take when everybody waits for it. Before 5.9 it does."""
-    first = 3
-    for fd in sorted(each for each in kept if each >= first):
-        if first < fd:
-            _call(table, "close", "close_range", first, fd - 1, 0, mode=MODE_IGNORE)
-        first = fd + 1
-    _call(table, "close", "close_range", first, _ALL_ONES, 0, mode=MODE_IGNORE)
+    if executes:
+        _call(table, "sealed program", "execveat", PROGRAM_FD, b"", [b"pycontainer-init"], [], AT_EMPTY_PATH)
 
 
 def become_root(table: Table) -> None:
@@ -294,7 +287,7 @@ def finish(table: Table, f: Finish) -> None:
     if f.label and not f.reaper:
         _label(table, *f.label)  # for the execve, which is refused if no_new_privs forbids the change
     # Nothing of ours is open when a path is resolved as the user: a workdir of /proc/self/fd/N has nothing to find.
-    _call(table, "descriptors", "close_range", REPORT_FD + 1, _ALL_ONES, 0)
+    _call(table, "descriptors", "close_range", REPORT_FD + 1, LAST_FD, 0)
     _call(table, "descriptors", "fcntl", REPORT_FD, _F_SETFD, _FD_CLOEXEC)
     _call(table, "workdir", "chdir", workdir, path=f.workdir)
     if f.seccomp and f.no_new_privs and not f.reaper:

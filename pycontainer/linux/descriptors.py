@@ -4,6 +4,9 @@
 inherited by every program that a process executed, or became.
 """
 
+import errno
+import fcntl
+import os
 import struct
 
 from pycontainer.linux.libc import syscall
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
     import _socket
 
 _FD_BYTES = 4
-_FIRST_FD, _LAST_FD, _CLOSE_RANGE_CLOEXEC = 3, 0xFFFF_FFFF, 1 << 2
+_FIRST_FD, LAST_FD = 3, 0xFFFF_FFFF
+CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 1 << 1, 1 << 2
 
 
 def receive_fds(sock: "_socket.socket", size: int, most: int) -> tuple[bytes, list[int], int]:
@@ -42,4 +46,25 @@ def send_fds(sock: "_socket.socket", data: bytes, fds: list[int]) -> None:
 
 def close_all_on_exec() -> None:
     """Let no descriptor pass through execve but the three standard ones: libraries open some that would."""
-    syscall("close_range", _FIRST_FD, _LAST_FD, _CLOSE_RANGE_CLOEXEC)
+    syscall("close_range", _FIRST_FD, LAST_FD, _CLOSE_RANGE_CLOEXEC)
+
+
+def can_unshare_below() -> bool:
+    """Say whether the kernel (5.9) copies only what is below a range that is closed: it changes nothing here, which nobody
+    shares."""
+    try:
+        syscall("close_range", LAST_FD, LAST_FD, CLOSE_RANGE_UNSHARE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EPERM):
+            raise
+        return False
+    return True
+
+
+def move_above(fd: int, first: int) -> int:
+    """Return a descriptor from `first` upwards in place of `fd`, which is closed."""
+    if fd >= first:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first)
+    os.close(fd)
+    return moved

@@ -8,6 +8,7 @@ import sys
 from pycontainer.linux import ffi
 from pycontainer.linux.libc import checked, declare
 
+CLONE_FILES = 0x00000400  # clone(2): to share descriptors, or to cease to
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000

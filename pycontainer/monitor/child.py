@@ -9,14 +9,15 @@ from pycontainer import jsontext
 from pycontainer.failpoints import reach
 from pycontainer.init import times
 from pycontainer.init.birth import Bearer
-from pycontainer.init.child import bridge
+from pycontainer.init.child import GO_FD, JOIN_FD, PROC_FD, PROGRAM_FD, REPORT_FD, STDIO_FDS, bridge
 from pycontainer.init.procfs import ProcMaker
 from pycontainer.init.stage import Stage
 from pycontainer.init.steps import execute
 from pycontainer.init.table import Table
 from pycontainer.linux.files import write_atomically
-from pycontainer.linux.namespaces import CLONE_NEWPID, Home, write_id_maps
+from pycontainer.linux.namespaces import CLONE_FILES, CLONE_NEWPID, Home, write_id_maps
 from pycontainer.linux.process import pidfd_send_signal, reap
+from pycontainer.monitor.lending import Lending
 from pycontainer.monitor.logfile import LogFile
 from pycontainer.monitor.output import Output
 from pycontainer.monitor.poller import Poller
@@ -35,7 +36,17 @@ _SIGKILL = 9
 class Room:
     """What every birth needs of the monitor."""
 
-    __slots__ = ("bearer", "containers_fd", "home", "open_files", "poller", "proc_maker", "procfs_fd", "stage_dir")
+    __slots__ = (
+        "bearer",
+        "containers_fd",
+        "home",
+        "lending",
+        "open_files",
+        "poller",
+        "proc_maker",
+        "procfs_fd",
+        "stage_dir",
+    )
 
     def __init__(
         self,
@@ -43,6 +54,7 @@ class Room:
         bearer: Bearer,
         open_files: tuple[int, int],
         poller: Poller,
+        lending: Lending,
         containers_fd: int,
         procfs_fd: int,
         home: Home,
@@ -50,7 +62,7 @@ class Room:
     ) -> None:
         """`open_files` are the soft and hard limit that children start with."""
         self.open_files = open_files
-        self.bearer, self.poller, self.containers_fd = bearer, poller, containers_fd
+        self.bearer, self.poller, self.lending, self.containers_fd = bearer, poller, lending, containers_fd
         self.procfs_fd, self.home, self.stage_dir = procfs_fd, home, stage_dir
         self.proc_maker = ProcMaker(bearer)
 
@@ -80,7 +92,10 @@ class Child:
     )
 
     def __init__(self, room: Room, message: dict[str, object], fds: list[int]) -> None:
-        """Clone the child that a `birth` message describes. Raises OSError of the clone."""
+        """Clone the child that a `birth` message describes. Raises OSError of the clone.
+
+        What it was lent the caller takes back before a descriptor of the message is closed.
+        """
         self._room = room
         self.child_id, self.kind = str(message["id"]), str(message["kind"])
         self.released = self.started = self._is_adopted = False
@@ -98,32 +113,35 @@ class Child:
         stdio, doors = message["stdio"], message.get("doors", [])
         assert isinstance(stdio, list) and isinstance(doors, list)
         try:
-            with room.home.visit(join_fd, CLONE_NEWPID if join_fd >= 0 else 0):
-                program_fd = _pick(fds, message["program"])
-                table = Table(report_write_fd)
-                bridge(
+            program_fd = _pick(fds, message["program"])
+            lent = {GO_FD: go_read_fd, REPORT_FD: report_write_fd, PROGRAM_FD: program_fd}
+            lent |= {number: _pick(fds, position) for number, position in zip(STDIO_FDS, stdio, strict=True)}
+            if join_fd >= 0:
+                lent[JOIN_FD] = join_fd
+            if message["label"]:
+                lent[PROC_FD] = room.procfs_fd
+            table = Table(REPORT_FD)
+            bridge(
+                table,
+                go_write_fd=-1 if room.lending.shares else self._go_fd,
+                joins=join_fd >= 0,
+                executes=room.bearer.runs_programs(),
+                open_files=room.open_files,
+                doors=tuple(_pick(fds, position) for position in doors),
+            )
+            if self.is_traced:
+                self._steps = times.add(table)
+            room.lending.lend(lent)
+            with room.home.visit(join_fd, CLONE_NEWPID if join_fd >= 0 else 0), span("clone", self.recorder):
+                self.pid, self.pidfd = room.bearer.bear(
                     table,
-                    go_read_fd=go_read_fd,
-                    go_write_fd=self._go_fd,
-                    report_fd=report_write_fd,
-                    stdio_fds=(fds[stdio[0]], fds[stdio[1]], fds[stdio[2]]),
-                    join_fd=join_fd,
-                    procfs_fd=room.procfs_fd if message["label"] else -1,
-                    program_fd=program_fd if room.bearer.runs_programs() else None,
-                    open_files=room.open_files,
-                    doors=tuple(_pick(fds, position) for position in doors),
+                    flags=_integer(message["flags"]) | (CLONE_FILES if room.lending.shares else 0),
+                    cgroup_fd=_pick(fds, message["cgroup"]),
+                    program_fd=program_fd,
+                    owner=_integer(message["base"]),
                 )
-                if self.is_traced:
-                    self._steps = times.add(table)
-                with span("clone", self.recorder):
-                    self.pid, self.pidfd = room.bearer.bear(
-                        table,
-                        flags=_integer(message["flags"]),
-                        cgroup_fd=_pick(fds, message["cgroup"]),
-                        program_fd=program_fd,
-                        owner=_integer(message["base"]),
-                    )
         except BaseException:
+            room.lending.take_back()
             if self.recorder is not None:
                 self.recorder.close()
             os.close(self._go_fd)

@@ -21,7 +21,6 @@ Run as: python -SI -c BOOT RUN_DIR CONTAINERS_DIR STAGE_DIR LOG_MAX_BYTES LOG_FI
 
 import _signal  # type: ignore[import-not-found]  # `signal`
 import _socket
-import fcntl
 import os
 import resource
 import select
@@ -32,11 +31,13 @@ from pycontainer.failpoints import reach
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import FIRST_FREE_FD
 from pycontainer.linux import mounts
+from pycontainer.linux.descriptors import move_above
 from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, Home, unshare
 from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 from pycontainer.monitor import channel, handover
 from pycontainer.monitor.child import Child, Room
+from pycontainer.monitor.lending import Lending
 from pycontainer.monitor.poller import Poller
 
 TYPE_CHECKING = False
@@ -175,8 +176,11 @@ class Monitor:
             left.kill()  # its asker has become another program, and knows nothing of it
         self._children[child_id] = child
         child.watch(self._reported, self._ended)
-        with trace.recording(child.recorder):
-            self._prepare(child, message, fds)
+        try:
+            with trace.recording(child.recorder):
+                self._prepare(child, message, fds)
+        finally:
+            self._room.lending.take_back(child.pidfd)
 
     def _prepare(self, child: Child, message: dict[str, object], fds: list[int]) -> None:
         """Tell of a child that was born, and make what it waits for."""
@@ -373,13 +377,11 @@ def main(arguments: list[str]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # five descriptors for each container
     set_inherited_limits()
-    null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     ready = int(ready_fd)
-    if 0 <= ready < FIRST_FREE_FD:
-        ready = _above(ready)
-    for number in range(FIRST_FREE_FD):  # the bridge's dup3 onto 0-4 must never hit a descriptor of ours
-        if number != null_fd and number not in (0, 1, 2):
-            os.dup2(null_fd, number, inheritable=False)
+    if ready >= 0:
+        ready = move_above(ready, FIRST_FREE_FD)
+    bearer = Bearer(MACHINE)
+    lending = Lending(shares=bearer.runs_programs())
     state = handover.arrive(int(state_fds[0])) if state_fds else None
     if state is None:
         listener = listen(f"{run_dir}/monitor.sock")
@@ -388,9 +390,10 @@ def main(arguments: list[str]) -> None:
         listener, containers_fd = _socket.socket(fileno=state["listener"]), state["containers_fd"]
     enter_room(stage_dir)
     room = Room(
-        bearer=Bearer(MACHINE),
+        bearer=bearer,
         open_files=(min(int(open_files), _MOST_OPEN_FILES), min(most, _MOST_OPEN_FILES)),
         poller=Poller(),
+        lending=lending,
         containers_fd=containers_fd,
         procfs_fd=os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),
         home=Home(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID),
@@ -420,12 +423,6 @@ def listen(path: str) -> _socket.socket:
     os.chmod(path, 0o600)
     listener.listen(4)
     return listener
-
-
-def _above(fd: int) -> int:
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
-    os.close(fd)
-    return moved
 
 
 if __name__ == "__main__":

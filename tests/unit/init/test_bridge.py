@@ -1,32 +1,41 @@
 """The rows between the clone and the sealed program: what the child keeps of the monitor's descriptors, and when."""
 
-from pycontainer.init.child import bridge
+from pycontainer.init.child import FIRST_FREE_FD, GO_FD, REPORT_FD, TOLD_FD, bridge
 from pycontainer.init.table import Table
+from pycontainer.linux.descriptors import CLOSE_RANGE_UNSHARE, LAST_FD
 from pycontainer.linux.libc import syscall_number
 
-HIGHEST = 0xFFFFFFFF
 
-
-def rows(*, program_fd: int | None = 30, **given: int) -> Table:
-    table = Table(9)
-    fds = {"go_read_fd": 5, "go_write_fd": 6, "report_fd": 9, "join_fd": -1, "procfs_fd": -1} | given
-    bridge(table, stdio_fds=(0, 12, 13), program_fd=program_fd, open_files=(64, 64), doors=(20, 21), **fds)
+def rows(*, go_write_fd: int = -1, executes: bool = True) -> Table:
+    table = Table(REPORT_FD)
+    bridge(table, go_write_fd=go_write_fd, joins=False, executes=executes, open_files=(64, 64), doors=(20, 21))
     return table
 
 
-def closed(table: Table) -> list[tuple[object, object]]:
-    return [(row.arguments[0], row.arguments[1]) for row in table.rows if row.number == syscall_number("close_range")]
+def calls(table: Table, name: str) -> list[tuple[int, tuple[object, ...]]]:
+    return [(at, row.arguments) for at, row in enumerate(table.rows) if row.number == syscall_number(name)]
 
 
-def test_all_is_closed_but_what_is_needed_while_the_child_waits() -> None:
+def test_it_has_descriptors_of_its_own_after_the_doors_and_before_it_waits() -> None:
     table = rows()
-    assert closed(table) == [(3, 4), (6, 8), (10, 11), (14, 29), (31, HIGHEST)]
-    assert closed(rows(join_fd=31, procfs_fd=3)) == [(4, 4), (6, 8), (10, 11), (14, 29), (32, HIGHEST)]
-    numbers = [row.number for row in table.rows]
-    doors = max(at for at, number in enumerate(numbers) if number == syscall_number("write"))
-    first, last = (at for at in (numbers.index(syscall_number("close_range")), numbers.index(syscall_number("read"))))
-    assert doors < first < last  # not before it has gone through the doors, and before it waits
+    [(closed, arguments)] = calls(table, "close_range")
+    assert arguments == (FIRST_FREE_FD, LAST_FD, CLOSE_RANGE_UNSHARE)
+    writes = calls(table, "write")
+    assert [row[0] for _, row in writes] == [20, 21, TOLD_FD]
+    [(waits, (waits_at, *_))] = calls(table, "read")
+    assert waits_at == GO_FD
+    assert writes[1][0] < closed < writes[2][0] < waits
+    assert calls(table, "close") == []  # it would be the monitor's
+
+
+def test_a_copy_of_all_descriptors_is_closed_while_it_waits() -> None:
+    table = rows(go_write_fd=33)
+    assert [row[0] for _, row in calls(table, "close")] == [33]
+    [(closed, arguments)] = calls(table, "close_range")
+    assert arguments == (FIRST_FREE_FD, LAST_FD, 0)
+    assert closed < calls(table, "read")[0][0]
+    assert [row[0] for _, row in calls(table, "write")] == [20, 21]
 
 
 def test_an_interpreter_that_goes_on_keeps_what_it_has() -> None:
-    assert closed(rows(program_fd=None)) == []
+    assert calls(rows(go_write_fd=33, executes=False), "close_range") == []
