@@ -186,7 +186,7 @@ class Monitor:
         """Tell of a child that was born, and make what it waits for."""
         child_id = child.child_id
         reach("monitor:born")
-        self._send({"op": "born", "id": child_id, "pid": child.pid}, [child.pidfd])
+        self._send({"op": "born", "id": child_id, "pid": child.pid, **trace.told(child.recorder)}, [child.pidfd])
         if child.kind != "init":
             self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)})
             return

@@ -1,13 +1,17 @@
 """Start a container: claim what it needs, have it born, build its world, release it.
 
     supervisor                                             monitor
-    cgroup made, limits applied and read back
-    trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
-    v1: attach to the cgroups              ◀── born ──
+    cgroup made, trees opened, streams made ── birth ──▶   clone3; id maps; mounts …
+    limits applied and read back, walls opened
+                                           ◀── born ──
     network attached through its netns                     … mounts
-    user resolved beneath the new root     ◀── ready ──
+    run noted, the child's table built
+    v1: is it in its cgroups?              ◀── ready ──
+    user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
                                            ◀─ started ─
+
+The longest way is the monitor's; so what can be is done beside it.
 
 Everything made here has its undo beside it; a failed start leaves the host as if never tried.
 """
@@ -234,9 +238,6 @@ async def start(
         undo.callback(cgroup.delete)
         undo.callback(host.release_limits, cgroup)
         reach("start:cgroup")
-        host.apply_limits(cgroup)
-        reach("start:limits")
-
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
         delegated = cgroup.delegate(container.base) if spec.profile == "system" else ""
@@ -287,7 +288,7 @@ async def start(
                 },
                 [*fds, *doors],
                 action=action,
-                meanwhile=lambda: _expect_network(host.network, container.id),
+                meanwhile=lambda: _confine(host, cgroup, container.id),
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
@@ -303,6 +304,18 @@ async def start(
         except (OSError, PycontainerError):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
+        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
+        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+        container.finished_uptime = None
+        container.label = list(host.label) if host.label else []
+        container.save_run()
+        undo.callback(container.forget_run)
+        reach("start:noted")
+        half = _Half(container, host, birth)
+        asked_user = spec.user or str(config.get("user") or "")
+        image = container.image.id if container.image else spec.rootfs
+        if not spec.tty and (likely := users.likely(image, asked_user)) is not None:
+            half.plan(likely)
         root_fd = await birth.ready()
         reach("start:ready")
         try:
@@ -313,7 +326,8 @@ async def start(
                         check_room(cgroup, action, arrived=1)
             if spec.sysctls:
                 write_sysctls(birth.pidfd, spec.sysctls, container.base)
-            user = users.resolve(root_fd, spec.user or str(config.get("user") or ""))
+            user = users.resolve(root_fd, asked_user)
+            users.note(image, asked_user, user)
             own_pipes([*streams.outer_fds(), streams.input_fd], container.base + user.uid)
             console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)
         except BaseException:
@@ -324,31 +338,12 @@ async def start(
             undo.callback(os.close, slave_fd)
             streams.outer = [(pty_fd, STDOUT)]
             streams.input_fd = os.dup(pty_fd)
-        table = planner.plan_init(
-            spec,
-            config,
-            name=spec.name,
-            user=user,
-            rights=host.rights,
-            seccomp=host.seccomp,
-            label=host.label.written(at_once=spec.init) if host.label else None,
-            console=console,
-            container_id=container.id,
-        )
-        birth.watch(table)
-        image, rows_at = build(table, MACHINE)
-        write_program(memfd, image)
-        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
-        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
-        container.finished_uptime = None
-        container.label = list(host.label) if host.label else []
-        container.save_run()
-        undo.callback(container.forget_run)
-        reach("start:noted")
+        half.plan(user, console)
+        write_program(memfd, half.image)
         report = await birth.release(streams=streams.outer, input_fd=streams.input_fd, tty=spec.tty, attached=attached)
         reach("start:released")
         if report:
-            raise failure(action, table, rows_at, report)
+            raise failure(action, half.table, half.rows_at, report)
         undo.pop_all()
     os.close(memfd)
     if slave_fd >= 0:
@@ -356,6 +351,36 @@ async def start(
     if streams.input_fd >= 0:
         os.close(streams.input_fd)
     return Run(cgroup, birth.pid, birth.pidfd, streams.outer, root_fd, netns_fd)
+
+
+class _Half:
+    """The child's half of a start, for the user that the program runs as."""
+
+    __slots__ = ("_birth", "_container", "_host", "_user", "image", "rows_at", "table")
+
+    def __init__(self, container: Container, host: Host, birth: Birth) -> None:
+        self._container, self._host, self._birth = container, host, birth
+        self._user: users.User | None = None
+
+    def plan(self, user: users.User, console: str = "") -> None:
+        """Build the table, unless it has been for this very user."""
+        if user.is_same(self._user):
+            return
+        spec, host = self._container.spec, self._host
+        self._user = user
+        self.table = planner.plan_init(
+            spec,
+            self._container.image.config if self._container.image else {},
+            name=spec.name,
+            user=user,
+            rights=host.rights,
+            seccomp=host.seccomp,
+            label=host.label.written(at_once=spec.init) if host.label else None,
+            console=console,
+            container_id=self._container.id,
+        )
+        self._birth.watch(self.table)
+        self.image, self.rows_at = build(self.table, MACHINE)
 
 
 def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFailed:
@@ -428,11 +453,13 @@ def _open_bind(tree: planner.Tree) -> int:
         os.close(source_fd)
 
 
-def _expect_network(network: Network | None, container_id: str) -> None:
-    """Have the network prepare itself; if it cannot, `_attach_network` tries again and says why."""
-    if network is not None:
+def _confine(host: Host, cgroup: Cgroup, container_id: str) -> None:
+    """Set the limits and have the network prepare itself; if that cannot, `_attach_network` tries again and says why."""
+    host.apply_limits(cgroup)
+    reach("start:limits")
+    if host.network is not None:
         with contextlib.suppress(OSError, PycontainerError):
-            network.expect(container_id)
+            host.network.expect(container_id)
 
 
 def _attach_network(

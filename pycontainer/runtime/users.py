@@ -13,6 +13,7 @@ from pycontainer.units import shown
 
 _MAX_BYTES = 1024 * 1024
 _MAX_GROUPS = 1000  # of one user; the kernel takes 65536
+_MOST_LIKELY = 1024
 MAX_ID = 65535  # the container's map ends there
 
 
@@ -23,6 +24,9 @@ class User:
 
     def __init__(self, uid: int, gid: int, groups: list[int], home: str, name: str) -> None:
         self.uid, self.gid, self.groups, self.home, self.name = uid, gid, groups, home, name
+
+    def is_same(self, other: "User | None") -> bool:
+        return other is not None and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
 
 def resolve(root_fd: int, user: str, *, one_mount: bool = False) -> User:
@@ -70,6 +74,21 @@ def resolve(root_fd: int, user: str, *, one_mount: bool = False) -> User:
                     break
     home = found[5] if found and found[5].startswith("/") else "/"
     return User(uid, gid, list(groups), home, name)
+
+
+_likely: dict[tuple[str, str], User] = {}
+
+
+def likely(image: str, user: str) -> User | None:
+    """Return who this user of an image, or of a directory, was the last time: for what can be prepared, not to rely on."""
+    return _likely.get((image, user))
+
+
+def note(image: str, user: str, found: User) -> None:
+    """Remember for `likely` who was found beneath a root that was made of `image`."""
+    if len(_likely) >= _MOST_LIKELY:
+        _likely.clear()
+    _likely[image, user] = found
 
 
 def _lines(root_fd: int, path: str, count: int, rules: int) -> list[list[str]]:
