@@ -45,6 +45,7 @@ from pycontainer.net.messages import Netlink
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
 from pycontainer.net.shaping import Shaping, tenant_owner
+from pycontainer.net.tracked import Tracked
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
@@ -80,6 +81,7 @@ class NetworkManager:
         self._shaping = Shaping(self._links, self._prefix)
         self._firewall = Firewall(paths.marker.replace("-", "_"), self._prefix)
         self._ports = Ports(paths.forwarder_socket)
+        self._tracked = Tracked()
         self._networks: dict[str, Network] = {}
         self._pools: dict[str, tuple[Pool, Pool]] = {}
         self._reservations: dict[str, Reservation] = {}
@@ -323,6 +325,7 @@ class NetworkManager:
                 self.expect(container_id)
             bridges = self._expected.pop(container_id)
             self._attach(reservation, reservation.endpoints, netns_fd, bridges, fresh=True)
+            self._tracked.forget(self._ports.claimed(container_id), keep=_targets(reservation).values())
             undo.pop_all()
 
     def detach(self, container_id: str, *, alive: bool) -> None:
@@ -330,8 +333,10 @@ class NetworkManager:
         reservation = self._reservations.get(container_id)
         if reservation is None:
             return
+        ports = self._ports.claimed(container_id)
         self._ports.release(container_id)
         self._detach(reservation, alive=alive)
+        self._tracked.forget(ports)
 
     def connect(
         self, container_id: str, network: str, ip: str = "", ip6: str = "", netns_fd: int | None = None

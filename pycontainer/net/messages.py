@@ -27,7 +27,7 @@ REPLACE = 0x505  # ... | NLM_F_CREATE | NLM_F_REPLACE
 
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _TC_SIZE = 20  # of struct tcmsg
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port id
 _IF_STATS = struct.Struct("=BBHII")  # if_stats_msg: family, pads, index, filter mask
@@ -147,10 +147,10 @@ class Template:
 
 
 class Netlink:
-    """A raw rtnetlink socket of the network namespace in which it was made."""
+    """A raw netlink socket, rtnetlink's unless told otherwise, of the network namespace in which it was made."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
 
     def close(self) -> None:
@@ -188,19 +188,22 @@ class Netlink:
     def classes(self, index: int) -> list[int]:
         """Return the handles of all traffic classes of a link."""
         size = _HEADER.size + _TC_SIZE
-        question = _HEADER.pack(size, GET_CLASS, _DUMP, 1, 0) + struct.pack("=BxHiIII", 0, 0, index, 0, 0, 0)
-        return [struct.unpack_from("=I", answer, _HEADER.size + 8)[0] for answer in self._answers(question)]
+        question = _HEADER.pack(size, GET_CLASS, DUMP, 1, 0) + struct.pack("=BxHiIII", 0, 0, index, 0, 0, 0)
+        return [struct.unpack_from("=I", answer, _HEADER.size + 8)[0] for answer in self.answers(question)]
 
     def find(self, question: bytes) -> bytes:
         """Send a question that wants an acknowledgement as well, and return what answers it; empty if nothing does."""
-        return ([b""] + self._answers(question))[-1]
+        return ([b""] + self.answers(question))[-1]
 
     def count(self, question: bytes) -> int:
         """Return how many messages answer a question that asks for all of something; none where there is nothing."""
-        return len(self._answers(question))
+        return len(self.answers(question))
 
-    def _answers(self, question: bytes) -> list[bytes]:
-        """Send a question and return all messages before the acknowledgement, or the end of a dump."""
+    def answers(self, question: bytes, words: str = "") -> list[bytes]:
+        """Send a question and return all messages before the acknowledgement, or the end of a dump.
+
+        A refusal is an end as well, and an OSError that begins with `words` if there are any.
+        """
         self._socket.send(question)
         found: list[bytes] = []
         while True:
@@ -209,6 +212,9 @@ class Netlink:
             while offset < len(reply):
                 length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                    code = -struct.unpack_from("=i", reply, offset + _HEADER.size)[0] if kind == _NLMSG_ERROR else 0
+                    if code and words:
+                        raise OSError(code, f"{words}: {os.strerror(code)}")
                     return found
                 found.append(reply[offset : offset + length])
                 offset += (length + 3) & ~3

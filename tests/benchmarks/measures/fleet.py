@@ -28,7 +28,7 @@ TEXT = (
 )
 _COUNTS = (10, 100, 1000)
 _SLEEP = ("sleep", "1000000")
-_STOPPERS = 4
+_AT_ONCE = 4
 
 
 def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
@@ -45,10 +45,11 @@ def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
             yield from _idle(world, idle_seconds)
             yield from _adopt(world, runner, 2 if bed.quick else 5)
         with world.client() as host:
+            yield _start_more(host, 10 if bed.quick else 200)
             ids = [each["id"] for each in host.list_containers()]
-            with ThreadPoolExecutor(_STOPPERS) as pool:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
                 seconds = timed(lambda: list(pool.map(lambda each: host.remove(each, force=True), ids)))
-            yield row(NAME, SUBJECT_LIBRARY, "removed per second, 4 at once", "/s", [len(ids) / seconds])
+            yield row(NAME, SUBJECT_LIBRARY, f"removed per second, {_AT_ONCE} at once", "/s", [len(ids) / seconds])
     finally:
         runner.close()
         try:
@@ -80,6 +81,14 @@ def _start(world: World, host: Client, counts: Sequence[int], window: int) -> It
     yield row(NAME, SUBJECT_LIBRARY, "memory of the kernel, each", "KB", [kernel])
     for kind in ("supervisor", "monitor"):
         yield row(NAME, SUBJECT_LIBRARY, f"memory of the {kind}", "MB", [after[kind] / 2**20])
+
+
+def _start_more(host: Client, count: int) -> Row:
+    """Several clients at once, while all the others run."""
+    numbers = range(count)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        seconds = timed(lambda: list(pool.map(lambda each: host.run("busybox", _SLEEP, name=f"m{each}"), numbers)))
+    return row(NAME, SUBJECT_LIBRARY, f"starts per second, {count} more, {_AT_ONCE} at once", "/s", [count / seconds])
 
 
 def _ask(world: World, host: Client, runner: Runner, rounds: int) -> Iterator[Row]:

@@ -26,8 +26,8 @@ SHARED = [
     *(
         f"linux.{name}"
         for name in (
-            "bpf", "capabilities", "ffi", "files", "landlock", "libc", "memory", "mounts", "named", "namespaces",
-            "process", "sockets", "tty",
+            "bpf", "capabilities", "descriptors", "ffi", "files", "landlock", "libc", "memory", "mounts", "named",
+            "namespaces", "process", "sockets", "tty",
         )
     ),
     *(

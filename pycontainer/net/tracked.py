@@ -1,0 +1,183 @@
+"""What the host still remembers of a published UDP port: senders who came before its container, or still talk to the last.
+
+Connection tracking translates by the first packet of a sender, and UDP has no end: as long as somebody goes on sending, all
+that he sends goes where the first one went - to nobody, if he came before the port was published, and else to the address of
+the last container, which may be another's by now. So these entries are deleted when a port is published and when it ceases to
+be; the next packet is translated by the rules as they are then. TCP needs none of that: a new connection is a new entry.
+
+ctnetlink: kernel include/uapi/linux/netfilter/nfnetlink_conntrack.h. CTA_FILTER, from 5.8 on, has the kernel choose; before,
+it tells all and we choose.
+"""
+
+import errno
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from pycontainer.net.messages import ACK, DUMP, Netlink, attribute, read_attributes
+from pycontainer.net.ports import WILDCARDS
+from pycontainer.spec.model import Port
+
+_NETLINK_NETFILTER = 12
+_GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET, _DELETE
+_HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr, nfgenmsg
+_NESTED = 0x8000
+_TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25  # CTA_*
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
+_PROTO_NUM, _PROTO_DST_PORT = 1, 3
+_FILTER_ORIG_FLAGS = 1
+_BY_NUM, _BY_DST_PORT = 1 << 3, 1 << 5
+_SRC: dict[int, int] = {
+    socket.AF_INET: 1,
+    socket.AF_INET6: 3,
+}  # CTA_IP_V4_SRC, CTA_IP_V6_SRC; the destination's are one more
+_AT_ONCE = 100  # acknowledgements that wait in the socket's buffer
+_WILDCARD: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+
+class _Entry(NamedTuple):
+    destination: bytes  # whom the sender addresses
+    port: int
+    answered_by: bytes  # who gets it, by what is translated
+    names_it: bytes  # the attributes by which the kernel finds it again
+
+
+class Tracked:
+    """Forgets beside what else is going on: the kernel looks through its whole table, which takes it some 10 ms.
+
+    What is asked for meanwhile is done in one more look, however much it is.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: list[Published] = []
+        self._is_at_work = False
+
+    def forget(self, ports: Iterable[Port], *, keep: Iterable[str] = ()) -> None:
+        """Delete soon what is remembered of the senders to these ports, but for what leads to the addresses `keep`."""
+        published = Published(tuple(port for port in ports if port.protocol == "udp"), frozenset(filter(None, keep)))
+        if not published.ports:
+            return
+        with self._lock:
+            self._asked.append(published)
+            if self._is_at_work:
+                return
+            self._is_at_work = True
+        try:
+            threading.Thread(target=self._work, name="tracked", daemon=True).start()
+        except RuntimeError:  # no more threads: those who wait for us have to wait for this, too
+            self._work()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                asked, self._asked = self._asked, []
+                if not asked:
+                    self._is_at_work = False
+                    return
+            try:
+                forget(asked)
+            except OSError as error:
+                print(f"senders to UDP ports are not forgotten: {error}", file=sys.stderr, flush=True)
+
+
+class Published(NamedTuple):
+    """Ports, and the addresses of who has them from now on; none if nobody has."""
+
+    ports: tuple[Port, ...]
+    keep: frozenset[str]
+
+
+def forget(published: Iterable[Published]) -> int:
+    """Delete what is remembered of the senders to these UDP ports; return how many entries that were.
+
+    Of a port that is there twice, the last one says whose it is. Only what was sent to an address of this host is looked at:
+    others may have the same port, and be far away. OSError if the kernel does not delete what it has told of.
+    """
+    places: dict[tuple[int, str], frozenset[bytes]] = {}  # port and address of the host -> whom it leads to
+    for ports, keep in published:
+        for port in ports:
+            for host_ip in WILDCARDS.get(port.host_ip, (port.host_ip,)):
+                places[port.host_port, host_ip] = frozenset(map(_packed, keep))
+    own: dict[str, bool] = {}
+
+    def is_stale(family: int, entry: _Entry) -> bool:
+        address = socket.inet_ntop(family, entry.destination)
+        keep = places.get((entry.port, address))
+        if keep is None:
+            keep = places.get((entry.port, _WILDCARD[family]))
+            if keep is not None and address not in own:
+                own[address] = _is_own(family, address)
+            if keep is None or not own[address]:
+                return False
+        return entry.answered_by not in keep
+
+    with Netlink(_NETLINK_NETFILTER) as netlink:
+        stale = [
+            (family, entry)
+            for family, entry in _entries(netlink, {port for port, _ in places})
+            if is_stale(family, entry)
+        ]
+        deletes = [("forget a sender", _message(_DELETE, ACK, family, entry.names_it)) for family, entry in stale]
+        for first in range(0, len(deletes), _AT_ONCE):
+            netlink.run(deletes[first : first + _AT_ONCE], ignore=(errno.ENOENT,))
+    return len(stale)
+
+
+def _entries(netlink: Netlink, ports: Collection[int]) -> Iterator[tuple[int, _Entry]]:
+    """Tell what is tracked of UDP that goes to these ports, with its family."""
+    only = next(iter(ports)) if len(ports) == 1 else 0
+    for family in _SRC:
+        for answer in netlink.answers(_question(family, only), "look at what is tracked"):
+            if (entry := _read(family, answer)) is not None and entry.port in ports:
+                yield family, entry
+
+
+def _question(family: int, port: int) -> bytes:
+    """Ask for all that is UDP; other than 0, `port` is the only one that is wanted."""
+    number = attribute(_PROTO_NUM, bytes([socket.IPPROTO_UDP]))
+    wanted = number + (attribute(_PROTO_DST_PORT, struct.pack(">H", port)) if port else b"")
+    flags = _BY_NUM | (_BY_DST_PORT if port else 0)
+    orig = attribute(_TUPLE_ORIG | _NESTED, attribute(_TUPLE_PROTO | _NESTED, wanted))
+    chosen = attribute(_FILTER | _NESTED, attribute(_FILTER_ORIG_FLAGS, struct.pack("=I", flags)))
+    return _message(_GET, DUMP, family, orig + chosen)
+
+
+def _message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(attributes), kind, flags, 1, 0, family, 0, 0) + attributes
+
+
+def _read(family: int, answer: bytes) -> _Entry | None:
+    found = read_attributes(answer[_HEADER.size :])
+    try:
+        orig, reply = read_attributes(found[_TUPLE_ORIG]), read_attributes(found[_TUPLE_REPLY])
+        proto = read_attributes(orig[_TUPLE_PROTO])
+        if proto[_PROTO_NUM] != bytes([socket.IPPROTO_UDP]):
+            return None
+        names_it = attribute(_TUPLE_ORIG | _NESTED, found[_TUPLE_ORIG])
+        names_it += b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
+        return _Entry(
+            read_attributes(orig[_TUPLE_IP])[_SRC[family] + 1],
+            int.from_bytes(proto[_PROTO_DST_PORT], "big"),
+            read_attributes(reply[_TUPLE_IP])[_SRC[family]],
+            names_it,
+        )
+    except KeyError:  # of another family or protocol, where the kernel tells all
+        return None
+
+
+def _is_own(family: int, address: str) -> bool:
+    """Tell whether this host has an address."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)

@@ -1,0 +1,101 @@
+"""Who goes on sending to a UDP port of the host, before there is its container and after another has it."""
+
+import socket
+from socket import SOCK_DGRAM
+
+import pytest
+
+from pycontainer.net.tracked import Published, forget
+from pycontainer.spec.model import Port
+from tests.integration.net.conftest import HTTP, Site
+from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, OUTSIDE_IP6
+from tests.support.poll import SLOWNESS, poll_until
+
+BOTH = pytest.mark.parametrize("target", [INSIDE_IP, INSIDE_IP6])
+UDP = Port(8080, HTTP, "udp")
+
+
+def sender(site: Site, target: str) -> socket.socket:
+    sock = site.outside.make_socket(socket.AF_INET6 if ":" in target else socket.AF_INET, SOCK_DGRAM)
+    sock.settimeout(0.3 * SLOWNESS)
+    sock.connect((target, 8080))
+    return sock
+
+
+def answer(sock: socket.socket) -> str:
+    """Return what comes back, empty if nothing does; what was answered before is left aside."""
+    try:
+        sock.send(b"who am I")
+        return sock.recv(100).decode()
+    except OSError:  # refused, or silence
+        return ""
+
+
+def tracked_lines(site: Site, target: str) -> list[str]:
+    lines = site.inside.run("cat", "/proc/net/nf_conntrack").splitlines()
+    wide = socket.inet_ntop(socket.AF_INET, socket.inet_aton(target)) if "." in target else _wide(target)
+    return [line for line in lines if " udp " in line and f"dst={wide} " in line and "dport=8080" in line]
+
+
+def _wide(ip6: str) -> str:
+    packed = socket.inet_pton(socket.AF_INET6, ip6).hex()
+    return ":".join(packed[at : at + 4] for at in range(0, 32, 4))
+
+
+def forgotten(site: Site, *ports: Port, keep: tuple[str, ...] = ()) -> int:
+    return site.do(lambda: forget([Published(ports, frozenset(keep))]))
+
+
+@BOTH
+def test_who_sent_before_is_heard_as_soon_as_there_is_a_container(site: Site, target: str) -> None:
+    site.instance("other")  # so that the host tracks
+    with sender(site, target) as sock:
+        assert answer(sock) == ""
+        assert len(tracked_lines(site, target)) == 1
+        site.instance("dns", UDP)
+        seen = OUTSIDE_IP6 if ":" in target else OUTSIDE_IP
+        poll_until(lambda: answer(sock) == seen, what="an answer")
+
+
+@BOTH
+def test_who_goes_on_sending_reaches_the_next_container_and_never_the_address_of_the_last(
+    site: Site, target: str
+) -> None:
+    first = site.instance("first", UDP)
+    with sender(site, target) as sock:
+        assert answer(sock)
+        assert len(tracked_lines(site, target)) == 1
+        first.end()
+        poll_until(lambda: not tracked_lines(site, target), what="nothing is tracked any more")
+        assert answer(sock) == ""
+        second = site.instance("second", UDP)
+        assert second.ip != first.ip
+        poll_until(lambda: bool(answer(sock)), what="an answer of the second")
+        assert len(tracked_lines(site, target)) == 1
+
+
+def test_others_are_left_alone(site: Site) -> None:
+    """What leads to this container, to another port, and to another host by the same port."""
+    web = site.instance("web", UDP, Port(8081, HTTP, "udp"))
+    with sender(site, INSIDE_IP) as sock, web.namespace.make_socket(socket.AF_INET, SOCK_DGRAM) as away:
+        assert answer(sock)
+        away.sendto(b"hello", (OUTSIDE_IP, 8080))
+        before = site.inside.run("cat", "/proc/net/nf_conntrack").count("dport=8080")
+        assert forgotten(site, *web.ports, keep=(web.ip,)) == 0
+        assert site.inside.run("cat", "/proc/net/nf_conntrack").count("dport=8080") == before
+        assert forgotten(site, Port(8081, HTTP, "udp")) == 0
+        assert forgotten(site, Port(8080, HTTP, "udp", host_ip="192.0.2.99")) == 0
+        assert forgotten(site, Port(8080, HTTP, "udp", host_ip=INSIDE_IP)) == 1
+        left = site.inside.run("cat", "/proc/net/nf_conntrack")
+        assert f"dst={OUTSIDE_IP} " in left  # the instance's own, to the same port of another host
+
+
+def test_many_ports_are_looked_for_at_once(site: Site) -> None:
+    ports = [Port(8080 + number, HTTP, "udp") for number in range(20)]
+    web = site.instance("web", *ports)
+    with sender(site, INSIDE_IP) as sock, sender(site, INSIDE_IP6) as sock6:
+        assert answer(sock)
+        assert answer(sock6)
+        assert forgotten(site, *web.ports, keep=(web.ip, web.ip6)) == 0
+        assert forgotten(site, *web.ports) == 2
+        assert answer(sock)
