@@ -18,7 +18,7 @@ from pycontainer.linux import ffi
 from pycontainer.linux.capabilities import raise_effective
 from pycontainer.linux.libc import declare, syscall_number
 from pycontainer.linux.memory import PROT_EXEC, PROT_READ, PROT_WRITE, Area, Spared
-from pycontainer.linux.namespaces import CLONE_NEWUSER
+from pycontainer.linux.namespaces import CLONE_FILES, CLONE_NEWUSER
 from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 
 CLONE_PIDFD = 0x00001000
@@ -118,7 +118,7 @@ class Bearer:
         self, table: Table, args: ffi.Array[ffi.c_char], flags: int, pidfd_word: ffi.c_int, program_fd: int
     ) -> int:
         report_at, rows_at = self._lay(table)
-        flags &= ~CLONE_CLEAR_SIGHAND
+        flags &= ~(CLONE_CLEAR_SIGHAND | CLONE_FILES)  # whatever Python closes in the child is the child's
         ffi.c_uint64.from_address(ffi.addressof(args)).value = flags
         result = self._syscall(syscall_number("clone3"), ffi.addressof(args), _CLONE_ARGS.size, 0, 0, 0, 0)
         if result == -1 and ffi.get_errno() == errno.ENOSYS and not flags & CLONE_INTO_CGROUP:

@@ -4,7 +4,6 @@
 inherited by every program that a process executed, or became.
 """
 
-import errno
 import fcntl
 import os
 import struct
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 _FD_BYTES = 4
 _FIRST_FD, LAST_FD = 3, 0xFFFF_FFFF
 CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 1 << 1, 1 << 2
+_SECOND_WORD = 64  # the kernel keeps what is used by words of 64 bits
 
 
 def receive_fds(sock: "_socket.socket", size: int, most: int) -> tuple[bytes, list[int], int]:
@@ -49,16 +49,40 @@ def close_all_on_exec() -> None:
     syscall("close_range", _FIRST_FD, LAST_FD, _CLOSE_RANGE_CLOEXEC)
 
 
-def can_unshare_below() -> bool:
-    """Say whether the kernel (5.9) copies only what is below a range that is closed: it changes nothing here, which nobody
-    shares."""
+def can_unshare_below(first: int) -> bool:
+    """Say whether close_range(2) from `first` upwards makes a copy of a shared table that holds what is below, and no more.
+
+    From 5.9 on; but up to 6.10 the copy could take 64 to 127 for used where they were in the original (CVE-2024-45025), and
+    whoever inherited it ran into its limit early. It is tried in a thread, whose copy goes with it. 0 must be open.
+    """
+    import _thread
+
+    filled = [fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _SECOND_WORD)]
+    found: list[int] = []
+    done = _thread.allocate_lock()
+
+    def unshare_below() -> None:
+        try:
+            syscall("close_range", first, LAST_FD, CLOSE_RANGE_UNSHARE)
+            found.append(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _SECOND_WORD))
+            os.close(found[0])
+        except OSError:
+            pass
+        finally:
+            done.release()
+
     try:
-        syscall("close_range", LAST_FD, LAST_FD, CLOSE_RANGE_UNSHARE)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EPERM):
-            raise
+        while filled[-1] < 2 * _SECOND_WORD:
+            filled.append(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _SECOND_WORD))
+        done.acquire()
+        _thread.start_new_thread(unshare_below, ())
+        done.acquire()
+    except (OSError, RuntimeError):  # a limit that leaves no room for it
         return False
-    return True
+    finally:
+        for fd in filled:
+            os.close(fd)
+    return found == [_SECOND_WORD]
 
 
 def move_above(fd: int, first: int) -> int:

@@ -18,8 +18,8 @@
                                             ◀──  children    [{id kind pid started tty}]
                                             ◀──  exit        id kind pid wait_status finished; null if it was adopted
 
-A birth with `trace` is traced (pycontainer/trace.py): `ready`, `started`, `failed` and `exit` then have `trace`, the spans of
-the monitor and of the bridge, and where the program was told to tell its times (init/times.py), `times`.
+A birth with `trace` is traced (pycontainer/trace.py): `born`, `ready`, `started`, `failed` and `exit` then have `trace`, the
+spans of the monitor and of the bridge, and where the program was told to tell its times (init/times.py), `times`.
 
 A child that was not released dies with the connection that asked for it. The newest supervisor is the one that is heard.
 """

@@ -34,29 +34,36 @@ class Lending:
         null_fd = move_above(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), FIRST_FREE_FD)
         self._resting = {number: null_fd for number in range(FIRST_FREE_FD) if number not in (1, 2)} | {1: 2}
         self._lent: list[int] = []
-        self.shares = shares and can_unshare_below()
+        self.shares = shares and can_unshare_below(FIRST_FREE_FD)
         self._lay({number: fd for number, fd in self._resting.items() if number > 2})
         self._told_fd = self._new_told_fd()
 
     def lend(self, fds: "Mapping[int, int]") -> None:
         """Put descriptors, which stay the caller's, at these numbers."""
+        if self._lent:  # to somebody who may still share our table, as something failed meanwhile
+            self._part()
         fds = {**fds, TOLD_FD: self._told_fd} if self.shares else fds
         self._lent = list(fds)
         self._lay(fds)
 
     def take_back(self, pidfd: int = -1) -> None:
-        """Have the ten for ourselves, once the child `pidfd` has descriptors of its own or has ended; -1: it has not begun.
+        """Have the ten for ourselves, once the child `pidfd` has descriptors of its own or has ended; -1: there is none.
 
         One that does not get there keeps our table as it is, and we go on with a copy. Nothing happens if nothing is lent.
         """
         if not self._lent:
             return
-        if self.shares and pidfd >= 0 and not self._is_told(pidfd):
+        if self.shares and (pidfd < 0 or not self._is_told(pidfd)):
+            self._part()
+        self._lay({number: self._resting[number] for number in self._lent})
+        self._lent = []
+
+    def _part(self) -> None:
+        """Have a table of our own, whoever shares the one that we have. Costs nothing if nobody does."""
+        if self.shares:
             unshare(CLONE_FILES)
             os.close(self._told_fd)  # or it would be heard at the next one's birth
             self._told_fd = self._new_told_fd()
-        self._lay({number: self._resting[number] for number in self._lent})
-        self._lent = []
 
     def _is_told(self, pidfd: int) -> bool:
         """Wait until the child has descriptors of its own, or ended; False if that takes too long."""

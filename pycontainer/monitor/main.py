@@ -172,11 +172,11 @@ class Monitor:
         except (OSError, LookupError, ValueError) as error:
             self._send_failed(child_id, "clone", error)
             return
-        if (left := self._children.get(child_id)) is not None and not left.released:
-            left.kill()  # its asker has become another program, and knows nothing of it
-        self._children[child_id] = child
-        child.watch(self._reported, self._ended)
         try:
+            if (left := self._children.get(child_id)) is not None and not left.released:
+                left.kill()  # its asker has become another program, and knows nothing of it
+            self._children[child_id] = child
+            child.watch(self._reported, self._ended)
             with trace.recording(child.recorder):
                 self._prepare(child, message, fds)
         finally:

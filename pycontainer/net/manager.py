@@ -333,7 +333,8 @@ class NetworkManager:
         reservation = self._reservations.get(container_id)
         if reservation is None:
             return
-        ports = self._ports.claimed(container_id)
+        # It may have ended when no supervisor was there to have its claims.
+        ports = self._ports.claimed(container_id) or [port for port in reservation.ports if not self._ports.holds(port)]
         self._ports.release(container_id)
         self._detach(reservation, alive=alive)
         self._tracked.forget(ports)
@@ -384,6 +385,7 @@ class NetworkManager:
             if reservation.endpoints:
                 self._ports.claim(container_id, reservation.name, ports, _targets(reservation))
                 self._firewall.add({_ports_owner(container_id): _port_elements(ports, _targets(reservation))})
+            self._tracked.forget(ports, keep=_targets(reservation).values())
         self._refresh_own_hosts(reservation)
 
     def stats(self, container_id: str) -> tuple[int, int]:
@@ -593,6 +595,7 @@ class NetworkManager:
 
         `remove` is for when no container runs. Forwarding, once switched on, stays on: others may rely on it by now.
         """
+        self._tracked.finish()
         self._ports.close(remove=remove)
         if remove:
             self._shaping.remove()

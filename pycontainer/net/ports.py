@@ -112,6 +112,10 @@ class Ports:
         if remove:
             self._claims.clear()
 
+    def holds(self, port: Port) -> bool:
+        """Tell whether somebody has this port of the host, on whatever address."""
+        return any((port.protocol, port.host_port) == (held.protocol, held.host_port) for _, held in self._held())
+
     def _held(self) -> Iterable[tuple[str, Port]]:
         return ((name, port) for name, ports in self._claims.values() for port in ports)
 

@@ -35,6 +35,9 @@ _SRC: dict[int, int] = {
     socket.AF_INET6: 3,
 }  # CTA_IP_V4_SRC, CTA_IP_V6_SRC; the destination's are one more
 _AT_ONCE = 100  # acknowledgements that wait in the socket's buffer
+_PORTS_ONE_BY_ONE = 4  # of more ports all that is UDP is asked for, and read here
+_FINISH_SECONDS = 1.0
+_ANY_PORT = 9
 _WILDCARD: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 
@@ -46,15 +49,16 @@ class _Entry(NamedTuple):
 
 
 class Tracked:
-    """Forgets beside what else is going on: the kernel looks through its whole table, which takes it some 10 ms.
+    """Forgets beside what else is going on: for each family the kernel looks through its whole table, some 10 ms.
 
-    What is asked for meanwhile is done in one more look, however much it is.
+    What is asked for meanwhile is done by one more look, however much it is.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked: list[Published] = []
         self._is_at_work = False
+        self._thread: threading.Thread | None = None
 
     def forget(self, ports: Iterable[Port], *, keep: Iterable[str] = ()) -> None:
         """Delete soon what is remembered of the senders to these ports, but for what leads to the addresses `keep`."""
@@ -66,10 +70,17 @@ class Tracked:
             if self._is_at_work:
                 return
             self._is_at_work = True
+        self._thread = threading.Thread(target=self._work, name="tracked", daemon=True)
         try:
-            threading.Thread(target=self._work, name="tracked", daemon=True).start()
+            self._thread.start()
         except RuntimeError:  # no more threads: those who wait for us have to wait for this, too
+            self._thread = None
             self._work()
+
+    def finish(self) -> None:
+        """Wait for what was asked for, not for long: what is left is forgotten with the pause of the senders."""
+        if self._thread is not None:
+            self._thread.join(_FINISH_SECONDS)
 
     def _work(self) -> None:
         while True:
@@ -80,7 +91,7 @@ class Tracked:
                     return
             try:
                 forget(asked)
-            except OSError as error:
+            except Exception as error:  # also what nobody thought of: the next one is to be tried
                 print(f"senders to UDP ports are not forgotten: {error}", file=sys.stderr, flush=True)
 
 
@@ -129,11 +140,12 @@ def forget(published: Iterable[Published]) -> int:
 
 def _entries(netlink: Netlink, ports: Collection[int]) -> Iterator[tuple[int, _Entry]]:
     """Tell what is tracked of UDP that goes to these ports, with its family."""
-    only = next(iter(ports)) if len(ports) == 1 else 0
     for family in _SRC:
-        for answer in netlink.answers(_question(family, only), "look at what is tracked"):
-            if (entry := _read(family, answer)) is not None and entry.port in ports:
-                yield family, entry
+        for only in ports if len(ports) <= _PORTS_ONE_BY_ONE else (0,):
+            for answer in netlink.answers(_question(family, only), "look at what is tracked"):
+                entry = _read(family, answer)
+                if entry is not None and entry.port in ports and only in (0, entry.port):
+                    yield family, entry
 
 
 def _question(family: int, port: int) -> bytes:
@@ -170,13 +182,15 @@ def _read(family: int, answer: bytes) -> _Entry | None:
 
 
 def _is_own(family: int, address: str) -> bool:
-    """Tell whether this host has an address."""
+    """Tell whether this host has an address: what it sends there comes from there. (It may be let bind any address.)"""
+    if address.startswith("fe80:"):  # reached on a link, and from nowhere else
+        return True
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind((address, 0))
+            probe.connect((address, _ANY_PORT))
         except OSError:
             return False
-    return True
+        return str(probe.getsockname()[0]) == address
 
 
 def _packed(address: str) -> bytes:

@@ -50,6 +50,5 @@ class Launcher(Protocol):
     ) -> Birth:
         """Clone the child described as in monitor/channel.py; `meanwhile` is called while the kernel does, for some 1 ms.
 
-        Raises StartFailed, here and later, with a message that begins with `action`: what could not be done; and what
-        `meanwhile` raises, once the child has ended.
+        Raises StartFailed, here and later, with a message that begins with `action`: what could not be done.
         """

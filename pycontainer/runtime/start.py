@@ -1,11 +1,11 @@
 """Start a container: claim what it needs, have it born, build its world, release it.
 
     supervisor                                             monitor
-    cgroup made, trees opened, streams made ── birth ──▶   clone3; id maps; mounts …
-    limits applied and read back, walls opened
-                                           ◀── born ──
+    cgroup made, limits applied and read back
+    trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
+    walls opened                           ◀── born ──
     network attached through its netns                     … mounts
-    run noted, the child's table built
+    the child's table built
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
@@ -238,6 +238,9 @@ async def start(
         undo.callback(cgroup.delete)
         undo.callback(host.release_limits, cgroup)
         reach("start:cgroup")
+        host.apply_limits(cgroup)  # before there is a process, and before the trees: a cap on the disk is a mount
+        reach("start:limits")
+
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
         delegated = cgroup.delegate(container.base) if spec.profile == "system" else ""
@@ -288,7 +291,7 @@ async def start(
                 },
                 [*fds, *doors],
                 action=action,
-                meanwhile=lambda: _confine(host, cgroup, container.id),
+                meanwhile=lambda: _expect_network(host.network, container.id),
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
@@ -304,13 +307,6 @@ async def start(
         except (OSError, PycontainerError):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
-        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
-        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
-        container.finished_uptime = None
-        container.label = list(host.label) if host.label else []
-        container.save_run()
-        undo.callback(container.forget_run)
-        reach("start:noted")
         half = _Half(container, host, birth)
         asked_user = spec.user or str(config.get("user") or "")
         image = container.image.id if container.image else spec.rootfs
@@ -340,6 +336,13 @@ async def start(
             streams.input_fd = os.dup(pty_fd)
         half.plan(user, console)
         write_program(memfd, half.image)
+        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
+        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+        container.finished_uptime = None
+        container.label = list(host.label) if host.label else []
+        container.save_run()
+        undo.callback(container.forget_run)
+        reach("start:noted")
         report = await birth.release(streams=streams.outer, input_fd=streams.input_fd, tty=spec.tty, attached=attached)
         reach("start:released")
         if report:
@@ -453,13 +456,11 @@ def _open_bind(tree: planner.Tree) -> int:
         os.close(source_fd)
 
 
-def _confine(host: Host, cgroup: Cgroup, container_id: str) -> None:
-    """Set the limits and have the network prepare itself; if that cannot, `_attach_network` tries again and says why."""
-    host.apply_limits(cgroup)
-    reach("start:limits")
-    if host.network is not None:
+def _expect_network(network: Network | None, container_id: str) -> None:
+    """Have the network prepare itself; if it cannot, `_attach_network` tries again and says why."""
+    if network is not None:
         with contextlib.suppress(OSError, PycontainerError):
-            host.network.expect(container_id)
+            network.expect(container_id)
 
 
 def _attach_network(

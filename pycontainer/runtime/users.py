@@ -13,7 +13,7 @@ from pycontainer.units import shown
 
 _MAX_BYTES = 1024 * 1024
 _MAX_GROUPS = 1000  # of one user; the kernel takes 65536
-_MOST_LIKELY = 1024
+_MOST_LIKELY, _MOST_BYTES = 1024, 4096  # what `likely` knows is a tenant's to write, and our memory
 MAX_ID = 65535  # the container's map ends there
 
 
@@ -86,6 +86,8 @@ def likely(image: str, user: str) -> User | None:
 
 def note(image: str, user: str, found: User) -> None:
     """Remember for `likely` who was found beneath a root that was made of `image`."""
+    if len(user) + len(found.home) + len(found.name) + 8 * len(found.groups) > _MOST_BYTES:
+        return
     if len(_likely) >= _MOST_LIKELY:
         _likely.clear()
     _likely[image, user] = found

@@ -261,26 +261,19 @@ class MonitorLink:
         if current() is not None:
             message = {**message, "trace": True}
         self._births[str(message["id"])] = birth
-        failure: Exception | None = None
         try:
             self.send(message, fds)
-            try:
-                meanwhile()
-            except (OSError, PycontainerError) as error:
-                failure = error
+            meanwhile()
             await birth.born
-        except (OSError, PycontainerError) as error:
+        except (OSError, PycontainerError):
             self.forget(str(message["id"]))
-            raise (failure or error) from None
+            raise
         except BaseException:  # the client left, or `meanwhile` is broken: the child must not wait for ever
             birth.born.cancel()
             birth.leave()
             with contextlib.suppress(PycontainerError, OSError):
                 self.send({"op": "abort", "id": message["id"]})
             raise
-        if failure is not None:
-            await birth.abort()  # who asked takes its cgroup away: not before it has ended
-            raise failure
         return birth
 
     def attach(self, container_id: str, sock: socket.socket) -> None:

@@ -54,6 +54,20 @@ def test_run_takes_the_image_command(world: World) -> None:
     assert world.ok("run", "--rm", "--entrypoint", "/bin/payload", IMAGE, "out", "hello") == "hello"
 
 
+def test_a_user_is_looked_up_at_each_start(world: World) -> None:
+    """What was prepared for who he was the last time, in this container or another of its image, is not used."""
+    ids = ("sh", "-c", "id -u; id -g; echo $HOME; exec sleep 1000000")
+    name, other = started(world, "-u", "www", command=ids), unique_name()
+    assert world.ok("logs", name) == "33\n33\n/www"
+    world.ok("exec", "-u", "0", name, "sh", "-c", "echo www:x:1234:0::/tmp:/bin/sh > /etc/passwd")
+    world.ok("restart", "-t", "0", name)
+    poll_until(lambda: world.ok("logs", name).endswith("1234\n0\n/tmp"), what="its new ids")
+    assert world.ok("run", "--rm", "-u", "www", "--name", other, IMAGE, *ids[:2], "id -u; id -g; echo $HOME") == (
+        "33\n33\n/www"
+    )
+    world.ok("rm", "--force", name)
+
+
 def test_run_detached_prints_the_id(world: World) -> None:
     name = unique_name()
     container_id = world.ok("run", "-d", "--name", name, IMAGE, *STUBBORN)

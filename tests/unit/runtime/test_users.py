@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.errors import InvalidInput
+from pycontainer.runtime import users
 from pycontainer.runtime.users import User, resolve
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/var/www:/bin/sh\nbad:x:99999999:1::/:/\nshort:x:5\n"
@@ -108,3 +109,31 @@ def test_hostile_passwd_counts_as_absent(root: Path, kind: str, tmp_path_factory
     with pytest.raises(InvalidInput, match="unknown user 'evil'"):
         run(root, "evil")
     assert run(root, "5").uid == 5
+
+
+def test_who_is_likely_is_who_was_found_the_last_time() -> None:
+    found = User(33, 34, [50], "/var/www", "web")
+    assert users.likely("sha256:a", "web") is None
+    users.note("sha256:a", "web", found)
+    assert users.likely("sha256:a", "web") is found
+    assert users.likely("sha256:b", "web") is None
+    assert found.is_same(User(33, 34, [50], "/var/www", "web"))
+    others = [
+        User(34, 34, [50], "/var/www", "web"),
+        User(33, 35, [50], "/var/www", "web"),
+        User(33, 34, [], "/var/www", "web"),
+        User(33, 34, [50], "/", "web"),
+        User(33, 34, [50], "/var/www", "www"),
+    ]
+    for other in (None, *others):
+        assert not found.is_same(other)
+
+
+def test_what_is_likely_takes_little_memory() -> None:
+    for number, large in enumerate((User(1, 1, [], "/" + "a" * 5000, "a"), User(1, 1, [*range(1000)], "/", "a"))):
+        users.note(f"sha256:{number}", "a", large)
+        assert users.likely(f"sha256:{number}", "a") is None
+    for number in range(3000):
+        users.note(f"sha256:{number}", "", User(0, 0, [], "/root", "root"))
+    assert users.likely("sha256:2999", "") is not None
+    assert sum(users.likely(f"sha256:{number}", "") is not None for number in range(3000)) <= 1024
