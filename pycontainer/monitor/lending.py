@@ -40,8 +40,7 @@ class Lending:
 
     def lend(self, fds: "Mapping[int, int]") -> None:
         """Put descriptors, which stay the caller's, at these numbers."""
-        if self._lent:  # to somebody who may still share our table, as something failed meanwhile
-            self._part()
+        self.take_back()  # from somebody who may still share our table, if something failed meanwhile
         fds = {**fds, TOLD_FD: self._told_fd} if self.shares else fds
         self._lent = list(fds)
         self._lay(fds)

@@ -120,6 +120,8 @@ def test_a_clone_that_failed_leaves_nothing_lent() -> None:
     inside("""
         lending.lend({GO_FD: others[0], PROGRAM_FD: others[1]})
         assert target("self", GO_FD) == "/etc"
+        lending.lend({6: others[0]})  # nobody took the first back
+        assert target("self", GO_FD) == target("self", PROGRAM_FD) == "/dev/null" and target("self", 6) == "/etc"
         lending.take_back()
         lending.take_back()
         assert resting() == ["/dev/null"] * 8
