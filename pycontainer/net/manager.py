@@ -334,7 +334,9 @@ class NetworkManager:
         if reservation is None:
             return
         # It may have ended when no supervisor was there to have its claims.
-        ports = self._ports.claimed(container_id) or [port for port in reservation.ports if not self._ports.holds(port)]
+        ports = self._ports.claimed(container_id) or [
+            port for port in reservation.ports if port.protocol == "udp" and not self._ports.holds(port)
+        ]
         self._ports.release(container_id)
         self._detach(reservation, alive=alive)
         self._tracked.forget(ports)

@@ -14,9 +14,9 @@ import socket
 import struct
 from collections.abc import Collection, Iterator
 
-from pycontainer.net.messages import read_attributes
+from pycontainer.net.messages import NETLINK_NETFILTER, read_attributes
 
-_NETLINK_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP = 12, 270, 1
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _GROUP_NFTABLES = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES, the upper byte of a message's type
 _NEWGEN, _GETGEN = 15, 16
@@ -100,7 +100,7 @@ class RulesetWatch:
 
 
 def _open() -> socket.socket:
-    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     made.bind((0, 0))
     return made

@@ -17,11 +17,10 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from pycontainer.net.messages import ACK, DUMP, Netlink, attribute, read_attributes
+from pycontainer.net.messages import ACK, DUMP, NETLINK_NETFILTER, Netlink, attribute, read_attributes
 from pycontainer.net.ports import WILDCARDS
 from pycontainer.spec.model import Port
 
-_NETLINK_NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET, _DELETE
 _HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr, nfgenmsg
 _NESTED = 0x8000
@@ -126,7 +125,7 @@ def forget(published: Iterable[Published]) -> int:
                 return False
         return entry.answered_by not in keep
 
-    with Netlink(_NETLINK_NETFILTER) as netlink:
+    with Netlink(NETLINK_NETFILTER) as netlink:
         stale = [
             (family, entry)
             for family, entry in _entries(netlink, {port for port, _ in places})

@@ -1,5 +1,6 @@
 """Who goes on sending to a UDP port of the host, before there is its container and after another has it."""
 
+import ipaddress
 import socket
 from socket import SOCK_DGRAM
 
@@ -23,7 +24,7 @@ def sender(site: Site, target: str) -> socket.socket:
 
 
 def answer(sock: socket.socket) -> str:
-    """Return what comes back, empty if nothing does; what was answered before is left aside."""
+    """Return what comes back, empty if nothing does."""
     try:
         sock.send(b"who am I")
         return sock.recv(100).decode()
@@ -33,13 +34,8 @@ def answer(sock: socket.socket) -> str:
 
 def tracked_lines(site: Site, target: str) -> list[str]:
     lines = site.inside.run("cat", "/proc/net/nf_conntrack").splitlines()
-    wide = socket.inet_ntop(socket.AF_INET, socket.inet_aton(target)) if "." in target else _wide(target)
+    wide = ipaddress.ip_address(target).exploded
     return [line for line in lines if " udp " in line and f"dst={wide} " in line and "dport=8080" in line]
-
-
-def _wide(ip6: str) -> str:
-    packed = socket.inet_pton(socket.AF_INET6, ip6).hex()
-    return ":".join(packed[at : at + 4] for at in range(0, 32, 4))
 
 
 def forgotten(site: Site, *ports: Port, keep: tuple[str, ...] = ()) -> int:
