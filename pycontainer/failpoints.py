@@ -30,7 +30,7 @@ NAMES = (
     "start:settled", "start:range", "start:ports", "start:monitor", "start:volumes", "start:cgroup", "start:limits",
     "start:born", "start:network", "start:ready", "start:noted", "start:released", "start:over",
     "stop:noted", "stop:asked", "stop:killed",
-    "end:heard", "end:network", "end:limits", "end:cgroup", "end:over",
+    "end:heard", "end:told", "end:network", "end:limits", "end:cgroup", "end:over",
     "rm:renamed", "rm:network", "rm:storage", "rm:range", "rm:forgotten", "rm:volumes", "rm:erased",
     "rename:neighbours", "rename:recorded",
     "set:noted", "set:applied", "set:recorded",

@@ -24,6 +24,8 @@ VERBS: dict[str, str] = {
     "ping": "{} -> {version, pid, monitor_pid}",
     "create": "{spec} -> ContainerInfo",
     "start": "{container, attach: bool, rows, columns} -> ContainerInfo; with attach fd 0 of the frame is the socket",
+    "run": "{spec, attach: bool, rows, columns} -> ContainerInfo: create and start as one, nothing remains if that fails;"
+    " with attach fd 0 of the frame is the socket -> event {started: ContainerInfo}, then {exit_code} as of wait",
     "stop": "{container, timeout_seconds?} -> ContainerInfo",
     "restart": "{container, timeout_seconds?} -> ContainerInfo",
     "kill": "{container, signal} -> {}",

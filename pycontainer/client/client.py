@@ -125,11 +125,41 @@ class Client:
         """
         if stdin is not None:
             fields["stdin_open"] = True
-        container = self.create(image, command, **fields)
-        if not detach:
-            return container.start_captured(stdin or b"", remove_on_failure=True)
-        container.start(remove_on_failure=True)
-        return container
+        spec = plain_spec(image, command, fields)
+        if detach:
+            return self.run_from(spec)
+        from pycontainer.client.running import run_captured  # 1 ms
+
+        return run_captured(self._pool, spec, stdin or b"")
+
+    def run_from(self, spec: Mapping[str, Any]) -> Container:
+        """Create and start a container from a plain spec, as `create_from` takes it; if that fails nothing of it remains."""
+        info: ContainerInfo = self._pool.request("run", {"spec": plain_spec(None, None, spec)})
+        return Container(self._pool, info["id"], info)
+
+    def run_attached(
+        self,
+        spec: Mapping[str, Any],
+        *,
+        interactive: bool = False,
+        detach_keys: str = "ctrl-p,ctrl-q",
+        proxy_signals: bool = True,
+        on_start: Callable[[Container], None] = lambda container: None,
+    ) -> int | None:
+        """Do the same with this process's input and output connected; return the exit code, as `Container.attach`.
+
+        `on_start` is called before the first of its output is shown.
+        """
+        from pycontainer.client.running import run_attached  # 1 ms
+
+        return run_attached(
+            self._pool,
+            plain_spec(None, None, spec),
+            interactive=interactive,
+            detach_keys=detach_keys,
+            proxy_signals=proxy_signals,
+            on_start=on_start,
+        )
 
     def create(
         self,

@@ -193,6 +193,24 @@ class Pool:
         except NotRead:
             return self._request(verb, args, fds, on_event, start=start)
 
+    def begin(self, verb: str, args: dict[str, Any], fds: Sequence[int] = ()) -> tuple[Connection, Any]:
+        """Send one request as `request` does; return its connection, to be given back, and the first event of it."""
+        try:
+            return self._begin(verb, args, fds)
+        except NotRead:
+            return self._begin(verb, args, fds)
+
+    def _begin(self, verb: str, args: dict[str, Any], fds: Sequence[int]) -> tuple[Connection, Any]:
+        connection = self.take()
+        try:
+            connection.send(verb, args, fds)
+            _, event, received = connection.receive()
+            close_all(received)
+            return connection, event
+        except BaseException:
+            self.give_back(connection)
+            raise
+
     def _request(
         self,
         verb: str,

@@ -163,7 +163,7 @@ class Container:
         from pycontainer.client.foreground import stay  # 1 ms that others need not wait for
 
         name = self.name
-        return _known(stay(self, self._pool, on_start), name)
+        return known(stay(self, self._pool, on_start), name)
 
     # ── inside ──
 
@@ -276,7 +276,7 @@ class Container:
                     relay_attach(sock, feed, out.append, err.append)
             with self._pool.span("end of the run"):
                 exit_code = waiter.exit_code()
-            return Completed(_known(exit_code, info["name"]), b"".join(out), b"".join(err))
+            return Completed(known(exit_code, info["name"]), b"".join(out), b"".join(err))
 
     # ── its output ──
 
@@ -484,8 +484,7 @@ class Container:
         proxy_signals: bool,
         starting: "_Starting | None" = None,
     ) -> int | None:
-        from pycontainer.client.attach import relay_attach  # 3 ms that `ps` or `stop` never need
-        from pycontainer.client.session import Session, leave
+        from pycontainer.client.session import Session  # 3 ms that `ps` or `stop` never need
 
         info = self._created or self.info  # of what does not change
         interactive = interactive and info["stdin_open"]
@@ -499,16 +498,14 @@ class Container:
                 if starting is not None:
                     starting.succeeded()
                 with self._pool.span("output"):
-                    ended = relay_attach(
-                        sock, session.feed, session.stdout, session.stderr, inbox=session.inbox,
-                        on_signal=leave if session.is_raw else self._proxy_signal, terminal_fd=session.terminal_fd,
-                    )  # fmt: skip
+                    ended = session.relay(sock, self.pass_signal)
             if not ended:
                 return None
             with self._pool.span("end of the run"):
-                return _known(waiter.exit_code(), info["name"])
+                return known(waiter.exit_code(), info["name"])
 
-    def _proxy_signal(self, number: signal.Signals) -> None:
+    def pass_signal(self, number: signal.Signals) -> None:
+        """Send it a signal that this process got; nothing if it has ended meanwhile."""
         try:
             self.kill(number.name)
         except (NotFound, InvalidState):  # it has just ended
@@ -539,7 +536,8 @@ class _Starting:
             error.add_note(f"and container '{self._container.id}' could not be removed: {second}")
 
 
-def _known(exit_code: int | None, name: str) -> int:
+def known(exit_code: int | None, name: str) -> int:
+    """Return an exit code, or raise PycontainerError if it could not be learnt."""
     if exit_code is None:
         raise PycontainerError(
             f"container '{name}' has ended, but its exit code could not be learnt",

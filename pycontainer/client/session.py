@@ -3,7 +3,10 @@
 import contextlib
 import os
 import signal
+import socket
+from collections.abc import Callable
 
+from pycontainer.client.attach import relay_attach
 from pycontainer.client.feed import Feed
 from pycontainer.client.terminal import (
     PROXIED_SIGNALS,
@@ -51,6 +54,16 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def relay(self, sock: socket.socket, on_signal: Callable[[signal.Signals], None]) -> bool:
+        """Be the other end of a container's attach socket until its output ends; False if the detach keys were pressed.
+
+        Signals go to `on_signal`, but with a raw terminal they end this process.
+        """
+        return relay_attach(
+            sock, self.feed, self.stdout, self.stderr, inbox=self.inbox,
+            on_signal=leave if self.is_raw else on_signal, terminal_fd=self.terminal_fd,
+        )  # fmt: skip
 
     def stdout(self, data: bytes) -> None:
         write_all(STDOUT_FD, data)

@@ -1,12 +1,9 @@
 """Learning of a container's end: a connection on which the supervisor answers, or tells of it among its events."""
 
 import select
-import time
 
 from pycontainer.client.connection import Connection, ConnectionLost, Pool
 from pycontainer.errors import NotFound
-
-REMOVAL_TIMEOUT_SECONDS = 10
 
 
 class Waiter:
@@ -17,10 +14,11 @@ class Waiter:
     asked again.
     """
 
-    def __init__(self, pool: Pool, container_id: str) -> None:
+    def __init__(self, pool: Pool, container_id: str, asked: Connection | None = None) -> None:
+        """`asked` is a connection on which the end is going to be answered; it is the Waiter's from now on."""
         self._pool = pool
         self._container_id = container_id
-        self._connection: Connection | None = None
+        self._connection = asked
 
     def __enter__(self) -> "Waiter":
         return self
@@ -29,10 +27,10 @@ class Waiter:
         self._let_go()
 
     def watch(self) -> None:
-        """Listen from now on, for the end and for the removal after it."""
+        """Listen from now on."""
         with self._pool.span("listen to events"):
             self._connection = self._pool.take()
-            filters = {"container": [self._container_id], "type": ["die", "remove"]}
+            filters = {"container": [self._container_id], "type": ["die"]}
             self._connection.send("events", {"filters": filters})
             self._connection.receive()  # it listens
 
@@ -74,23 +72,9 @@ class Waiter:
                 if is_result:
                     return payload["exit_code"]  # type: ignore[no-any-return]
                 if payload.get("id") == self._container_id and payload["type"] == "die":
-                    self._await_removal(connection)
                     return payload["exit_code"]  # type: ignore[no-any-return]
         finally:
             self._let_go()
-
-    def _await_removal(self, connection: Connection) -> None:
-        """Let a container that removes itself be gone when we return; one that fails to is not waited for long."""
-        poller = select.poll()
-        poller.register(connection, select.POLLIN)
-        deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
-        try:
-            while poller.poll(max(0, deadline - time.monotonic()) * 1000):
-                _, payload, _ = connection.receive()
-                if payload.get("id") == self._container_id and payload["type"] == "remove":
-                    return
-        except ConnectionLost:
-            pass  # the next supervisor removes it
 
     def _let_go(self) -> None:
         if self._connection is not None:

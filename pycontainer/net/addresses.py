@@ -120,6 +120,7 @@ class Records:
     def __init__(self, networks_dir: str) -> None:
         self._directory = networks_dir
         self._addresses_dir = f"{networks_dir}/addresses"
+        self._withheld: set[str] = set()  # containers that are being made, see `withhold`
 
     def load_networks(self) -> Loaded[Network]:
         return self._load(self._directory, _network, self.damaged_network)
@@ -160,6 +161,8 @@ class Records:
         self._save(self._directory, network.name, asdict(network))
 
     def save_reservation(self, reservation: Reservation) -> None:
+        if reservation.container_id in self._withheld:
+            return
         data = asdict(reservation)
         del data["container_id"]
         for endpoint in data["endpoints"]:
@@ -167,10 +170,20 @@ class Records:
         # No second wait: the name is on the disk with that of the container's own record, which comes later.
         self._save(self._addresses_dir, reservation.container_id, data, sync_name=False)
 
+    def withhold(self, container_id: str) -> None:
+        """Save nothing of a container until `keep`: it is being made, and what it is given changes some times."""
+        self._withheld.add(container_id)
+
+    def keep(self, reservation: Reservation) -> None:
+        """Save what was withheld, and from here on each change."""
+        self._withheld.discard(reservation.container_id)
+        self.save_reservation(reservation)
+
     def delete_network(self, name: str) -> None:
         remove_record(f"{self._directory}/{name}.json")
 
     def delete_reservation(self, container_id: str) -> None:
+        self._withheld.discard(container_id)
         remove_record(f"{self._addresses_dir}/{container_id}.json")
 
     def _load(

@@ -213,21 +213,26 @@ class NetworkManager:
     ) -> Addresses:
         """Give a container an address of each family in every network; `ip` and `ip6` are for the first one.
 
-        Lasts until `release`. Its neighbours are the containers of the same `tenant`. NotFound for a network that does not
-        exist, AlreadyExists for an address that is taken, InvalidInput for a bridge that is another tenant's.
+        Lasts until `release`, and is on the disk with `keep`. Its neighbours are the containers of the same `tenant`.
+        NotFound for a network that does not exist, AlreadyExists for an address that is taken, InvalidInput for a bridge
+        that is another tenant's.
         """
         self.release(container_id)
         reservation = Reservation(container_id, name, hostname, tenant=tenant)
         try:
             for position, network in enumerate(dict.fromkeys(networks)):
                 self._add_endpoint(reservation, network, ip if position == 0 else "", ip6 if position == 0 else "")
-            self._records.save_reservation(reservation)
         except BaseException:
             for endpoint in reservation.endpoints:
                 self._free(endpoint)
             raise
+        self._records.withhold(container_id)
         self._reservations[container_id] = reservation
         return self.addresses(container_id)
+
+    def keep(self, container_id: str) -> None:
+        """Put what a container was given on the disk, and from here on each change of it."""
+        self._records.keep(self._reservation(container_id))
 
     def addresses(self, container_id: str) -> Addresses:
         """Return {network: {"ip", "ip6"}} of a container, in its order of networks; empty if it has none."""

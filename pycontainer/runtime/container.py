@@ -172,8 +172,11 @@ class Container:
         binds = [mount.source for mount in self.spec.mounts if mount.type == "bind"]
         return disks_of((self.directory, *layers, self.paths.volumes_dir, *binds))
 
-    def save(self) -> None:
-        """Write the record, all at once or not at all."""
+    def save(self, *, sync_name: bool = True) -> None:
+        """Write the record, all at once or not at all.
+
+        Without `sync_name` a loss of power may undo that, until the directory is synced.
+        """
         image = self.image
         record = {
             "version": RECORD_VERSION,
@@ -189,7 +192,8 @@ class Container:
             "clearing": self.clearing,
             "image": image and {"name": image.name, "id": image.id, "layers": image.layers, "config": image.config},
         }
-        write_atomically(f"{self.directory}/spec.json", json.dumps(record, indent=1).encode())
+        data = json.dumps(record, indent=1).encode()
+        write_atomically(f"{self.directory}/spec.json", data, sync_name=sync_name)
 
     def save_run(self) -> None:
         """Write the present run; lost at boot on purpose, so no fsync."""

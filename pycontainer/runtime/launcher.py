@@ -27,10 +27,12 @@ class Birth(Protocol):
         tty: bool,
         attached: socket.socket | None,
         seconds: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> bytes:
         """Let the child go on, its output pumped from `streams` (descriptor, kind), `attached` seeing all of it.
 
-        Return the failure report, empty once the program has been executed; TimeoutError if that takes longer than `seconds`.
+        `meanwhile` is called while it does, for some 1 ms. Return the failure report, empty once the program has been
+        executed; TimeoutError if that takes longer than `seconds`.
         """
 
     async def abort(self, *, seconds: float | None = None) -> None:

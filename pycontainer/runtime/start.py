@@ -3,12 +3,14 @@
     supervisor                                             monitor
     cgroup made, limits applied and read back
     trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
-    walls opened                           ◀── born ──
+    walls opened; if it is new: its records written
+                                           ◀── born ──
     network attached through its netns                     … mounts
     the child's table built
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
+    if it is new: the disk has its records
                                            ◀─ started ─
 
 The longest way is the monitor's; so what can be is done beside it.
@@ -64,12 +66,20 @@ class Network(Protocol):
     def detach(self, container_id: str, *, alive: bool) -> None: ...
 
 
+class Keeping(Protocol):
+    """What a start asks of the records of a container that is made by it."""
+
+    def write(self) -> None: ...
+    def check(self) -> None: ...
+    def settle(self) -> None: ...
+
+
 class Host:
     """What a start needs of the host, handed in."""
 
     __slots__ = (
-        "apply_limits", "create_cgroup", "files", "label", "launcher", "layers", "network", "open_rootfs", "release_limits",
-        "rights", "seccomp", "volumes",
+        "apply_limits", "create_cgroup", "files", "keeping", "label", "launcher", "layers", "network", "open_rootfs",
+        "release_limits", "rights", "seccomp", "volumes",
     )  # fmt: skip
 
     def __init__(
@@ -87,15 +97,17 @@ class Host:
         seccomp: tuple[int, bytes] | None,
         label: Label | None,
         volumes: dict[str, tuple[str, Callable[[], int]]],
+        keeping: Keeping | None = None,
     ) -> None:
         """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work.
 
-        `volumes`: for each name its place, and what opens a detached mount of it.
+        `volumes`: for each name its place, and what opens a detached mount of it. `keeping` writes the records of one that
+        has none yet, beside its birth.
         """
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
-        self.rights, self.seccomp, self.label = rights, seccomp, label
+        self.rights, self.seccomp, self.label, self.keeping = rights, seccomp, label, keeping
 
 
 class Run:
@@ -291,11 +303,13 @@ async def start(
                 },
                 [*fds, *doors],
                 action=action,
-                meanwhile=lambda: _expect_network(host.network, container.id),
+                meanwhile=lambda: _meanwhile(host, container.id),
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
         reach("start:born")
+        if host.keeping is not None:
+            host.keeping.check()
         try:
             netns_fd = -1
             if host.network is not None:
@@ -343,7 +357,13 @@ async def start(
         container.save_run()
         undo.callback(container.forget_run)
         reach("start:noted")
-        report = await birth.release(streams=streams.outer, input_fd=streams.input_fd, tty=spec.tty, attached=attached)
+        report = await birth.release(
+            streams=streams.outer,
+            input_fd=streams.input_fd,
+            tty=spec.tty,
+            attached=attached,
+            meanwhile=host.keeping.settle if host.keeping is not None else _nothing,
+        )
         reach("start:released")
         if report:
             raise failure(action, half.table, half.rows_at, report)
@@ -456,11 +476,17 @@ def _open_bind(tree: planner.Tree) -> int:
         os.close(source_fd)
 
 
-def _expect_network(network: Network | None, container_id: str) -> None:
-    """Have the network prepare itself; if it cannot, `_attach_network` tries again and says why."""
-    if network is not None:
+def _meanwhile(host: Host, container_id: str) -> None:
+    """Do what needs no process, while it is born. If the network cannot prepare itself, `_attach_network` says why."""
+    if host.network is not None:
         with contextlib.suppress(OSError, PycontainerError):
-            network.expect(container_id)
+            host.network.expect(container_id)
+    if host.keeping is not None:
+        host.keeping.write()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _attach_network(

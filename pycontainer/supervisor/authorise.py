@@ -483,6 +483,7 @@ VERBS: dict[str, Row | str] = {
     "trace": _anything,  # what was done for who has the token, if it is his tenant's
     "info": _anything,
     "create": _anything,
+    "run": _anything,
     "list": _anything,
     "events": _anything,
     "why": _anything,
@@ -552,6 +553,7 @@ COSTS = {
          "volume_create", "volume_rm"),
         3,
     ),
+    "run": 6,
     **dict.fromkeys(("list", "stats", "limits", "top", "inspect"), 2),
 }  # fmt: skip
 

@@ -13,12 +13,11 @@ containers finds in boot.json that the next one has to go on.
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import Busy, PycontainerError
-from pycontainer.linux.files import write_atomically
+from pycontainer.linux.files import sync_directory, write_atomically
 from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.record import read_record, remove_record
 from pycontainer.runtime.container import Container
@@ -33,7 +32,6 @@ STARTING, UP, STOPPING, DOWN = "starting", "up", "stopping", "down"
 HOST_DOWN = "host-down"  # the cause of an end that nobody saw, as the host had ended too
 DEFAULT_SHUTDOWN_SECONDS = 300.0
 _ENDED_WITH_HOST_SECONDS = 5.0  # between the end of a container and ours, when the host ends both
-_EXIT_OURS = 125
 
 Outcome = dict[str, object]
 
@@ -119,7 +117,7 @@ class Boot:
         if container.exit_code is None:
             world.events.emit("die", container, cause=HOST_DOWN, actor=KERNEL, exit_code=None)
         if container.spec.auto_remove:
-            world.spawn(world.removal.remove_ended(container))
+            world.removal.remove_ended(container)
 
     def go_on(self) -> None:
         """Start the rest, if a supervisor before us was killed in the middle."""
@@ -218,9 +216,7 @@ class Boot:
                 except Exception as error:  # whatever it is, the others have their turn, and its policy goes on
                     if not isinstance(error, PycontainerError):
                         log.failure("a fault in starting a container", container_id=container.id)
-                    container.warnings = [f"the start at boot failed: {error}"]
-                    container.exit_code, container.cause = getattr(error, "exit_code", _EXIT_OURS), "start-failed"
-                    world.restarts.after_end(container, lasted_seconds=0)
+                    world.restarts.failed(container, error, "the start at boot failed")
                     work.add(container, error=str(error), hint=getattr(error, "hint", ""))
                 else:
                     work.add(container)
@@ -324,11 +320,7 @@ def in_order(containers: Iterable[Container]) -> list[list[Container]]:
 
 def _sync_directory(directory: str) -> None:
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(directory)
     except FileNotFoundError:  # it was removed just now
         pass
     except OSError as error:

@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 from pycontainer import jsontext
@@ -13,6 +13,7 @@ from pycontainer.units import shown
 
 _T = TypeVar("_T")
 Reply = Callable[[object, list[int]], Awaitable[None]]
+WhileThere = Callable[[Coroutine[object, object, object]], Awaitable[object]]
 
 
 def parse_request(data: bytes) -> tuple[str, dict[str, object], bool]:
@@ -44,6 +45,10 @@ def _argument_names(shape: str) -> frozenset[str]:
 ARGUMENTS = {verb: _argument_names(shape) for verb, shape in VERBS.items()}
 
 
+async def _unwatched(work: Coroutine[object, object, object]) -> object:
+    return await work
+
+
 class Call:
     """Arguments are checked on access: a wrong type is the client's fault, never a traceback here."""
 
@@ -52,6 +57,8 @@ class Call:
         self.is_traced = False
         self.waits_for: dict[str, object] | None = None
         """What the verb would be told if it had to begin anew in the midst of its waiting; None while it does something."""
+        self.while_there: WhileThere = _unwatched
+        """Awaits something for the client, and cancels it when that hangs up; what the whole verb is, for some of them."""
         self.is_answered: Callable[[], bool] = lambda: False
         """Whether what it waits for is there already, though it has not had its turn since."""
 

@@ -1,8 +1,11 @@
 """What happens when a run ends, and how we hear of it.
 
-    monitor ── exit ──▶ heard_exit ──┐                        limits, network and cgroup go, the record says how it ended,
-    pidfd, where there is none ──────┼──▶ finish ──▶          who waits is told, the restart policy is asked
-    recovery, of what nobody saw ────┘
+    monitor ── exit ──▶ heard_exit ──┐              the record says how it ended,             network, limits and cgroup go,
+    pidfd, where there is none ──────┼──▶ finish ──▶ who waits is told, the    ── settle ──▶  and all of it, if it was to go
+    recovery, of what nobody saw ────┘               restart policy is asked                  with its end
+
+Who waits for an end is answered before the kernel's things are taken down, which takes longer than all else. Nobody can tell:
+that is done before the next request is looked at, or when there is none, a moment later.
 
 A monitor that dies takes nothing along: we hold the other ends of its streams, and a new one reads on. It is no parent of
 what goes on, so how that ends is asked of the kernel; what it does not know is reported as unknown.
@@ -10,9 +13,11 @@ what goes on, so how that ends is asked of the kernel; what it does not know is 
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from pycontainer.cgroup.base import Cgroup
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 _NETWORK_SWEEP_SECONDS = 2.0
+_ANSWERED_SECONDS = 0.001  # after which who waited for an end has been answered
 _BY_US = ("asked", "health", "not-ready")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
 
@@ -54,6 +60,7 @@ class Endings:
         self._oom_watch: OomWatch | None = None
         self._network_sweep: asyncio.TimerHandle | None = None
         self._unmounting: dict[str, asyncio.Task[None]] = {}  # container -> the root of its last run is going
+        self._left: dict[str, Callable[[], None]] = {}  # container -> what is left to be done about its end
 
     def watch_kills(self) -> None:
         """Hear of each process that the kernel kills for want of memory."""
@@ -121,7 +128,7 @@ class Endings:
         return container.id not in self._exits
 
     async def wait_exit(self, container: Container, timeout_seconds: float | None = None) -> bool:
-        """Wait for the end of the present run; False when the time is over first."""
+        """Wait for the end of the present run; False when the time is over first. Who goes on to use it calls `settle`."""
         event = self._exits.get(container.id)
         if event is None:
             return True
@@ -290,7 +297,7 @@ class Endings:
             self._world.events.emit("leftover", container, detail=f"how it ended is not on disk: {error}")
 
     def finish(self, container: Container, *, exit_code: int | None) -> None:
-        """The run is over: take down what it had, record how it ended, start again if the policy says so.
+        """The run is over: record how it ended, start again if the policy says so, take down what it had, see `settle`.
 
         The present run stays on record until it is known what follows, or who is killed here would leave it undone.
         """
@@ -304,22 +311,10 @@ class Endings:
             container.oom_killed = cgroup.oom_kills() > 0
         except OSError:
             pass
-        if container.addresses:
-            try:
-                world.networks.detach(container.id, alive=False)
-            except OSError as error:
-                world.events.emit("leftover", container, detail=f"network: {error}")
-            self.sweep_networks_later()
-            reach("end:network")
-        try:
-            registry.release(world.instance(container, cgroup))
-        except OSError as error:
-            world.events.emit("leftover", container, detail=f"limits: {error}")
-        reach("end:limits")
-        self.remove_cgroup(cgroup)
-        reach("end:cgroup")
+        netns_fd = -1
         if run is not None:
             asyncio.get_running_loop().remove_reader(run.pidfd)  # if there was no monitor
+            netns_fd, run.netns_fd = run.netns_fd, -1  # or the kernel would begin to take down what we are about to
             self._close(container, run)
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
@@ -346,9 +341,43 @@ class Endings:
         event = self._exits.pop(container.id, None)
         if event is not None:
             event.set()
-        world.restarts.after_end(container, lasted_seconds=lasted_seconds, was_well=was_well)
+        is_to_go = world.restarts.after_end(container, lasted_seconds=lasted_seconds, was_well=was_well)
         world.boot.after_end(container)
-        if not container.restarting and not container.spec.auto_remove:
+        reach("end:told")
+        context = contextvars.copy_context()  # who ended it, and who traces that
+        self._left[container.id] = lambda: context.run(self._take_down, container, cgroup, netns_fd, is_to_go=is_to_go)
+        if run is None or world.networks.published(container.id):  # a port is what programs beside us may ask for
+            self.settle(container.id)
+        else:
+            asyncio.get_running_loop().call_later(_ANSWERED_SECONDS, self.settle, container.id)
+
+    def settle(self, container_id: str = "") -> None:
+        """Do what is left to be done about the end of a container, or of all: nothing of it is there any more."""
+        for each in [container_id] if container_id else [*self._left]:
+            if (take_down := self._left.pop(each, None)) is not None:
+                take_down()
+
+    def _take_down(self, container: Container, cgroup: Cgroup, netns_fd: int, *, is_to_go: bool) -> None:
+        world = self._world
+        if container.addresses:
+            try:
+                world.networks.detach(container.id, alive=False)
+            except OSError as error:
+                world.events.emit("leftover", container, detail=f"network: {error}")
+            self.sweep_networks_later()
+            reach("end:network")
+        if netns_fd >= 0:
+            os.close(netns_fd)
+        try:
+            registry.release(world.instance(container, cgroup))
+        except OSError as error:
+            world.events.emit("leftover", container, detail=f"limits: {error}")
+        reach("end:limits")
+        self.remove_cgroup(cgroup)
+        reach("end:cgroup")
+        if is_to_go:
+            world.removal.remove_ended(container)
+        elif not container.restarting:
             container.forget_run()
         reach("end:over")
 

@@ -126,7 +126,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
         for each in handed["clients"]:  # before the monitor is heard: their processes may have ended meanwhile
             if each["verb"] == "exec":
                 world.endings.expect_exec_exit(each["arguments"]["exec_id"])
-            elif each["verb"] == "wait":
+            elif each["verb"] in ("wait", "run") and "container" in each["arguments"]:
                 world.endings.keep_result(each["arguments"]["container"])
         world.link.take_over(socket.socket(fileno=handed["monitor_fd"]))
     if handed is not None:
@@ -178,6 +178,7 @@ async def _become_new_code(world: World, server: Server, state: dict[str, object
     """Hand everything over to the code that is installed now; return only if that cannot be, all being as it was."""
     try:
         clients = await reload.quiet(world, server)
+        world.endings.settle()
         state |= {"monitor_fd": world.link.fileno(), "clients": clients, "speakers": world.health.handed_over()}
         world.ledger.close()
         world.events.close(cause="reload")

@@ -67,6 +67,7 @@ class MonitorBirth:
         tty: bool,
         attached: socket.socket | None,
         seconds: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> bytes:
         fds = [fd for fd, _ in streams] + ([input_fd] if input_fd >= 0 else [])
         if attached is not None:
@@ -83,6 +84,7 @@ class MonitorBirth:
             },
             fds,
         )
+        meanwhile()
         return await asyncio.wait_for(self._done, seconds)
 
     async def abort(self, *, seconds: float | None = None) -> None:

@@ -57,7 +57,7 @@ async def recover(world: World) -> None:
         elif container.restarting:  # we left while it waited for its next start
             world.restarts.resume(container)
         elif container.spec.auto_remove and container.finished is not None and container.id not in world.runs:
-            world.spawn(world.removal.remove_ended(container))  # we left before that
+            world.removal.remove_ended(container)  # we left before that
         elif container.id not in world.runs:
             world.boot.recovered(container)
     reach("recover:ended")

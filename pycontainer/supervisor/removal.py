@@ -48,7 +48,12 @@ class Removal:
 
         `with_volumes`: also those that its image asked for, as for a container that removes itself.
         """
+        self._take_away(container, with_volumes=with_volumes)
+        await self.erase_remains(container.id)
+
+    def _take_away(self, container: Container, *, with_volumes: bool) -> None:
         world = self._world
+        world.endings.settle(container.id)
         with contextlib.suppress(FileNotFoundError):
             container.storage().release()  # first: the next start would cap it again, and nobody else has its ids yet
         reach("rm:storage")
@@ -75,7 +80,6 @@ class Removal:
         world.events.emit("remove", container)
         if container.lowers or container.snapshots:
             world.layers.sweep()
-        await self.erase_remains(container.id)
 
     async def remove_damaged(self, damaged: Damaged) -> None:
         """Take away all that a damaged container has, its processes first; nobody learns how they ended."""
@@ -120,21 +124,28 @@ class Removal:
         world.networks.release(container_id)
         self._retire(container_id, with_volumes=True)
 
-    async def remove_ended(self, container: Container) -> None:
-        """Take away a container that was to go when it ends."""
+    def remove_ended(self, container: Container) -> None:
+        """Take away a container that was to go when it ends, now; or once nobody is at work with it any more."""
         with acting("policy auto_remove"):
-            await self._remove_ended(container)
+            if self._world.lock(container).locked():
+                self._world.spawn(self._remove_when_free(container))
+            else:
+                self._remove_ended(container)
 
-    async def _remove_ended(self, container: Container) -> None:
+    async def _remove_when_free(self, container: Container) -> None:
+        async with self._world.lock(container):
+            self._remove_ended(container)
+
+    def _remove_ended(self, container: Container) -> None:
         world = self._world
-        if container.id not in world.containers:
+        if world.containers.get(container.id) is not container or container.id in world.runs:
             return
-        async with world.lock(container):
-            if container.id in world.containers and container.id not in world.runs:
-                try:
-                    await self.remove(container)
-                except (InvalidState, OSError) as error:
-                    world.events.emit("leftover", detail=f"files of container '{container.id}': {error}")
+        try:
+            self._take_away(container, with_volumes=True)
+        except (InvalidState, OSError) as error:
+            world.events.emit("leftover", detail=f"files of container '{container.id}': {error}")
+            return
+        world.spawn(self.erase_later(container.id))
 
     def is_erasing(self, container_id: str) -> bool:
         """Tell whether the files of a removed container are going just now."""

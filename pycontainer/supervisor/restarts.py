@@ -47,8 +47,8 @@ class Restarts:
     def __len__(self) -> int:
         return len(self._timers) + len(self._due_now)
 
-    def after_end(self, container: Container, *, lasted_seconds: float, was_well: bool = True) -> None:
-        """Start it again if the policy says so or it asked to, later each time.
+    def after_end(self, container: Container, *, lasted_seconds: float, was_well: bool = True) -> bool:
+        """Start it again if the policy says so or it asked to, later each time; tell whether it is to be removed instead.
 
         `was_well`: the run has been healthy, or ready, if anybody asks for that.
         """
@@ -57,12 +57,18 @@ class Restarts:
         if is_wanted(container):
             if not is_tired(container):
                 self._plan(container)
-                return
+                return False
             count = container.restart_count
             container.warnings = [*container.warnings, f"{_GAVE_UP}{count} restarts in a row: {container.cause}"]
             self._world.events.emit("restart-given-up", container, cause=container.cause, actor=_ACTOR, restarts=count)
-        if container.spec.auto_remove:
-            self._world.spawn(self._world.removal.remove_ended(container))
+        return container.spec.auto_remove
+
+    def failed(self, container: Container, error: Exception, warning: str) -> None:
+        """A start that the policy, or the boot, has tried did not succeed: it counts as a run that ended at once."""
+        container.warnings = [f"{warning}: {error}"]
+        container.exit_code, container.cause = getattr(error, "exit_code", _EXIT_OURS), "start-failed"
+        if self.after_end(container, lasted_seconds=0):
+            self._world.removal.remove_ended(container)
 
     def resume(self, container: Container) -> None:
         """It waited for its next start when the supervisor before us left: it waits again, and was counted."""
@@ -129,9 +135,7 @@ class Restarts:
             except Exception as error:  # whatever it is, the policy goes on
                 if not isinstance(error, PycontainerError):
                     log.failure("a fault in starting a container again", container_id=container.id)
-                container.warnings = [f"restart failed: {error}"]
-                container.exit_code, container.cause = getattr(error, "exit_code", _EXIT_OURS), "start-failed"
-                self.after_end(container, lasted_seconds=0)
+                self.failed(container, error, "restart failed")
 
 
 def is_wanted(container: Container) -> bool:

@@ -35,6 +35,7 @@ from pycontainer.supervisor.operators import Operators
 from pycontainer.supervisor.tracing import TracedRequest
 from pycontainer.supervisor.verbs import (
     copy,
+    creation,
     doctor,
     exchange,
     host,
@@ -46,6 +47,7 @@ from pycontainer.supervisor.verbs import (
     networks,
     observe,
     processes,
+    running,
     save,
     snapshots,
     system,
@@ -71,8 +73,8 @@ _HEADER = struct.Struct(">I")
 
 def _verbs() -> dict[str, Verb]:
     found: dict[str, Verb] = {}
-    for module in (copy, doctor, exchange, host, images, instances, lifecycle, limits, metrics, networks, observe, processes,
-                   save, snapshots, system, tenants, usage, volumes):  # fmt: skip
+    for module in (copy, creation, doctor, exchange, host, images, instances, lifecycle, limits, metrics, networks, observe,
+                   processes, running, save, snapshots, system, tenants, usage, volumes):  # fmt: skip
         for name, value in vars(module).items():
             if asyncio.iscoroutinefunction(value) and name in messages.VERBS and value.__module__ == module.__name__:
                 found[name] = value
@@ -86,6 +88,7 @@ WAITING: dict[str, Verb] = {
     "exec": processes.exec_ended,
     "reload": observe.reloaded,
     "restart": lifecycle.became_ready,
+    "run": running.ran,
     "start": lifecycle.became_ready,
     "wait": lifecycle.ended,
 }
@@ -202,6 +205,7 @@ class Connection:
         """Run a verb and send what comes of it; one that `goes_on` was allowed by the program before us."""
         self._call = call
         self._is_asked = True
+        self._world.endings.settle()  # nobody meets what is left of a run whose end was told
         began, has_failed, has_left = self._loop.time(), True, False
         traced = TracedRequest(call)
         try:
@@ -252,9 +256,14 @@ class Connection:
 
     async def _run(self, verb: Verb, call: Call) -> object:
         """Run a verb; a client that hangs up meanwhile cancels it if it only waits or streams."""
-        task = self._loop.create_task(verb(self._world, call))
-        if call.verb not in ("wait", "events", "why", "capacity", "exec", "cp_from", "cp_to"):
-            return await asyncio.shield(task)
+        call.while_there = self._while_there
+        if call.verb in ("wait", "events", "why", "capacity", "exec", "cp_from", "cp_to"):
+            return await self._while_there(verb(self._world, call))
+        return await asyncio.shield(self._loop.create_task(verb(self._world, call)))
+
+    async def _while_there(self, work: Coroutine[object, object, object]) -> object:
+        """Await some work, and cancel it if the client hangs up before it is done."""
+        task = self._loop.create_task(work)
         gone = self._loop.create_task(self._hung_up())
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)

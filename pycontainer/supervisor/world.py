@@ -386,6 +386,7 @@ class World:
 
     def close(self) -> None:
         """Leave; with nothing running, nothing of ours stays on the host."""
+        self.endings.settle()
         nothing_runs = self._nothing_runs()
         self.reconcile.close()
         self.endings.close()

@@ -46,6 +46,17 @@ def start(world: World) -> Iterator[tuple[str, ...]]:
     drop_volumes(world, "named")
 
 
+def run(world: World) -> Iterator[tuple[str, ...]]:
+    """Made and started as one: until its record is there nothing of it stays, neither the process nor what it holds."""
+    yield ("run", "-d", "--name", "one", *RICH, STOCKED, *SERVE)
+    if is_there(world, "one"):
+        works(world, "one")
+    else:
+        assert world.ok("volume", "list", "-q") == ""
+    remove(world, "one")
+    drop_volumes(world, "named")
+
+
 def start_with_snapshots(world: World) -> Iterator[tuple[str, ...]]:
     created(world)
     inside(world, "one", "echo kept > /file")

@@ -69,6 +69,35 @@ def test_life_of_a_handle(host: Client) -> None:
     container.remove()
 
 
+def test_what_has_ended_is_gone_for_who_asks_next(world: World, host: Client) -> None:
+    """Ends are answered before they are taken down: what comes next finds all of it free, and soon the host does."""
+    before, name = world.network.inside.links(), unique_name()
+    first = host.run(IMAGE, STUBBORN, name=name)
+    address = first.addresses["default"]["ip"]
+    first.remove(force=True)
+    for number in range(20):
+        done = host.run(IMAGE, ["payload", "exit", str(number)], name=name, ip=address, auto_remove=True, detach=False)
+        assert done.exit_code == number
+        if number % 2:
+            assert name not in [info["name"] for info in host.list_containers(all=True)]
+    poll_until(lambda: world.network.inside.links() == before, what="its link is gone")
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_what_cannot_run_leaves_nothing(world: World, host: Client, detach: bool) -> None:
+    before = world.network.inside.links()
+    with pytest.raises(StartFailed, match="executable 'nosuch' not found"):
+        host.run(IMAGE, ["nosuch"], name="nothing", detach=detach)  # type: ignore[call-overload]
+    assert host.list_containers(all=True) == []
+    poll_until(lambda: world.network.inside.links() == before, what="its link is gone")
+
+
+def test_what_does_not_become_ready_leaves_nothing(host: Client) -> None:
+    with pytest.raises(StartFailed, match="container 'nothing' ended before it said READY=1, exit code 0"):
+        host.run(IMAGE, ["true"], name="nothing", notify=True)
+    assert host.list_containers(all=True) == []
+
+
 def test_logs(host: Client) -> None:
     container = host.run(IMAGE, ["payload", "out", "one", "err", "two"])
     container.wait()

@@ -52,12 +52,18 @@ def test_whoever_waits_is_answered(own_world: World) -> None:
         world.argv("exec", "-i", "box", "sh", "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     waiting = world.popen("wait", "box", stdout=subprocess.PIPE)
+    foreground = world.popen(
+        "run", "--rm", "-i", "--name", "front", IMAGE, "sh", "-c", script, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    poll_until(lambda: "front" in world.ok("ps"), what="one more runs")
     events = world.popen("events", "--format", "json", stdout=subprocess.PIPE)
     poll_until(lambda: "read line" in world.ok("top", "box"), what="exec runs")
     for _ in range(3):
         world.ok("service", "reload")
     out, _ = running.communicate(b"this\n", timeout=30 * SLOWNESS)
     assert (out, running.returncode) == (b"got this\n", 7)
+    out, _ = foreground.communicate(b"that\n", timeout=30 * SLOWNESS)
+    assert (out, foreground.returncode) == (b"got that\n", 7)
     world.ok("stop", "-t", "0", "box")
     assert waiting.communicate(timeout=30 * SLOWNESS)[0] == b"137\n"
     assert events.stdout is not None

@@ -74,19 +74,17 @@ def _check_terminal(spec: dict[str, Any]) -> None:
 
 
 def _run_detached(host: "Client", spec: dict[str, Any]) -> None:
-    container = host.create_from(spec)
-    started = container.start(remove_on_failure=True)  # what it says now: with --rm the container may be gone already
-    show_warnings([*container.warnings, *started["warnings"]])
+    container = host.run_from(spec)
+    show_warnings(container.warnings)
     click.echo(container.id)
 
 
 def _run_attached(host: "Client", spec: dict[str, Any], detach_keys: str, sig_proxy: bool) -> int:
-    container = host.create_from(spec)
-    show_warnings(container.warnings)
-    code = container.start_attached(
+    code = host.run_attached(
+        spec,
         interactive=bool(spec.get("stdin_open")),
         detach_keys=detach_keys,
         proxy_signals=sig_proxy,
-        remove_on_failure=True,
+        on_start=lambda container: show_warnings(container.warnings),
     )
     return code or 0

@@ -23,7 +23,7 @@ from pycontainer.spec.ports import parse_ports
 from pycontainer.store.refs import check_own_name, is_transit_name, new_transit_name
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.imagework import erase_later, work
-from pycontainer.supervisor.verbs.lifecycle import make, require_free
+from pycontainer.supervisor.verbs.creation import make, require_free
 from pycontainer.supervisor.verbs.snapshots import present_layers
 from pycontainer.supervisor.world import World
 

@@ -1,248 +1,28 @@
-"""create, start, stop, restart, kill, rm, wait, rename, pause, unpause."""
+"""start, stop, restart, kill, rm, wait, rename, pause, unpause; `create` and `run` are in creation.py and running.py."""
 
-import asyncio
 import contextlib
 import dataclasses
 import os
-import random
 import signal
-from collections.abc import Sequence
-from typing import cast
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
-from pycontainer.controllers.protocol import read_host
 from pycontainer.disk.beneath import can_map_ids
-from pycontainer.disk.storage import Caps, Storage
-from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, StartFailed
+from pycontainer.errors import AlreadyExists, InvalidState, PycontainerError, StartFailed
 from pycontainer.failpoints import reach
 from pycontainer.linux.files import read_bounded, write_atomically
-from pycontainer.runtime import imagevolumes, planner, view
-from pycontainer.runtime.container import Container, ImageRecord, now
-from pycontainer.runtime.hostbinds import check_bind
-from pycontainer.runtime.rootfs import fill
-from pycontainer.runtime.start import Host
+from pycontainer.runtime import planner, view
+from pycontainer.runtime.container import Container
+from pycontainer.runtime.start import Host, Keeping
 from pycontainer.runtime.start import start as start_container
-from pycontainer.spec.model import ContainerSpec, Mount
 from pycontainer.spec.names import check_name
-from pycontainer.spec.parse import parse_spec
 from pycontainer.spec.signals import signal_number
-from pycontainer.store.volumes import new_anonymous_name
-from pycontainer.supervisor import authorise, log, making
+from pycontainer.supervisor import log
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.caller import may_see
 from pycontainer.supervisor.mounting import unmount
 from pycontainer.supervisor.report import container_info
+from pycontainer.supervisor.verbs.creation import require_free
 from pycontainer.supervisor.world import World
-from pycontainer.units import shown
-
-_ADJECTIVES = ("brave", "calm", "eager", "fair", "gentle", "happy", "keen", "lucid", "merry", "noble", "quick", "sunny")
-_NOUNS = (
-    "acorn",
-    "brook",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "harbor",
-    "island",
-    "juniper",
-    "lagoon",
-    "meadow",
-)
-_DISK_KEYS = ("disk", "disk_soft", "disk_inodes", "disk_inodes_soft")
-
-
-async def create(world: World, call: Call) -> object:
-    """Make the container's record and claim what lasts: name, id range, addresses, volumes. Nothing runs yet."""
-    asked = call.mapping("spec")
-    spec = parse_spec(asked)
-    if not spec.name:
-        spec = dataclasses.replace(spec, name=_new_name(world))
-    spec = authorise.admitted(world, spec)  # before anything of the host is looked at
-    capped = spec.rootfs_writable or any(asked.get(key) is not None for key in _DISK_KEYS)
-    return await make(world, spec, _image_record(world, spec), capped=capped)
-
-
-async def make(
-    world: World,
-    spec: ContainerSpec,
-    image: ImageRecord | None,
-    *,
-    capped: bool,
-    lowers: Sequence[str] = (),
-    driver: str = "",
-) -> dict[str, object]:
-    """Make a container of a spec that was checked. `capped`: the spec says what its disk may hold, nothing if so.
-
-    `lowers` are frozen layers that it begins with, claimed by somebody for as long as this takes.
-    """
-    spec = authorise.admitted(world, spec)
-    capped = authorise.is_capped(capped, spec)
-    require_free(world, spec.name, hint=f"choose another, or remove it: pycontainer rm --force {spec.name}")
-    world.reserve.require_room(f"container '{spec.name}'")
-    for mount in spec.mounts:
-        if mount.type == "bind":
-            check_bind(world.paths, mount)
-    planner.command_line(spec, image.config if image else {})
-    if spec.tenant:
-        authorise.require_place(world, spec.tenant)
-    problems = registry.validate(spec, read_host(world.hierarchy.layout))
-    if problems:
-        raise InvalidInput("; ".join(problems), field="limits")
-    rights = world.rights(spec)
-    world.filter_of(rights)  # a seccomp profile that is none is refused now, and a label that cannot be had
-    world.labels.check(rights, is_reaped=spec.init)
-    container_id = os.urandom(6).hex()
-    directory = world.paths.container_dir(container_id)
-    os.mkdir(directory, 0o700)
-    reach("create:claimed")
-    world.names[spec.name] = container_id  # nobody else takes it while files are copied
-    try:
-        base = world.idranges.allocate(directory)
-        reach("create:range")
-        container = Container(world.paths, container_id, spec, image, base=base, created=now())
-        world.making[container_id] = container  # nobody takes away what it needs
-        container.driver = driver or spec.rootfs_driver or world.rootfs_driver()
-        if spec.tenant and (pool := world.tenants.pool(spec.tenant)).exists():
-            pool.admit(directory)
-            reach("create:admitted")
-        storage = container.storage()
-        storage.prepare()
-        reach("create:storage")
-        if not capped:
-            caps = storage.default_caps()
-            container.spec = dataclasses.replace(spec, disk_bytes=caps.hard_bytes, disk_inodes=caps.hard_inodes)
-        authorise.judge_disk(container.spec, storage.default_caps())
-        excess = world.capacity.admit_new(container)
-        if not spec.rootfs_writable:
-            _check_beneath(container, storage)
-        anonymous: list[Mount] = []
-        if image is not None:
-            targets, container.image_warnings = imagevolumes.declared(
-                [str(path) for path in cast("list[object]", image.config.get("volumes") or [])],
-                image.layers,
-                [mount.target for mount in spec.mounts],
-                is_system=spec.profile == "system",
-            )
-            if spec.tenant and world.tenants.pool(spec.tenant).exists():
-                container.image_warnings += [
-                    f"no volume for {shown(target)}, which the image asks for: it would be outside the pool of tenant "
-                    f"'{spec.tenant}', so its files are the container's own"
-                    for target in targets
-                ]
-                targets = []
-            anonymous = [Mount("volume", target, new_anonymous_name()) for target in targets]
-            container.spec = dataclasses.replace(container.spec, mounts=(*spec.mounts, *anonymous))
-        if missing := world.volumes.missing(container.spec.mounts):
-            making.note(directory, missing)
-            reach("create:noted")
-            caps = Caps(container.spec.disk_bytes, None, container.spec.disk_inodes)
-            for mount in anonymous:
-                world.volumes.create(mount.source, caps, labels=authorise.labels_of(spec.tenant), is_anonymous=True)
-            for mount in spec.mounts:
-                if mount.type == "volume":
-                    world.volumes.ensure(mount.source)
-            reach("create:volumes")
-        networks = [name for name in spec.networks if name not in ("host", "none")]
-        if networks:
-            container.addresses = world.networks.reserve(
-                container_id,
-                spec.name,
-                spec.hostname or spec.name,
-                networks,
-                spec.ip,
-                spec.ip6,
-                tenant=spec.tenant,
-            )
-            reach("create:addresses")
-        os.mkdir(f"{directory}/etc", 0o700)
-        write_atomically(
-            f"{directory}/etc/hostname", f"{spec.hostname or spec.name}\n".encode(), mode=0o644, sync=False
-        )
-        if not networks:
-            names = f"127.0.0.1 localhost {spec.hostname or spec.name}\n::1 localhost\n"
-            added = "".join(f"{address} {name}\n" for name, address in spec.add_hosts)
-            write_atomically(f"{directory}/etc/hosts", (names + added).encode(), mode=0o644, sync=False)
-        resolv = world.networks.resolv_conf(list(spec.dns), list(spec.dns_search))
-        write_atomically(f"{directory}/etc/resolv.conf", resolv, mode=0o644, sync=False)
-        reach("create:files")
-        if container.driver == "copy" and not spec.rootfs_writable:
-            disk = container.spec
-            caps = Caps(disk.disk_bytes, disk.disk_soft_bytes, disk.disk_inodes, disk.disk_soft_inodes)
-            if caps != Caps():
-                storage.cap(*caps)  # before there is anything in it: a disk image cannot take files over
-            frozen = [world.layers.frozen.path(layer) for layer in lowers]
-            await asyncio.to_thread(fill, container, (*(() if frozen else container.base_layers()), *frozen))
-            reach("create:filled")
-        else:
-            container.lowers = list(lowers)
-        container.save()  # the record makes it real: what has none is removed at the next start of the supervisor
-        reach("create:recorded")
-    except BaseException as error:
-        del world.names[spec.name]
-        world.making.pop(container_id, None)
-        try:
-            world.removal.retire_half_made(container_id)
-            await world.removal.erase_remains(container_id)
-        except (OSError, PycontainerError) as other:
-            error.add_note(f"what was made of it goes with the next start of the supervisor: {other}")
-        raise
-    making.forget(directory)
-    del world.making[container_id]
-    world.add(container)
-    world.schedule.plan(container)
-    world.events.emit("create", container)
-    return world.capacity.tell(excess, container_info(world, container), container)
-
-
-def _check_beneath(container: Container, storage: Storage) -> None:
-    """Refuse what takes mapped ids where the file system has none (disk/beneath.py)."""
-    if can_map_ids(container.directory):
-        return
-    where = f"the file system of '{container.paths.containers_dir}' cannot map ids"
-    if container.driver == "overlay":
-        raise InvalidInput(
-            f"rootfs_driver: {where}: it can hold no layer of an overlay",
-            hint="leave it out, or keep the state directory on ext4, xfs or btrfs",
-            field="rootfs_driver",
-        )
-    if container.spec.disk_bytes is None and not storage.backend:
-        raise InvalidInput(
-            f"disk: {where}: a container has a disk image there, which is of some size",
-            hint="leave it out, or say how much: --disk 10G",
-            field="disk",
-        )
-
-
-def _image_record(world: World, spec: ContainerSpec) -> ImageRecord | None:
-    if not spec.image:
-        if not os.path.isdir(spec.rootfs):
-            raise NotFound(
-                f"rootfs '{spec.rootfs}' is not a directory", hint="give the path of an unpacked root filesystem"
-            )
-        return None
-    image = world.images.get(authorise.image_name(world, spec.image))
-    return ImageRecord(image.name, image.id, list(image.layer_dirs), dict(image.config))
-
-
-def require_free(world: World, name: str, *, hint: str = "") -> None:
-    """Raise AlreadyExists if a container has this name; which one is told to who may see it."""
-    if name not in world.names and name not in world.containers:
-        return
-    container = world.containers.get(world.names.get(name, name))
-    holder = (
-        f" by container {world.names.get(name, name)}" if container is None or may_see(container.spec.tenant) else ""
-    )
-    raise AlreadyExists(f"the name '{name}' is taken{holder}", hint=hint)
-
-
-def _new_name(world: World) -> str:
-    while True:
-        name = f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}-{random.randrange(1000)}"
-        if name not in world.names:
-            return name
 
 
 async def start(world: World, call: Call) -> object:
@@ -262,7 +42,7 @@ async def start(world: World, call: Call) -> object:
                     await world.removal.remove(container)
                 raise
         if attached is None:  # who is attached sees the output, and must take it
-            await _until_ready(world, call, container)
+            await until_ready(world, call, container)
     finally:
         if attached is not None:
             attached.close()
@@ -270,25 +50,33 @@ async def start(world: World, call: Call) -> object:
 
 
 async def start_now(
-    world: World, container: Container, *, attached: object = None, window: tuple[int, int] | None = None
+    world: World,
+    container: Container,
+    *,
+    attached: object = None,
+    window: tuple[int, int] | None = None,
+    keeping: Keeping | None = None,
 ) -> None:
-    """Start a container whose lock is held. What keeps it from starting is an event, too."""
+    """Start a container whose lock is held. What keeps it from starting is an event, too. `keeping` as in `Host`."""
     world.traces.follow(container.id)
     try:
-        await _start_now(world, container, attached=attached, window=window)
+        await _start_now(world, container, attached, window, keeping)
     except (PycontainerError, OSError) as error:
         step = {"step": error.step} if isinstance(error, StartFailed) else {}
         world.events.emit("start-failed", container, detail=getattr(error, "message", str(error)), **step)
         raise
 
 
-async def _start_now(world: World, container: Container, *, attached: object, window: tuple[int, int] | None) -> None:
+async def _start_now(
+    world: World, container: Container, attached: object, window: tuple[int, int] | None, keeping: Keeping | None
+) -> None:
     spec = container.spec
     if container.id in world.runs:  # its cgroup would be taken for what a run left behind, and killed
         raise InvalidState(f"container '{spec.name}' is already running")
     world.boot.require_up()
     _require_startable(world, container)
     world.require_unmounted(container)
+    world.endings.settle(container.id)
     await world.endings.unmounted(container.id)
     if container.lowers or container.clearing:
         await world.layers.settle(container)
@@ -329,6 +117,7 @@ async def _start_now(world: World, container: Container, *, attached: object, wi
             seccomp=world.filter_of(rights),
             label=label,
             volumes=world.volumes.sources(spec.mounts),
+            keeping=keeping,
         )
         with contextlib.ExitStack() as held:
             await world.volumes.fill(world, container, held)
@@ -431,7 +220,7 @@ async def stop_now(world: World, container: Container, timeout_seconds: float | 
     if container.id not in world.runs:
         world.boot.forget(container)
         if container.spec.auto_remove and container.finished is not None:  # it was to start again, and then to go
-            world.spawn(world.removal.remove_ended(container))
+            world.removal.remove_ended(container)  # once our caller has let go of it
         return
     await end_now(world, container, timeout_seconds, cause=cause)
 
@@ -469,18 +258,18 @@ async def restart(world: World, call: Call) -> object:
         await stop_now(world, container, call.number("timeout_seconds"), cause="restart")
         container.restart_count = 0
         await start_now(world, container)
-    await _until_ready(world, call, container)
+    await until_ready(world, call, container)
     return container_info(world, container)
 
 
 async def became_ready(world: World, call: Call) -> object:
     """Answer who started a container by the supervisor before us, and waits until it says that it is ready."""
     container = world.find(call.text("container"))
-    await _until_ready(world, call, container)
+    await until_ready(world, call, container)
     return container_info(world, container)
 
 
-async def _until_ready(world: World, call: Call, container: Container) -> None:
+async def until_ready(world: World, call: Call, container: Container) -> None:
     """Wait for READY=1, if it is to be said. How long that takes is the container's: no reload has to wait for it."""
     if world.health.is_awaited(container):
         call.waits_for = {"container": container.id}
@@ -535,7 +324,11 @@ async def rm(world: World, call: Call) -> object:
 
 
 async def wait(world: World, call: Call) -> object:
-    container = world.find(call.text("container"))
+    return await end_of(world, call, world.find(call.text("container")))
+
+
+async def end_of(world: World, call: Call, container: Container) -> object:
+    """Wait until a container ends and return how, as `wait` answers it."""
     call.waits_for, call.is_answered = {"container": container.id}, lambda: world.endings.is_over(container)
     await world.endings.wait_exit(container)
     call.waits_for = None

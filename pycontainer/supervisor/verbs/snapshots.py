@@ -27,7 +27,8 @@ from pycontainer.spec.problems import as_error
 from pycontainer.spec.validate import validate
 from pycontainer.supervisor import authorise
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.verbs.lifecycle import make, require_free, stop_now
+from pycontainer.supervisor.verbs.creation import make, require_free
+from pycontainer.supervisor.verbs.lifecycle import stop_now
 from pycontainer.supervisor.world import World
 
 

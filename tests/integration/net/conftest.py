@@ -105,6 +105,7 @@ class Instance:
         self.id = os.urandom(6).hex()
         self.name = name
         self.addresses = site.do(lambda: site.manager.reserve(self.id, name, name, networks, tenant=tenant))
+        site.manager.keep(self.id)
         self.ip, self.ip6 = self.addresses[networks[0]]["ip"], self.addresses[networks[0]]["ip6"]
         self.namespace = NetworkNamespace()
         self.ports = site.do(lambda: site.manager.claim_ports(self.id, list(ports)))

@@ -127,18 +127,14 @@ def test_run_reports_our_faults_as_125() -> None:
     def unknown(exchange: Exchange) -> object:
         raise NotFound("no image 'nginxx'", hint="see 'pycontainer image list'")
 
-    with FakeSupervisor({"create": unknown}) as fake:
+    with FakeSupervisor({"run": unknown}) as fake:
         code, out, err = pycontainer("run", "-d", "-m", "1G", "nginxx", "-x", root=fake.root)
     assert (code, out, err) == (125, "", "pycontainer: no image 'nginxx'\nhint: see 'pycontainer image list'\n")
-    assert fake.requests == [("create", {"spec": {"memory": "1G", "image": "nginxx", "command": ["-x"]}})]
+    assert fake.requests == [("run", {"spec": {"memory": "1G", "image": "nginxx", "command": ["-x"]}})]
 
 
 def test_run_detached_prints_the_id_and_warnings() -> None:
-    verbs = {
-        "create": lambda exchange: container_info(status="created"),
-        "start": lambda exchange: container_info(warnings=["no swap limit"]),
-    }
-    with FakeSupervisor(verbs) as fake:  # type: ignore[arg-type]
+    with FakeSupervisor({"run": lambda exchange: container_info(warnings=["no swap limit"])}) as fake:
         assert pycontainer("run", "-d", "busybox", root=fake.root) == (
             0, "0123456789ab\n", "pycontainer: warning: no swap limit\n",
         )  # fmt: skip

@@ -20,8 +20,8 @@ from pycontainer.client.attach import relay_attach
 from pycontainer.client.client import Client
 from pycontainer.client.feed import Feed
 from pycontainer.client.terminal import DetachKeys
-from pycontainer.errors import NotFound, StartFailed
-from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
+from pycontainer.errors import NotFound, PycontainerError, StartFailed
+from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, HangUp, Verb, container_info
 
 BIG = os.urandom(1_000_000)
 
@@ -115,19 +115,42 @@ def started(exchange: Exchange) -> object:
     return container_info()
 
 
+def ran(exit_code: int, **fields: object) -> Verb:
+    """Answer `run` as the supervisor does: at the start, and at the end."""
+
+    def answer(exchange: Exchange) -> object:
+        started(exchange)
+        exchange.event({"started": container_info(status="created", **fields)})
+        return {"exit_code": exit_code}
+
+    return answer
+
+
 def test_run_and_wait_returns_output_and_exit_code() -> None:
-    verbs = {
-        "create": lambda exchange: container_info(status="created", stdin_open=True),
-        "list": lambda exchange: [container_info(status="created", stdin_open=True)],
-        "start": started,
-        "wait": lambda exchange: {"exit_code": 7},
-    }
-    with FakeSupervisor(verbs) as fake, Client(fake.root) as host:
+    with FakeSupervisor({"run": ran(7, stdin_open=True)}) as fake, Client(fake.root) as host:
         done = host.run("busybox", ["cat"], detach=False, stdin=b"hello", name="web")
     assert (done.exit_code, done.stdout, done.stderr) == (7, "HELLO", "bye")
-    assert fake.requests[0] == (
-        "create", {"spec": {"name": "web", "stdin_open": True, "image": "busybox", "command": ["cat"]}},
-    )  # fmt: skip
+    spec = {"name": "web", "stdin_open": True, "image": "busybox", "command": ["cat"]}
+    assert fake.requests == [("run", {"spec": spec, "attach": True})]
+
+
+def test_the_supervisor_goes_away_while_it_runs() -> None:
+    """The next one is asked how it ended; of a container that is gone by then nobody knows."""
+
+    def die(exchange: Exchange) -> object:
+        started(exchange)
+        exchange.event({"started": container_info(stdin_open=True)})
+        raise HangUp
+
+    def gone(exchange: Exchange) -> object:
+        raise NotFound("no container")
+
+    with FakeSupervisor({"run": die, "wait": lambda exchange: {"exit_code": 3}}) as fake, Client(fake.root) as host:
+        assert host.run("busybox", detach=False).exit_code == 3
+        assert fake.requests[1:] == [("wait", {"container": "0123456789ab"})]
+        fake.verbs["wait"] = gone
+        with pytest.raises(PycontainerError, match="exit code could not be learnt"):
+            host.run("busybox", detach=False)
 
 
 def test_exit_code_of_a_container_that_removes_itself() -> None:
@@ -150,21 +173,31 @@ def test_exit_code_of_a_container_that_removes_itself() -> None:
     info = container_info(status="created", auto_remove=True, stdin_open=True)
     verbs = {"create": lambda x: info, "list": lambda x: [info], "start": start, "wait": wait, "events": events}
     with FakeSupervisor(verbs) as fake, Client(fake.root) as host:
-        assert host.run("busybox", auto_remove=True, detach=False).exit_code == 9
+        assert host.create("busybox", auto_remove=True).start_captured().exit_code == 9
 
 
-@pytest.mark.parametrize("detach", [True, False])
-def test_container_that_cannot_start_is_removed(detach: bool) -> None:
+def test_container_that_cannot_start_is_removed() -> None:
     def start(exchange: Exchange) -> object:
         raise StartFailed("no such file", step="execve", errno=2)
 
-    verbs = {
-        "create": lambda exchange: container_info(status="created"),
-        "list": lambda exchange: [container_info(status="created")],
-        "start": start,
-        "rm": lambda exchange: {},
-    }
+    info = container_info(status="created")
+    verbs = {"create": lambda x: info, "list": lambda x: [info], "start": start, "rm": lambda exchange: {}}
     with FakeSupervisor(verbs) as fake, Client(fake.root) as host:
-        with pytest.raises(StartFailed):
+        container = host.create("busybox", ["nosuch"])
+        for begin in (container.start, container.start_captured):
+            with pytest.raises(StartFailed):
+                begin(remove_on_failure=True)
+            assert fake.requests[-1] == ("rm", {"container": "0123456789ab", "force": True})
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_what_cannot_run_is_one_request(detach: bool) -> None:
+    """The supervisor leaves nothing of it: there is nothing for us to remove."""
+
+    def run(exchange: Exchange) -> object:
+        raise StartFailed("no such file", step="execve", errno=2)
+
+    with FakeSupervisor({"run": run}) as fake, Client(fake.root) as host:
+        with pytest.raises(StartFailed, match="no such file"):
             host.run("busybox", ["nosuch"], detach=detach)  # type: ignore[call-overload]
-        assert fake.requests[-1] == ("rm", {"container": "0123456789ab", "force": True})
+        assert [verb for verb, _ in fake.requests] == ["run"]

@@ -58,3 +58,21 @@ def test_the_root_of_what_removes_itself_is_closed_beside_others(
     root_fd = os.open("/", os.O_PATH)
     monkeypatch.setattr(os, "close", close_slowly)
     asyncio.run(end())
+
+
+def test_what_is_left_of_an_end_is_done_once() -> None:
+    order: list[str] = []
+
+    async def end() -> None:
+        endings = Endings(cast(World, SimpleNamespace()))
+        for name in ("one", "two", "three"):
+            endings._left[name] = lambda name=name: order.append(name)  # type: ignore[misc]
+        endings.settle("two")
+        endings.settle("two")
+        assert order == ["two"]
+        endings.settle()
+        assert order == ["two", "one", "three"]
+        endings.settle()
+        assert order == ["two", "one", "three"]
+
+    asyncio.run(end())

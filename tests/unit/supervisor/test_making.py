@@ -12,7 +12,7 @@ from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, ImageRecord
 from pycontainer.spec.model import ContainerSpec, Mount
 from pycontainer.supervisor.storagecheck import findings
-from pycontainer.supervisor.verbs import lifecycle
+from pycontainer.supervisor.verbs import creation
 from pycontainer.supervisor.volumes import users_of
 from pycontainer.supervisor.world import World
 from tests.support.doctor import make_old
@@ -44,12 +44,12 @@ def test_what_is_needed_while_a_root_is_copied(tmp_path: Path, monkeypatch: pyte
         seen.append(container.id)
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(lifecycle, "fill", fill)
+    monkeypatch.setattr(creation, "fill", fill)
 
     async def make() -> None:
         world.volumes.create("held", Caps())
         with pytest.raises(OSError, match="the disk is full"):
-            await lifecycle.make(world, spec, image, capped=True)
+            await creation.make(world, spec, image, capped=True)
 
     asyncio.run(make())
     assert len(seen) == 1

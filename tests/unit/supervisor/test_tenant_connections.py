@@ -30,6 +30,9 @@ class Strangers(Operators):
         return Caller("acme")
 
 
+_NO_ENDS = SimpleNamespace(settle=lambda: None)
+
+
 class Nobodies(Operators):
     """Takes everybody for nobody."""
 
@@ -54,7 +57,10 @@ def served(directory: Path, work: Callable[[str], Awaitable[None]], operators: O
             listener.listen(128)
             listener.setblocking(False)
             tenants = SimpleNamespace(find=lambda name: None)
-            world = cast(World, SimpleNamespace(tenants=tenants, last_activity=0.0, paths=None, measures=Measures()))
+            world = cast(
+                World,
+                SimpleNamespace(tenants=tenants, last_activity=0.0, paths=None, measures=Measures(), endings=_NO_ENDS),
+            )
             server = Server(world, listener, operators or Strangers())
             server.accept()
             try:
@@ -216,7 +222,13 @@ def test_a_tenant_that_goes_has_no_users(tmp_path: Path) -> None:
 
             world = cast(
                 World,
-                SimpleNamespace(tenants=SimpleNamespace(find=find), last_activity=0.0, paths=None, measures=Measures()),
+                SimpleNamespace(
+                    tenants=SimpleNamespace(find=find),
+                    last_activity=0.0,
+                    paths=None,
+                    measures=Measures(),
+                    endings=_NO_ENDS,
+                ),
             )
             server = Server(world, listener, Strangers())
             server.accept()
