@@ -99,6 +99,15 @@ def read_record(path: str, max_bytes: int = MAX_BYTES) -> Record:
     return Record(jsontext.loads(read_own(path, max_bytes), max_bytes=max_bytes))
 
 
+def read_unsynced(path: str) -> Record | None:
+    """Read a record that was written without a wait for the disk: None if a loss of power has left nothing of it.
+
+    Then the file is empty, or of zeros. What is otherwise damaged is a ValueError, as for all records.
+    """
+    data = read_own(path, MAX_BYTES)
+    return Record(jsontext.loads(data, max_bytes=MAX_BYTES)) if data.strip(b"\0") else None
+
+
 def read_own(path: str, max_bytes: int) -> bytes:
     """Read a file that only we could have written; ValueError for any other."""
     fd = os.open(path, _FLAGS)

@@ -141,14 +141,15 @@ class Client:
         self,
         spec: Mapping[str, Any],
         *,
-        interactive: bool = False,
+        interactive: bool = True,
         detach_keys: str = "ctrl-p,ctrl-q",
         proxy_signals: bool = True,
         on_start: Callable[[Container], None] = lambda container: None,
     ) -> int | None:
         """Do the same with this process's input and output connected; return the exit code, as `Container.attach`.
 
-        `on_start` is called before the first of its output is shown.
+        Its input is connected if it is `interactive` and the spec has stdin_open. `on_start` is called before the first of
+        its output is shown.
         """
         from pycontainer.client.running import run_attached  # 1 ms
 

@@ -193,17 +193,25 @@ class Pool:
         except NotRead:
             return self._request(verb, args, fds, on_event, start=start)
 
-    def begin(self, verb: str, args: dict[str, Any], fds: Sequence[int] = ()) -> tuple[Connection, Any]:
-        """Send one request as `request` does; return its connection, to be given back, and the first event of it."""
-        try:
-            return self._begin(verb, args, fds)
-        except NotRead:
-            return self._begin(verb, args, fds)
+    def begin(
+        self, verb: str, args: dict[str, Any], fds: Sequence[int], wait: Callable[[Connection], None]
+    ) -> tuple[Connection, Any]:
+        """Send one request as `request` does; return its connection, to be given back, and the first event of it.
 
-    def _begin(self, verb: str, args: dict[str, Any], fds: Sequence[int]) -> tuple[Connection, Any]:
+        `wait` may wait until that can be read; an exception of it takes the request back, as far as the verb can.
+        """
+        try:
+            return self._begin(verb, args, fds, wait)
+        except NotRead:
+            return self._begin(verb, args, fds, wait)
+
+    def _begin(
+        self, verb: str, args: dict[str, Any], fds: Sequence[int], wait: Callable[[Connection], None]
+    ) -> tuple[Connection, Any]:
         connection = self.take()
         try:
             connection.send(verb, args, fds)
+            wait(connection)
             _, event, received = connection.receive()
             close_all(received)
             return connection, event

@@ -103,11 +103,14 @@ class Container:
     def start(self, *, remove_on_failure: bool = False) -> "ContainerInfo":
         """Start it, detached, and return what `ps` shows of it once its command runs.
 
-        Raises StartFailed, InvalidState if it runs already. With `remove_on_failure` one that cannot be started is deleted:
-        what `run` does.
+        Raises StartFailed, InvalidState if it runs already. With `remove_on_failure` one that cannot be started is deleted.
         """
-        with _Starting(self, remove_on_failure):
+        try:
             return self._request("start", attach=False)  # type: ignore[no-any-return]
+        except BaseException as error:
+            if remove_on_failure:
+                self._remove_after(error)
+            raise
 
     def stop(self, timeout_seconds: float | None = None) -> None:
         """Send its stop signal, kill it after the timeout (its own, 10 by default); one that is stopped stays so."""
@@ -218,6 +221,7 @@ class Container:
 
         session = Session(tty=tty, interactive=interactive, detach_keys=detach_keys, proxy_signals=False)
         with session:
+            session.take_keyboard()
             args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged, size=session.size)
             connection = self._pool.take()
             try:
@@ -246,32 +250,23 @@ class Container:
         interactive: bool = False,
         detach_keys: str = "ctrl-p,ctrl-q",
         proxy_signals: bool = True,
-        remove_on_failure: bool = False,
     ) -> int | None:
         """Start it with this process's input and output connected from its first byte on; else as `attach`."""
-        with _Starting(self, remove_on_failure) as starting:
-            return self._attached(
-                "start",
-                interactive=interactive,
-                detach_keys=detach_keys,
-                proxy_signals=proxy_signals,
-                starting=starting,
-            )
+        return self._attached("start", interactive=interactive, detach_keys=detach_keys, proxy_signals=proxy_signals)
 
-    def start_captured(self, stdin: bytes = b"", *, remove_on_failure: bool = False) -> Completed:
+    def start_captured(self, stdin: bytes = b"") -> Completed:
         """Start it, feed it `stdin`, wait for its end and return its exit code and output."""
         from pycontainer.client.attach import relay_attach  # 1 ms
         from pycontainer.client.feed import Feed
 
         out: list[bytes] = []
         err: list[bytes] = []
-        with _Starting(self, remove_on_failure) as starting, Waiter(self._pool, self.id) as waiter:
+        with Waiter(self._pool, self.id) as waiter:
             info = self._created or self.info  # of what does not change
             feed = Feed(data=stdin) if info["stdin_open"] else None
             if info["auto_remove"]:
                 waiter.watch()
             with self._attach_socket("start") as sock:
-                starting.succeeded()
                 with self._pool.span("output"):
                     relay_attach(sock, feed, out.append, err.append)
             with self._pool.span("end of the run"):
@@ -482,7 +477,6 @@ class Container:
         interactive: bool,
         detach_keys: str,
         proxy_signals: bool,
-        starting: "_Starting | None" = None,
     ) -> int | None:
         from pycontainer.client.session import Session  # 3 ms that `ps` or `stop` never need
 
@@ -495,8 +489,6 @@ class Container:
             if info["auto_remove"]:
                 waiter.watch()
             with self._attach_socket(verb, size=session.size) as sock:
-                if starting is not None:
-                    starting.succeeded()
                 with self._pool.span("output"):
                     ended = session.relay(sock, self.pass_signal)
             if not ended:
@@ -504,36 +496,20 @@ class Container:
             with self._pool.span("end of the run"):
                 return known(waiter.exit_code(), info["name"])
 
+    def _remove_after(self, error: BaseException) -> None:
+        try:
+            self.remove(force=True)
+        except NotFound:
+            pass  # with auto_remove it is gone already
+        except PycontainerError as second:
+            error.add_note(f"and container '{self.id}' could not be removed: {second}")
+
     def pass_signal(self, number: signal.Signals) -> None:
         """Send it a signal that this process got; nothing if it has ended meanwhile."""
         try:
             self.kill(number.name)
         except (NotFound, InvalidState):  # it has just ended
             pass
-
-
-class _Starting:
-    """Removes the container if the context is left by an error before it `succeeded`, and if that is wanted."""
-
-    def __init__(self, container: Container, remove_on_failure: bool) -> None:
-        self._container = container
-        self._armed = remove_on_failure
-
-    def succeeded(self) -> None:
-        self._armed = False
-
-    def __enter__(self) -> "_Starting":
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or not self._armed:
-            return
-        try:
-            self._container.remove(force=True)
-        except NotFound:
-            pass  # with auto_remove it is gone already
-        except PycontainerError as second:
-            error.add_note(f"and container '{self._container.id}' could not be removed: {second}")
 
 
 def known(exit_code: int | None, name: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.client.connection import Pool
+from pycontainer.client.connection import Connection, Pool
 from pycontainer.client.container import Container, known
 from pycontainer.client.result import Completed
 from pycontainer.client.waiting import Waiter
@@ -23,16 +23,27 @@ if TYPE_CHECKING:
     from pycontainer.client.types import ContainerInfo
 
 
+_TRUE = (True, "true")  # as spec/values.py has it, which the client does not load
+
+
 class _Running:
     """What was started, and the way to its output and its end, while the context lasts."""
 
-    def __init__(self, pool: Pool, spec: dict[str, Any], size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        spec: dict[str, Any],
+        size: tuple[int, int] | None = None,
+        wait: Callable[[Connection], None] = lambda connection: None,
+    ) -> None:
+        """`wait` as of `Pool.begin`: who leaves it has nothing run."""
         self._pool = pool
         window = {} if size is None else {"rows": size[0], "columns": size[1]}
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                connection, event = pool.begin("run", {"spec": spec, "attach": True, **window}, [theirs.fileno()])
+                args = {"spec": spec, "attach": True, **window}
+                connection, event = pool.begin("run", args, [theirs.fileno()], wait)
         except BaseException:
             self.socket.close()
             raise
@@ -81,12 +92,12 @@ def run_attached(
     from pycontainer.client.session import Session  # 3 ms
 
     session = Session(
-        tty=bool(spec.get("tty")),
-        interactive=interactive and bool(spec.get("stdin_open")),
+        tty=spec.get("tty") in _TRUE,
+        interactive=interactive and spec.get("stdin_open") in _TRUE,
         detach_keys=detach_keys,
         proxy_signals=proxy_signals,
     )
-    with session, _Running(pool, spec, session.size) as running:
+    with session, _Running(pool, spec, session.size, session.wait) as running:
         container = Container(pool, running.info["id"], running.info)
         on_start(container)
         with pool.span("output"):

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
 
 from pycontainer.client.attach import relay_attach
+from pycontainer.client.connection import Connection
 from pycontainer.client.feed import Feed
 from pycontainer.client.terminal import (
     PROXIED_SIGNALS,
@@ -25,7 +27,8 @@ class Session:
     """What the relays of attach.py and exec.py take, while the context lasts; leaves the terminal as it was.
 
     The workload's terminal (`tty`) is shown on ours if we have one: raw keyboard, same size, detach keys. Our signals
-    come to the inbox: the size's, and those to pass on if `proxy_signals` and no raw terminal does it better.
+    come to the inbox: the size's, and those to pass on if `proxy_signals` and no raw terminal does it better. The keyboard
+    is raw with `take_keyboard`: until then ^C is a signal.
     """
 
     def __init__(self, *, tty: bool, interactive: bool, detach_keys: str, proxy_signals: bool) -> None:
@@ -47,19 +50,34 @@ class Session:
     def __enter__(self) -> "Session":
         with contextlib.ExitStack() as undo:
             undo.enter_context(self.inbox)
-            if self._raw_fd is not None:
-                undo.enter_context(RawTerminal(self._raw_fd))
             self._stack = undo.pop_all()
         return self
 
+    def take_keyboard(self) -> None:
+        """Pass on from here on what is typed, each key of it, if it is a terminal's."""
+        if self._raw_fd is not None:
+            self._stack.enter_context(RawTerminal(self._raw_fd))
+
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def wait(self, connection: Connection) -> None:
+        """Wait until a reply can be read; a signal that comes first ends this process."""
+        poller = select.poll()
+        poller.register(connection, select.POLLIN)
+        poller.register(self.inbox.fd, select.POLLIN)
+        while connection.fileno() not in (ready := dict(poller.poll())):
+            if self.inbox.fd in ready:
+                for number in self.inbox.read():
+                    if number != signal.SIGWINCH:
+                        leave(number)
 
     def relay(self, sock: socket.socket, on_signal: Callable[[signal.Signals], None]) -> bool:
         """Be the other end of a container's attach socket until its output ends; False if the detach keys were pressed.
 
         Signals go to `on_signal`, but with a raw terminal they end this process.
         """
+        self.take_keyboard()
         return relay_attach(
             sock, self.feed, self.stdout, self.stderr, inbox=self.inbox,
             on_signal=leave if self.is_raw else on_signal, terminal_fd=self.terminal_fd,

@@ -367,7 +367,7 @@ class Child:
                     f"{self.child_id}/exit.json",
                     jsontext.dumps(record).encode(),
                     dir_fd=self._room.containers_fd,
-                    sync_name=False,  # all containers wait for us; of the run nothing is left after a loss of power
+                    sync=False,  # all containers would wait for the disk; a loss of power leaves nothing of the run anyway
                 )
             except OSError:
                 self.unwritten = record  # the directory is being deleted, or the disk is full: the supervisor is told

@@ -24,7 +24,7 @@ from pycontainer.linux.files import write_atomically
 from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.linux.process import start_time_ticks
 from pycontainer.paths import HostPaths
-from pycontainer.record import Record, check_version, read_record, remove_record
+from pycontainer.record import Record, check_version, read_record, read_unsynced, remove_record
 from pycontainer.runtime.healthcheck import STATUSES
 from pycontainer.runtime.snapshots import Snapshot, load_snapshots
 from pycontainer.security.idranges import COUNT, FIRST, LAST
@@ -297,9 +297,13 @@ class Container:
 
     def load_exit(self) -> None:
         """Read how the last run ended, if it did; ValueError when that is damaged."""
+        path = f"{self.directory}/exit.json"
         try:
-            record = read_record(f"{self.directory}/exit.json")
+            record = read_unsynced(path)
         except FileNotFoundError:
+            return
+        if record is None:  # it has ended, and when is all that is left
+            self.finished = os.lstat(path).st_mtime
             return
         wait_status = None if record["wait_status"] is None else record.integer("wait_status", most=0xFFFF)
         finished, dropped_bytes = record.time("finished"), record.integer("dropped_output_bytes")

@@ -59,6 +59,10 @@ class Call:
         """What the verb would be told if it had to begin anew in the midst of its waiting; None while it does something."""
         self.while_there: WhileThere = _unwatched
         """Awaits something for the client, and cancels it when that hangs up; what the whole verb is, for some of them."""
+        self.has_left: Callable[[], bool] = lambda: False
+        """Whether the client has hung up."""
+        self.began_at: float | None = None
+        """When, by the loop's clock, that had begun which the client goes on to wait for."""
         self.is_answered: Callable[[], bool] = lambda: False
         """Whether what it waits for is there already, though it has not had its turn since."""
 

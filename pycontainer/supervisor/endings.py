@@ -33,13 +33,13 @@ from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.events import KERNEL, SUPERVISOR, Allowance, acting, current_actor
 from pycontainer.supervisor.looks import Looks
 from pycontainer.supervisor.oomwatch import Kill, OomWatch
-from pycontainer.trace import recording
+from pycontainer.trace import current, recording
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 _NETWORK_SWEEP_SECONDS = 2.0
-_ANSWERED_SECONDS = 0.001  # after which who waited for an end has been answered
+_ANSWERED_SECONDS = 0.002  # after which who waited for an end has been answered
 _BY_US = ("asked", "health", "not-ready")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
 
@@ -355,10 +355,23 @@ class Endings:
         """Do what is left to be done about the end of a container, or of all: nothing of it is there any more."""
         for each in [container_id] if container_id else [*self._left]:
             if (take_down := self._left.pop(each, None)) is not None:
-                take_down()
+                try:
+                    take_down()
+                except Exception:  # whoever is served next has no part in it
+                    log.failure("a fault in taking down what a run has left", container_id=each)
 
     def _take_down(self, container: Container, cgroup: Cgroup, netns_fd: int, *, is_to_go: bool) -> None:
+        with recording(current()):  # its first step begins now
+            try:
+                self._take_down_links(container)
+            finally:
+                if netns_fd >= 0:
+                    os.close(netns_fd)
+            self._take_down_rest(container, cgroup, is_to_go=is_to_go)
+
+    def _take_down_links(self, container: Container) -> None:
         world = self._world
+        world.ledger.write_counted()
         if container.addresses:
             try:
                 world.networks.detach(container.id, alive=False)
@@ -366,8 +379,9 @@ class Endings:
                 world.events.emit("leftover", container, detail=f"network: {error}")
             self.sweep_networks_later()
             reach("end:network")
-        if netns_fd >= 0:
-            os.close(netns_fd)
+
+    def _take_down_rest(self, container: Container, cgroup: Cgroup, *, is_to_go: bool) -> None:
+        world = self._world
         try:
             registry.release(world.instance(container, cgroup))
         except OSError as error:
@@ -378,7 +392,10 @@ class Endings:
         if is_to_go:
             world.removal.remove_ended(container)
         elif not container.restarting:
-            container.forget_run()
+            try:
+                container.forget_run()
+            except OSError as error:  # a disk that takes nothing keeps nobody from ending
+                world.events.emit("leftover", container, detail=f"its run is on record still: {error.strerror}")
         reach("end:over")
 
     def _close(self, container: Container, run: Run) -> None:

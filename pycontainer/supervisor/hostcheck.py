@@ -28,6 +28,7 @@ _NAMES_TOLD = 5
 
 async def look(world: "World") -> AsyncIterator[Finding]:
     """Yield what is repaired without being asked, with a pause for others after each container."""
+    world.endings.settle()
     for check in (_cgroups, _tenants, _links, _ports, storagecheck.mounts, runcheck.shaping, runcheck.tenants):
         for finding in check(world):
             yield finding._replace(check=finding.check or check)

@@ -130,10 +130,15 @@ class Ledger:
     # -- runs ----------------------------------------------------------------------------------------------------------
 
     def ended(self, container: Container, cgroup: Cgroup) -> None:
-        """A run is over, and its links and its cgroup are still there: count what it has used in all."""
+        """A run is over, and its links and its cgroup are still there: count what it has used in all, see `write_counted`."""
         self._present.pop(container.id, None)
         self._stale.add(container.id)
         self._count_now(container, cgroup, is_last=True)
+
+    def write_counted(self) -> None:
+        """Write what those have used that have ended: the thread begins, which takes turns with us from then on."""
+        if self._waiting:
+            self._submit(self._add_waiting, self._heard)
 
     def before_change(self, container: Container) -> None:
         """A link of a container is about to go: count what went through."""
@@ -161,7 +166,8 @@ class Ledger:
             return
         sample = Sample(subject.container, subject.owner, subject.run, subject.began, clock(), counters, is_last)
         self._waiting.append(sample)
-        self._submit(self._add_waiting, self._heard)
+        if not is_last:
+            self.write_counted()
 
     def _add_waiting(self) -> News | None:
         """Add up all that wait, in one transaction; in the thread. Who comes after finds none."""

@@ -133,6 +133,8 @@ class Removal:
                 self._remove_ended(container)
 
     async def _remove_when_free(self, container: Container) -> None:
+        if self._world.containers.get(container.id) is not container:  # its lock is gone with it
+            return
         async with self._world.lock(container):
             self._remove_ended(container)
 

@@ -234,7 +234,9 @@ class Connection:
             )
             await self._send({"error": failed.to_wire(), **traced.told()})
         finally:
-            if not has_left:
+            if call.began_at is not None:  # what follows is as long as its container likes
+                self._world.measures.count(call.verb, call.began_at - began, failed=False)
+            elif not has_left:
                 self._world.measures.count(call.verb, self._loop.time() - began, failed=has_failed)
             self._call = None
             self._is_asked = False
@@ -256,7 +258,7 @@ class Connection:
 
     async def _run(self, verb: Verb, call: Call) -> object:
         """Run a verb; a client that hangs up meanwhile cancels it if it only waits or streams."""
-        call.while_there = self._while_there
+        call.while_there, call.has_left = self._while_there, self.has_left
         if call.verb in ("wait", "events", "why", "capacity", "exec", "cp_from", "cp_to"):
             return await self._while_there(verb(self._world, call))
         return await asyncio.shield(self._loop.create_task(verb(self._world, call)))
@@ -279,20 +281,25 @@ class Connection:
 
     async def _hung_up(self) -> None:
         """Wait until the client closes; what it sends meanwhile stays where it is."""
-        readable = asyncio.Event()
-        self._loop.add_reader(self._sock.fileno(), readable.set)
+        readable, fd = asyncio.Event(), self._sock.fileno()
+        self._loop.add_reader(fd, readable.set)
         try:
             while True:
                 await readable.wait()
-                if not self._peek():
+                if self.has_left():
                     return
                 # It has sent the next request already. Its bytes stay, and would wake us all the time.
-                self._loop.remove_reader(self._sock.fileno())
+                self._loop.remove_reader(fd)
                 await asyncio.sleep(0.5)
                 readable.clear()
-                self._loop.add_reader(self._sock.fileno(), readable.set)
+                self._loop.add_reader(fd, readable.set)
         finally:
-            self._loop.remove_reader(self._sock.fileno())
+            if self._sock.fileno() == fd:  # else it was closed, as we all end
+                self._loop.remove_reader(fd)
+
+    def has_left(self) -> bool:
+        """Tell whether the client has hung up, of one that waits for an answer."""
+        return not self._peek()
 
     def _peek(self) -> bytes:
         try:

@@ -1,25 +1,28 @@
-"""Changes of limits that are on their way: noted before the kernel has them, until the record has them as well.
+"""What is on its way and was not answered: noted before it begins, until who asked for it is told.
 
-    run/containers/ID.setting          those of a running container
+    run/containers/ID.setting          limits of a running container: before the kernel has them, until the record has, too
                   /@NAME.setting       those of a tenant
+                  /ID.beginning        a container that is made and started as one
 
-Gone at boot, as are the limits themselves. Who comes up and finds one writes the limits of the record again: a change that
-nobody was told of has not happened. What was changed for the present run alone (`--transient`) ends with that, too.
+Gone at boot, as are limits and processes. Who comes up and finds one writes the limits of the record again, and removes what
+was to run: what nobody was told of has not happened. What was changed for the present run alone (`--transient`) ends with
+that, too.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pycontainer.controllers import registry
 from pycontainer.errors import PycontainerError
+from pycontainer.runtime.container import Container
 from pycontainer.supervisor import log
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
-_SUFFIX, _TENANT = ".setting", "@"
+_SUFFIX, _BEGINNING, _TENANT = ".setting", ".beginning", "@"
 
 
 class Unfinished:
@@ -36,6 +39,21 @@ class Unfinished:
     def changing_tenant(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Do the same for a tenant and its containers."""
         return self._noted(_TENANT + name)
+
+    def beginning(self, container_id: str) -> contextlib.AbstractContextManager[None]:
+        """Have a container removed, should we be killed while the block runs."""
+        return self._noted(container_id, _BEGINNING)
+
+    async def remove_begun(self, remove: Callable[[Container], Awaitable[None]]) -> None:
+        """Remove what was to run, and whose client knows nothing of it."""
+        for file in os.listdir(self._directory):
+            if not file.endswith(_BEGINNING):
+                continue
+            container = self._world.containers.get(file.removesuffix(_BEGINNING))
+            if container is not None:
+                self._world.repaired.append(f"container whose run was cut off: {container.directory}")
+                await remove(container)
+            os.unlink(f"{self._directory}/{file}")
 
     def finish(self) -> None:
         """Write the limits of the records where a change was cut off; what cannot be written is a warning."""
@@ -68,8 +86,8 @@ class Unfinished:
         world.apply_to_tenant(name)
 
     @contextlib.contextmanager
-    def _noted(self, what: str) -> Iterator[None]:
-        path = f"{self._directory}/{what}{_SUFFIX}"
+    def _noted(self, what: str, suffix: str = _SUFFIX) -> Iterator[None]:
+        path = f"{self._directory}/{what}{suffix}"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             yield

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
@@ -136,6 +136,7 @@ class World:
         self.is_reloading = False
         self.is_ending = False  # by a signal: nothing is more important
         self.operators = Operators()
+        self.remove: Callable[[Container], Awaitable[None]] = self.removal.remove  # main.py sets one that ends it first
 
     # -- finding ---------------------------------------------------------------------------------------------------
 

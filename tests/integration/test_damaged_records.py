@@ -142,6 +142,13 @@ def test_the_end_of_a_container(own_world: World) -> None:
     damage = Damage(world, f"{over['directory']}/exit.json")
     for kind, content in damages(damage.original, "wait_status"):
         damage.make(content)
+        if kind in (
+            "empty",
+            "not JSON",
+        ):  # of zeros, that is: what a loss of power leaves, as nobody waits for the disk
+            assert (world.status("over"), world.inspect("over")["exit_code"]) == ("stopped", None)
+            damage.repair()
+            continue
         assert shown(world, "ps", damage=damage)["over"]["status"] == "damaged", kind
         refused(world, "start", "over", damage=damage, hint=f"pycontainer rm --force {over['id']}")
         damage.repair()

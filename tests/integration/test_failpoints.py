@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pycontainer.failpoints import NAMES
-from tests.failpoints.common import IMAGE, RICH, SERVE, STOCKED, Operation, is_there, remove
+from tests.failpoints.common import IMAGE, RICH, SERVE, STOCKED, Operation, drop_volumes, is_there, remove
 from tests.failpoints.containers import end
-from tests.failpoints.table import EVERY_RECORD, MONITORS, OPERATIONS, POINTS, PREPARED_APART
+from tests.failpoints.table import EVERY_RECORD, MONITORS, OF_A_RUN, OPERATIONS, POINTS, PREPARED_APART
 from tests.integration.conftest import make_world
 from tests.support.deaths import armed, at_rest, die_at, kill_supervisor, stop_services
 from tests.support.hostns import HostNetwork
@@ -103,6 +103,19 @@ def test_killed_before_each_record_counts(mortal: World, rested: Lines, operatio
             break
     else:
         raise AssertionError("there is no end of records")
+    at_rest(mortal, rested)
+
+
+@pytest.mark.parametrize("point", OF_A_RUN)
+def test_a_run_that_was_cut_off_has_not_happened(mortal: World, rested: Lines, point: str) -> None:
+    """Its client was told that it failed: also where it ran already. A volume with a name is kept, as with Docker."""
+    is_reached, result = die_at(mortal, point, "run", "-d", "--name", "one", *RICH, STOCKED, *SERVE)
+    assert is_reached and result.exit_code in (1, 125), result
+    kill_supervisor(mortal)
+    assert mortal.ok("ps", "-aq") == ""
+    assert mortal.ok("volume", "list", "-q") in ("", "named")
+    drop_volumes(mortal, "named")
+    remove(mortal, "one")
     at_rest(mortal, rested)
 
 

@@ -39,6 +39,36 @@ def test_a_start_waits(world: World, verb: str) -> None:
     assert world.ok("logs", name) == "notify: ok"
 
 
+def test_a_run_that_waits_goes_on_after_reloads(own_world: World) -> None:
+    """And its client is answered; but one that waits while the supervisor is told to end has no answer, and runs on."""
+    world = own_world
+    starting = {name: world.popen("run", "-d", "--name", name, "--notify", IMAGE, *READY_LATER) for name in ("a", "b")}
+    for name in starting:
+        poll_until(lambda name=name: world.cli("exec", name, "true").exit_code == 0, what="it runs")  # type: ignore[misc]
+    for _ in range(2):
+        world.ok("service", "reload")
+    assert [process.poll() for process in starting.values()] == [None, None]
+    world.ok("exec", "a", "touch", "/go")
+    out, err = starting["a"].communicate(timeout=30 * SLOWNESS)
+    assert (starting["a"].returncode, err, len(out)) == (0, b"", 13)
+    supervisor, pid = world.supervisor_pid(), world.inspect("b")["pid"]
+    world.ok("service", "stop")
+    poll_until(lambda: not os.path.exists(f"/proc/{supervisor}"), what="the supervisor is gone")
+    assert starting["b"].wait(30 * SLOWNESS) == 125
+    assert (world.status("b"), world.inspect("b")["pid"]) == ("running", pid)
+
+
+def test_who_leaves_before_it_begins_has_nothing_run(world: World) -> None:
+    """A client that is interrupted while files are copied: they go again, and nothing is started."""
+    name = unique_name()
+    foreground = world.popen("run", "--name", name, "--rootfs-driver", "copy", IMAGE, *READY_LATER)
+    poll_until(lambda: os.listdir(world.paths.containers_dir) != [], what="it is being made")
+    foreground.send_signal(signal.SIGINT)
+    foreground.communicate(timeout=30 * SLOWNESS)
+    assert foreground.returncode in (130, -signal.SIGINT)
+    poll_until(lambda: name not in world.ok("ps", "-aq", "--filter", f"name={name}"), what="nothing remains")
+
+
 def test_not_in_time(world: World) -> None:
     listener = Listener(world)
     name = unique_name()

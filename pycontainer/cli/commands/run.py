@@ -82,7 +82,7 @@ def _run_detached(host: "Client", spec: dict[str, Any]) -> None:
 def _run_attached(host: "Client", spec: dict[str, Any], detach_keys: str, sig_proxy: bool) -> int:
     code = host.run_attached(
         spec,
-        interactive=bool(spec.get("stdin_open")),
+        interactive=True,
         detach_keys=detach_keys,
         proxy_signals=sig_proxy,
         on_start=lambda container: show_warnings(container.warnings),

@@ -272,7 +272,7 @@ async def became_ready(world: World, call: Call) -> object:
 async def until_ready(world: World, call: Call, container: Container) -> None:
     """Wait for READY=1, if it is to be said. How long that takes is the container's: no reload has to wait for it."""
     if world.health.is_awaited(container):
-        call.waits_for = {"container": container.id}
+        call.waits_for = {**(call.waits_for or {}), "container": container.id}
         call.is_answered = lambda: not world.health.is_awaited(container)
     await world.health.until_ready(container)
     call.waits_for = None

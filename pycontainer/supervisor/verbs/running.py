@@ -1,7 +1,9 @@
 """run: create and start as one, and wait for the end if that is wanted. If it cannot be started, nothing of it remains."""
 
+import asyncio
 from typing import cast
 
+from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.keeping import Keeping
@@ -18,25 +20,29 @@ async def run(world: World, call: Call) -> object:
         container, excess = await creation.prepare(world, spec, image, capped=capped)
         created = creation.announce(world, container, excess)
         try:
-            keeping = Keeping(world, container)
-            async with world.lock(container):
-                await lifecycle.start_now(world, container, attached=attached, window=call.window(), keeping=keeping)
+            with world.unfinished.beginning(container.id):
+                if call.has_left():  # while files were copied
+                    raise ConnectionError("the client left")
+                async with world.lock(container):
+                    keeping = Keeping(world, container)
+                    await lifecycle.start_now(
+                        world, container, attached=attached, window=call.window(), keeping=keeping
+                    )
+                started = _started(world, container, created)
+                if attached is not None:
+                    await call.event({"started": started})
             if attached is None:
-                call.waits_for = {"container": container.id, "ready": True}
-                await lifecycle.until_ready(world, call, container)
-            else:
-                await call.event({"started": created})
-        except BaseException:
-            await _remove(world, container)
+                await _until_ready(world, call, container)
+        except BaseException as error:
+            await _give_up(world, container, error)
             raise
     finally:
         if attached is not None:
             attached.close()
-    if attached is not None:
-        return await call.while_there(lifecycle.end_of(world, call, container))
-    started, warnings = container_info(world, container), cast("list[str]", created["warnings"])
-    later = [warning for warning in cast("list[str]", started["warnings"]) if warning not in warnings]
-    return {**started, "warnings": [*warnings, *later]}
+    if attached is None:
+        return _started(world, container, created)
+    call.began_at = asyncio.get_running_loop().time()
+    return await call.while_there(lifecycle.end_of(world, call, container))
 
 
 async def ran(world: World, call: Call) -> object:
@@ -45,16 +51,40 @@ async def ran(world: World, call: Call) -> object:
         return await call.while_there(lifecycle.ended(world, call))
     container = world.find(call.text("container"))
     try:
-        await lifecycle.until_ready(world, call, container)
-    except BaseException:
-        await _remove(world, container)
+        await _until_ready(world, call, container)
+    except BaseException as error:
+        await _give_up(world, container, error)
         raise
     return container_info(world, container)
 
 
-async def _remove(world: World, container: Container) -> None:
-    """Take away what was to run, and what of it does."""
+async def remove(world: World, container: Container) -> None:
+    """End a container and take it away."""
     async with world.lock(container):
         if container.id in world.containers:
             await lifecycle.stop_now(world, container, 0, cause="rm")
             await world.removal.remove(container, with_volumes=True)
+
+
+async def _until_ready(world: World, call: Call, container: Container) -> None:
+    call.waits_for = {"container": container.id, "ready": True}
+    await lifecycle.until_ready(world, call, container)
+
+
+async def _give_up(world: World, container: Container, error: BaseException) -> None:
+    """Take away what could not be run; but if it runs, and it is we who end, it goes on."""
+    if container.id not in world.containers:
+        return
+    if isinstance(error, asyncio.CancelledError) and container.id in world.runs:
+        return
+    try:
+        await remove(world, container)
+    except (OSError, PycontainerError) as other:
+        error.add_note(f"and container '{container.id}' could not be removed: {other}")
+
+
+def _started(world: World, container: Container, created: dict[str, object]) -> dict[str, object]:
+    """Return what is told of a container that was started, with what there was to say when it was created."""
+    started, warnings = container_info(world, container), cast("list[str]", created["warnings"])
+    later = [warning for warning in cast("list[str]", started["warnings"]) if warning not in warnings]
+    return {**started, "warnings": [*warnings, *later]}

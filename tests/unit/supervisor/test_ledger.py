@@ -129,6 +129,7 @@ def test_a_look_that_the_next_run_answered_is_thrown_away(tmp_path: Path, monkey
         bench.ledger._sample([container.id], passes_time=False)
         bench.now += 10
         bench.ledger.ended(container, bench.runs[container.id].cgroup)
+        bench.ledger.write_counted()
         bench.run(container.id, cpu_usec=1000)
         late.set()
         await bench.settled()
