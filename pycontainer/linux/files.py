@@ -94,16 +94,11 @@ def _write_atomically(path: str, data: bytes, mode: int, dir_fd: int | None, *, 
     finally:
         os.close(fd)
     if sync and sync_name:
-        sync_directory(os.path.dirname(path) or ".", dir_fd=dir_fd)
-
-
-def sync_directory(path: str, *, dir_fd: int | None = None) -> None:
-    """Wait until the names in a directory are on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        directory_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            os.fsync(directory_fd)
+        finally:
+            os.close(directory_fd)
 
 
 def read_bounded(source: StrPath | int, max_bytes: int) -> bytes:

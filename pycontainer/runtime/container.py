@@ -172,11 +172,8 @@ class Container:
         binds = [mount.source for mount in self.spec.mounts if mount.type == "bind"]
         return disks_of((self.directory, *layers, self.paths.volumes_dir, *binds))
 
-    def save(self, *, sync_name: bool = True) -> None:
-        """Write the record, all at once or not at all.
-
-        Without `sync_name` a loss of power may undo that, until the directory is synced.
-        """
+    def save(self) -> None:
+        """Write the record, all at once or not at all."""
         image = self.image
         record = {
             "version": RECORD_VERSION,
@@ -192,8 +189,7 @@ class Container:
             "clearing": self.clearing,
             "image": image and {"name": image.name, "id": image.id, "layers": image.layers, "config": image.config},
         }
-        data = json.dumps(record, indent=1).encode()
-        write_atomically(f"{self.directory}/spec.json", data, sync_name=sync_name)
+        write_atomically(f"{self.directory}/spec.json", json.dumps(record, indent=1).encode())
 
     def save_run(self) -> None:
         """Write the present run; lost at boot on purpose, so no fsync."""

@@ -3,14 +3,13 @@
     supervisor                                             monitor
     cgroup made, limits applied and read back
     trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
-    walls opened; if it is new: its records written
-                                           ◀── born ──
+    walls opened                           ◀── born ──
     network attached through its netns                     … mounts
     the child's table built
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
-    if it is new: the disk has its records
+    if it is new: its records, to the disk
                                            ◀─ started ─
 
 The longest way is the monitor's; so what can be is done beside it.
@@ -66,19 +65,11 @@ class Network(Protocol):
     def detach(self, container_id: str, *, alive: bool) -> None: ...
 
 
-class Keeping(Protocol):
-    """What a start asks of the records of a container that is made by it."""
-
-    def write(self) -> None: ...
-    def check(self) -> None: ...
-    def settle(self) -> None: ...
-
-
 class Host:
     """What a start needs of the host, handed in."""
 
     __slots__ = (
-        "apply_limits", "create_cgroup", "files", "keeping", "label", "launcher", "layers", "network", "open_rootfs",
+        "apply_limits", "create_cgroup", "files", "keep", "label", "launcher", "layers", "network", "open_rootfs",
         "release_limits", "rights", "seccomp", "volumes",
     )  # fmt: skip
 
@@ -97,17 +88,17 @@ class Host:
         seccomp: tuple[int, bytes] | None,
         label: Label | None,
         volumes: dict[str, tuple[str, Callable[[], int]]],
-        keeping: Keeping | None = None,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
         """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work.
 
-        `volumes`: for each name its place, and what opens a detached mount of it. `keeping` writes the records of one that
-        has none yet, beside its birth.
+        `volumes`: for each name its place, and what opens a detached mount of it. `keep` writes the records of a
+        container that has none yet.
         """
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
-        self.rights, self.seccomp, self.label, self.keeping = rights, seccomp, label, keeping
+        self.rights, self.seccomp, self.label, self.keep = rights, seccomp, label, keep
 
 
 class Run:
@@ -303,13 +294,11 @@ async def start(
                 },
                 [*fds, *doors],
                 action=action,
-                meanwhile=lambda: _meanwhile(host, container.id),
+                meanwhile=lambda: _expect_network(host.network, container.id),
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
         reach("start:born")
-        if host.keeping is not None:
-            host.keeping.check()
         try:
             netns_fd = -1
             if host.network is not None:
@@ -362,7 +351,7 @@ async def start(
             input_fd=streams.input_fd,
             tty=spec.tty,
             attached=attached,
-            meanwhile=host.keeping.settle if host.keeping is not None else _nothing,
+            meanwhile=host.keep,
         )
         reach("start:released")
         if report:
@@ -476,17 +465,11 @@ def _open_bind(tree: planner.Tree) -> int:
         os.close(source_fd)
 
 
-def _meanwhile(host: Host, container_id: str) -> None:
-    """Do what needs no process, while it is born. If the network cannot prepare itself, `_attach_network` says why."""
-    if host.network is not None:
+def _expect_network(network: Network | None, container_id: str) -> None:
+    """Have the network prepare itself; if it cannot, `_attach_network` tries again and says why."""
+    if network is not None:
         with contextlib.suppress(OSError, PycontainerError):
-            host.network.expect(container_id)
-    if host.keeping is not None:
-        host.keeping.write()
-
-
-def _nothing() -> None:
-    pass
+            network.expect(container_id)
 
 
 def _attach_network(

@@ -13,11 +13,12 @@ containers finds in boot.json that the next one has to go on.
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING
 
 from pycontainer.errors import Busy, PycontainerError
-from pycontainer.linux.files import sync_directory, write_atomically
+from pycontainer.linux.files import write_atomically
 from pycontainer.linux.hostboot import name_of_boot
 from pycontainer.record import read_record, remove_record
 from pycontainer.runtime.container import Container
@@ -320,7 +321,11 @@ def in_order(containers: Iterable[Container]) -> list[list[Container]]:
 
 def _sync_directory(directory: str) -> None:
     try:
-        sync_directory(directory)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except FileNotFoundError:  # it was removed just now
         pass
     except OSError as error:

@@ -1,15 +1,12 @@
 """The records of a container that is being made: on the disk before anybody is told that it is there.
 
-    write ──▶ addresses, then the record ──▶ settle: its name
-
-The record comes last, as it is what makes a container: who dies before leaves a directory without one, and that goes. Each
-step waits for a disk, and `run` takes them while others work for it: the kernel makes namespaces, the program is executed.
+Addresses first, then the record, as that is what makes a container: who dies before leaves a directory without one, and that
+goes. `run` does this while the kernel executes the program, as it waits for the disk.
 """
 
 from typing import TYPE_CHECKING
 
 from pycontainer.failpoints import reach
-from pycontainer.linux.files import sync_directory
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor import making
 
@@ -17,31 +14,10 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 
-class Keeping:
-    """The records of one new container."""
-
-    __slots__ = ("_container", "_error", "_world")
-
-    def __init__(self, world: "World", container: Container) -> None:
-        self._world, self._container = world, container
-        self._error: OSError | None = None
-
-    def write(self) -> None:
-        """Write them, whole; what keeps them from that is raised by `settle`."""
-        try:
-            if self._container.addresses:
-                self._world.networks.keep(self._container.id)
-            self._container.save(sync_name=False)
-        except OSError as error:
-            self._error = error
-
-    def check(self) -> None:
-        """Raise why they were not written."""
-        if self._error is not None:
-            raise self._error
-        reach("create:recorded")
-
-    def settle(self) -> None:
-        """Have them survive a loss of power; OSError if they cannot."""
-        sync_directory(self._container.directory)
-        making.forget(self._container.directory)
+def keep(world: "World", container: Container) -> None:
+    """Write them; OSError if they cannot be."""
+    if container.addresses:
+        world.networks.keep(container.id)
+    container.save()
+    reach("create:recorded")
+    making.forget(container.directory)

@@ -128,11 +128,13 @@ def _read_record(world: World, container_id: str) -> None:
         world.add(container)
     elif not is_container_id(container_id):
         log.say(f"'{directory}' is none of ours: left alone")
+    elif world.unfinished.is_beginning(container_id):  # its program may run: that goes with its cgroup
+        world.repaired.append(f"container whose run was cut off: {directory}")
+        world.removal.discard_half_made(container_id)
     elif any(
         map(
             os.path.lexists,
             (
-                f"{directory}/log",
                 f"{directory}/exit.json",
                 f"{directory}/running.json",
                 world.paths.runtime_state(container_id),

@@ -44,6 +44,10 @@ class Unfinished:
         """Have a container removed, should we be killed while the block runs."""
         return self._noted(container_id, _BEGINNING)
 
+    def is_beginning(self, container_id: str) -> bool:
+        """Tell whether a container was to run when the supervisor before us was killed."""
+        return os.path.lexists(f"{self._directory}/{container_id}{_BEGINNING}")
+
     async def remove_begun(self, remove: Callable[[Container], Awaitable[None]]) -> None:
         """Remove what was to run, and whose client knows nothing of it."""
         for file in os.listdir(self._directory):

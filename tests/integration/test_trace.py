@@ -93,7 +93,7 @@ def test_a_run(world: World, path: Path) -> None:
     assert 0.95 * spans[0]["dur"] < sum(own_steps) <= spans[0]["dur"] + 0.01  # all is accounted for
 
     supervisor = names(spans, "supervisor")
-    steps = ["create:claimed", "start:cgroup", "start:born", "create:recorded", "start:network", "start:released",
+    steps = ["create:claimed", "start:cgroup", "start:born", "start:network", "create:recorded", "start:released",
              "start:over", "end:heard", "end:told", "end:cgroup", "rm:renamed"]  # fmt: skip
     assert [name for name in supervisor if name in steps] == steps
     request, run = the(spans, "client", "request run"), the(spans, "supervisor", "run")

@@ -24,7 +24,7 @@ from pycontainer.store.volumes import new_anonymous_name
 from pycontainer.supervisor import authorise, making
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import may_see
-from pycontainer.supervisor.keeping import Keeping
+from pycontainer.supervisor.keeping import keep
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World
 from pycontainer.units import shown
@@ -77,11 +77,8 @@ async def make(
     `lowers` are frozen layers that it begins with, claimed by somebody for as long as this takes.
     """
     container, excess = await prepare(world, spec, image, capped=capped, lowers=lowers, driver=driver)
-    keeping = Keeping(world, container)
     try:
-        keeping.write()
-        keeping.check()
-        keeping.settle()
+        keep(world, container)
     except BaseException as error:
         await _undo(world, container.id, container.spec.name, error)
         raise

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+from collections.abc import Callable
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
@@ -13,7 +14,7 @@ from pycontainer.failpoints import reach
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container
-from pycontainer.runtime.start import Host, Keeping
+from pycontainer.runtime.start import Host
 from pycontainer.runtime.start import start as start_container
 from pycontainer.spec.names import check_name
 from pycontainer.spec.signals import signal_number
@@ -55,12 +56,12 @@ async def start_now(
     *,
     attached: object = None,
     window: tuple[int, int] | None = None,
-    keeping: Keeping | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> None:
-    """Start a container whose lock is held. What keeps it from starting is an event, too. `keeping` as in `Host`."""
+    """Start a container whose lock is held. What keeps it from starting is an event, too. `keep` as in `Host`."""
     world.traces.follow(container.id)
     try:
-        await _start_now(world, container, attached, window, keeping)
+        await _start_now(world, container, attached, window, keep)
     except (PycontainerError, OSError) as error:
         step = {"step": error.step} if isinstance(error, StartFailed) else {}
         world.events.emit("start-failed", container, detail=getattr(error, "message", str(error)), **step)
@@ -68,7 +69,7 @@ async def start_now(
 
 
 async def _start_now(
-    world: World, container: Container, attached: object, window: tuple[int, int] | None, keeping: Keeping | None
+    world: World, container: Container, attached: object, window: tuple[int, int] | None, keep: Callable[[], None]
 ) -> None:
     spec = container.spec
     if container.id in world.runs:  # its cgroup would be taken for what a run left behind, and killed
@@ -117,7 +118,7 @@ async def _start_now(
             seccomp=world.filter_of(rights),
             label=label,
             volumes=world.volumes.sources(spec.mounts),
-            keeping=keeping,
+            keep=keep,
         )
         with contextlib.ExitStack() as held:
             await world.volumes.fill(world, container, held)

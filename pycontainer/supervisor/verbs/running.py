@@ -1,12 +1,14 @@
 """run: create and start as one, and wait for the end if that is wanted. If it cannot be started, nothing of it remains."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import cast
 
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.keeping import Keeping
+from pycontainer.supervisor.keeping import keep
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.verbs import creation, lifecycle
 from pycontainer.supervisor.world import World
@@ -19,23 +21,22 @@ async def run(world: World, call: Call) -> object:
         spec, image, capped = creation.asked(world, call.mapping("spec"))
         container, excess = await creation.prepare(world, spec, image, capped=capped)
         created = creation.announce(world, container, excess)
-        try:
-            with world.unfinished.beginning(container.id):
+        with world.unfinished.beginning(container.id):
+            async with _or_nothing(world, container):
                 if call.has_left():  # while files were copied
                     raise ConnectionError("the client left")
                 async with world.lock(container):
-                    keeping = Keeping(world, container)
                     await lifecycle.start_now(
-                        world, container, attached=attached, window=call.window(), keeping=keeping
+                        world,
+                        container,
+                        attached=attached,
+                        window=call.window(),
+                        keep=lambda: keep(world, container),
                     )
-                started = _started(world, container, created)
                 if attached is not None:
-                    await call.event({"started": started})
-            if attached is None:
-                await _until_ready(world, call, container)
-        except BaseException as error:
-            await _give_up(world, container, error)
-            raise
+                    await call.event({"started": _started(world, container, created)})
+        if attached is None:
+            await _until_ready(world, call, container)
     finally:
         if attached is not None:
             attached.close()
@@ -50,11 +51,7 @@ async def ran(world: World, call: Call) -> object:
     if not call.flag("ready"):
         return await call.while_there(lifecycle.ended(world, call))
     container = world.find(call.text("container"))
-    try:
-        await _until_ready(world, call, container)
-    except BaseException as error:
-        await _give_up(world, container, error)
-        raise
+    await _until_ready(world, call, container)
     return container_info(world, container)
 
 
@@ -68,19 +65,23 @@ async def remove(world: World, container: Container) -> None:
 
 async def _until_ready(world: World, call: Call, container: Container) -> None:
     call.waits_for = {"container": container.id, "ready": True}
-    await lifecycle.until_ready(world, call, container)
+    async with _or_nothing(world, container):
+        await lifecycle.until_ready(world, call, container)
 
 
-async def _give_up(world: World, container: Container, error: BaseException) -> None:
-    """Take away what could not be run; but if it runs, and it is we who end, it goes on."""
-    if container.id not in world.containers:
-        return
-    if isinstance(error, asyncio.CancelledError) and container.id in world.runs:
-        return
+@contextlib.asynccontextmanager
+async def _or_nothing(world: World, container: Container) -> AsyncIterator[None]:
+    """Take a container away if the block fails; but if it runs, and it is we who end, it goes on."""
     try:
-        await remove(world, container)
-    except (OSError, PycontainerError) as other:
-        error.add_note(f"and container '{container.id}' could not be removed: {other}")
+        yield
+    except BaseException as error:
+        is_ours = isinstance(error, asyncio.CancelledError) and container.id in world.runs
+        if container.id in world.containers and not is_ours:
+            try:
+                await remove(world, container)
+            except (OSError, PycontainerError) as other:
+                error.add_note(f"and container '{container.id}' could not be removed: {other}")
+        raise
 
 
 def _started(world: World, container: Container, created: dict[str, object]) -> dict[str, object]:

@@ -11,8 +11,8 @@ NAME = "start-to-exit"
 TITLE = "Start to exit of /bin/true"
 COMPARES = True
 TEXT = (
-    "A container is made, runs `/bin/true`, ends, and is gone for whoever asks next. The library is warm; each command is a new "
-    "process. pycontainer answers before it takes down links and cgroups, which it does before the next request."
+    "A container is made, runs `/bin/true`, ends, and is gone for whoever asks next. The library is warm; each command is a "
+    "new process. pycontainer answers before it takes down links and cgroups, which it does before the next request."
 )
 
 
