@@ -21,6 +21,7 @@ from pycontainer.client.terminal import (
 )
 
 STDIN_FD, STDOUT_FD, STDERR_FD = 0, 1, 2
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Session:
@@ -46,6 +47,7 @@ class Session:
             wanted += PROXIED_SIGNALS
         self.inbox = SignalInbox(wanted)
         self._stack = contextlib.ExitStack()
+        self._early: list[signal.Signals] = []
 
     def __enter__(self) -> "Session":
         with contextlib.ExitStack() as undo:
@@ -62,15 +64,15 @@ class Session:
         self._stack.close()
 
     def wait(self, connection: Connection) -> None:
-        """Wait until a reply can be read; a signal that comes first ends this process."""
+        """Wait until a reply can be read. A signal that asks for an end ends this process; others are kept for `relay`."""
         poller = select.poll()
         poller.register(connection, select.POLLIN)
         poller.register(self.inbox.fd, select.POLLIN)
-        while connection.fileno() not in (ready := dict(poller.poll())):
-            if self.inbox.fd in ready:
-                for number in self.inbox.read():
-                    if number != signal.SIGWINCH:
-                        leave(number)
+        while connection.fileno() not in dict(poller.poll()):
+            for number in self.inbox.read():
+                if number in _ENDING and connection.fileno() not in dict(poller.poll(0)):
+                    leave(number)
+                self._early.append(number)
 
     def relay(self, sock: socket.socket, on_signal: Callable[[signal.Signals], None]) -> bool:
         """Be the other end of a container's attach socket until its output ends; False if the detach keys were pressed.
@@ -78,6 +80,9 @@ class Session:
         Signals go to `on_signal`, but with a raw terminal they end this process.
         """
         self.take_keyboard()
+        for number in self._early:
+            if number != signal.SIGWINCH:  # the size is told in any case
+                (leave if self.is_raw else on_signal)(number)
         return relay_attach(
             sock, self.feed, self.stdout, self.stderr, inbox=self.inbox,
             on_signal=leave if self.is_raw else on_signal, terminal_fd=self.terminal_fd,

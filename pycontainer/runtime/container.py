@@ -388,7 +388,7 @@ def load(paths: HostPaths, container_id: str) -> Container:
         container.load_running()
         path = f"{container.directory}/exit.json"
         container.load_exit()
-        if container.exit_code is not None and not container.pid:
+        if container.finished is not None and not container.pid:
             container.cause = container.cause_of_end()
         return container
     except (ValueError, OSError, PycontainerError) as error:

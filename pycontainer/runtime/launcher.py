@@ -31,7 +31,7 @@ class Birth(Protocol):
     ) -> bytes:
         """Let the child go on, its output pumped from `streams` (descriptor, kind), `attached` seeing all of it.
 
-        `meanwhile` is called while it does, for some 1 ms. Return the failure report, empty once the program has been
+        `meanwhile` is called while it does: some 1 ms is free. Return the failure report, empty once the program has been
         executed; TimeoutError if that takes longer than `seconds`.
         """
 

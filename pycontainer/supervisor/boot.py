@@ -105,7 +105,7 @@ class Boot:
         if not container.ran_in:
             return
         if container.ran_in != name_of_boot():
-            if container.exit_code is None:
+            if container.finished is None:
                 container.cause = HOST_DOWN
             if self.is_first_look:
                 self._went_down(container)
@@ -115,7 +115,7 @@ class Boot:
     def _went_down(self, container: Container) -> None:
         """Tell what the end of the host ended; what stopped in good order before has been told of."""
         world = self._world
-        if container.exit_code is None:
+        if container.finished is None:
             world.events.emit("die", container, cause=HOST_DOWN, actor=KERNEL, exit_code=None)
         if container.spec.auto_remove:
             world.removal.remove_ended(container)

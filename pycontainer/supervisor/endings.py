@@ -367,7 +367,7 @@ class Endings:
             finally:
                 if netns_fd >= 0:
                     os.close(netns_fd)
-            self._take_down_rest(container, cgroup, is_to_go=is_to_go)
+                self._take_down_rest(container, cgroup, is_to_go=is_to_go)
 
     def _take_down_links(self, container: Container) -> None:
         world = self._world

@@ -69,7 +69,8 @@ async def recover(world: World) -> None:
     _tried("layers", world.layers.recover)
     world.transient.load()
     world.unfinished.finish()
-    await world.unfinished.remove_begun(world.remove)
+    if world.remove is not None:
+        await world.unfinished.remove_begun(world.remove)
     world.transfer.recover()
     leftovers.finish_images(world)
     for container in world.containers.values():
@@ -128,7 +129,10 @@ def _read_record(world: World, container_id: str) -> None:
         world.add(container)
     elif not is_container_id(container_id):
         log.say(f"'{directory}' is none of ours: left alone")
-    elif world.unfinished.is_beginning(container_id):  # its program may run: that goes with its cgroup
+    elif world.unfinished.is_beginning(container_id):
+        for cgroup_id, tenant in world.hierarchy.containers():
+            if cgroup_id == container_id:  # first: its program may run, and write
+                world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
         world.repaired.append(f"container whose run was cut off: {directory}")
         world.removal.discard_half_made(container_id)
     elif any(

@@ -4,11 +4,12 @@
                   /@NAME.setting       those of a tenant
                   /ID.beginning        a container that is made and started as one
 
-Gone at boot, as are limits and processes. Who comes up and finds one writes the limits of the record again, and removes what
-was to run: what nobody was told of has not happened. What was changed for the present run alone (`--transient`) ends with
-that, too.
+Another boot has neither those limits nor those processes. Who comes up in the same one writes the limits of the record again,
+and removes what was to run: what nobody was told of has not happened. What was changed for the present run alone
+(`--transient`) ends with that, too.
 """
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING
 
 from pycontainer.controllers import registry
 from pycontainer.errors import PycontainerError
+from pycontainer.linux.files import write_atomically
+from pycontainer.linux.hostboot import name_of_boot
+from pycontainer.record import read_own
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor import log
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 _SUFFIX, _BEGINNING, _TENANT = ".setting", ".beginning", "@"
+_MAX_NOTE_BYTES, _PATIENCE_SECONDS = 4096, 2.0
 
 
 class Unfinished:
@@ -40,24 +45,44 @@ class Unfinished:
         """Do the same for a tenant and its containers."""
         return self._noted(_TENANT + name)
 
-    def beginning(self, container_id: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def beginning(self, container_id: str) -> Iterator[None]:
         """Have a container removed, should we be killed while the block runs."""
-        return self._noted(container_id, _BEGINNING)
+        path = f"{self._directory}/{container_id}{_BEGINNING}"
+        try:
+            write_atomically(path, name_of_boot().encode(), sync=False)
+        except OSError as error:  # no room for what nobody may ever need
+            log.say(f"'{path}' cannot be written: should the supervisor be killed now, its container stays: {error}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def is_beginning(self, container_id: str) -> bool:
-        """Tell whether a container was to run when the supervisor before us was killed."""
-        return os.path.lexists(f"{self._directory}/{container_id}{_BEGINNING}")
+        """Tell whether a container was to run when the supervisor before us was killed, in this boot."""
+        with contextlib.suppress(OSError, ValueError):
+            path = f"{self._directory}/{container_id}{_BEGINNING}"
+            return read_own(path, _MAX_NOTE_BYTES) == name_of_boot().encode()
+        return False
 
     async def remove_begun(self, remove: Callable[[Container], Awaitable[None]]) -> None:
-        """Remove what was to run, and whose client knows nothing of it."""
-        for file in os.listdir(self._directory):
-            if not file.endswith(_BEGINNING):
-                continue
-            container = self._world.containers.get(file.removesuffix(_BEGINNING))
-            if container is not None:
+        """Remove what was to run, and whose client knows nothing of it; what takes long goes on beside requests."""
+        found = [file for file in os.listdir(self._directory) if file.endswith(_BEGINNING)]
+        removals = [self._world.spawn(self._remove_begun(file, remove)) for file in found]
+        if removals:
+            await asyncio.wait(removals, timeout=_PATIENCE_SECONDS)
+
+    async def _remove_begun(self, file: str, remove: Callable[[Container], Awaitable[None]]) -> None:
+        container_id = file.removesuffix(_BEGINNING)
+        container = self._world.containers.get(container_id)
+        try:
+            if container is not None and self.is_beginning(container_id):
                 self._world.repaired.append(f"container whose run was cut off: {container.directory}")
                 await remove(container)
             os.unlink(f"{self._directory}/{file}")
+        except (OSError, PycontainerError) as error:
+            log.say(f"container '{container_id}', whose run was cut off: {error}")
 
     def finish(self) -> None:
         """Write the limits of the records where a change was cut off; what cannot be written is a warning."""
@@ -90,8 +115,8 @@ class Unfinished:
         world.apply_to_tenant(name)
 
     @contextlib.contextmanager
-    def _noted(self, what: str, suffix: str = _SUFFIX) -> Iterator[None]:
-        path = f"{self._directory}/{what}{suffix}"
+    def _noted(self, what: str) -> Iterator[None]:
+        path = f"{self._directory}/{what}{_SUFFIX}"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             yield

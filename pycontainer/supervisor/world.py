@@ -136,7 +136,7 @@ class World:
         self.is_reloading = False
         self.is_ending = False  # by a signal: nothing is more important
         self.operators = Operators()
-        self.remove: Callable[[Container], Awaitable[None]] = self.removal.remove  # main.py sets one that ends it first
+        self.remove: Callable[[Container], Awaitable[None]] | None = None  # ends a container and takes it away
 
     # -- finding ---------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def start(world: World) -> Iterator[tuple[str, ...]]:
 
 
 def run(world: World) -> Iterator[tuple[str, ...]]:
-    """Made and started as one: all of it, or nothing but a volume that has a name."""
+    """Made and started as one: all of it, or nothing; a volume that has a name may stay."""
     yield ("run", "-d", "--name", "one", *RICH, STOCKED, *SERVE)
     if is_there(world, "one"):
         works(world, "one")

@@ -108,7 +108,7 @@ def test_killed_before_each_record_counts(mortal: World, rested: Lines, operatio
 
 @pytest.mark.parametrize("point", OF_A_RUN)
 def test_a_run_that_was_cut_off_has_not_happened(mortal: World, rested: Lines, point: str) -> None:
-    """Its client was told that it failed: also where it ran already. A volume with a name is kept, as with Docker."""
+    """Its client was told that it failed: also where it ran already. A volume with a name may stay."""
     is_reached, result = die_at(mortal, point, "run", "-d", "--name", "one", *RICH, STOCKED, *SERVE)
     assert is_reached and result.exit_code in (1, 125), result
     kill_supervisor(mortal)

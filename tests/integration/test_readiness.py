@@ -58,17 +58,6 @@ def test_a_run_that_waits_goes_on_after_reloads(own_world: World) -> None:
     assert (world.status("b"), world.inspect("b")["pid"]) == ("running", pid)
 
 
-def test_who_leaves_before_it_begins_has_nothing_run(world: World) -> None:
-    """A client that is interrupted while files are copied: they go again, and nothing is started."""
-    name = unique_name()
-    foreground = world.popen("run", "--name", name, "--rootfs-driver", "copy", IMAGE, *READY_LATER)
-    poll_until(lambda: os.listdir(world.paths.containers_dir) != [], what="it is being made")
-    foreground.send_signal(signal.SIGINT)
-    foreground.communicate(timeout=30 * SLOWNESS)
-    assert foreground.returncode in (130, -signal.SIGINT)
-    poll_until(lambda: name not in world.ok("ps", "-aq", "--filter", f"name={name}"), what="nothing remains")
-
-
 def test_not_in_time(world: World) -> None:
     listener = Listener(world)
     name = unique_name()

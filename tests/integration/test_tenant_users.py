@@ -238,8 +238,8 @@ OF_OTHERS: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 IN_LISTS = {"stats": "containers", "limits": "containers", "image_save": "images"}
 NAMES_NOTHING = {
-    "ping", "info", "create", "list", "events", "image_list", "network_list", "volume_list", "tenant_list", "volume_create",
-    "volume_restore", "trace",
+    "ping", "info", "create", "run", "list", "events", "image_list", "network_list", "volume_list", "tenant_list",
+    "volume_create", "volume_restore", "trace",
 }  # fmt: skip
 OF_THE_HOST = {
     "mount", "umount", "commit", "instance_import", "image_import", "image_load", "image_tag", "image_rm", "image_prune",
@@ -259,14 +259,15 @@ def requests_about(kind: str, reference: str) -> list[Request]:
         found += [
             ("image_save", {"images": [reference], "format": "oci-archive"}, 1),
             ("create", {"spec": {"image": reference}}, 0),
+            ("run", {"spec": {"image": reference}}, 0),
         ]
     if kind == "network":
-        found.append(("create", {"spec": {"image": IMAGE, "networks": [reference]}}, 0))
+        found += [(verb, {"spec": {"image": IMAGE, "networks": [reference]}}, 0) for verb in ("create", "run")]
         found += [
             (verb, {"container": "own", "network": reference}, 0) for verb in ("network_connect", "network_disconnect")
         ]
     if kind == "volume":
-        found.append(("create", {"spec": {"image": IMAGE, "volumes": [f"{reference}:/x"]}}, 0))
+        found += [(verb, {"spec": {"image": IMAGE, "volumes": [f"{reference}:/x"]}}, 0) for verb in ("create", "run")]
     if kind == "tenant":
         found.append(("limits", {"tenants": [reference]}, 0))
     return found

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
 from pycontainer.errors import PycontainerError
@@ -22,17 +22,13 @@ async def run(world: World, call: Call) -> object:
         container, excess = await creation.prepare(world, spec, image, capped=capped)
         created = creation.announce(world, container, excess)
         with world.unfinished.beginning(container.id):
-            async with _or_nothing(world, container):
+            # One lock for all of it: nobody else begins something with what has no record yet.
+            async with world.lock(container), _or_nothing(world, container, end_and_remove):
                 if call.has_left():  # while files were copied
                     raise ConnectionError("the client left")
-                async with world.lock(container):
-                    await lifecycle.start_now(
-                        world,
-                        container,
-                        attached=attached,
-                        window=call.window(),
-                        keep=lambda: keep(world, container),
-                    )
+                await lifecycle.start_now(
+                    world, container, attached=attached, window=call.window(), keep=lambda: keep(world, container)
+                )
                 if attached is not None:
                     await call.event({"started": _started(world, container, created)})
         if attached is None:
@@ -48,6 +44,7 @@ async def run(world: World, call: Call) -> object:
 
 async def ran(world: World, call: Call) -> object:
     """Answer who ran a container by the supervisor before us, and waits for its end, or until it says that it is ready."""
+    call.began_at = asyncio.get_running_loop().time()
     if not call.flag("ready"):
         return await call.while_there(lifecycle.ended(world, call))
     container = world.find(call.text("container"))
@@ -57,28 +54,38 @@ async def ran(world: World, call: Call) -> object:
 
 async def remove(world: World, container: Container) -> None:
     """End a container and take it away."""
-    async with world.lock(container):
-        if container.id in world.containers:
-            await lifecycle.stop_now(world, container, 0, cause="rm")
-            await world.removal.remove(container, with_volumes=True)
+    if container.id in world.containers:
+        async with world.lock(container):
+            await end_and_remove(world, container)
+
+
+async def end_and_remove(world: World, container: Container) -> None:
+    """Do that with its lock held."""
+    if container.id in world.containers:
+        await lifecycle.stop_now(world, container, 0, cause="rm")
+        await world.removal.remove(container, with_volumes=True)
 
 
 async def _until_ready(world: World, call: Call, container: Container) -> None:
     call.waits_for = {"container": container.id, "ready": True}
-    async with _or_nothing(world, container):
-        await lifecycle.until_ready(world, call, container)
+    async with _or_nothing(world, container, remove):
+        try:
+            await lifecycle.until_ready(world, call, container)
+        finally:
+            call.waits_for = None  # a reload that comes now waits
 
 
 @contextlib.asynccontextmanager
-async def _or_nothing(world: World, container: Container) -> AsyncIterator[None]:
+async def _or_nothing(
+    world: World, container: Container, take_away: Callable[[World, Container], Awaitable[None]]
+) -> AsyncIterator[None]:
     """Take a container away if the block fails; but if it runs, and it is we who end, it goes on."""
     try:
         yield
     except BaseException as error:
-        is_ours = isinstance(error, asyncio.CancelledError) and container.id in world.runs
-        if container.id in world.containers and not is_ours:
+        if not (isinstance(error, asyncio.CancelledError) and container.id in world.runs):
             try:
-                await remove(world, container)
+                await take_away(world, container)
             except (OSError, PycontainerError) as other:
                 error.add_note(f"and container '{container.id}' could not be removed: {other}")
         raise

@@ -1,9 +1,12 @@
 """The attach relay, and starting with output connected, against a fake monitor on the other end of the socket."""
 
 import os
+import signal
 import socket
 import struct
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +24,7 @@ from pycontainer.client.client import Client
 from pycontainer.client.feed import Feed
 from pycontainer.client.terminal import DetachKeys
 from pycontainer.errors import NotFound, PycontainerError, StartFailed
+from tests.support.world import PROGRAM
 from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, HangUp, Verb, container_info
 
 BIG = os.urandom(1_000_000)
@@ -202,3 +206,44 @@ def test_what_cannot_run_is_one_request(detach: bool) -> None:
         with pytest.raises(StartFailed, match="no such file"):
             host.run("busybox", ["nosuch"], detach=detach)  # type: ignore[call-overload]
         assert [verb for verb, _ in fake.requests] == ["run"]
+
+
+def test_an_interrupt_takes_a_run_back_that_has_not_begun() -> None:
+    """And what is to be passed on waits until there is somebody to pass it on to."""
+    asked, hung_up, passed = threading.Event(), threading.Event(), threading.Event()
+
+    def never(exchange: Exchange) -> object:
+        asked.set()
+        if exchange.sock.recv(1) == b"":
+            hung_up.set()
+        raise HangUp
+
+    def later(exchange: Exchange) -> object:
+        asked.set()
+        may_begin.wait(10)
+        with socket.socket(fileno=exchange.fds.pop()) as sock:
+            exchange.event({"started": container_info(status="created")})
+            passed.wait(10)
+            sock.send(packet(ATTACH_END))
+        return {"exit_code": 5}
+
+    def kill(exchange: Exchange) -> object:
+        assert exchange.args["signal"] == "SIGUSR1"
+        passed.set()
+        return {}
+
+    may_begin = threading.Event()
+    with FakeSupervisor({"run": never, "kill": kill}) as fake:
+        command = [PROGRAM, "--root", fake.root, "run", "busybox"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert asked.wait(10)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130 and hung_up.wait(10)
+        asked.clear()
+        fake.verbs["run"] = later
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert asked.wait(10)
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+        may_begin.set()
+        assert process.wait(10) == 5 and passed.wait(10)
