@@ -113,7 +113,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     world.events.tell(log.event)
     world.restarts.start = lambda container: lifecycle.start_now(world, container)
     world.health.end = lambda container: lifecycle.end_now(world, container, cause=container.ending)
-    world.remove = lambda container: running.remove(world, container)
+    world.unfinished.remove = lambda container: running.remove(world, container)
     world.boot.start = lambda container: lifecycle.start_now(world, container)
     world.boot.stop = lambda container, seconds: lifecycle.stop_now(world, container, seconds)
     world.transfer.start = lambda container: lifecycle.start_now(world, container)

@@ -69,8 +69,7 @@ async def recover(world: World) -> None:
     _tried("layers", world.layers.recover)
     world.transient.load()
     world.unfinished.finish()
-    if world.remove is not None:
-        await world.unfinished.remove_begun(world.remove)
+    await world.unfinished.remove_begun()
     world.transfer.recover()
     leftovers.finish_images(world)
     for container in world.containers.values():

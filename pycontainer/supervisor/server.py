@@ -299,15 +299,12 @@ class Connection:
 
     def has_left(self) -> bool:
         """Tell whether the client has hung up, of one that waits for an answer."""
-        return not self._peek()
-
-    def _peek(self) -> bytes:
         try:
-            return self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return b"."
+            return False
         except OSError:
-            return b""
+            return True
 
     async def _send_event(self, event: object, fds: list[int]) -> None:
         await self._send({"event": event}, fds)

@@ -31,11 +31,12 @@ _MAX_NOTE_BYTES, _PATIENCE_SECONDS = 4096, 2.0
 
 
 class Unfinished:
-    """The notes of one world."""
+    """The notes of one world; `remove`, which ends a container and takes it away, is set by what knows how to."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self._directory = world.paths.run_containers_dir
+        self.remove: Callable[[Container], Awaitable[None]] | None = None
 
     def changing(self, container_id: str) -> contextlib.AbstractContextManager[None]:
         """Have the limits of a running container on record written again, should we be killed while the block runs."""
@@ -66,20 +67,21 @@ class Unfinished:
             return read_own(path, _MAX_NOTE_BYTES) == name_of_boot().encode()
         return False
 
-    async def remove_begun(self, remove: Callable[[Container], Awaitable[None]]) -> None:
+    async def remove_begun(self) -> None:
         """Remove what was to run, and whose client knows nothing of it; what takes long goes on beside requests."""
         found = [file for file in os.listdir(self._directory) if file.endswith(_BEGINNING)]
-        removals = [self._world.spawn(self._remove_begun(file, remove)) for file in found]
+        removals = [self._world.spawn(self._remove_begun(file)) for file in found]
         if removals:
             await asyncio.wait(removals, timeout=_PATIENCE_SECONDS)
 
-    async def _remove_begun(self, file: str, remove: Callable[[Container], Awaitable[None]]) -> None:
+    async def _remove_begun(self, file: str) -> None:
         container_id = file.removesuffix(_BEGINNING)
         container = self._world.containers.get(container_id)
         try:
             if container is not None and self.is_beginning(container_id):
                 self._world.repaired.append(f"container whose run was cut off: {container.directory}")
-                await remove(container)
+                assert self.remove is not None
+                await self.remove(container)
             os.unlink(f"{self._directory}/{file}")
         except (OSError, PycontainerError) as error:
             log.say(f"container '{container_id}', whose run was cut off: {error}")

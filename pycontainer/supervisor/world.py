@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
@@ -136,7 +136,6 @@ class World:
         self.is_reloading = False
         self.is_ending = False  # by a signal: nothing is more important
         self.operators = Operators()
-        self.remove: Callable[[Container], Awaitable[None]] | None = None  # ends a container and takes it away
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
