@@ -24,10 +24,6 @@ from tests.benchmarks.peers.base import Peer
 from tests.benchmarks.report import write
 from tests.support.images import CHECKOUT
 
-# It goes first, and those after it wait a minute: ext4 without a journal looks, for each file that it makes, at every inode
-# of its group that became free within a minute, so whoever comes after many files have gone is slower for that.
-_MANY, _SETTLE_SECONDS = "fleet", 61.0
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +48,7 @@ def main() -> int:
 def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
     """Measure; return what the document is made of."""
     began = time.monotonic()
-    about = facts.machine() | {"cgroups": leave_mounts(), "load_before": facts.load()}
+    about = facts.machine() | leave_mounts() | {"load_before": facts.load()}
     rows: list[Row] = []
     broken: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -61,7 +57,7 @@ def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
         stack.callback(bed.close)
         peers, missing = prepare(bed, stack, broken)
         about["peers"] = {peer.name: {"version": peer.version(), "isolation": peer.isolation} for peer in peers}
-        for name in sorted(names, key=lambda each: each != _MANY):
+        for name in names:
             since = time.monotonic()
             try:
                 rows += importlib.import_module(MEASURES[name]).measure(bed, peers)
@@ -70,9 +66,6 @@ def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
                 broken[name] = f"{type(error).__name__}: {error}"
             seconds[name] = round(time.monotonic() - since, 1)
             say(f"{name}: {seconds[name]} s")
-            if name == _MANY and len(names) > 1 and not quick:
-                os.sync()
-                time.sleep(_SETTLE_SECONDS)
     about |= {"load_after": facts.load(), "seconds": round(time.monotonic() - began)}
     texts = {name: importlib.import_module(MEASURES[name]) for name in names}
     return {

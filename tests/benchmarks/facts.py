@@ -18,7 +18,6 @@ def machine() -> dict[str, Any]:
         "cpu": _first("/proc/cpuinfo", "model name"),
         "cores": os.cpu_count(),
         "memory_bytes": int(_first("/proc/meminfo", "MemTotal").split()[0]) * 1024,
-        "file_system": _said("stat", "--file-system", "--format=%T", "/var/tmp"),
         "python": platform.python_version(),
     }
 

@@ -14,8 +14,8 @@ TITLE = "The root file system"
 COMPARES = True
 TEXT = (
     "busybox in the container: `dd` writes a file to the disk and reads it from the cache, and a shell makes 2000 "
-    "small files (quick: 200). `host` is the same program in a plain directory of the same file system. What is written "
-    "depends most on the disk's mood."
+    "small files (quick: 200). `host` is the same program in a plain directory of the same file system. What is "
+    "written stays in memory in the end: it is the way there that is compared."
 )
 _READS = 5  # of the same file
 
