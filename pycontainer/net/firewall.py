@@ -27,20 +27,20 @@ counted by the kernel, though it remembers them for two minutes: for those of in
 
 Elements name links but do not need them: they are added before the link exists and removed after it is gone. What is in
 the sets is also remembered here, so that whatever goes wrong with them - the table flushed by another tool, an element
-missing - ends in one atomic replacement of the whole table. A change costs 0.2 ms at 5000 elements as at 10.
+missing - ends in one atomic replacement of the whole table. A change costs as much at 5000 elements as at 10.
 
 Services of the host are closed to instances (`to_host`), the metadata address of clouds too. Loopback is left to the
-forwarder: 127.0.0.0/8 and ::1 are never translated. Commands go through libnftables, in this process.
-Source: nft(8), libnftables(3).
+forwarder: 127.0.0.0/8 and ::1 are never translated. Tables, and questions about them, go through libnftables, in this
+process; what comes and goes with an instance goes to the kernel by itself (elements.py). Source: nft(8), libnftables(3).
 """
 
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from pycontainer.errors import Unsupported
+from pycontainer.net.elements import Element, Elements
 from pycontainer.net.nft import Nft
 
 _RULES = """
@@ -168,21 +168,6 @@ _ASKED_AT_ONCE = 16
 _COUNTER = re.compile(r"counter packets ([0-9]+)")
 
 
-class Element(NamedTuple):
-    """One element of a set or map: `key` and, in a map, `value`, as nft writes them."""
-
-    where: str
-    key: str
-    value: str = ""
-    statements: str = ""  # what a packet that meets the element is put to
-
-    def text(self, *, is_complete: bool = True) -> str:
-        """Return it as it is added; what is not `is_complete` suffices to find it."""
-        if not is_complete:
-            return self.key
-        return f"{self.key} {self.statements}".rstrip() + (f" : {self.value}" if self.value else "")
-
-
 class Firewall:
     """The tables named `table`, for links whose names begin with `prefix`."""
 
@@ -197,6 +182,7 @@ class Firewall:
         self._bridged: set[str] = set()  # owners of elements of the bridge table
         self._made: dict[str, str] = {}  # table → its structure as nft listed it when it was made
         self._nft: Nft | None = None
+        self._direct: Elements | None = None
         self._low_fd = _low_fd()
         self.writers: set[int] = set()  # ids of the threads that changed something: in a supervisor there is one
 
@@ -300,6 +286,9 @@ class Firewall:
             self._nft.close()
             self._nft = None
             self._low_fd = _low_fd()
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
 
     def _by_set(self, *, is_complete: bool = True) -> dict[str, list[str]]:
         """Return "FAMILY TABLE SET" → the texts of all elements in it."""
@@ -339,25 +328,40 @@ class Firewall:
     def _words(self, element: Element, *, is_complete: bool) -> str:
         return f"element {self._table(element)} {element.where} {{ {element.text(is_complete=is_complete)} }}\n"
 
-    def _try(self, old: Iterable[Element], new: Iterable[Element]) -> bool:
+    def _try(self, old: Sequence[Element], new: Sequence[Element]) -> bool:
         """Take elements out and put others in, as one transaction, and the bridge table as it is needed or not."""
         needed = self._needed()
         arriving = [table for table in needed if table not in self._made]
         leaving = [table for table in self._made if table not in needed]
+        try:
+            if not arriving and not leaving and Elements.can_change([*old, *new]):
+                self._change(old, new)
+            else:
+                self._rewrite(arriving, leaving, old, new)
+        except OSError:  # the table was flushed, or holds what it should not: the caller replaces it whole
+            return False
+        return True
+
+    def _change(self, old: Sequence[Element], new: Sequence[Element]) -> None:
+        if self._direct is None:
+            self._direct = Elements(self.name)
+        self.writers.add(threading.get_native_id())
+        self._direct.change(old, new)
+
+    def _rewrite(
+        self, arriving: Sequence[str], leaving: Sequence[str], old: Sequence[Element], new: Sequence[Element]
+    ) -> None:
+        """Do that by libnftables, which knows tables, and elements of every kind."""
         text = "".join(f"add table {table}\ndelete table {table}\n{self._fresh(table)}" for table in arriving)
         text += "".join(f"delete {self._words(element, is_complete=False)}" for element in old)
         text += "".join(f"delete table {table}\n" for table in leaving)
         text += "".join(f"add {self._words(element, is_complete=True)}" for element in new)
-        try:
-            if text:
-                self._run(text)
-        except OSError:  # the table was flushed, or holds what it should not: the caller replaces it whole
-            return False
+        if text:
+            self._run(text)
         for table in leaving:
             del self._made[table]
         for table in arriving:
             self._made[table] = self._structure(table)
-        return True
 
     def _run(self, commands: str, *, flags: int = 0) -> str:
         if self._nft is None:

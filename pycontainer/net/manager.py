@@ -40,7 +40,8 @@ from pycontainer.net.addresses import (
 )
 from pycontainer.net.bandwidth import Bandwidth
 from pycontainer.net.bridge import bridge_name, ensure_bridge
-from pycontainer.net.firewall import Element, Firewall
+from pycontainer.net.elements import Element
+from pycontainer.net.firewall import Firewall
 from pycontainer.net.messages import Netlink
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
@@ -892,8 +893,8 @@ class NetworkManager:
                 self._firewall.add({_share_owner(reservation): self._share_elements(reservation)})
 
     def _share_elements(self, reservation: Reservation) -> _Elements:
-        limit = f"ct count over {reservation.connections or default_share()} counter"
-        return [Element("share", str(self._share_number(reservation)), statements=limit)]
+        connections = reservation.connections or default_share()
+        return [Element("share", str(self._share_number(reservation)), connections=connections)]
 
     def _share_number(self, reservation: Reservation) -> int:
         if reservation.container_id not in self._shares:

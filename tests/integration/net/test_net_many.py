@@ -7,12 +7,13 @@ from tests.integration.net.conftest import Site
 from tests.support.hostns import NetworkNamespace
 
 _LOOK = """
-from pycontainer.net.firewall import Element, Firewall
+from pycontainer.net.elements import Element
+from pycontainer.net.firewall import Firewall
 firewall = Firewall("pct_many", "px-")
 elements = {
     f"c{number}": [
         Element("own6", f'"px-v{number}" . fd00::{number + 2:x}'),
-        Element("share", str(number + 1), statements="ct count over 100 counter"),
+        Element("share", str(number + 1), connections=100),
     ]
     for number in range(400)
 }

@@ -1,9 +1,12 @@
 """What is asked of nftables, and what happens when it refuses."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from pycontainer.errors import Unsupported
-from pycontainer.net.firewall import Element, Firewall
+from pycontainer.net.elements import Element
+from pycontainer.net.firewall import Firewall
 from pycontainer.net.nft import Nft
 
 OWN = Element("own4", '"pc-v1" . 10.0.0.2')
@@ -29,6 +32,18 @@ class FakeNft:
         self.commands.append("close")
 
 
+class FakeElements:
+    """Says to `nft` in its words what it would tell the kernel."""
+
+    def __init__(self, nft: FakeNft) -> None:
+        self._nft = nft
+
+    def change(self, old: Sequence[Element], new: Sequence[Element]) -> None:
+        words = [("delete", each.where, each.text(is_complete=False)) for each in old]
+        words += [("add", each.where, each.text()) for each in new]
+        self._nft.run("".join(f"{verb} element inet pycontainer {where} {{ {text} }}\n" for verb, where, text in words))
+
+
 @pytest.fixture
 def nft() -> FakeNft:
     return FakeNft()
@@ -38,6 +53,7 @@ def nft() -> FakeNft:
 def firewall(nft: FakeNft) -> Firewall:
     made = Firewall("pycontainer", "pc-")
     made._nft = nft  # type: ignore[assignment]
+    made._direct = FakeElements(nft)  # type: ignore[assignment]
     return made
 
 

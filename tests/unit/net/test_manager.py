@@ -2,7 +2,7 @@
 
 import pytest
 
-from pycontainer.net.firewall import Element
+from pycontainer.net.elements import Element
 from pycontainer.net.manager import _port_elements
 from pycontainer.net.ports import _overlap
 from pycontainer.spec.model import Port
