@@ -80,16 +80,15 @@ class Elements:
         lists += [(_NEW, _CREATE, body) for body in self._lists(new, is_complete=True)]
         if not lists:
             return
+        # What fails is always answered, as is the last one here; the end of a batch is not.
         batch = [_message(_BATCH_BEGIN, _REQUEST, 0, 0, b"", _SUBSYSTEM)]
-        batch += [
-            _message(kind, _REQUEST | _ACK | more, number, _INET, body)
-            for number, (kind, more, body) in enumerate(lists)
-        ]
+        for number, (kind, more, body) in enumerate(lists, start=1):
+            flags = _REQUEST | more | (_ACK if number == len(lists) else 0)
+            batch.append(_message(kind, flags, number, _INET, body))
         batch.append(_message(_BATCH_END, _REQUEST, 0, 0, b"", _SUBSYSTEM))
         self._socket.send(b"".join(batch))
-        codes = [*self._answers()]
-        code = next(filter(None, codes), 0 if len(codes) == len(lists) else errno.EPROTO)
-        if code:
+        codes = [*self._answers()] or [errno.EPROTO]
+        if code := next(filter(None, codes), 0):
             raise OSError(code, f"elements of nftables: {os.strerror(code)}")
 
     def _lists(self, elements: Iterable[Element], *, is_complete: bool) -> Iterator[bytes]:

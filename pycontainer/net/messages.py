@@ -8,7 +8,8 @@ occurs nowhere else; where the markers came to lie is noted, and `fill` writes t
     Template([("create the pair", bytes), ...])             → offsets of every marker
     template.fill({INDEX: 0x100001, MAC: b"\x02..."})       → the batch, ready for Netlink.send
 
-The messages of one send run in order and do not stop at an error, so every acknowledgement is read.
+The messages of one send run in order and do not stop at an error. A message that fails is always answered, so the last one
+alone asks for an acknowledgement, and all that comes before that is read.
 Source: rtnetlink(7), netlink(7), kernel include/uapi/linux/if_link.h.
 """
 
@@ -26,6 +27,7 @@ CREATE = 0x605  # ... | NLM_F_CREATE | NLM_F_EXCL
 REPLACE = 0x505  # ... | NLM_F_CREATE | NLM_F_REPLACE
 
 NETLINK_NETFILTER = 12
+_ACK = 0x4  # NLM_F_ACK
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
@@ -166,7 +168,7 @@ class Netlink:
     def send(
         self, template: Template, values: Mapping[Marker, int | bytes], name: str = "", *, ignore: Sequence[int] = ()
     ) -> None:
-        """Send the batch and read every acknowledgement; OSError of the first step that failed, on the link `name`.
+        """Send the batch and read what is answered; OSError of the first step that failed, on the link `name`.
 
         The kernel answers within the send, so nothing is waited for. All steps run, also those after a failed one.
         """
@@ -222,19 +224,17 @@ class Netlink:
 
     def _run(self, steps: Sequence[str], data: bytes | bytearray, name: str, ignore: Sequence[int]) -> None:
         self._socket.send(data)
-        codes = [0] * len(steps)
-        missing = len(codes)
-        while missing:
+        codes: dict[int, int] = {}
+        while len(steps) not in codes:
             reply = self._socket.recv(65536)
             offset = 0
             while offset < len(reply):
                 length, kind, _, number, _ = _HEADER.unpack_from(reply, offset)
                 if kind == _NLMSG_ERROR:
-                    codes[number - 1] = -struct.unpack_from("=i", reply, offset + _HEADER.size)[0]
-                    missing -= 1
+                    codes[number] = -struct.unpack_from("=i", reply, offset + _HEADER.size)[0]
                 offset += (length + 3) & ~3
-        for words, code in zip(steps, codes, strict=True):
-            if code and code not in ignore:
+        for number, words in enumerate(steps, start=1):
+            if (code := codes.get(number, 0)) and code not in ignore:
                 raise OSError(code, f"{words}: {os.strerror(code)}", name or None)
 
     def byte_counts(self, index: int) -> tuple[int, int]:
@@ -248,10 +248,16 @@ class Netlink:
 
 
 def _numbered(messages: Sequence[tuple[str, bytes]]) -> tuple[tuple[str, ...], bytes]:
-    """Return the words of each message, and all of them in one piece, numbered from 1 so that answers can be told apart."""
+    """Return the words of each message, and all of them in one piece, numbered from 1 so that answers can be told apart.
+
+    Only the last one asks for an acknowledgement.
+    """
     data = bytearray()
-    for number, (_, message) in enumerate(messages):
-        struct.pack_into("=I", padded := bytearray(message + bytes(-len(message) % 4)), 8, number + 1)
+    for number, (_, message) in enumerate(messages, start=1):
+        padded = bytearray(message + bytes(-len(message) % 4))
+        length, kind, flags, _, port = _HEADER.unpack_from(padded)
+        flags = flags | _ACK if number == len(messages) else flags & ~_ACK
+        _HEADER.pack_into(padded, 0, length, kind, flags, number, port)
         data += padded
     return tuple(words for words, _ in messages), bytes(data)
 

@@ -22,6 +22,8 @@ from pycontainer.net.messages import (
     route,
 )  # fmt: skip
 
+NLM_F_ACK = 0x4
+
 
 def test_filled_template_equals_a_direct_encoding() -> None:
     marked = link(NEW_LINK, CREATE, {"index": INDEX.mark, "flags": NOARP}, [("IFLA_ADDRESS", MAC.mark)])
@@ -46,6 +48,7 @@ def test_messages_are_aligned_and_numbered() -> None:
     assert len(data) % 8 == 0
     half = len(data) // 2
     assert (data[8], data[half + 8]) == (1, 2)
+    assert (data[6], data[half + 6]) == (ACK & ~NLM_F_ACK, ACK)
 
 
 def test_short_name_is_padded_and_a_long_one_refused() -> None:
