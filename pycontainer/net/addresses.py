@@ -160,7 +160,7 @@ class Records:
     def save_network(self, network: Network) -> None:
         self._save(self._directory, network.name, asdict(network))
 
-    def save_reservation(self, reservation: Reservation) -> None:
+    def save_reservation(self, reservation: Reservation, *, sync: bool = True) -> None:
         if reservation.container_id in self._withheld:
             return
         data = asdict(reservation)
@@ -168,16 +168,16 @@ class Records:
         for endpoint in data["endpoints"]:
             del endpoint["index"]
         # No second wait: the name is on the disk with that of the container's own record, which comes later.
-        self._save(self._addresses_dir, reservation.container_id, data, sync_name=False)
+        self._save(self._addresses_dir, reservation.container_id, data, sync=sync, sync_name=False)
 
     def withhold(self, container_id: str) -> None:
         """Save nothing of a container until `keep`: it is being made, and what it is given changes some times."""
         self._withheld.add(container_id)
 
-    def keep(self, reservation: Reservation) -> None:
+    def keep(self, reservation: Reservation, *, sync: bool) -> None:
         """Save what was withheld, and from here on each change."""
         self._withheld.discard(reservation.container_id)
-        self.save_reservation(reservation)
+        self.save_reservation(reservation, sync=sync)
 
     def delete_network(self, name: str) -> None:
         remove_record(f"{self._directory}/{name}.json")
@@ -204,10 +204,12 @@ class Records:
                 found.damaged[name] = damaged(name, getattr(error, "strerror", None) or error)
         return found
 
-    def _save(self, directory: str, name: str, data: dict[str, object], *, sync_name: bool = True) -> None:
+    def _save(
+        self, directory: str, name: str, data: dict[str, object], *, sync: bool = True, sync_name: bool = True
+    ) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        data = {"version": RECORD_VERSION, **data}
-        write_atomically(f"{directory}/{name}.json", json.dumps(data).encode() + b"\n", mode=0o600, sync_name=sync_name)
+        text = json.dumps({"version": RECORD_VERSION, **data}) + "\n"
+        write_atomically(f"{directory}/{name}.json", text.encode(), sync=sync, sync_name=sync_name)
 
 
 def _network(name: str, record: Record) -> Network:

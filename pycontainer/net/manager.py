@@ -231,9 +231,9 @@ class NetworkManager:
         self._reservations[container_id] = reservation
         return self.addresses(container_id)
 
-    def keep(self, container_id: str) -> None:
-        """Put what a container was given on the disk, and from here on each change of it."""
-        self._records.keep(self._reservation(container_id))
+    def keep(self, container_id: str, *, sync: bool = True) -> None:
+        """Put what a container was given on the disk, and from here on each change of it; see `Container.save`."""
+        self._records.keep(self._reservation(container_id), sync=sync)
 
     def addresses(self, container_id: str) -> Addresses:
         """Return {network: {"ip", "ip6"}} of a container, in its order of networks; empty if it has none."""

@@ -54,6 +54,7 @@ class Container:
     """A container's record and its last known run."""
 
     __slots__ = (
+        "_storage",
         "base",
         "cause",
         "clearing",
@@ -109,6 +110,7 @@ class Container:
             base,
             created,
         )
+        self._storage: tuple[int, Storage] | None = None  # with the base that it is for
         self.driver = "overlay"  # or copy: the image's tree was copied into the writable layer, which is the root
         self.lowers: list[str] = []  # its frozen layers, lowest first
         self.clearing = False  # a restore is on its way to an empty writable layer
@@ -163,8 +165,10 @@ class Container:
         return (*self.base_layers(), *map(frozen.path, self.lowers))
 
     def storage(self) -> Storage:
-        """Return its writable layer."""
-        return open_storage(self.directory, self.base)
+        """Return its writable layer; of which kind that is was found out once."""
+        if self._storage is None or self._storage[0] != self.base:
+            self._storage = self.base, open_storage(self.directory, self.base)
+        return self._storage[1]
 
     def disks(self) -> tuple[str, ...]:
         """Return the disks that hold what the container uses, as major:minor."""
@@ -172,8 +176,8 @@ class Container:
         binds = [mount.source for mount in self.spec.mounts if mount.type == "bind"]
         return disks_of((self.directory, *layers, self.paths.volumes_dir, *binds))
 
-    def save(self) -> None:
-        """Write the record, all at once or not at all."""
+    def save(self, *, sync: bool = True) -> None:
+        """Write the record, all at once or not at all; without `sync` a loss of power may leave nothing of it."""
         image = self.image
         record = {
             "version": RECORD_VERSION,
@@ -189,7 +193,7 @@ class Container:
             "clearing": self.clearing,
             "image": image and {"name": image.name, "id": image.id, "layers": image.layers, "config": image.config},
         }
-        write_atomically(f"{self.directory}/spec.json", json.dumps(record, indent=1).encode())
+        write_atomically(f"{self.directory}/spec.json", json.dumps(record).encode(), sync=sync)
 
     def save_run(self) -> None:
         """Write the present run; lost at boot on purpose, so no fsync."""

@@ -21,11 +21,13 @@ from pycontainer.errors import InvalidState
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.linux.treecount import count
 from pycontainer.store.blobs import is_digest
+from pycontainer.store.memory import Memory
 
 FORMATS = ("tar", "squashfs", "erofs")
 MEDIA_TYPE_TAR = "application/vnd.oci.image.layer.v1.tar"
 _KEY = re.compile(r"sha256-[0-9a-f]{64}", re.ASCII)
 _MAX_BYTES = 1 << 16
+_memory: "Memory[Layer]" = Memory()
 
 
 class Layer(NamedTuple):
@@ -83,9 +85,14 @@ def read_layer(layers_dir: str, key: str) -> Layer:
     """Return a layer of the store; InvalidState when its note is damaged. Whether its files are there is `exists`."""
     directory = f"{layers_dir}/{key}"
     try:
-        note = jsontext.loads(read_bounded(f"{directory}/layer.json", _MAX_BYTES), max_bytes=_MAX_BYTES)
+        return _memory.get(f"{directory}/layer.json", lambda: _read_layer(directory, key))
     except FileNotFoundError:
         return Layer(key, directory, key.replace("-", ":"), 0, "tar", None, MEDIA_TYPE_TAR)
+
+
+def _read_layer(directory: str, key: str) -> Layer:
+    try:
+        note = jsontext.loads(read_bounded(f"{directory}/layer.json", _MAX_BYTES), max_bytes=_MAX_BYTES)
     except ValueError:
         note = None
     if (

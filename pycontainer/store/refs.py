@@ -23,6 +23,7 @@ from pycontainer.spec.names import check_image
 from pycontainer.store.blobs import is_digest
 from pycontainer.store.imageconfig import check_config
 from pycontainer.store.layers import is_key
+from pycontainer.store.memory import Memory
 from pycontainer.store.ociconfig import host_platform
 from pycontainer.units import shown
 
@@ -113,12 +114,13 @@ class Refs:
 
     def __init__(self, images_dir: str) -> None:
         self._directory = f"{images_dir}/refs"
+        self._memory = Memory[ImageRecord]()
 
     def read(self, name: str) -> ImageRecord:
         """Return the record of this name; NotFound, and InvalidState for one that is damaged."""
         path = self._path(name)
         try:
-            return _parse(read_own(path, _MAX_RECORD_BYTES), name)
+            record = self._memory.get(path, lambda: _parse(read_own(path, _MAX_RECORD_BYTES), name))
         except FileNotFoundError as error:
             raise NotFound(f"no image '{name}'", hint=IMAGE_HINT) from error
         except (OSError, ValueError, InvalidInput) as error:
@@ -126,6 +128,7 @@ class Refs:
                 f"the record of image '{name}' is damaged: '{path}': {getattr(error, 'strerror', None) or error}",
                 hint=f"import the image again under this name, or remove it: pycontainer image rm {name}",
             ) from error
+        return {**record, "config": {**record["config"]}}
 
     def write(self, record: ImageRecord) -> None:
         path = self._path(record["name"])

@@ -20,6 +20,7 @@ from pycontainer.runtime.start import Run
 from pycontainer.spec.names import is_container_id
 from pycontainer.supervisor import leftovers, log, making
 from pycontainer.supervisor.damaged import Damaged, from_container, from_directory, lost_record, same_name
+from pycontainer.supervisor.keeping import was_fleeting
 from pycontainer.supervisor.mounting import find_mounts
 from pycontainer.supervisor.removal import TRASH, removed_id
 from pycontainer.supervisor.world import World
@@ -106,6 +107,9 @@ def _read_records(world: World) -> None:
         _read_record(world, container_id)
     for container in list(world.containers.values()):
         if container.addresses and not world.networks.has_reservation(container.id):
+            if _went_with_power(world, container.id):
+                del world.containers[container.id], world.names[container.spec.name]
+                continue
             error = world.networks.reservation_is_gone(container.id)
             world.networks.hold(container.id, container.spec.name, container.addresses)
             del world.containers[container.id]
@@ -119,7 +123,8 @@ def _read_record(world: World, container_id: str) -> None:
         try:
             container = load(world.paths, container_id)
         except PycontainerError as error:
-            _set_aside(world, from_directory(world.paths, container_id, error))
+            if not _went_with_power(world, container_id):
+                _set_aside(world, from_directory(world.paths, container_id, error))
             return
         if (other := world.names.get(container.spec.name)) is not None:
             _set_aside(world, from_container(container, same_name(container, other)))
@@ -134,6 +139,8 @@ def _read_record(world: World, container_id: str) -> None:
                 world.endings.remove_cgroup(world.hierarchy.open(cgroup_id, tenant))
         world.repaired.append(f"container whose run was cut off: {directory}")
         world.removal.discard_half_made(container_id)
+    elif _went_with_power(world, container_id):
+        return
     elif any(
         map(
             os.path.lexists,
@@ -148,6 +155,18 @@ def _read_record(world: World, container_id: str) -> None:
     else:
         world.repaired.append(f"half-made container: {directory}")
         world.removal.discard_half_made(container_id)
+
+
+def _went_with_power(world: World, container_id: str) -> bool:
+    """Take away what a loss of power has left of a container that was to go with its end; False if this is none."""
+    directory = world.paths.container_dir(container_id)
+    if not was_fleeting(directory) or container_id in dict(
+        world.hierarchy.containers()
+    ):  # which it would be in if it ran
+        return False
+    world.repaired.append(f"container that ended with its host: {directory}")
+    world.removal.discard_half_made(container_id)
+    return True
 
 
 def _set_aside(world: World, damaged: Damaged) -> None:

@@ -112,6 +112,38 @@ def test_a_host_that_went_down_comes_up_with_what_ran(own_world: World, keeps_ru
     assert json.loads(world.ok("doctor", "--format", "json"))["findings"] == []
 
 
+@pytest.mark.parametrize("lost", ["record", "name", "addresses"])
+def test_what_goes_with_its_end_is_not_damaged_by_a_loss_of_power(own_world: World, lost: str) -> None:
+    """Nobody waits for the disk to have the records of `run --rm`. Those of all others are there, or damaged."""
+    world = own_world
+    run(world, "brief", QUICK, "--rm")
+    run(world, "kept", QUICK)
+    brief, kept = world.inspect("brief"), world.inspect("kept")
+    power_off(world, keeps_run=False)
+    for record in (brief, kept):
+        addresses = Path(world.paths.networks_dir, "addresses", f"{record['id']}.json")
+        file = addresses if lost == "addresses" else Path(record["directory"], "spec.json")
+        if lost == "name":
+            file.unlink()
+        else:
+            file.write_bytes(b"\0" * file.stat().st_size)
+    listed = json.loads(world.ok("ps", "-a", "--format", "json"))
+    assert [(each["id"], each["status"]) for each in listed] == [(kept["id"], "damaged")]
+    told = json.loads(world.cli("doctor", "--format", "json").stdout)["repaired_at_start"]
+    assert f"container that ended with its host: {brief['directory']}" in told
+    world.ok("run", "--rm", "--name", "brief", "--ip", brief["networks"]["default"]["ip"], IMAGE, "true")
+    assert brief["id_map"]["host_base"] not in _id_ranges(world)
+    assert kept["id_map"]["host_base"] in _id_ranges(world)
+    poll_until(lambda: os.listdir(world.paths.containers_dir) == [kept["id"]], what="its files are gone")
+    world.ok("rm", "--force", kept["id"])
+
+
+def _id_ranges(world: World) -> set[int]:
+    """Return the first ids of the ranges that containers of this world have."""
+    directory = Path(world.paths.idranges_dir)
+    return {int(link.name) for link in directory.iterdir() if link.is_symlink() and world.root in os.readlink(link)}
+
+
 def test_places_in_the_order_both_ways(own_world: World) -> None:
     world = own_world
     for name, order in (("second", "2"), ("first", "1")):

@@ -134,6 +134,22 @@ def test_a_container_that_runs(own_world: World, which: str) -> None:
     works(world, "good")
 
 
+def test_one_that_runs_until_it_goes_with_its_end(own_world: World) -> None:
+    """FLT-09: it runs, so no loss of power has ended it."""
+    world = own_world
+    world.ok("run", "-d", "--rm", "--name", "brief", IMAGE, "payload", "sleep", "0")
+    brief = world.inspect("brief")
+    damage = Damage(world, f"{brief['directory']}/spec.json")
+    for content in (b"", damage.original[:100]):
+        damage.make(content)
+        assert shown(world, "ps", damage=damage)[brief["id"]]["status"] == "damaged"
+        os.kill(brief["pid"], 0)
+        damage.repair()
+        works(world, "brief")
+    world.ok("stop", "-t", "0", "brief")
+    poll_until(lambda: json.loads(world.ok("ps", "-a", "--format", "json")) == [], what="it is gone")
+
+
 def test_the_end_of_a_container(own_world: World) -> None:
     """FLT-09: of one that has ended, and of one that is damaged and ends."""
     world = own_world

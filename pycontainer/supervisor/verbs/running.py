@@ -8,7 +8,7 @@ from typing import cast
 from pycontainer.errors import PycontainerError
 from pycontainer.runtime.container import Container
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.keeping import keep
+from pycontainer.supervisor.keeping import keep_running
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.verbs import creation, lifecycle
 from pycontainer.supervisor.world import World
@@ -27,7 +27,11 @@ async def run(world: World, call: Call) -> object:
                 if call.has_left():  # while files were copied
                     raise ConnectionError("the client left")
                 await lifecycle.start_now(
-                    world, container, attached=attached, window=call.window(), keep=lambda: keep(world, container)
+                    world,
+                    container,
+                    attached=attached,
+                    window=call.window(),
+                    keep=lambda: keep_running(world, container),
                 )
                 if attached is not None:
                     await call.event({"started": _started(world, container, created)})
