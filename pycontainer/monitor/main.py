@@ -5,7 +5,7 @@ It lives in a room of its own, a private mount namespace whose root is a small t
     /            tmpfs, nothing of the host is mounted or kept busy here
     ├── proc     the host's processes
     ├── cover    an empty file and an empty directory, read-only: what masks are made of
-    └── stage    one directory per start in progress; also the working directory, which every child inherits
+    └── stage    one directory per start in progress, or just done; also the working directory, which every child inherits
 
 So all modules are imported before the room is entered, and files of the host are reached only by descriptors opened
 before (the containers' directory) or sent along (trees, streams). It ends when it has neither children nor a supervisor:
@@ -25,6 +25,7 @@ import os
 import resource
 import select
 import sys
+import time
 
 from pycontainer import failpoints, trace
 from pycontainer.failpoints import reach
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _IDLE_SECONDS = 2.0
+# After which the mounts of a start that nobody needs any more are taken down, 0.4 ms. By then what only runs for a moment
+# has ended, and who waits for that was told.
+_STAGE_SECONDS = 0.01
 
 # What children inherit, whatever shell the first command was typed in. The cgroups count processes and memory.
 _INFINITE = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -75,6 +79,7 @@ class Monitor:
         self._listener, self._room, self._log_limits = listener, room, log_limits
         self._supervisor: _socket.socket | None = None
         self._children: dict[str, Child] = {}
+        self._stages: list[tuple[float, Child]] = []  # when they are to be left, the next one first
         self._is_sent_away = False
         room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
 
@@ -96,7 +101,8 @@ class Monitor:
         """Serve until there is nobody left to serve."""
         while not self._is_sent_away:
             idle = self._supervisor is None and not self._children
-            self._room.poller.wait(_IDLE_SECONDS if idle else -1)
+            self._room.poller.wait(self._stage_seconds() if self._stages else _IDLE_SECONDS if idle else -1)
+            self._leave_stages()
             if idle and self._supervisor is None and not self._children:
                 return
 
@@ -255,6 +261,9 @@ class Monitor:
         if not all(child.may_be_handed_over() for child in self._children.values()):
             self._send({"op": "reloaded", "text": "a container is just being started"})
             return
+        for _, child in self._stages:
+            child.leave_stage()
+        self._stages.clear()
         state = {
             "listener": self._listener.fileno(),
             "supervisor": self._supervisor.fileno(),
@@ -291,12 +300,25 @@ class Monitor:
         if report is None:
             return
         if not report:
+            child.linger()
             if child.released:
                 self._send({"op": "started", "id": child.child_id, **child.told()})
         else:
             self._send({"op": "failed", "id": child.child_id, "report": report.hex(), **child.told()})
-        child.leave_stage()  # 0.4 ms, for which nobody has to wait
+        if report:
+            child.leave_stage()
+        elif child.has_stage():
+            self._stages.append((time.monotonic() + _STAGE_SECONDS, child))
         child.close_recorder()
+
+    def _stage_seconds(self) -> float:
+        """Return the time until the next stage is to be left."""
+        return max(0.0, self._stages[0][0] - time.monotonic())
+
+    def _leave_stages(self) -> None:
+        """Leave those whose time has come."""
+        while self._stages and not self._stage_seconds():
+            self._stages.pop(0)[1].leave_stage()
 
     def _ended(self, child: Child) -> None:
         while child.report_pending():
@@ -308,9 +330,12 @@ class Monitor:
     def _reap(self, child: Child) -> None:
         if not child.end():
             return
-        if self._children.get(child.child_id) is not child:
-            return  # another one was born in its place: who asked for this one is gone
-        del self._children[child.child_id]
+        if self._children.get(child.child_id) is child:  # else who asked for this one is gone, and has another one
+            del self._children[child.child_id]
+            self._tell_end(child)
+        child.leave_stage()
+
+    def _tell_end(self, child: Child) -> None:
         reach("monitor:recorded")
         self._send(
             {

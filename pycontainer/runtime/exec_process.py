@@ -132,7 +132,8 @@ async def start_exec(
             )
         undo.push_async_callback(birth.abort, seconds=_KILL_SECONDS)
         await birth.ready()
-        birth.watch(table)
+        if birth.is_watched:
+            birth.watch(table)
         image, rows_at = build(table, MACHINE)
         write_program(memfd, image)
         if cgroup_fd is None:

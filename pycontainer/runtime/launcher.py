@@ -16,8 +16,12 @@ class Birth(Protocol):
     async def ready(self) -> int:
         """Wait for the parent's half; return the root's descriptor (the caller's), -1 for a process that joins."""
 
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether somebody traces this, as far as is known: the first answer about a birth may change it."""
+
     def watch(self, table: Table) -> None:
-        """Add to the child's table, not yet built, what tells its times, if somebody traces this."""
+        """Add to the child's table, not yet built, what tells its times."""
 
     async def release(
         self,
@@ -48,7 +52,7 @@ class Launcher(Protocol):
         fds: list[int],
         *,
         action: str,
-        meanwhile: Callable[[], None] = lambda: None,
+        meanwhile: Callable[[Birth], None] = lambda birth: None,
     ) -> Birth:
         """Clone the child described as in monitor/channel.py; `meanwhile` is called while the kernel does, for some 1 ms.
 

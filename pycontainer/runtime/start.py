@@ -3,9 +3,8 @@
     supervisor                                             monitor
     cgroup made, limits applied and read back
     trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
-    walls opened                           ◀── born ──
+    walls opened, the child's table built  ◀── born ──
     network attached through its netns                     … mounts
-    the child's table built
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
@@ -46,6 +45,7 @@ from pycontainer.runtime.launcher import Birth, Launcher
 from pycontainer.runtime.sysctls import write_sysctls
 from pycontainer.security.lsm import Label
 from pycontainer.security.profile import Rights
+from pycontainer.spec.model import ContainerSpec
 from pycontainer.store.fsimages import open_layer
 from pycontainer.trace import span
 
@@ -241,9 +241,9 @@ async def start(
         undo.callback(cgroup.delete)
         undo.callback(host.release_limits, cgroup)
         reach("start:cgroup")
-        host.apply_limits(cgroup)  # before there is a process, and before the trees: a cap on the disk is a mount
-        reach("start:limits")
-
+        half = _Half(container, host, cgroup)
+        if not half.can_be_limited_late():
+            half.limit()
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
         delegated = cgroup.delegate(container.base) if spec.profile == "system" else ""
@@ -289,16 +289,18 @@ async def start(
                     "cgroup": tree_count + 4 if at_clone else -1,
                     "doors": [len(fds) + position for position in range(len(doors))],
                     "join": -1,
+                    "lingers": _may_linger(spec),
                     "label": host.label is not None,
                     "file_label": host.label.files if host.label else "",
                 },
                 [*fds, *doors],
                 action=action,
-                meanwhile=lambda: _expect_network(host.network, container.id),
+                meanwhile=half.prepare,
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
         streams.close_inner()
         reach("start:born")
+        half.limit()
         try:
             netns_fd = -1
             if host.network is not None:
@@ -310,11 +312,7 @@ async def start(
         except (OSError, PycontainerError):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
-        half = _Half(container, host, birth)
-        asked_user = spec.user or str(config.get("user") or "")
-        image = container.image.id if container.image else spec.rootfs
-        if not spec.tty and (likely := users.likely(image, asked_user)) is not None:
-            half.plan(likely)
+        half.expect(birth)
         root_fd = await birth.ready()
         reach("start:ready")
         try:
@@ -325,8 +323,7 @@ async def start(
                         check_room(cgroup, action, arrived=1)
             if spec.sysctls:
                 write_sysctls(birth.pidfd, spec.sysctls, container.base)
-            user = users.resolve(root_fd, asked_user)
-            users.note(image, asked_user, user)
+            user = half.resolve(root_fd)
             own_pipes([*streams.outer_fds(), streams.input_fd], container.base + user.uid)
             console, pty_fd, slave_fd = _open_console(spec.tty, root_fd, container.base, window)
         except BaseException:
@@ -337,7 +334,7 @@ async def start(
             undo.callback(os.close, slave_fd)
             streams.outer = [(pty_fd, STDOUT)]
             streams.input_fd = os.dup(pty_fd)
-        half.plan(user, console)
+        half.plan(birth, user, console)
         write_program(memfd, half.image)
         container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
         container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
@@ -366,20 +363,68 @@ async def start(
 
 
 class _Half:
-    """The child's half of a start, for the user that the program runs as."""
+    """Our half of a start, as far as it can be done beside the monitor's: limits, walls, the table of the child.
 
-    __slots__ = ("_birth", "_container", "_host", "_user", "image", "rows_at", "table")
+    What fails while the kernel clones is tried again by who needs it, and says why.
+    """
 
-    def __init__(self, container: Container, host: Host, birth: Birth) -> None:
-        self._container, self._host, self._birth = container, host, birth
+    __slots__ = (
+        "_asked_user", "_cgroup", "_container", "_host", "_image", "_is_limited", "_is_watched", "_user", "image",
+        "rows_at", "table",
+    )  # fmt: skip
+
+    def __init__(self, container: Container, host: Host, cgroup: Cgroup) -> None:
+        self._container, self._host, self._cgroup = container, host, cgroup
+        self._is_limited = False
+        config = container.image.config if container.image else {}
+        self._asked_user = container.spec.user or str(config.get("user") or "")
+        self._image = container.image.id if container.image else container.spec.rootfs
         self._user: users.User | None = None
+        self._is_watched = False
 
-    def plan(self, user: users.User, console: str = "") -> None:
+    def can_be_limited_late(self) -> bool:
+        """Tell whether there may be a process, which is not the program yet, before there are limits.
+
+        A cap on the disk is a mount, which the trees are of; a tenant may have no room for the process; limits on what a
+        process has would be this one's; what is delegated has its limits before; and what writes files of its own choice,
+        or controllers of others, may count on an empty cgroup.
+        """
+        spec = self._container.spec
+        may_count_on_nobody = spec.ulimits or spec.cgroup_conf or spec.limits
+        return not (spec.tenant or spec.profile == "system" or may_count_on_nobody or _has_disk_cap(spec))
+
+    def limit(self) -> None:
+        """Set and prove all limits, once."""
+        if not self._is_limited:
+            self._host.apply_limits(self._cgroup)
+            self._is_limited = True
+            reach("start:limits")
+
+    def prepare(self, birth: Birth) -> None:
+        """Do what needs nothing of the child."""
+        with contextlib.suppress(OSError, PycontainerError):
+            self.limit()
+            if self._host.network is not None:
+                self._host.network.expect(self._container.id)
+            self.expect(birth)
+
+    def resolve(self, root_fd: int) -> users.User:
+        """Return the user, by what is beneath the new root."""
+        user = users.resolve(root_fd, self._asked_user)
+        users.note(self._image, self._asked_user, user)
+        return user
+
+    def expect(self, birth: Birth) -> None:
+        """Build the table for who it was the last time, before it is known."""
+        if not self._container.spec.tty and (likely := users.likely(self._image, self._asked_user)) is not None:
+            self.plan(birth, likely)
+
+    def plan(self, birth: Birth, user: users.User, console: str = "") -> None:
         """Build the table, unless it has been for this very user."""
-        if user.is_same(self._user):
+        if user.is_same(self._user) and self._is_watched == birth.is_watched:
             return
         spec, host = self._container.spec, self._host
-        self._user = user
+        self._user, self._is_watched = user, birth.is_watched
         self.table = planner.plan_init(
             spec,
             self._container.image.config if self._container.image else {},
@@ -391,7 +436,8 @@ class _Half:
             console=console,
             container_id=self._container.id,
         )
-        self._birth.watch(self.table)
+        if self._is_watched:
+            birth.watch(self.table)
         self.image, self.rows_at = build(self.table, MACHINE)
 
 
@@ -465,13 +511,6 @@ def _open_bind(tree: planner.Tree) -> int:
         os.close(source_fd)
 
 
-def _expect_network(network: Network | None, container_id: str) -> None:
-    """Have the network prepare itself; if it cannot, `_attach_network` tries again and says why."""
-    if network is not None:
-        with contextlib.suppress(OSError, PycontainerError):
-            network.expect(container_id)
-
-
 def _attach_network(
     container_id: str, action: str, network: Network, birth: Birth, undo: contextlib.AsyncExitStack
 ) -> int:
@@ -499,6 +538,18 @@ def _open_netns(birth: Birth, action: str) -> int:
             raise StartFailed(f"{action}: network: its process has ended", step="network") from None
         undo.pop_all()
     return netns_fd
+
+
+def _may_linger(spec: ContainerSpec) -> bool:
+    """Tell whether mounts may outlive their container's end by a moment: nothing of the host's is among them, and nobody
+    starts it again or looks into its layer."""
+    is_own = not spec.rootfs and all(mount.type == "tmpfs" for mount in spec.mounts)
+    return spec.auto_remove and is_own and not _has_disk_cap(spec)
+
+
+def _has_disk_cap(spec: ContainerSpec) -> bool:
+    caps = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
+    return any(cap is not None for cap in caps)
 
 
 def _open_console(tty: bool, root_fd: int, base: int, window: tuple[int, int] | None) -> tuple[str, int, int]:

@@ -311,11 +311,11 @@ class Endings:
             container.oom_killed = cgroup.oom_kills() > 0
         except OSError:
             pass
-        netns_fd = -1
+        netns_fd = root_fd = -1
         if run is not None:
             asyncio.get_running_loop().remove_reader(run.pidfd)  # if there was no monitor
             netns_fd, run.netns_fd = run.netns_fd, -1  # or the kernel would begin to take down what we are about to
-            self._close(container, run)
+            root_fd = self._close(container, run)
         container.exit_code, container.finished = exit_code, container.finished or now()
         if run is not None:
             container.finished = now()
@@ -345,7 +345,9 @@ class Endings:
         world.boot.after_end(container)
         reach("end:told")
         context = contextvars.copy_context()  # who ended it, and who traces that
-        self._left[container.id] = lambda: context.run(self._take_down, container, cgroup, netns_fd, is_to_go=is_to_go)
+        self._left[container.id] = lambda: context.run(
+            self._take_down, container, cgroup, netns_fd, root_fd, is_to_go=is_to_go
+        )
         if run is None or world.networks.published(container.id):  # a port is what programs beside us may ask for
             self.settle(container.id)
         else:
@@ -360,9 +362,10 @@ class Endings:
                 except Exception:  # whoever is served next has no part in it
                     log.failure("a fault in taking down what a run has left", container_id=each)
 
-    def _take_down(self, container: Container, cgroup: Cgroup, netns_fd: int, *, is_to_go: bool) -> None:
+    def _take_down(self, container: Container, cgroup: Cgroup, netns_fd: int, root_fd: int, *, is_to_go: bool) -> None:
         with recording(current()):  # its first step begins now
             try:
+                self._unmount(container, root_fd)
                 self._take_down_links(container)
             finally:
                 if netns_fd >= 0:
@@ -398,16 +401,20 @@ class Endings:
                 world.events.emit("leftover", container, detail=f"its run is on record still: {error.strerror}")
         reach("end:over")
 
-    def _close(self, container: Container, run: Run) -> None:
-        """Close what a run held; the root of one that goes with its end beside other requests, see `unmounted`.
-
-        The last descriptor of a root unmounts it, and the kernel writes out what the file system beneath has in memory: some
-        ms, or what a busy disk needs.
-        """
+    def _close(self, container: Container, run: Run) -> int:
+        """Close what a run held, but for the root of one that goes with its end: return that, -1 if there is none."""
         root_fd = -1
         if container.spec.auto_remove and not container.spec.rootfs:  # a directory of the host's is its owner's at once
             root_fd, run.root_fd = run.root_fd, -1
         run.close()
+        return root_fd
+
+    def _unmount(self, container: Container, root_fd: int) -> None:
+        """Close what `_close` has left beside other requests, see `unmounted`.
+
+        The last descriptor of a root unmounts it, and the kernel writes out what the file system beneath has in memory: some
+        ms, or what a busy disk needs.
+        """
         if root_fd >= 0:
             self._unmounting[container.id] = self._world.spawn(asyncio.to_thread(os.close, root_fd))
 

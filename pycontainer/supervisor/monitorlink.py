@@ -41,7 +41,7 @@ class MonitorBirth:
         self._done: asyncio.Future[bytes] = loop.create_future()
         self.ended = asyncio.Event()
         self.released = self._is_root_taken = False
-        self._recorder, self._is_told, self._steps = current(), False, list[str]()
+        self._recorder, self._steps = current(), list[str]()
         self.pid, self.pidfd = 0, -1
 
     @property
@@ -54,10 +54,14 @@ class MonitorBirth:
         self._is_root_taken = True
         return root_fd
 
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether this is traced, and the monitor one that knows of that: it has told of a birth."""
+        return self._recorder is not None and self._link.tells
+
     def watch(self, table: Table) -> None:
-        """Have the child's table tell its times, if this is traced, and the monitor one that knows of that."""
-        if self._is_told:
-            self._steps = times.add(table)
+        """Have the child's table, not yet built, tell its times."""
+        self._steps = times.add(table)
 
     async def release(
         self,
@@ -109,7 +113,7 @@ class MonitorBirth:
         """Take a message about this child."""
         operation = message["op"]
         if self._recorder is not None and "trace" in message:
-            self._is_told = True
+            self._link.tells = True
             if message.get("kind") != "init":  # how a run ends is told apart, see tracing.py
                 self._recorder.add_told(message["trace"])
             times.record(self._recorder, self._steps, cast("list[int]", message.get("times", [])))
@@ -167,6 +171,7 @@ class MonitorLink:
         self._paths, self._on_exit, self._on_lost = paths, on_exit, on_lost
         self._open_files_soft, self._scope = open_files_soft, scope
         self._sock: _socket.socket | None = None
+        self.tells = False  # the monitor that we are connected to tells of births that are traced
         self._births: dict[str, MonitorBirth] = {}
         self._children: asyncio.Future[list[dict[str, object]]] | None = None
         self._reloaded: asyncio.Future[str] | None = None
@@ -185,15 +190,13 @@ class MonitorLink:
                     return False
                 await self._spawn()
                 sock = channel.connect(self._paths.monitor_socket)
-            sock.setblocking(False)
-            self._sock = sock
-            asyncio.get_running_loop().add_reader(sock.fileno(), self._hear)
+            self.take_over(sock)
             return True
 
-    def take_over(self, sock: socket.socket) -> None:
-        """Go on with the connection of the program before us, and with what it has not heard."""
+    def take_over(self, sock: _socket.socket) -> None:
+        """Go on with a connection, of our own or of the program before us, and with what that has not heard."""
         sock.setblocking(False)
-        self._sock = sock
+        self._sock, self.tells = sock, False
         asyncio.get_running_loop().add_reader(sock.fileno(), self._hear)
 
     def fileno(self) -> int:
@@ -256,7 +259,7 @@ class MonitorLink:
         fds: list[int],
         *,
         action: str,
-        meanwhile: Callable[[], None] = lambda: None,
+        meanwhile: Callable[[MonitorBirth], None] = lambda birth: None,
     ) -> MonitorBirth:
         await self.connect(start=True)
         birth = MonitorBirth(self, str(message["id"]), action)
@@ -265,7 +268,7 @@ class MonitorLink:
         self._births[str(message["id"])] = birth
         try:
             self.send(message, fds)
-            meanwhile()
+            meanwhile(birth)
             await birth.born
         except (OSError, PycontainerError):
             self.forget(str(message["id"]))

@@ -48,7 +48,8 @@ def test_the_root_of_what_removes_itself_is_closed_beside_others(
         spawn = asyncio.get_running_loop().create_task
         endings = Endings(cast(World, SimpleNamespace(spawn=spawn)))
         container = SimpleNamespace(id="one", spec=SimpleNamespace(auto_remove=auto_remove, rootfs=rootfs))
-        endings._close(cast(Container, container), Run(cast(Cgroup, None), 0, os.dup(root_fd), [], root_fd))
+        left = endings._close(cast(Container, container), Run(cast(Cgroup, None), 0, os.dup(root_fd), [], root_fd))
+        endings._unmount(cast(Container, container), left)
         assert is_open(root_fd) is goes
         may_close.set()
         await endings.unmounted("one")

@@ -101,7 +101,7 @@ def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> N
     async def ask() -> None:
         async with connected(tmp_path) as (link, monitor):
 
-            def meanwhile() -> None:
+            def meanwhile(_: object) -> None:
                 assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
                 raise ZeroDivisionError
 
