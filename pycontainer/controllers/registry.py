@@ -51,6 +51,12 @@ def controllers() -> tuple[Controller, ...]:
     return load(_declared())
 
 
+@functools.cache
+def has_others() -> bool:
+    """Tell whether another package has added a controller, or put one in the place of ours."""
+    return _declared() != _BUILT_IN
+
+
 def load(declared: dict[str, str]) -> tuple[Controller, ...]:
     """Return the controllers declared as name -> "module:Class"."""
     order = [*(name for name in _BUILT_IN if name in declared), *sorted(set(declared) - set(_BUILT_IN))]

@@ -427,7 +427,7 @@ STEPS: dict[str, type[Step]] = {
 
 def execute(steps: list[list[object]], stage: Stage, *, on_step: Callable[[str], None] | None = None) -> None:
     """Run the parent's half. The OSError of a failing step gets its description as a note; `on_step` gets those done."""
-    os.mkdir(stage.path, 0o711)
+    stage.open()
     set_fs_ids(stage.base)
     try:
         raise_effective()  # setfsuid took the file-system capabilities out of the effective set

@@ -142,7 +142,12 @@ class Table:
 
         words: list[list[int]] = []
         for number, row in enumerate(self.rows):
-            arguments = [word(value, number, position) for position, value in enumerate(row.arguments)]
+            arguments = [
+                value
+                if type(value) is int
+                else word(value, number, position)  # most are: a call each is half of the time
+                for position, value in enumerate(row.arguments)
+            ]
             arguments += [0] * (6 - len(arguments))
             words.append([row.number, *arguments, scratch, row.mode, row.expected])
         for number, row in enumerate(self.rows):

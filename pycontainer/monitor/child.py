@@ -345,12 +345,12 @@ class Child:
 
     def leave_stage(self) -> None:
         """Take the mounts in our own namespace down, and keep those of the child no longer."""
-        if self._stage is not None:
-            self._stage.close()
-            self._stage = None
-        if self._mounts_fd >= 0:
-            os.close(self._mounts_fd)
-            self._mounts_fd = -1
+        stage, self._stage = self._stage, None
+        mounts_fd, self._mounts_fd = self._mounts_fd, -1
+        if mounts_fd >= 0:
+            os.close(mounts_fd)
+        if stage is not None:
+            stage.close()
 
     def kill(self) -> None:
         try:

@@ -39,7 +39,7 @@ from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 from pycontainer.monitor import channel, handover
 from pycontainer.monitor.child import Child, Room
 from pycontainer.monitor.lending import Lending
-from pycontainer.monitor.poller import Poller
+from pycontainer.monitor.poller import Poller, report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,9 +100,12 @@ class Monitor:
     def run(self) -> None:
         """Serve until there is nobody left to serve."""
         while not self._is_sent_away:
+            if self._stages:
+                self._room.poller.wait(self._stage_seconds())
+                self._leave_stages()
+                continue
             idle = self._supervisor is None and not self._children
-            self._room.poller.wait(self._stage_seconds() if self._stages else _IDLE_SECONDS if idle else -1)
-            self._leave_stages()
+            self._room.poller.wait(_IDLE_SECONDS if idle else -1)
             if idle and self._supervisor is None and not self._children:
                 return
 
@@ -205,6 +208,7 @@ class Monitor:
             return
         reach("monitor:prepared")
         self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)}, [root_fd])
+        self._leave_stages(all_of_them=True)  # nobody waits for us now, and the child copies what we have mounted
 
     def _send_failed(self, child_id: str, step: str, error: Exception) -> None:
         number = error.errno if isinstance(error, OSError) and error.errno else 0
@@ -261,9 +265,7 @@ class Monitor:
         if not all(child.may_be_handed_over() for child in self._children.values()):
             self._send({"op": "reloaded", "text": "a container is just being started"})
             return
-        for _, child in self._stages:
-            child.leave_stage()
-        self._stages.clear()
+        self._leave_stages(all_of_them=True)
         state = {
             "listener": self._listener.fileno(),
             "supervisor": self._supervisor.fileno(),
@@ -315,10 +317,10 @@ class Monitor:
         """Return the time until the next stage is to be left."""
         return max(0.0, self._stages[0][0] - time.monotonic())
 
-    def _leave_stages(self) -> None:
+    def _leave_stages(self, *, all_of_them: bool = False) -> None:
         """Leave those whose time has come."""
-        while self._stages and not self._stage_seconds():
-            self._stages.pop(0)[1].leave_stage()
+        while self._stages and (all_of_them or not self._stage_seconds()):
+            _leave(self._stages.pop(0)[1])
 
     def _ended(self, child: Child) -> None:
         while child.report_pending():
@@ -350,6 +352,13 @@ class Monitor:
                 **trace.told(child.recorder),
             }
         )
+
+
+def _leave(child: Child) -> None:
+    try:
+        child.leave_stage()
+    except Exception as error:  # no descriptor, no memory: not a reason to end all others' parent
+        report(error)
 
 
 def enter_room(stage_dir: str) -> None:

@@ -50,13 +50,13 @@ class Poller:
                 handler(events)
                 self._failures.pop(fd, None)
             except Exception as error:  # a full disk, a hostile size: not a reason to end all others' parent
-                _report(error)
+                report(error)
                 self._failures[fd] = self._failures.get(fd, 0) + 1
                 if self._failures[fd] >= _MAX_FAILURES:  # it would be called again and again
                     self.discard(fd)
 
 
-def _report(error: Exception) -> None:
+def report(error: Exception) -> None:
     """Write where it happened to our log; the traceback module would triple what the monitor holds."""
     places, trace = [], error.__traceback__
     while trace is not None:

@@ -294,13 +294,15 @@ def _pair_template(bridged: bool) -> Template:
     flags = {"flags": 0, "change": NOARP} if bridged else {"flags": NOARP, "change": NOARP}
     inner_mac = ("IFLA_ADDRESS", MAC.mark)
     own = [("IFLA_MASTER", BRIDGE_INDEX.mark)] if bridged else [inner_mac]
+    # Or a pair has as many as the host has processors, each with files in sysfs; without NAPI nobody uses more than one.
+    queues = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
     peer = {
         "index": INNER_INDEX.mark,
         **flags,
-        "attrs": [("IFLA_IFNAME", INNER_NAME.mark), inner_mac, ("IFLA_NET_NS_FD", NETNS_FD.mark)],
+        "attrs": [("IFLA_IFNAME", INNER_NAME.mark), inner_mac, *queues, ("IFLA_NET_NS_FD", NETNS_FD.mark)],
     }
     veth = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]}
-    attributes = [("IFLA_IFNAME", NAME.mark), *own, ("IFLA_TXQLEN", 1000), ("IFLA_LINKINFO", veth)]
+    attributes = [("IFLA_IFNAME", NAME.mark), *own, ("IFLA_TXQLEN", 1000), *queues, ("IFLA_LINKINFO", veth)]
     pair = link(NEW_LINK, CREATE, {"index": INDEX.mark, **flags}, attributes)
     return Template([("create the veth pair", pair)])
 

@@ -1,9 +1,10 @@
 """Start a container: claim what it needs, have it born, build its world, release it.
 
     supervisor                                             monitor
-    cgroup made, limits applied and read back
+    cgroup made
     trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
-    walls opened, the child's table built  ◀── born ──
+    limits applied and read back, walls
+    opened, the child's table built        ◀── born ──
     network attached through its netns                     … mounts
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
@@ -69,8 +70,8 @@ class Host:
     """What a start needs of the host, handed in."""
 
     __slots__ = (
-        "apply_limits", "create_cgroup", "files", "keep", "label", "launcher", "layers", "network", "open_rootfs",
-        "release_limits", "rights", "seccomp", "volumes",
+        "apply_limits", "create_cgroup", "files", "keep", "label", "launcher", "layers", "may_limit_late", "network",
+        "open_rootfs", "release_limits", "rights", "seccomp", "volumes",
     )  # fmt: skip
 
     def __init__(
@@ -88,17 +89,19 @@ class Host:
         seccomp: tuple[int, bytes] | None,
         label: Label | None,
         volumes: dict[str, tuple[str, Callable[[], int]]],
+        may_limit_late: bool = False,
         keep: Callable[[], None] = lambda: None,
     ) -> None:
         """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work.
 
         `volumes`: for each name its place, and what opens a detached mount of it. `keep` writes the records of a
-        container that has none yet.
+        container that has none yet. `may_limit_late`: there may be a process, which is not the program yet, before limits.
         """
         self.launcher, self.network = launcher, network
         self.create_cgroup, self.apply_limits, self.release_limits = create_cgroup, apply_limits, release_limits
         self.files, self.layers, self.open_rootfs, self.volumes = files, layers, open_rootfs, volumes
         self.rights, self.seccomp, self.label, self.keep = rights, seccomp, label, keep
+        self.may_limit_late = may_limit_late
 
 
 class Run:
@@ -242,7 +245,7 @@ async def start(
         undo.callback(host.release_limits, cgroup)
         reach("start:cgroup")
         half = _Half(container, host, cgroup)
-        if not half.can_be_limited_late():
+        if not host.may_limit_late:
             half.limit()
         if spec.tenant:  # its own cgroup is empty, and takes one process
             check_room(cgroup, action)
@@ -289,7 +292,7 @@ async def start(
                     "cgroup": tree_count + 4 if at_clone else -1,
                     "doors": [len(fds) + position for position in range(len(doors))],
                     "join": -1,
-                    "lingers": _may_linger(spec),
+                    "lingers": may_linger(spec),
                     "label": host.label is not None,
                     "file_label": host.label.files if host.label else "",
                 },
@@ -382,17 +385,6 @@ class _Half:
         self._user: users.User | None = None
         self._is_watched = False
 
-    def can_be_limited_late(self) -> bool:
-        """Tell whether there may be a process, which is not the program yet, before there are limits.
-
-        A cap on the disk is a mount, which the trees are of; a tenant may have no room for the process; limits on what a
-        process has would be this one's; what is delegated has its limits before; and what writes files of its own choice,
-        or controllers of others, may count on an empty cgroup.
-        """
-        spec = self._container.spec
-        may_count_on_nobody = spec.ulimits or spec.cgroup_conf or spec.limits
-        return not (spec.tenant or spec.profile == "system" or may_count_on_nobody or _has_disk_cap(spec))
-
     def limit(self) -> None:
         """Set and prove all limits, once."""
         if not self._is_limited:
@@ -423,8 +415,7 @@ class _Half:
         """Build the table, unless it has been for this very user."""
         if user.is_same(self._user) and self._is_watched == birth.is_watched:
             return
-        spec, host = self._container.spec, self._host
-        self._user, self._is_watched = user, birth.is_watched
+        spec, host, is_watched = self._container.spec, self._host, birth.is_watched
         self.table = planner.plan_init(
             spec,
             self._container.image.config if self._container.image else {},
@@ -436,9 +427,10 @@ class _Half:
             console=console,
             container_id=self._container.id,
         )
-        if self._is_watched:
+        if is_watched:
             birth.watch(self.table)
         self.image, self.rows_at = build(self.table, MACHINE)
+        self._user, self._is_watched = user, is_watched
 
 
 def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFailed:
@@ -540,16 +532,11 @@ def _open_netns(birth: Birth, action: str) -> int:
     return netns_fd
 
 
-def _may_linger(spec: ContainerSpec) -> bool:
-    """Tell whether mounts may outlive their container's end by a moment: nothing of the host's is among them, and nobody
-    starts it again or looks into its layer."""
+def may_linger(spec: ContainerSpec) -> bool:
+    """Tell whether mounts may outlive their container's end by a moment: it is to go then, and nothing that is somebody
+    else's, who may wait for that end, is among them."""
     is_own = not spec.rootfs and all(mount.type == "tmpfs" for mount in spec.mounts)
-    return spec.auto_remove and is_own and not _has_disk_cap(spec)
-
-
-def _has_disk_cap(spec: ContainerSpec) -> bool:
-    caps = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
-    return any(cap is not None for cap in caps)
+    return spec.auto_remove and is_own and not spec.has_disk_cap and not spec.tenant
 
 
 def _open_console(tty: bool, root_fd: int, base: int, window: tuple[int, int] | None) -> tuple[str, int, int]:

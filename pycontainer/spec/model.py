@@ -164,6 +164,17 @@ class ContainerSpec:
     sysctls: tuple[tuple[str, str], ...] = ()
 
     @property
+    def has_disk_cap(self) -> bool:
+        """Tell whether its own layer is capped."""
+        caps = (self.disk_bytes, self.disk_soft_bytes, self.disk_inodes, self.disk_soft_inodes)
+        return any(cap is not None for cap in caps)
+
+    @property
+    def has_volumes(self) -> bool:
+        """Tell whether something of it outlives it, or is to go as well."""
+        return any(mount.type == "volume" for mount in self.mounts)
+
+    @property
     def starts_at_boot(self) -> str:
         """When it starts with the host: yes, no, or last (if it ran when the host went down).
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
 
 _NETWORK_SWEEP_SECONDS = 2.0
+_LINGERING_SECONDS = 0.02  # in which a monitor, however busy, has taken down what it kept of a run that ended
 _ANSWERED_SECONDS = 0.002  # after which who waited for an end has been answered
 _BY_US = ("asked", "health", "not-ready")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
@@ -412,11 +413,11 @@ class Endings:
     def _unmount(self, container: Container, root_fd: int) -> None:
         """Close what `_close` has left beside other requests, see `unmounted`.
 
-        The last descriptor of a root unmounts it, and the kernel writes out what the file system beneath has in memory: some
-        ms, or what a busy disk needs.
+        Who is the last to let go of a root unmounts it, and the kernel writes out what the file system beneath has in memory:
+        some ms, or what a busy disk needs. That must not be the monitor, which keeps the root of a short run for a moment.
         """
         if root_fd >= 0:
-            self._unmounting[container.id] = self._world.spawn(asyncio.to_thread(os.close, root_fd))
+            self._unmounting[container.id] = self._world.spawn(_close_last(root_fd))
 
     async def unmounted(self, container_id: str) -> None:
         """Wait until nothing has the root of the last run: who starts another one, or deletes its files, must."""
@@ -452,6 +453,13 @@ class Endings:
         self.sweep_networks_later()
         self.remove_cgroup(world.hierarchy.open(damaged.id, damaged.tenant))
         world.events.emit("die", actor=KERNEL, cause="unknown", id=damaged.id, name=damaged.name, exit_code=None)
+
+
+async def _close_last(root_fd: int) -> None:
+    try:
+        await asyncio.sleep(_LINGERING_SECONDS)
+    finally:
+        await asyncio.to_thread(os.close, root_fd)
 
 
 def _lasted_seconds(container: Container, *, is_seen: bool) -> float:

@@ -3,8 +3,9 @@
 Addresses first, then the record, as that is what makes a container: who dies before leaves a directory without one, and that
 goes. `run` does this while the kernel executes the program, as it waits for the disk.
 
-A container that runs, and is to go with its end, is gone after a loss of power whatever the disk has. Nobody waits for the
-disk then, and its directory says so, by its sticky bit: what such a loss has left of its records is not damage.
+A container that runs, and is to go with its end, is to go after a loss of power whatever the disk has. Nobody waits for the
+disk then, unless its record is to tell which volumes go as well. Its directory says so, by its sticky bit: what such a loss
+has left of its records is not damage.
 """
 
 import os
@@ -28,9 +29,10 @@ def keep(world: "World", container: Container) -> None:
 
 def keep_running(world: "World", container: Container) -> None:
     """Do the same for one that is just starting."""
-    if container.spec.auto_remove:
+    is_fleeting = container.spec.auto_remove and not container.spec.has_volumes
+    if is_fleeting:
         os.chmod(container.directory, _FLEETING_MODE)
-    _keep(world, container, sync=not container.spec.auto_remove)
+    _keep(world, container, sync=not is_fleeting)
 
 
 def was_fleeting(directory: str) -> bool:

@@ -57,7 +57,7 @@ async def recover(world: World) -> None:
             world.endings.finish(container, exit_code=container.exit_code)
         elif container.restarting:  # we left while it waited for its next start
             world.restarts.resume(container)
-        elif container.spec.auto_remove and container.finished is not None and container.id not in world.runs:
+        elif container.spec.auto_remove and container.id not in world.runs and _is_over(container):
             world.removal.remove_ended(container)  # we left before that
         elif container.id not in world.runs:
             world.boot.recovered(container)
@@ -157,12 +157,17 @@ def _read_record(world: World, container_id: str) -> None:
         world.removal.discard_half_made(container_id)
 
 
+def _is_over(container: Container) -> bool:
+    """Tell whether a container that does not run has run: that it was started is all that a loss of power may have left."""
+    return container.finished is not None or not container.ran_in and was_fleeting(container.directory)
+
+
 def _went_with_power(world: World, container_id: str) -> bool:
     """Take away what a loss of power has left of a container that was to go with its end; False if this is none."""
     directory = world.paths.container_dir(container_id)
-    if not was_fleeting(directory) or container_id in dict(
-        world.hierarchy.containers()
-    ):  # which it would be in if it ran
+    if not is_container_id(container_id) or not was_fleeting(directory):
+        return False
+    if container_id in dict(world.hierarchy.containers()):  # it runs
         return False
     world.repaired.append(f"container that ended with its host: {directory}")
     world.removal.discard_half_made(container_id)

@@ -57,8 +57,8 @@ class Removal:
         with contextlib.suppress(FileNotFoundError):
             container.storage().release()  # first: the next start would cap it again, and nobody else has its ids yet
         reach("rm:storage")
-        has_volumes = any(mount.type == "volume" for mount in container.spec.mounts)
-        self._retire(container.id, with_volumes=has_volumes and (with_volumes or container.spec.auto_remove))
+        with_volumes = container.spec.has_volumes and (with_volumes or container.spec.auto_remove)
+        self._retire(container.id, with_volumes=with_volumes)
         reach("rm:renamed")
         if world.names.get(container.spec.name) == container.id:
             del world.names[container.spec.name]

@@ -13,7 +13,7 @@ from tests.support.images import build_rootfs
 from tests.support.ocilayout import Layout
 
 _STATE = "/var/tmp"  # beneath it is what each peer keeps: images, layers, records
-_STATE_BYTES, _STATE_INODES = 8 * 2**30, 400_000
+_STATE_BYTES, _STATE_INODES = 8 * 2**30, 400_000  # of memory a quarter at most, where that is less
 
 TRUE = ("/bin/true",)
 SLEEPER = ("/bin/sleeper",)  # ends at once when it is asked to; as a file, since ctr 1.6 takes a `-c` for its own
@@ -79,7 +79,7 @@ def _mount_state() -> str:
     """
     image = "/run/pct-bench.img"
     with open(image, "wb") as file:
-        file.truncate(_STATE_BYTES)
+        file.truncate(min(_STATE_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4))
     subprocess.run(["mkfs.ext4", "-q", "-F", "-N", str(_STATE_INODES), image], check=True)
     subprocess.run(["mount", "-o", "loop,noinit_itable", image, _STATE], check=True)
     os.chmod(_STATE, 0o1777)

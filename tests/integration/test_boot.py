@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_what_goes_with_its_end_is_not_damaged_by_a_loss_of_power(own_world: Wor
     assert kept["id_map"]["host_base"] in _id_ranges(world)
     poll_until(lambda: os.listdir(world.paths.containers_dir) == [kept["id"]], what="its files are gone")
     world.ok("rm", "--force", kept["id"])
+
+
+def test_a_volume_goes_with_its_container_after_a_loss_of_power(own_world: World, busybox_rootfs: str) -> None:
+    """Its record says which ones are to go, so that is on the disk."""
+    world = own_world
+    with world.client() as host:
+        host.import_image(busybox_rootfs, "keeper", {"volumes": ["/data"]})
+    world.ok("run", "-d", "--rm", "--name", "brief", "keeper", "sh", "-c", f"echo kept >/data/file; {QUICK[2]}")
+    assert len(world.ok("volume", "list", "-q").split()) == 1
+    directory = Path(world.inspect("brief")["directory"])
+    assert not directory.stat().st_mode & stat.S_ISVTX
+    power_off(world, keeps_run=False)
+    poll_until(lambda: world.ok("volume", "list", "-q") == "", what="the volume is gone")
+    assert not directory.exists()
 
 
 def _id_ranges(world: World) -> set[int]:

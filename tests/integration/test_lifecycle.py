@@ -12,7 +12,7 @@ import pytest
 from tests.integration.conftest import IMAGE
 from tests.support.images import copy_rootfs
 from tests.support.poll import poll_until
-from tests.support.world import World, unique_name
+from tests.support.world import World, process_commands, unique_name
 
 PATIENT = ("sh", "-c", 'trap "exit 9" TERM; echo up; while :; do sleep 0.1; done')  # ends by itself when asked to
 STUBBORN = ("payload", "sleep", "0")  # as pid 1 it never sees a SIGTERM it has no handler for
@@ -44,6 +44,29 @@ def test_run_ends_with_128_plus_signal(world: World, signal: int) -> None:
 @pytest.mark.vm
 def test_run_passes_stdin(world: World) -> None:
     assert world.ok("run", "--rm", "-i", IMAGE, "payload", "echo", stdin="one\ntwo\n") == "one\ntwo"
+
+
+def test_the_monitor_takes_down_what_a_start_needed(own_world: World) -> None:
+    """It does so a moment later, whether the container still runs, has ended in that moment, or never began."""
+    world = own_world
+    world.ok("run", "--rm", IMAGE, "true")
+    poll_until(lambda: "/stage/" not in "".join(_held_by_monitor(world)), what="the first stage is left")
+    before = _held_by_monitor(world)
+    for _ in range(3):
+        world.ok("run", "--rm", IMAGE, "true")
+        world.ok("run", IMAGE, "true")
+    world.refused(127, "run", "--rm", IMAGE, "no-such-program")
+    started(world, "--rm")
+    started(world)
+    poll_until(lambda: _held_by_monitor(world) == before, what="nothing but the two that run is left")
+
+
+def _held_by_monitor(world: World) -> list[str]:
+    """Return the mounts that the monitor sees, and the namespaces that it keeps."""
+    (pid,) = (pid for pid, command in process_commands() if "monitor.main" in command and world.root in command)
+    mounts = [line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.path.lexists(fd)]
+    return sorted([*mounts, *(link for link in links if link.startswith(("mnt:", "user:")))])
 
 
 def test_run_without_i_has_empty_stdin(world: World) -> None:

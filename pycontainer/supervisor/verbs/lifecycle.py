@@ -16,6 +16,7 @@ from pycontainer.runtime import planner, view
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.start import Host
 from pycontainer.runtime.start import start as start_container
+from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import check_name
 from pycontainer.spec.signals import signal_number
 from pycontainer.supervisor import log
@@ -118,6 +119,7 @@ async def _start_now(
             seccomp=world.filter_of(rights),
             label=label,
             volumes=world.volumes.sources(spec.mounts),
+            may_limit_late=may_limit_late(spec),
             keep=keep,
         )
         with contextlib.ExitStack() as held:
@@ -164,6 +166,17 @@ def _fresh_cgroup(world: World, container: Container) -> Cgroup:
         left.kill()
         left.delete()
         return world.hierarchy.create(container.id, tenant)
+
+
+def may_limit_late(spec: ContainerSpec) -> bool:
+    """Tell whether limits may be set while its first process is born, which takes as long.
+
+    A cap on the disk is a mount, of which the root is made; a tenant may have no room for the process; limits on what each
+    process has would be this one's; what is delegated has its limits before; and controllers of others, or files that the
+    user names, may count on an empty cgroup.
+    """
+    is_plain = not (spec.tenant or spec.profile == "system" or spec.has_disk_cap)
+    return is_plain and not (spec.ulimits or spec.cgroup_conf or registry.has_others())
 
 
 def _apply(world: World, container: Container, cgroup: Cgroup) -> None:

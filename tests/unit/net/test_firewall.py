@@ -18,6 +18,7 @@ class FakeNft:
 
     def __init__(self) -> None:
         self.commands: list[str] = []
+        self.direct = 0  # how many of them were for the kernel itself
         self.refused = ""
         self.listed = "rules"
 
@@ -39,6 +40,7 @@ class FakeElements:
         self._nft = nft
 
     def change(self, old: Sequence[Element], new: Sequence[Element]) -> None:
+        self._nft.direct += 1
         words = [("delete", each.where, each.text(is_complete=False)) for each in old]
         words += [("add", each.where, each.text()) for each in new]
         self._nft.run("".join(f"{verb} element inet pycontainer {where} {{ {text} }}\n" for verb, where, text in words))
@@ -72,9 +74,21 @@ def test_later_ones_are_one_command_in_and_one_out(firewall: Firewall, nft: Fake
     firewall.remove("a", "a:ports", "unknown")
     firewall.remove("a")
     own, port = 'own4 { "pc-v1" . 10.0.0.2 }', "pub4 { tcp . 8080 : 10.0.0.2 . 80 }"
+    assert nft.direct == 2
     assert nft.commands == [
         f"add element inet pycontainer {own}\nadd element inet pycontainer {port}\n",
         f"delete element inet pycontainer {own}\ndelete element inet pycontainer pub4 {{ tcp . 8080 }}\n",
+    ]
+
+
+def test_what_a_packet_is_put_to_is_for_nft(firewall: Firewall, nft: FakeNft) -> None:
+    firewall.add({"a": [OWN]})
+    firewall.add({"a:guard": [Element("guard", '"pc-v1"', statements="limit rate over 9/second counter")]})
+    firewall.remove("a:guard")
+    assert nft.direct == 0
+    assert nft.commands[1:] == [
+        'add element inet pycontainer guard { "pc-v1" limit rate over 9/second counter }\n',
+        'delete element inet pycontainer guard { "pc-v1" }\n',
     ]
 
 
