@@ -120,7 +120,11 @@ class Stage:
         if self.root_fd >= 0:
             os.close(self.root_fd)
             self.root_fd = -1
-        mounts.umount2(self.path, mounts.MNT_DETACH)
+        try:
+            mounts.umount2(self.path, mounts.MNT_DETACH)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it could not be made a mount
+                raise
         for entry in os.listdir(self.path):
             os.rmdir(f"{self.path}/{entry}")
         os.rmdir(self.path)

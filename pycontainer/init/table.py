@@ -142,10 +142,9 @@ class Table:
 
         words: list[list[int]] = []
         for number, row in enumerate(self.rows):
+            # Most are numbers: a call for each would be half of the time.
             arguments = [
-                value
-                if type(value) is int
-                else word(value, number, position)  # most are: a call each is half of the time
+                value if type(value) is int else word(value, number, position)
                 for position, value in enumerate(row.arguments)
             ]
             arguments += [0] * (6 - len(arguments))

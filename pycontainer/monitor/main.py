@@ -301,16 +301,15 @@ class Monitor:
         report = child.take_report()
         if report is None:
             return
-        if not report:
+        if report:
+            self._send({"op": "failed", "id": child.child_id, "report": report.hex(), **child.told()})
+            child.leave_stage()
+        else:
             child.linger()
             if child.released:
                 self._send({"op": "started", "id": child.child_id, **child.told()})
-        else:
-            self._send({"op": "failed", "id": child.child_id, "report": report.hex(), **child.told()})
-        if report:
-            child.leave_stage()
-        elif child.has_stage():
-            self._stages.append((time.monotonic() + _STAGE_SECONDS, child))
+            if child.has_stage():
+                self._stages.append((time.monotonic() + _STAGE_SECONDS, child))
         child.close_recorder()
 
     def _stage_seconds(self) -> float:

@@ -37,7 +37,7 @@ process; what comes and goes with an instance goes to the kernel by itself (elem
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pycontainer.errors import Unsupported
 from pycontainer.net.elements import Element, Elements
@@ -191,22 +191,22 @@ class Firewall:
 
         An owner that has elements already gets these instead.
         """
-        before, bridged = dict(self._elements), set(self._bridged)
         new = {owner: tuple(elements) for owner, elements in groups.items()}
+        before = {owner: self._elements[owner] for owner in new if owner in self._elements}
         self._remember(new)
         try:
-            old = [element for owner in new for element in before.get(owner, ())]
+            old = [element for elements in before.values() for element in elements]
             added = [element for elements in new.values() for element in elements]
             if self._inet not in self._made or not self._try(old, added):
                 self.rebuild()
         except BaseException:
-            self._elements, self._bridged = before, bridged
+            self._forget(new)
+            self._remember(before)
             raise
 
     def remove(self, *owners: str) -> None:
         """Remove the elements of these owners, and with the last of a bridge its table; nothing happens without any."""
-        elements = [element for owner in owners for element in self._elements.pop(owner, ())]
-        self._bridged.difference_update(owners)
+        elements = self._forget(owners)
         if elements and self._made and not self._try(elements, []):
             self.rebuild()
 
@@ -309,6 +309,11 @@ class Firewall:
                 self._bridged.add(owner)
             else:
                 self._bridged.discard(owner)
+
+    def _forget(self, owners: Collection[str]) -> list[Element]:
+        """Forget owners; return the elements that they had."""
+        self._bridged.difference_update(owners)
+        return [element for owner in owners for element in self._elements.pop(owner, ())]
 
     def _needed(self) -> list[str]:
         """Return the tables that there must be."""

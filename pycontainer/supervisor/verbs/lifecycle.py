@@ -172,11 +172,11 @@ def may_limit_late(spec: ContainerSpec) -> bool:
     """Tell whether limits may be set while its first process is born, which takes as long.
 
     A cap on the disk is a mount, of which the root is made; a tenant may have no room for the process; limits on what each
-    process has would be this one's; what is delegated has its limits before; and controllers of others, or files that the
-    user names, may count on an empty cgroup.
+    process has would be this one's; what is delegated has its limits before; what is wrong with a device its controller says
+    better than who mounts it; and controllers of others, or files that the user names, may count on an empty cgroup.
     """
     is_plain = not (spec.tenant or spec.profile == "system" or spec.has_disk_cap)
-    return is_plain and not (spec.ulimits or spec.cgroup_conf or registry.has_others())
+    return is_plain and not (spec.ulimits or spec.devices or spec.cgroup_conf or registry.has_others())
 
 
 def _apply(world: World, container: Container, cgroup: Cgroup) -> None:

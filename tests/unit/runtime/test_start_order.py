@@ -7,7 +7,7 @@ import pytest
 
 from pycontainer.controllers import registry
 from pycontainer.runtime.start import may_linger
-from pycontainer.spec.model import ContainerSpec, Mount, Ulimit
+from pycontainer.spec.model import ContainerSpec, Device, Mount, Ulimit
 from pycontainer.supervisor.verbs.lifecycle import may_limit_late
 
 PLAIN = ContainerSpec(
@@ -24,6 +24,7 @@ BRIEF = replace(PLAIN, auto_remove=True)
         {"disk_bytes": 1 << 30},
         {"disk_soft_inodes": 5},
         {"ulimits": (Ulimit("nofile", 5, 5),)},
+        {"devices": (Device("/dev/fuse", "/dev/fuse", "rw"),)},
         {"cgroup_conf": (("memory.oom.group", "1"),)},
     ],
 )
