@@ -54,7 +54,8 @@ def controllers() -> tuple[Controller, ...]:
 @functools.cache
 def has_others() -> bool:
     """Tell whether another package has added a controller, or put one in the place of ours."""
-    return _declared() != _BUILT_IN
+    kinds = {f"{type(each).__module__}:{type(each).__qualname__}" for each in controllers()}
+    return kinds != {*_BUILT_IN.values()}
 
 
 def load(declared: dict[str, str]) -> tuple[Controller, ...]:

@@ -529,4 +529,4 @@ def _inode(fd: int) -> tuple[int, int]:
 def identity(path: str) -> tuple[int, ...]:
     """Return what differs when a file, or the link that is in its place, is another or has changed."""
     details = os.lstat(path)
-    return details.st_ino, details.st_size, details.st_mtime_ns, details.st_ctime_ns
+    return details.st_dev, details.st_ino, details.st_size, details.st_mtime_ns, details.st_ctime_ns

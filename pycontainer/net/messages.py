@@ -17,7 +17,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 NEW_LINK, DEL_LINK, SET_LINK, NEW_ADDRESS, DEL_ADDRESS, NEW_ROUTE, GET_STATS = 16, 17, 19, 20, 21, 24, 94
@@ -30,6 +30,7 @@ NETLINK_NETFILTER = 12
 _ACK = 0x4  # NLM_F_ACK
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_REPLY_BYTES = 1 << 16
 DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _TC_SIZE = 20  # of struct tcmsg
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port id
@@ -182,7 +183,7 @@ class Netlink:
     def ask(self, words: str, message: bytes) -> bytes:
         """Send one question and return the message that answers it."""
         self._socket.send(message)
-        reply = self._socket.recv(65536)
+        reply = self._socket.recv(_REPLY_BYTES)
         if _HEADER.unpack_from(reply)[1] == _NLMSG_ERROR:
             code = -struct.unpack_from("=i", reply, _HEADER.size)[0]
             raise OSError(code, f"{words}: {os.strerror(code)}")
@@ -210,7 +211,7 @@ class Netlink:
         self._socket.send(question)
         found: list[bytes] = []
         while True:
-            reply = self._socket.recv(65536)
+            reply = self._socket.recv(_REPLY_BYTES)
             offset = 0
             while offset < len(reply):
                 length, kind, _, _, _ = _HEADER.unpack_from(reply, offset)
@@ -226,16 +227,21 @@ class Netlink:
         self._socket.send(data)
         codes: dict[int, int] = {}
         while len(steps) not in codes:
-            reply = self._socket.recv(65536)
-            offset = 0
-            while offset < len(reply):
-                length, kind, _, number, _ = _HEADER.unpack_from(reply, offset)
-                if kind == _NLMSG_ERROR:
-                    codes[number] = -struct.unpack_from("=i", reply, offset + _HEADER.size)[0]
-                offset += (length + 3) & ~3
+            codes.update(_codes_in(self._socket.recv(_REPLY_BYTES)))
         for number, words in enumerate(steps, start=1):
             if (code := codes.get(number, 0)) and code not in ignore:
                 raise OSError(code, f"{words}: {os.strerror(code)}", name or None)
+
+    def codes(self, data: bytes) -> list[int]:
+        """Send messages; return the codes of all that the kernel has answered when the send returns, 0 of what was done."""
+        self._socket.send(data)
+        found: list[int] = []
+        while True:
+            try:
+                reply = self._socket.recv(_REPLY_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return found
+            found += (code for _, code in _codes_in(reply))
 
     def byte_counts(self, index: int) -> tuple[int, int]:
         """Return (received, sent) bytes of a link; OSError(ENODEV) if it is gone. RTM_GETSTATS, kernel 4.7."""
@@ -245,6 +251,16 @@ class Netlink:
         reply = self.ask(f"read statistics of link {index}", question)
         _, _, received, sent = struct.unpack_from("=4Q", reply, size + 4)  # rtnl_link_stats64, behind a 4-byte header
         return received, sent
+
+
+def _codes_in(reply: bytes) -> Iterator[tuple[int, int]]:
+    """Yield number and code of each message that a datagram answers."""
+    offset = 0
+    while offset < len(reply):
+        length, kind, _, number, _ = _HEADER.unpack_from(reply, offset)
+        if kind == _NLMSG_ERROR:
+            yield number, -struct.unpack_from("=i", reply, offset + _HEADER.size)[0]
+        offset += (length + 3) & ~3
 
 
 def _numbered(messages: Sequence[tuple[str, bytes]]) -> tuple[tuple[str, ...], bytes]:

@@ -1,12 +1,9 @@
-"""What was made of files that have not changed since: who starts a hundred containers of an image reads its record once.
+"""What was made of files that have not changed since: who starts a hundred containers of an image reads its record once."""
 
-A file that is replaced has another inode, one that is written to other times, one whose mode or owner changes another time of
-change. stat(2)
-"""
-
-import os
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from pycontainer.linux.files import identity
 
 _T = TypeVar("_T")
 _MOST = 256  # files
@@ -22,8 +19,7 @@ class Memory(Generic[_T]):
 
     def get(self, path: str, make: Callable[[], _T]) -> _T:
         """Return what `make` makes of the file now, or has made of it; errors are not remembered."""
-        found = os.lstat(path)
-        mark = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        mark = identity(path)
         known = self._known.get(path)
         if known is not None and known[0] == mark:
             return known[1]
