@@ -49,6 +49,25 @@ def close_all_on_exec() -> None:
     syscall("close_range", _FIRST_FD, LAST_FD, _CLOSE_RANGE_CLOEXEC)
 
 
+def make_room(count: int) -> None:
+    """Have a table of so many descriptors, or as many as we may have, before anybody shares it.
+
+    Whoever opens one more than there is room for gets a table twice as large, and waits for an RCU grace period, 15 ms, if
+    threads or children share it (expand_fdtable in fs/file.c). One takes 8 bytes.
+    """
+    import resource  # nobody else of those who load us needs it
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = (count if soft == resource.RLIM_INFINITY else min(count, soft)) - 1
+    null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.close(fcntl.fcntl(null_fd, fcntl.F_DUPFD_CLOEXEC, last))
+    except OSError:  # that many are open: it has room
+        pass
+    finally:
+        os.close(null_fd)
+
+
 def can_unshare_below(first: int) -> bool:
     """Say whether close_range(2) from `first` upwards makes a copy of a shared table that holds what is below, and no more.
 

@@ -32,7 +32,7 @@ from pycontainer.failpoints import reach
 from pycontainer.init.birth import Bearer
 from pycontainer.init.child import FIRST_FREE_FD
 from pycontainer.linux import mounts
-from pycontainer.linux.descriptors import move_above
+from pycontainer.linux.descriptors import make_room, move_above
 from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, Home, unshare
 from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _IDLE_SECONDS = 2.0
+_DESCRIPTORS = 8192
 # After which the mounts of a start that nobody needs any more are taken down, 0.4 ms. By then what only runs for a moment
 # has ended, and who waits for that was told.
 _STAGE_SECONDS = 0.01
@@ -409,6 +410,7 @@ def main(arguments: list[str]) -> None:
         _signal.signal(ignored, _signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # five descriptors for each container
+    make_room(_DESCRIPTORS)
     set_inherited_limits()
     ready = int(ready_fd)
     if ready >= 0:

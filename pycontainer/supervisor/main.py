@@ -10,6 +10,7 @@ nothing running and nobody asking it leaves after a minute, and nothing of ours 
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ import prctl
 
 from pycontainer import failpoints
 from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError
+from pycontainer.linux.descriptors import make_room
 from pycontainer.paths import HostPaths
 from pycontainer.supervisor import log, reconcile, reload
 from pycontainer.supervisor.operators import load_operators
@@ -35,6 +37,7 @@ _SYSTEMD_FIRST_FD = 3
 _BACKLOG = 128
 _IDLE = "PYCONTAINER_IDLE_SECONDS"  # with nothing to do: for tests on slow machines
 _RECONCILE = "PYCONTAINER_RECONCILE_SECONDS"  # between two rounds, 0 for none: for tests
+_DESCRIPTORS = 8192
 _LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
 
 
@@ -52,6 +55,7 @@ def main() -> None:
             raise InvalidInput(str(error)) from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # six descriptors for each container
+        make_room(_DESCRIPTORS)
         asyncio.run(_serve(paths, ready_fd, reloaded_fd, open_files_soft=soft))
     except PycontainerError as error:
         log.say(f"pycontainer supervisor: {error.message}", hint=error.hint, level="error")
@@ -149,6 +153,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     for each in handed["clients"] if handed is not None else ():
         server.take_over(socket.socket(fileno=each["fd"]), each["verb"], each["arguments"])
     loop.call_later(_ANSWERED_SECONDS, world.endings.forget_results)
+    gc.freeze()  # what is loaded stays; a look at it is 20 ms in which nobody is answered
     _say_ready(ready_fd)
     if (seconds := float(os.environ.get(_RECONCILE, reconcile.SECONDS))) > 0:
         world.reconcile.begin(seconds)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 _FIRST_SECONDS = 5.0  # who has just come up has put right what it found
 _AGAIN_SECONDS = 1.0
+_PAUSE_SECONDS = 0.05  # of a look, which nobody waits for: 10 s for 1000 containers
 
 _Key = tuple[str, str]
 
@@ -54,14 +55,15 @@ class Reconcile:
         world = self._world
         if not (world.containers or world.broken) or world.boot.is_going_down:
             return
-        first = {_key(finding) async for finding in hostcheck.look(world)}
-        self._hopeless &= first
-        if not first - self._hopeless:
+        found = [finding async for finding in hostcheck.look(world, pause_seconds=_PAUSE_SECONDS)]
+        self._hopeless &= set(map(_key, found))
+        found = [finding for finding in found if _key(finding) not in self._hopeless]
+        if not found:
             return
         await asyncio.sleep(_AGAIN_SECONDS)
-        for finding in [finding async for finding in hostcheck.look(world)]:
-            if _key(finding) in first - self._hopeless:
-                await self._mend(finding)
+        for finding in found:
+            if (left := finding.again(world)) is not None:
+                await self._mend(left._replace(check=finding.check, container_id=finding.container_id))
 
     async def _mend(self, finding: Finding) -> None:
         words = f"{finding.kind}: {finding.where}: {finding.what}"

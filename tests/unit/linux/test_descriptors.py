@@ -35,3 +35,20 @@ def test_all_are_closed_on_exec_but_the_standard_ones() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[True, True, True, False]"
+
+
+def test_a_table_is_made_as_large_as_it_may_be() -> None:
+    program = (
+        "import os, resource; from pycontainer.linux.descriptors import make_room\n"
+        "def table():\n"
+        "    status = open('/proc/self/status').read()\n"
+        "    return int(status.partition('FDSize:')[2].split()[0]), len(os.listdir('/proc/self/fd'))\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (700, 700)); before = table()\n"
+        "make_room(8192); print(*before, *table())\n"
+        "os.dup2(0, 699); make_room(8192); print(*table())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
+    )
+    small, count, large, same, again, more = map(int, done.stdout.split())
+    assert small < 700 <= large == again <= 1024 and (same, more) == (count, count + 1)
