@@ -2,6 +2,7 @@
 
     supervisor                                   monitor
     birth    id kind flags base doors ...   ──▶              a child is cloned and waits; descriptors by index
+    mount    id base steps file_label       ──▶              + trees: the mounts of a first process, made once it is born
                                             ◀──  born        id pid                   + pidfd
                                             ◀──  ready       id                       + root directory (first processes)
     release  id log tty                     ──▶              + output to pump; the child goes on
@@ -15,8 +16,10 @@
     leave                                   ──▶              nothing runs: end now; the socket is closed once it has
     list                                    ──▶
                                             ◀──  streams     id streams               + the ends, for each first process
-                                            ◀──  children    [{id kind pid started tty}]
+                                            ◀──  children    [{id kind pid started tty}] mounts: it knows `mount`
                                             ◀──  exit        id kind pid wait_status finished; null if it was adopted
+
+A birth with `steps` is one of a supervisor before there was `mount`, and has its trees beside it.
 
 A birth with `trace` is traced (pycontainer/trace.py): `born`, `ready`, `started`, `failed` and `exit` then have `trace`, the
 spans of the monitor and of the bridge, and where the program was told to tell its times (init/times.py), `times`.

@@ -96,7 +96,7 @@ class Child:
     def __init__(self, room: Room, message: dict[str, object], fds: list[int]) -> None:
         """Clone the child that a `birth` message describes. Raises OSError of the clone.
 
-        What it was lent the caller takes back before a descriptor of the message is closed.
+        What it was lent is to be taken back before a descriptor of the message is closed.
         """
         self._room = room
         self.child_id, self.kind = str(message["id"]), str(message["kind"])
@@ -230,7 +230,7 @@ class Child:
         return [self.pidfd, *reports, *([] if self.output is None else self.output.fds())]
 
     def prepare(self, message: dict[str, object], fds: list[int]) -> int:
-        """Write the id maps and make the mounts; return the root's descriptor, which stays the stage's."""
+        """Do what a `mount` message says, and write the id maps; return the root's descriptor, which stays the stage's."""
         base = _integer(message["base"])
         write_id_maps(self._room.procfs_fd, self.pid, base, ID_COUNT)
         step("id maps")

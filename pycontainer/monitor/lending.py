@@ -27,35 +27,48 @@ _PATIENCE_MILLISECONDS = 2  # a child may be frozen, or throttled, with the cgro
 class Lending:
     """Ten descriptors. At rest they are /dev/null and our log, so that none of our own is among them."""
 
-    __slots__ = ("_lent", "_resting", "_told_fd", "shares")
+    __slots__ = ("_borrower", "_kept", "_lent", "_resting", "_told_fd", "shares")
 
     def __init__(self, *, shares: bool = True) -> None:
         """Take them: before anything else is opened that is meant to stay. `shares` False: children copy our table."""
         null_fd = move_above(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), FIRST_FREE_FD)
         self._resting = {number: null_fd for number in range(FIRST_FREE_FD) if number not in (1, 2)} | {1: 2}
         self._lent: list[int] = []
+        self._borrower, self._kept = -1, list[int]()
         self.shares = shares and can_unshare_below(FIRST_FREE_FD)
         self._lay({number: fd for number, fd in self._resting.items() if number > 2})
         self._told_fd = self._new_told_fd()
 
     def lend(self, fds: "Mapping[int, int]") -> None:
         """Put descriptors, which stay the caller's, at these numbers."""
-        self.take_back()  # from somebody who may still share our table, if something failed meanwhile
+        self.take_back()
         fds = {**fds, TOLD_FD: self._told_fd} if self.shares else fds
         self._lent = list(fds)
         self._lay(fds)
 
-    def take_back(self, pidfd: int = -1) -> None:
-        """Have the ten for ourselves, once the child `pidfd` has descriptors of its own or has ended; -1: there is none.
+    def borrowed(self, pidfd: int, kept: list[int]) -> None:
+        """Note whose they are until they are taken back; the descriptors `kept`, ours no more, are closed then: it uses some
+        by the numbers that they have."""
+        self._borrower, self._kept = pidfd, kept
+
+    def take_back_from(self, pidfd: int) -> None:
+        """Have the ten for ourselves if that child, which has ended, has them."""
+        if pidfd == self._borrower:
+            self.take_back()
+
+    def take_back(self) -> None:
+        """Have the ten for ourselves, once the child that has them has descriptors of its own or has ended.
 
         One that does not get there keeps our table as it is, and we go on with a copy. Nothing happens if nothing is lent.
         """
         if not self._lent:
             return
-        if self.shares and (pidfd < 0 or not self._is_told(pidfd)):
-            self._part()
+        if self.shares and (self._borrower < 0 or not self._is_told(self._borrower)):
+            self._part()  # also where nobody was born: something failed meanwhile
         self._lay({number: self._resting[number] for number in self._lent})
-        self._lent = []
+        for fd in self._kept:
+            os.close(fd)
+        self._lent, self._borrower, self._kept = [], -1, []
 
     def _part(self) -> None:
         """Have a table of our own, whoever shares the one that we have. Costs nothing if nobody does."""

@@ -154,6 +154,8 @@ class Monitor:
             operation = message["op"]
             if operation == "birth":
                 self._birth(message, fds)
+            elif operation == "mount":
+                self._mount(message, fds)
             elif operation == "release":
                 kept = self._release(message, fds)
             elif operation == "abort":
@@ -176,39 +178,50 @@ class Monitor:
                     os.close(fd)
 
     def _birth(self, message: dict[str, object], fds: list[int]) -> None:
+        """Clone a child, which gets `fds`, and tell of it: what a first process waits for is made by `_mount`."""
         child_id = str(message["id"])
         try:
             child = Child(self._room, message, fds)
         except (OSError, LookupError, ValueError) as error:
             self._send_failed(child_id, "clone", error)
             return
+        lent = fds.copy()
+        fds.clear()
+        self._room.lending.borrowed(child.pidfd, lent)
+        if (left := self._children.get(child_id)) is not None and not left.released:
+            left.kill()  # its asker has become another program, and knows nothing of it
+        self._children[child_id] = child
+        child.watch(self._reported, self._ended)
+        with trace.recording(child.recorder):
+            reach("monitor:born")
+            self._send({"op": "born", "id": child_id, "pid": child.pid, **trace.told(child.recorder)}, [child.pidfd])
+            if child.kind != "init":
+                self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)})
+                self._room.lending.take_back()
+            elif "steps" in message:
+                self._mount(message, lent)
+
+    def _mount(self, message: dict[str, object], fds: list[int]) -> None:
+        """Make the mounts that a first process waits for; nothing happens if it has ended, or was called off."""
+        child = self._children.get(str(message["id"]))
+        if child is None or child.has_stage():
+            return
         try:
-            if (left := self._children.get(child_id)) is not None and not left.released:
-                left.kill()  # its asker has become another program, and knows nothing of it
-            self._children[child_id] = child
-            child.watch(self._reported, self._ended)
             with trace.recording(child.recorder):
                 self._prepare(child, message, fds)
         finally:
-            self._room.lending.take_back(child.pidfd)
+            self._room.lending.take_back()
 
     def _prepare(self, child: Child, message: dict[str, object], fds: list[int]) -> None:
-        """Tell of a child that was born, and make what it waits for."""
-        child_id = child.child_id
-        reach("monitor:born")
-        self._send({"op": "born", "id": child_id, "pid": child.pid, **trace.told(child.recorder)}, [child.pidfd])
-        if child.kind != "init":
-            self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)})
-            return
         try:
             root_fd = child.prepare(message, fds)
         except (OSError, LookupError, ValueError) as error:
             child.kill()
             notes = getattr(error, "__notes__", [])
-            self._send_failed(child_id, notes[0] if notes else "prepare", error)
+            self._send_failed(child.child_id, notes[0] if notes else "prepare", error)
             return
         reach("monitor:prepared")
-        self._send({"op": "ready", "id": child_id, **trace.told(child.recorder)}, [root_fd])
+        self._send({"op": "ready", "id": child.child_id, **trace.told(child.recorder)}, [root_fd])
         self._leave_stages(all_of_them=True)  # nobody waits for us now, and the child copies what we have mounted
 
     def _send_failed(self, child_id: str, step: str, error: Exception) -> None:
@@ -256,7 +269,7 @@ class Monitor:
             {"id": child.child_id, "kind": child.kind, "pid": child.pid, "started": child.started}
             for child in self._children.values()
         ]
-        self._send({"op": "children", "children": children})
+        self._send({"op": "children", "children": children, "mounts": True})
 
     def _reload(self, message: dict[str, object], fds: list[int]) -> None:
         """Become another program, which answers for us; return with an answer if that cannot be."""
@@ -323,6 +336,7 @@ class Monitor:
             _leave(self._stages.pop(0)[1])
 
     def _ended(self, child: Child) -> None:
+        self._room.lending.take_back_from(child.pidfd)  # or we would wait for what we could write ourselves: its report
         while child.report_pending():
             self._reported(child)  # it ended at once: tell that it started, or why not, before its end
         with trace.recording(child.recorder_of_end()):

@@ -52,9 +52,12 @@ class Launcher(Protocol):
         fds: list[int],
         *,
         action: str,
+        mounts: Callable[[], tuple[dict[str, object], list[int]]] | None = None,
         meanwhile: Callable[[Birth], None] = lambda birth: None,
     ) -> Birth:
-        """Clone the child described as in monitor/channel.py; `meanwhile` is called while the kernel does, for some 1 ms.
+        """Clone the child described as in monitor/channel.py; `mounts`, then `meanwhile` are called while the kernel does,
+        for some 1 ms. `mounts` returns what is to be mounted for a first process, and the trees for it.
 
-        Raises StartFailed, here and later, with a message that begins with `action`: what could not be done.
+        Raises StartFailed, here and later, with a message that begins with `action`: what could not be done. What the two
+        raise is raised once there is no child any more.
         """

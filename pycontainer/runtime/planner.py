@@ -70,10 +70,9 @@ class Tree:
 class Plan:
     """The parent's half of a start."""
 
-    __slots__ = ("flags", "steps", "trees")
+    __slots__ = ("steps", "trees")
 
-    def __init__(self, flags: int) -> None:
-        self.flags = flags
+    def __init__(self) -> None:
         self.trees: list[Tree] = []
         self.steps: list[list[object]] = []
 
@@ -114,6 +113,12 @@ class Files:
         self.is_mapped, self.notify_dir = is_mapped, notify_dir
 
 
+def clone_flags(spec: ContainerSpec) -> int:
+    """Return the namespaces of the first process that come with the clone; the two others it makes itself (init/child.py)."""
+    flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC
+    return flags if "host" in spec.networks else flags | CLONE_NEWNET
+
+
 def plan_mounts(
     spec: ContainerSpec,
     *,
@@ -131,10 +136,7 @@ def plan_mounts(
     work; `volumes` maps a volume's name to its directory; `cgroup_dirs` are (name inside, host directory);
     `cgroup_writable` says that they were delegated.
     """
-    flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC
-    if "host" not in spec.networks:
-        flags |= CLONE_NEWNET
-    plan = Plan(flags)
+    plan = Plan()
 
     # The root first: everything else is attached inside it.
     if spec.rootfs and spec.rootfs_writable:

@@ -1,11 +1,12 @@
 """Start a container: claim what it needs, have it born, build its world, release it.
 
     supervisor                                             monitor
-    cgroup made
-    trees opened, streams made              ── birth ──▶   clone3; id maps; mounts …
+    cgroup and streams made                 ── birth ──▶   clone3 …
+    mounts planned, trees opened            ── mount ──▶
     limits applied and read back, walls
     opened, the child's table built        ◀── born ──
-    network attached through its netns                     … mounts
+    network attached through its netns                     id maps; mounts …
+    the run noted
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
@@ -82,7 +83,7 @@ class Host:
         create_cgroup: Callable[[], Cgroup],
         apply_limits: Callable[[Cgroup], None],
         release_limits: Callable[[Cgroup], None],
-        files: planner.Files,
+        files: Callable[[], planner.Files],
         layers: tuple[str, ...],
         open_rootfs: Callable[[], int],
         rights: Rights,
@@ -92,7 +93,8 @@ class Host:
         may_limit_late: bool = False,
         keep: Callable[[], None] = lambda: None,
     ) -> None:
-        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work.
+        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work; `files`
+        writes what stands in for files of the container's own.
 
         `volumes`: for each name its place, and what opens a detached mount of it. `keep` writes the records of a
         container that has none yet. `may_limit_late`: there may be a process, which is not the program yet, before limits.
@@ -254,25 +256,12 @@ async def start(
             container.warnings = [*container.warnings, _NO_TREE]
         cgroup_fd = cgroup.dirfd()
         at_clone = cgroup_fd is not None
-        plan = planner.plan_mounts(
-            spec,
-            rootfs_dir=f"{container.directory}/rootfs",
-            layers=host.layers,
-            volumes={name: place for name, (place, _) in host.volumes.items()},
-            files=host.files,
-            rights=host.rights,
-            cgroup_dirs=[("", delegated)] if delegated else cgroup.mount_sources(),
-            cgroup_writable=bool(delegated),
-        )
         streams = Streams(with_input=spec.stdin_open, tty=spec.tty)
         undo.callback(streams.close)
-        with contextlib.ExitStack() as sent:  # descriptors only the message needs
-            openers = {f"{container.directory}/rootfs": host.open_rootfs, **dict(host.volumes.values())}
-            fds = _open_trees(plan, sent, openers, {m.source for m in spec.mounts if m.type == "bind"})
-            tree_count = len(fds)
+        with contextlib.ExitStack() as sent:  # descriptors only the messages need
             memfd = new_memfd()
             undo.callback(os.close, memfd)
-            fds += [*streams.inner, memfd]
+            fds = [*streams.inner, memfd]
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
@@ -284,20 +273,21 @@ async def start(
                     "op": "birth",
                     "id": container.id,
                     "kind": "init",
-                    "flags": plan.flags,
+                    "flags": planner.clone_flags(spec),
                     "base": container.base,
-                    "steps": plan.steps,
-                    "stdio": [tree_count, tree_count + 1, tree_count + 2],
-                    "program": tree_count + 3,
-                    "cgroup": tree_count + 4 if at_clone else -1,
+                    "stdio": [0, 1, 2],
+                    "program": 3,
+                    "cgroup": 4 if at_clone else -1,
                     "doors": [len(fds) + position for position in range(len(doors))],
                     "join": -1,
                     "lingers": may_linger(spec),
                     "label": host.label is not None,
-                    "file_label": host.label.files if host.label else "",
                 },
                 [*fds, *doors],
                 action=action,
+                mounts=lambda: _mounts(
+                    container, host, sent, [("", delegated)] if delegated else cgroup.mount_sources(), bool(delegated)
+                ),
                 meanwhile=half.prepare,
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
@@ -312,6 +302,13 @@ async def start(
                 with visiting(birth.pidfd, CLONE_NEWNET):
                     set_loopback_up()
             reach("start:network")
+            container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
+            container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+            container.finished_uptime = None
+            container.label = list(host.label) if host.label else []
+            container.save_run()
+            undo.callback(container.forget_run)
+            reach("start:noted")
         except (OSError, PycontainerError):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
@@ -339,13 +336,7 @@ async def start(
             streams.input_fd = os.dup(pty_fd)
         half.plan(birth, user, console)
         write_program(memfd, half.image)
-        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
-        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
-        container.finished_uptime = None
-        container.label = list(host.label) if host.label else []
-        container.save_run()
-        undo.callback(container.forget_run)
-        reach("start:noted")
+        reach("start:sealed")
         report = await birth.release(
             streams=streams.outer,
             input_fd=streams.input_fd,
@@ -467,6 +458,32 @@ def failure(action: str, table: Table, rows_at: int, report: bytes) -> StartFail
 
 def _attempts(table: Table) -> list[str]:
     return [row.path for row in table.rows if row.step == "execve"]
+
+
+def _mounts(
+    container: Container,
+    host: Host,
+    sent: contextlib.ExitStack,
+    cgroup_dirs: list[tuple[str, str]],
+    cgroup_writable: bool,
+) -> tuple[dict[str, object], list[int]]:
+    """Return what the monitor is told of the mounts, and the trees for it, which are closed with `sent`."""
+    spec, rootfs_dir = container.spec, f"{container.directory}/rootfs"
+    plan = planner.plan_mounts(
+        spec,
+        rootfs_dir=rootfs_dir,
+        layers=host.layers,
+        volumes={name: place for name, (place, _) in host.volumes.items()},
+        files=host.files(),
+        rights=host.rights,
+        cgroup_dirs=cgroup_dirs,
+        cgroup_writable=cgroup_writable,
+    )
+    openers = {rootfs_dir: host.open_rootfs, **dict(host.volumes.values())}
+    trees = _open_trees(plan, sent, openers, {m.source for m in spec.mounts if m.type == "bind"})
+    reach("start:trees")
+    label = host.label.files if host.label else ""
+    return {"base": container.base, "steps": plan.steps, "file_label": label}, trees
 
 
 def _open_trees(

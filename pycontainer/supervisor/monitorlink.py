@@ -34,7 +34,7 @@ class MonitorBirth:
 
     def __init__(self, link: "MonitorLink", child_id: str, action: str) -> None:
         """`action` begins the message of a failure: what could not be done."""
-        self._link, self._id, self._action = link, child_id, action
+        self._link, self.child_id, self._action = link, child_id, action
         loop = asyncio.get_running_loop()
         self.born: asyncio.Future[tuple[int, int]] = loop.create_future()
         self._ready: asyncio.Future[int] = loop.create_future()
@@ -80,7 +80,7 @@ class MonitorBirth:
         self._link.send(
             {
                 "op": "release",
-                "id": self._id,
+                "id": self.child_id,
                 "streams": [kind for _, kind in streams],
                 "input": input_fd >= 0,
                 "tty": tty,
@@ -92,10 +92,10 @@ class MonitorBirth:
         return await asyncio.wait_for(self._done, seconds)
 
     async def abort(self, *, seconds: float | None = None) -> None:
-        self._link.kill(self)
+        self._link.call_off(self)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.ended.wait(), seconds)
-        self._link.forget(self._id)
+        self._link.forget(self.child_id)
         self.leave()
         if self.pidfd >= 0:
             os.close(self.pidfd)
@@ -131,6 +131,8 @@ class MonitorBirth:
             if not self._done.done():
                 self._done.set_result(b"")
         elif operation == "failed":
+            if not self.born.done():  # there is no child
+                self.ended.set()
             self._fail(message)
         elif operation == "exit":
             self._fail(
@@ -172,6 +174,7 @@ class MonitorLink:
         self._open_files_soft, self._scope = open_files_soft, scope
         self._sock: _socket.socket | None = None
         self.tells = False  # the monitor that we are connected to tells of births that are traced
+        self._mounts = False  # it knows `mount`: another version may not
         self._births: dict[str, MonitorBirth] = {}
         self._children: asyncio.Future[list[dict[str, object]]] | None = None
         self._reloaded: asyncio.Future[str] | None = None
@@ -190,13 +193,16 @@ class MonitorLink:
                     return False
                 await self._spawn()
                 sock = channel.connect(self._paths.monitor_socket)
+                self.take_over(sock)
+                self._mounts = True
+                return True
             self.take_over(sock)
             return True
 
     def take_over(self, sock: _socket.socket) -> None:
         """Go on with a connection, of our own or of the program before us, and with what that has not heard."""
         sock.setblocking(False)
-        self._sock, self.tells = sock, False
+        self._sock, self.tells, self._mounts = sock, False, False
         asyncio.get_running_loop().add_reader(sock.fileno(), self._hear)
 
     def fileno(self) -> int:
@@ -220,7 +226,9 @@ class MonitorLink:
         finally:
             os.close(mounts_fd)
         try:
-            return await asyncio.wait_for(self._reloaded, _RELOAD_SECONDS)
+            why_not = await asyncio.wait_for(self._reloaded, _RELOAD_SECONDS)
+            self._mounts = self._mounts or not why_not
+            return why_not
         except TimeoutError:
             raise Busy(
                 f"the monitor does not answer within {_RELOAD_SECONDS:g} seconds", hint="nothing was changed, try again"
@@ -259,25 +267,35 @@ class MonitorLink:
         fds: list[int],
         *,
         action: str,
+        mounts: Callable[[], tuple[dict[str, object], list[int]]] | None = None,
         meanwhile: Callable[[MonitorBirth], None] = lambda birth: None,
     ) -> MonitorBirth:
         await self.connect(start=True)
-        birth = MonitorBirth(self, str(message["id"]), action)
+        if mounts is not None and not self._mounts:
+            await self._renew(action)
+        child_id = str(message["id"])
+        birth = MonitorBirth(self, child_id, action)
         if current() is not None:
             message = {**message, "trace": True}
-        self._births[str(message["id"])] = birth
+        self._births[child_id] = birth
         try:
             self.send(message, fds)
+        except BaseException:
+            self.forget(child_id)
+            raise
+        try:
+            if mounts is not None:
+                told, trees = mounts()
+                self.send({"op": "mount", "id": child_id, **told}, trees)
             meanwhile(birth)
             await birth.born
-        except (OSError, PycontainerError):
-            self.forget(str(message["id"]))
+        except Exception:
+            await birth.abort()
             raise
-        except BaseException:  # the client left, or `meanwhile` is broken: the child must not wait for ever
+        except BaseException:  # the client left: the child must not wait for ever
             birth.born.cancel()
             birth.leave()
-            with contextlib.suppress(PycontainerError, OSError):
-                self.send({"op": "abort", "id": message["id"]})
+            self.call_off(birth)
             raise
         return birth
 
@@ -301,13 +319,16 @@ class MonitorLink:
         finally:
             self._sock.setblocking(False)
 
-    def kill(self, birth: MonitorBirth) -> None:
-        """Kill a child whatever its stage."""
+    def call_off(self, birth: MonitorBirth) -> None:
+        """Kill a child whatever its stage; of one that is about to be born the monitor does it."""
         if birth.pidfd >= 0:
             try:
                 signal.pidfd_send_signal(birth.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        elif not birth.ended.is_set():
+            with contextlib.suppress(PycontainerError, OSError):
+                self.send({"op": "abort", "id": birth.child_id})
 
     def forget(self, child_id: str) -> None:
         self._births.pop(child_id, None)
@@ -338,6 +359,14 @@ class MonitorLink:
                     pass
         self.close()
 
+    async def _renew(self, action: str) -> None:
+        """Have a monitor of a version before become ours."""
+        async with self._connecting:
+            if not self._mounts and (why_not := await self.reload()):
+                raise Busy(
+                    f"{action}: the monitor is of another version, and stays as it is: {why_not}", hint="try again"
+                )
+
     def _hear(self) -> None:
         assert self._sock is not None
         try:
@@ -366,6 +395,7 @@ class MonitorLink:
             if self._children is not None and not self._children.done():
                 children = message["children"]
                 assert isinstance(children, list)
+                self._mounts = bool(message.get("mounts"))
                 self._children.set_result(children)
             return
         child_id = str(message["id"])

@@ -12,7 +12,7 @@ import os, select, signal, time
 from pycontainer.init.birth import Bearer, CLONE_PIDFD
 from pycontainer.init.child import GO_FD, PROGRAM_FD, REPORT_FD, STDIO_FDS, bridge
 from pycontainer.init.table import Table
-from pycontainer.linux.libc import MACHINE
+from pycontainer.linux.libc import MACHINE, syscall_number
 from pycontainer.linux.namespaces import CLONE_FILES
 from pycontainer.monitor.lending import Lending
 
@@ -36,7 +36,7 @@ def own_table(pid):
         assert time.monotonic() < give_up, numbers(pid)
         time.sleep(0.01)
 
-def born(first_row=None):
+def born(first_row=None, kept=()):
     table = Table(REPORT_FD)
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
@@ -47,6 +47,7 @@ def born(first_row=None):
     os.close(go_read)
     os.close(report_write)
     pid, pidfd = bearer.bear(table, flags=CLONE_FILES, cgroup_fd=-1, program_fd=others[0], owner=0)
+    lending.borrowed(pidfd, list(kept))
     return pid, pidfd, go_write, report_read
 """
 
@@ -67,7 +68,7 @@ def inside(text: str) -> None:
 def test_a_child_has_what_was_lent_and_nothing_else() -> None:
     inside("""
         pid, pidfd, go_write, report_read = born()
-        lending.take_back(pidfd)
+        lending.take_back()
         assert resting() == ["/dev/null"] * 8
         own_table(pid)
         assert [target(pid, number) for number in (6, 7, 8, 9)] == ["/etc"] * 4
@@ -79,6 +80,32 @@ def test_a_child_has_what_was_lent_and_nothing_else() -> None:
     """)
 
 
+def test_what_it_uses_by_number_is_closed_with_the_taking_back() -> None:
+    """Not before: until then the child writes to it, or to what would have its number by then."""
+    inside("""
+        read, write = os.pipe2(os.O_CLOEXEC)
+        door = lambda table: table.call("door", syscall_number("write"), write, b"0", 1)
+        pid, pidfd, go_write, report_read = born(door, kept=[write])
+        lending.take_back_from(report_read)  # of somebody else
+        os.fstat(write)
+        lending.take_back()
+        assert os.read(read, 2) == b"0" and os.read(read, 1) == b""
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        pid, pidfd, go_write, report_read = born(kept=[read])
+        os.kill(pid, signal.SIGKILL)
+        lending.take_back_from(pidfd)
+        assert resting() == ["/dev/null"] * 8
+        try:
+            os.fstat(read)
+        except OSError:
+            pass
+        else:
+            raise AssertionError("it was left open")
+        os.waitpid(pid, 0)
+    """)
+
+
 def test_one_that_does_not_get_there_keeps_the_old_table_and_the_next_is_born() -> None:
     inside("""
         from pycontainer.init.table import MODE_IGNORE
@@ -86,12 +113,12 @@ def test_one_that_does_not_get_there_keeps_the_old_table_and_the_next_is_born() 
         import struct
         slow = lambda table: _call(table, "sleep", "nanosleep", struct.pack("<qq", 3, 0), 0, mode=MODE_IGNORE)
         pid, pidfd, go_write, report_read = born(slow)
-        lending.take_back(pidfd)
+        lending.take_back()
         assert resting() == ["/dev/null"] * 8
         assert target(pid, 9) == "/etc" and len(os.listdir(f"/proc/{pid}/fd")) > 500
         for _ in range(3):
             other, other_fd, other_go, other_report = born()
-            lending.take_back(other_fd)
+            lending.take_back()
             own_table(other)
             os.kill(other, signal.SIGKILL)
             os.waitpid(other, 0)
@@ -107,7 +134,7 @@ def test_one_that_is_killed_at_once_is_not_waited_for() -> None:
         for _ in range(50):
             pid, pidfd, go_write, report_read = born()
             os.kill(pid, signal.SIGKILL)
-            lending.take_back(pidfd)
+            lending.take_back()
             assert resting() == ["/dev/null"] * 8
             os.waitpid(pid, 0)
             assert os.read(report_read, 1) == b""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer.errors import Busy, PycontainerError
+from pycontainer.errors import Busy, InvalidInput, PycontainerError, StartFailed
 from pycontainer.monitor import channel
 from pycontainer.paths import HostPaths
 from pycontainer.supervisor.monitorlink import MonitorLink
@@ -103,11 +103,103 @@ def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> N
 
             def meanwhile(_: object) -> None:
                 assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
+                asyncio.get_running_loop().call_later(0.02, end)
                 raise ZeroDivisionError
+
+            def end() -> None:
+                assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
+                channel.send(monitor, {"op": "exit", "id": "a", "started": False})
 
             with pytest.raises(ZeroDivisionError):
                 await link.birth({"op": "birth", "id": "a"}, [], action="start", meanwhile=meanwhile)
-            assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
+
+    asyncio.run(ask())
+
+
+def test_mounts_follow_the_birth_that_they_are_of(tmp_path: Path) -> None:
+    """And where they cannot be made the child is called off, and has ended by the time that this is raised."""
+
+    async def ask() -> None:
+        async with connected(tmp_path) as (link, monitor):
+            channel.send(monitor, {"op": "children", "children": [], "mounts": True})
+            assert await link.children() == []
+            assert channel.receive(monitor) == ({"op": "list"}, [])
+            null_fd = os.open("/dev/null", os.O_RDONLY)
+
+            def mounts() -> tuple[dict[str, object], list[int]]:
+                assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
+                return {"steps": [["Dev"]]}, [null_fd]
+
+            def meanwhile(_: object) -> None:
+                message, trees = channel.receive(monitor) or ({}, [])
+                assert message == {"op": "mount", "id": "a", "steps": [["Dev"]]} and len(trees) == 1
+                os.close(trees[0])
+                channel.send(monitor, {"op": "born", "id": "a", "pid": os.getpid()}, [null_fd])
+
+            birth = await link.birth({"op": "birth", "id": "a"}, [], action="start", mounts=mounts, meanwhile=meanwhile)
+            assert birth.pid == os.getpid()
+            os.close(birth.pidfd)
+            link.forget("a")
+
+            def no_mounts() -> tuple[dict[str, object], list[int]]:
+                assert channel.receive(monitor) == ({"op": "birth", "id": "b"}, [])
+                channel.send(monitor, {"op": "born", "id": "b", "pid": os.getpid()}, [null_fd])
+                asyncio.get_running_loop().call_later(0.02, end)
+                raise InvalidInput("no such source")
+
+            def end() -> None:
+                assert channel.receive(monitor) == ({"op": "abort", "id": "b"}, [])
+                channel.send(monitor, {"op": "exit", "id": "b", "started": False})
+
+            before = sorted(os.listdir("/proc/self/fd"))
+            with pytest.raises(InvalidInput, match="no such source"):
+                await link.birth({"op": "birth", "id": "b"}, [], action="start", mounts=no_mounts)
+            assert sorted(os.listdir("/proc/self/fd")) == before
+            os.close(null_fd)
+
+    asyncio.run(ask())
+
+
+def test_who_could_not_be_cloned_is_not_waited_for(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with connected(tmp_path) as (link, monitor):
+            asking = asyncio.create_task(link.birth({"op": "birth", "id": "a"}, [], action="start"))
+            await asyncio.sleep(0)
+            channel.send(monitor, {"op": "failed", "id": "a", "step": "clone", "text": "no room", "errno": 12})
+            with pytest.raises(StartFailed, match="start: clone: no room"):
+                await asyncio.wait_for(asking, 10)
+            assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
+            monitor.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                channel.receive(monitor)
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("why_not", ["", "a container is just being started"])
+def test_a_monitor_that_knows_no_mount_becomes_ours_first(tmp_path: Path, why_not: str) -> None:
+    async def ask() -> None:
+        async with connected(tmp_path) as (link, monitor):
+            asking = asyncio.create_task(
+                link.birth({"op": "birth", "id": "a"}, [], action="start", mounts=lambda: ({"steps": []}, []))
+            )
+            await asyncio.sleep(0.01)
+            message, fds = channel.receive(monitor) or ({}, [])
+            assert message["op"] == "reload"
+            os.close(fds[0])
+            channel.send(monitor, {"op": "reloaded", "text": why_not})
+            if why_not:
+                with pytest.raises(
+                    Busy, match=f"start: the monitor is of another version, and stays as it is: {why_not}"
+                ):
+                    await asyncio.wait_for(asking, 10)
+                return
+            await asyncio.sleep(0.01)
+            told = [channel.receive(monitor) for _ in range(2)]
+            assert told == [({"op": "birth", "id": "a"}, []), ({"op": "mount", "id": "a", "steps": []}, [])]
+            channel.send(monitor, {"op": "failed", "id": "a", "step": "clone", "text": "no room", "errno": 12})
+            with pytest.raises(StartFailed):
+                await asyncio.wait_for(asking, 10)
 
     asyncio.run(ask())
 
