@@ -24,21 +24,20 @@ if TYPE_CHECKING:
 
 _BOOT_SECONDS = 600.0  # from which on nobody waits any more for `service boot`
 _NAMES_TOLD = 5
-_AT_ONCE = 5  # containers that are looked at, 0.3 ms each, before others get more than a turn
 
 
-async def look(world: "World", *, pause_seconds: float = 0.0) -> AsyncIterator[Finding]:
-    """Yield what is repaired without being asked. Others have a turn after each container, and so long after a few."""
+async def look(world: "World") -> AsyncIterator[Finding]:
+    """Yield what is repaired without being asked, with a pause for others after each container."""
     world.endings.settle()
     for check in (_cgroups, _tenants, _links, _ports, storagecheck.mounts, runcheck.shaping, runcheck.tenants):
         for finding in check(world):
             yield finding._replace(check=finding.check or check)
         await asyncio.sleep(0)
-    for number, container_id in enumerate(list(world.runs), start=1):
+    for container_id in list(world.runs):
         if container_id in world.runs and not _is_locked(world, container_id):
             for finding in runcheck.of_run(world, container_id):
                 yield finding
-        await asyncio.sleep(0 if number % _AT_ONCE else pause_seconds)
+        await asyncio.sleep(0)
 
 
 async def findings(world: "World") -> list[Finding]:

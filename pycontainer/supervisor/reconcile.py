@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 _FIRST_SECONDS = 5.0  # who has just come up has put right what it found
 _AGAIN_SECONDS = 1.0
-_PAUSE_SECONDS = 0.05  # of a look, which nobody waits for: 10 s for 1000 containers
 
 _Key = tuple[str, str]
 
@@ -42,20 +41,22 @@ class Reconcile:
             self._task.cancel()
 
     async def _go_round(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
         await asyncio.sleep(min(seconds, _FIRST_SECONDS))
         while True:
+            began = loop.time()
             try:
                 await self.round()
             except Exception:  # the next one may be luckier
                 log.failure("a fault in looking for what others changed")
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(max(_AGAIN_SECONDS, began + seconds - loop.time()))
 
     async def round(self) -> None:
         """Look, look again, repair."""
         world = self._world
         if not (world.containers or world.broken) or world.boot.is_going_down:
             return
-        found = [finding async for finding in hostcheck.look(world, pause_seconds=_PAUSE_SECONDS)]
+        found = [finding async for finding in hostcheck.look(world)]
         self._hopeless &= set(map(_key, found))
         found = [finding for finding in found if _key(finding) not in self._hopeless]
         if not found:

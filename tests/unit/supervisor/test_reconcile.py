@@ -34,7 +34,7 @@ class Host:
             return []
         return [Finding("damage", "there", "it is so", "mends it", self.mend, check=self.check, container_id=GONE)]
 
-    async def look(self, world: World, *, pause_seconds: float = 0.0) -> AsyncIterator[Finding]:
+    async def look(self, world: World) -> AsyncIterator[Finding]:
         self.looks += 1
         for each in self.check(world):
             yield each
