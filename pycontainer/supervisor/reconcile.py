@@ -49,7 +49,7 @@ class Reconcile:
                 await self.round()
             except Exception:  # the next one may be luckier
                 log.failure("a fault in looking for what others changed")
-            await asyncio.sleep(max(_AGAIN_SECONDS, began + seconds - loop.time()))
+            await asyncio.sleep(max(seconds / 2, began + seconds - loop.time()))
 
     async def round(self) -> None:
         """Look, look again, repair."""
