@@ -103,12 +103,13 @@ class Container:
     def start(self, *, remove_on_failure: bool = False) -> "ContainerInfo":
         """Start it, detached, and return what `ps` shows of it once its command runs.
 
-        Raises StartFailed, InvalidState if it runs already. With `remove_on_failure` one that cannot be started is deleted.
+        Raises StartFailed, InvalidState if it runs already. With `remove_on_failure` one that cannot be started is deleted,
+        not one that runs already.
         """
         try:
             return self._request("start", attach=False)  # type: ignore[no-any-return]
         except BaseException as error:
-            if remove_on_failure:
+            if remove_on_failure and not (isinstance(error, InvalidState) and self._runs()):
                 self._remove_after(error)
             raise
 
@@ -495,6 +496,12 @@ class Container:
                 return None
             with self._pool.span("end of the run"):
                 return known(waiter.exit_code(), info["name"])
+
+    def _runs(self) -> bool:
+        try:
+            return self.status in ("running", "paused")
+        except PycontainerError:
+            return False
 
     def _remove_after(self, error: BaseException) -> None:
         try:

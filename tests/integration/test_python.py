@@ -57,6 +57,8 @@ def test_life_of_a_handle(host: Client) -> None:
     container = host.create(IMAGE, STUBBORN, name=unique_name())
     assert container.status == "created"
     container.start()
+    with pytest.raises(InvalidState, match="already running"):
+        container.start(remove_on_failure=True)
     container.pause()
     assert container.info["status"] == "paused"
     container.unpause()
