@@ -28,7 +28,7 @@ NAMES = (
     "create:claimed", "create:range", "create:admitted", "create:storage", "create:noted", "create:volumes",
     "create:addresses", "create:files", "create:filled", "create:recorded",
     "start:settled", "start:range", "start:ports", "start:monitor", "start:volumes", "start:cgroup", "start:trees",
-    "start:limits", "start:born", "start:network", "start:noted", "start:ready", "start:sealed", "start:released",
+    "start:limits", "start:born", "start:network", "start:ready", "start:noted", "start:released",
     "start:over",
     "stop:noted", "stop:asked", "stop:killed",
     "end:heard", "end:told", "end:network", "end:limits", "end:cgroup", "end:over",

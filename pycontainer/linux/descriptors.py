@@ -49,7 +49,7 @@ def close_all_on_exec() -> None:
     syscall("close_range", _FIRST_FD, LAST_FD, _CLOSE_RANGE_CLOEXEC)
 
 
-def make_room(count: int) -> None:
+def make_room(count: int = 8192) -> None:
     """Have a table of so many descriptors, or as many as we may have, before anybody shares it.
 
     Whoever opens one more than there is room for gets a table twice as large, and waits for an RCU grace period, 15 ms, if
@@ -59,13 +59,10 @@ def make_room(count: int) -> None:
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     last = (count if soft == resource.RLIM_INFINITY else min(count, soft)) - 1
-    null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.close(fcntl.fcntl(null_fd, fcntl.F_DUPFD_CLOEXEC, last))
-    except OSError:  # that many are open: it has room
+        os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, last))
+    except OSError:  # that many are open, so it has room; or 0 is not
         pass
-    finally:
-        os.close(null_fd)
 
 
 def can_unshare_below(first: int) -> bool:

@@ -14,7 +14,7 @@ import os
 import select
 
 from pycontainer.init.child import FIRST_FREE_FD, INHERITED_FDS, TOLD_FD
-from pycontainer.linux.descriptors import can_unshare_below, move_above
+from pycontainer.linux.descriptors import can_unshare_below, make_room, move_above
 from pycontainer.linux.namespaces import CLONE_FILES, unshare
 
 TYPE_CHECKING = False
@@ -74,6 +74,7 @@ class Lending:
         """Have a table of our own, whoever shares the one that we have. Costs nothing if nobody does."""
         if self.shares:
             unshare(CLONE_FILES)
+            make_room()  # a copy is as large as what is open
             os.close(self._told_fd)  # or it would be heard at the next one's birth
             self._told_fd = self._new_told_fd()
 

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _IDLE_SECONDS = 2.0
-_DESCRIPTORS = 8192
 # After which the mounts of a start that nobody needs any more are taken down, 0.4 ms. By then what only runs for a moment
 # has ended, and who waits for that was told.
 _STAGE_SECONDS = 0.01
@@ -95,7 +94,7 @@ class Monitor:
             child.watch(monitor._reported, monitor._ended)
         handover.closed_on_exec(monitor._fds())
         monitor._hear(_socket.socket(fileno=state["supervisor"]))
-        monitor._send({"op": "reloaded", "text": ""})
+        monitor._send({"op": "reloaded", "text": "", "mounts": True})
         return monitor
 
     def run(self) -> None:
@@ -202,9 +201,9 @@ class Monitor:
                 self._mount(message, lent)
 
     def _mount(self, message: dict[str, object], fds: list[int]) -> None:
-        """Make the mounts that a first process waits for; nothing happens if it has ended, or was called off."""
+        """Make the mounts that a first process waits for; nothing happens if there is none that waits."""
         child = self._children.get(str(message["id"]))
-        if child is None or child.has_stage():
+        if child is None or child.kind != "init" or child.released or child.has_stage():
             return
         try:
             with trace.recording(child.recorder):
@@ -424,7 +423,7 @@ def main(arguments: list[str]) -> None:
         _signal.signal(ignored, _signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # five descriptors for each container
-    make_room(_DESCRIPTORS)
+    make_room()
     set_inherited_limits()
     ready = int(ready_fd)
     if ready >= 0:

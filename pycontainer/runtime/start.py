@@ -1,12 +1,11 @@
 """Start a container: claim what it needs, have it born, build its world, release it.
 
     supervisor                                             monitor
-    cgroup and streams made                 ── birth ──▶   clone3 …
-    mounts planned, trees opened            ── mount ──▶
+    cgroup and streams made, mounts planned ── birth ──▶   clone3 …
+    trees opened                            ── mount ──▶
     limits applied and read back, walls
     opened, the child's table built        ◀── born ──
     network attached through its netns                     id maps; mounts …
-    the run noted
     v1: is it in its cgroups?              ◀── ready ──
     user resolved beneath the new root
     the child's table sealed into the memfd ─ release ─▶   one byte; lock, pivot, drop, execve
@@ -83,7 +82,7 @@ class Host:
         create_cgroup: Callable[[], Cgroup],
         apply_limits: Callable[[Cgroup], None],
         release_limits: Callable[[Cgroup], None],
-        files: Callable[[], planner.Files],
+        files: planner.Files,
         layers: tuple[str, ...],
         open_rootfs: Callable[[], int],
         rights: Rights,
@@ -93,8 +92,7 @@ class Host:
         may_limit_late: bool = False,
         keep: Callable[[], None] = lambda: None,
     ) -> None:
-        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work; `files`
-        writes what stands in for files of the container's own.
+        """`network` is None for containers without one of their own; `open_rootfs` opens what holds upper and work.
 
         `volumes`: for each name its place, and what opens a detached mount of it. `keep` writes the records of a
         container that has none yet. `may_limit_late`: there may be a process, which is not the program yet, before limits.
@@ -256,6 +254,16 @@ async def start(
             container.warnings = [*container.warnings, _NO_TREE]
         cgroup_fd = cgroup.dirfd()
         at_clone = cgroup_fd is not None
+        plan = planner.plan_mounts(
+            spec,
+            rootfs_dir=f"{container.directory}/rootfs",
+            layers=host.layers,
+            volumes={name: place for name, (place, _) in host.volumes.items()},
+            files=host.files,
+            rights=host.rights,
+            cgroup_dirs=[("", delegated)] if delegated else cgroup.mount_sources(),
+            cgroup_writable=bool(delegated),
+        )
         streams = Streams(with_input=spec.stdin_open, tty=spec.tty)
         undo.callback(streams.close)
         with contextlib.ExitStack() as sent:  # descriptors only the messages need
@@ -285,9 +293,7 @@ async def start(
                 },
                 [*fds, *doors],
                 action=action,
-                mounts=lambda: _mounts(
-                    container, host, sent, [("", delegated)] if delegated else cgroup.mount_sources(), bool(delegated)
-                ),
+                mounts=lambda: _mounts(plan, container, host, sent),
                 meanwhile=half.prepare,
             )
         undo.push_async_callback(birth.abort)  # awaits its end: only then the cgroup can go
@@ -302,13 +308,6 @@ async def start(
                 with visiting(birth.pidfd, CLONE_NEWNET):
                     set_loopback_up()
             reach("start:network")
-            container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
-            container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
-            container.finished_uptime = None
-            container.label = list(host.label) if host.label else []
-            container.save_run()
-            undo.callback(container.forget_run)
-            reach("start:noted")
         except (OSError, PycontainerError):
             os.close(await birth.ready())  # if the child is gone, this raises why: that is the reason to tell
             raise
@@ -336,7 +335,13 @@ async def start(
             streams.input_fd = os.dup(pty_fd)
         half.plan(birth, user, console)
         write_program(memfd, half.image)
-        reach("start:sealed")
+        container.pid, container.start_ticks = birth.pid, start_time_ticks(birth.pid)
+        container.started, container.finished, container.exit_code, container.oom_killed = now(), None, None, False
+        container.finished_uptime = None
+        container.label = list(host.label) if host.label else []
+        container.save_run()
+        undo.callback(container.forget_run)
+        reach("start:noted")
         report = await birth.release(
             streams=streams.outer,
             input_fd=streams.input_fd,
@@ -461,26 +466,11 @@ def _attempts(table: Table) -> list[str]:
 
 
 def _mounts(
-    container: Container,
-    host: Host,
-    sent: contextlib.ExitStack,
-    cgroup_dirs: list[tuple[str, str]],
-    cgroup_writable: bool,
+    plan: planner.Plan, container: Container, host: Host, sent: contextlib.ExitStack
 ) -> tuple[dict[str, object], list[int]]:
-    """Return what the monitor is told of the mounts, and the trees for it, which are closed with `sent`."""
-    spec, rootfs_dir = container.spec, f"{container.directory}/rootfs"
-    plan = planner.plan_mounts(
-        spec,
-        rootfs_dir=rootfs_dir,
-        layers=host.layers,
-        volumes={name: place for name, (place, _) in host.volumes.items()},
-        files=host.files(),
-        rights=host.rights,
-        cgroup_dirs=cgroup_dirs,
-        cgroup_writable=cgroup_writable,
-    )
-    openers = {rootfs_dir: host.open_rootfs, **dict(host.volumes.values())}
-    trees = _open_trees(plan, sent, openers, {m.source for m in spec.mounts if m.type == "bind"})
+    """Return what the monitor is told of the mounts, and the trees for them, which are closed with `sent`."""
+    openers = {f"{container.directory}/rootfs": host.open_rootfs, **dict(host.volumes.values())}
+    trees = _open_trees(plan, sent, openers, {m.source for m in container.spec.mounts if m.type == "bind"})
     reach("start:trees")
     label = host.label.files if host.label else ""
     return {"base": container.base, "steps": plan.steps, "file_label": label}, trees

@@ -37,7 +37,6 @@ _SYSTEMD_FIRST_FD = 3
 _BACKLOG = 128
 _IDLE = "PYCONTAINER_IDLE_SECONDS"  # with nothing to do: for tests on slow machines
 _RECONCILE = "PYCONTAINER_RECONCILE_SECONDS"  # between two rounds, 0 for none: for tests
-_DESCRIPTORS = 8192
 _LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
 
 
@@ -55,7 +54,7 @@ def main() -> None:
             raise InvalidInput(str(error)) from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # six descriptors for each container
-        make_room(_DESCRIPTORS)
+        make_room()
         asyncio.run(_serve(paths, ready_fd, reloaded_fd, open_files_soft=soft))
     except PycontainerError as error:
         log.say(f"pycontainer supervisor: {error.message}", hint=error.hint, level="error")
@@ -102,6 +101,7 @@ def _need_capabilities() -> None:
 
 
 async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_files_soft: int) -> None:
+    gc.freeze()  # what is loaded so far stays; to look at it for garbage is 20 ms in which nobody is answered
     handed = reload.arrive(reloaded_fd) if reloaded_fd >= 0 else None
     if handed is not None:
         lock_fd, open_files_soft = handed["lock_fd"], handed["open_files_soft"]
@@ -153,7 +153,6 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     for each in handed["clients"] if handed is not None else ():
         server.take_over(socket.socket(fileno=each["fd"]), each["verb"], each["arguments"])
     loop.call_later(_ANSWERED_SECONDS, world.endings.forget_results)
-    gc.freeze()  # what is loaded stays; a look at it is 20 ms in which nobody is answered
     _say_ready(ready_fd)
     if (seconds := float(os.environ.get(_RECONCILE, reconcile.SECONDS))) > 0:
         world.reconcile.begin(seconds)

@@ -93,16 +93,18 @@ class MonitorBirth:
 
     async def abort(self, *, seconds: float | None = None) -> None:
         self._link.call_off(self)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.ended.wait(), seconds)
-        self._link.forget(self.child_id)
-        self.leave()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), seconds)
+            self._link.forget(self.child_id)
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Nobody asks for it any more: close what came, and have `hear` close what may still come."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
-
-    def leave(self) -> None:
-        """Nobody asks for its root any more: close what came, and have `hear` close what may still come."""
         if self._ready.cancel() or self._is_root_taken or self._ready.cancelled() or self._ready.exception():
             return
         if self._ready.result() >= 0:
@@ -118,12 +120,13 @@ class MonitorBirth:
                 self._recorder.add_told(message["trace"])
             times.record(self._recorder, self._steps, cast("list[int]", message.get("times", [])))
         if operation in ("born", "ready"):
+            self.pid = int(str(message["pid"])) if operation == "born" else self.pid
             future: asyncio.Future[object] = self.born if operation == "born" else self._ready  # type: ignore[assignment]
             if future.done():  # who asked has left, or was told of a failure
                 for fd in fds:
                     os.close(fd)
             elif operation == "born":
-                self.pid, self.pidfd = int(str(message["pid"])), fds[0]
+                self.pidfd = fds[0]
                 self.born.set_result((self.pid, self.pidfd))
             else:
                 self._ready.set_result(fds[0] if fds else -1)
@@ -131,7 +134,7 @@ class MonitorBirth:
             if not self._done.done():
                 self._done.set_result(b"")
         elif operation == "failed":
-            if not self.born.done():  # there is no child
+            if not self.pid:  # there is no child
                 self.ended.set()
             self._fail(message)
         elif operation == "exit":
@@ -226,9 +229,7 @@ class MonitorLink:
         finally:
             os.close(mounts_fd)
         try:
-            why_not = await asyncio.wait_for(self._reloaded, _RELOAD_SECONDS)
-            self._mounts = self._mounts or not why_not
-            return why_not
+            return await asyncio.wait_for(self._reloaded, _RELOAD_SECONDS)
         except TimeoutError:
             raise Busy(
                 f"the monitor does not answer within {_RELOAD_SECONDS:g} seconds", hint="nothing was changed, try again"
@@ -271,9 +272,10 @@ class MonitorLink:
         meanwhile: Callable[[MonitorBirth], None] = lambda birth: None,
     ) -> MonitorBirth:
         await self.connect(start=True)
-        if mounts is not None and not self._mounts:
-            await self._renew(action)
         child_id = str(message["id"])
+        told, trees = mounts() if mounts is not None and not self._mounts else ({}, [])
+        if told:  # one message to a monitor of before
+            message, fds = _joined(message, fds, told, trees)
         birth = MonitorBirth(self, child_id, action)
         if current() is not None:
             message = {**message, "trace": True}
@@ -284,7 +286,7 @@ class MonitorLink:
             self.forget(child_id)
             raise
         try:
-            if mounts is not None:
+            if mounts is not None and not told:
                 told, trees = mounts()
                 self.send({"op": "mount", "id": child_id, **told}, trees)
             meanwhile(birth)
@@ -294,8 +296,8 @@ class MonitorLink:
             raise
         except BaseException:  # the client left: the child must not wait for ever
             birth.born.cancel()
-            birth.leave()
             self.call_off(birth)
+            birth.leave()
             raise
         return birth
 
@@ -359,14 +361,6 @@ class MonitorLink:
                     pass
         self.close()
 
-    async def _renew(self, action: str) -> None:
-        """Have a monitor of a version before become ours."""
-        async with self._connecting:
-            if not self._mounts and (why_not := await self.reload()):
-                raise Busy(
-                    f"{action}: the monitor is of another version, and stays as it is: {why_not}", hint="try again"
-                )
-
     def _hear(self) -> None:
         assert self._sock is not None
         try:
@@ -381,6 +375,8 @@ class MonitorLink:
             return
         message, fds = received
         if message["op"] == "reloaded":
+            if not message["text"]:  # it is another program now
+                self._mounts = bool(message.get("mounts"))
             if self._reloaded is not None and not self._reloaded.done():
                 self._reloaded.set_result(str(message["text"]))
             return
@@ -400,8 +396,12 @@ class MonitorLink:
             return
         child_id = str(message["id"])
         found = self._births.get(child_id)
+        if found is not None and message["op"] == "exit" and message.get("pid", found.pid) != found.pid:
+            return  # of one that was called off, and had the same id
         if found is not None:
             found.hear(message, fds)
+            if found.ended.is_set():
+                self.forget(child_id)
         else:  # who asked for that child has gone
             for fd in fds:
                 os.close(fd)
@@ -471,3 +471,17 @@ class MonitorLink:
         finally:
             loop.remove_reader(read_fd)
             os.close(read_fd)
+
+
+def _joined(
+    message: dict[str, object], fds: list[int], told: dict[str, object], trees: list[int]
+) -> tuple[dict[str, object], list[int]]:
+    """Return a `birth` as it was before there was `mount`: steps name trees by their place, so these come first."""
+
+    def moved(places: object) -> object:
+        if isinstance(places, list):
+            return [moved(place) for place in places]
+        return places + len(trees) if isinstance(places, int) and places >= 0 else places
+
+    placed = {name: moved(message[name]) for name in ("stdio", "program", "cgroup", "doors")}
+    return {**message, **told, **placed}, [*trees, *fds]

@@ -56,15 +56,14 @@ class Reconcile:
         world = self._world
         if not (world.containers or world.broken) or world.boot.is_going_down:
             return
-        found = [finding async for finding in hostcheck.look(world)]
-        self._hopeless &= set(map(_key, found))
-        found = [finding for finding in found if _key(finding) not in self._hopeless]
-        if not found:
+        first = {_key(finding) async for finding in hostcheck.look(world)}
+        self._hopeless &= first
+        if not first - self._hopeless:
             return
         await asyncio.sleep(_AGAIN_SECONDS)
-        for finding in found:
-            if (left := finding.again(world)) is not None:
-                await self._mend(left._replace(check=finding.check, container_id=finding.container_id))
+        for finding in [finding async for finding in hostcheck.look(world)]:
+            if _key(finding) in first - self._hopeless:
+                await self._mend(finding)
 
     async def _mend(self, finding: Finding) -> None:
         words = f"{finding.kind}: {finding.where}: {finding.what}"

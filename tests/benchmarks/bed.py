@@ -7,14 +7,12 @@ import tempfile
 from pathlib import Path
 
 from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
-from pycontainer.paths import HostPaths
 from tests.engines.machine import hierarchies
 from tests.support.hostns import HostNetwork
 from tests.support.images import build_rootfs
 from tests.support.ocilayout import Layout
 
 _STATE = "/var/tmp"  # beneath it is what each peer keeps: images, layers, records
-_ID_RANGES = HostPaths(None).idranges_dir  # of all roots of a host
 _STATE_BYTES, _STATE_INODES = 8 * 2**30, 400_000  # of memory a quarter at most, where that is less
 
 TRUE = ("/bin/true",)
@@ -85,9 +83,6 @@ def _mount_state() -> str:
     subprocess.run(["mkfs.ext4", "-q", "-F", "-N", str(_STATE_INODES), image], check=True)
     subprocess.run(["mount", "-o", "loop,noinit_itable", image, _STATE], check=True)
     os.chmod(_STATE, 0o1777)
-    os.makedirs(_ID_RANGES, mode=0o700, exist_ok=True)
-    shutil.copytree(_ID_RANGES, f"{_STATE}/idranges", symlinks=True)  # what is taken stays so
-    subprocess.run(["mount", "--bind", f"{_STATE}/idranges", _ID_RANGES], check=True)
     return "ext4 with a journal, made for this run, its blocks in memory; the state of all peers is on it"
 
 

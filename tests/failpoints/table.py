@@ -39,7 +39,7 @@ OPERATIONS: dict[Operation, tuple[str, ...]] = {
     create_in_a_pool: ("create:admitted",),
     create_a_copy: ("create:filled",),
     start: ("start:ports", "start:monitor", "start:volumes", "start:cgroup", "start:trees", "start:limits", "start:born",
-            "start:network", "start:noted", "start:ready", "start:sealed", "start:released", "start:over"),
+            "start:network", "start:ready", "start:noted", "start:released", "start:over"),
     run: ("create:recorded",),
     start_with_snapshots: ("start:settled",),
     start_with_another_range: ("start:range",),
@@ -74,8 +74,8 @@ OPERATIONS: dict[Operation, tuple[str, ...]] = {
     end_by_a_monitor: ("monitor:reaped", "monitor:recorded"),
 }  # fmt: skip
 EVERY_RECORD = "record:written"
-OF_A_RUN = ("create:claimed", "create:addresses", "create:files", "start:ports", "start:cgroup", "start:born",
-            "create:recorded", "start:network", "start:noted", "start:sealed", "start:released", "start:over")  # fmt: skip
+OF_A_RUN = ("create:claimed", "create:addresses", "create:files", "start:ports", "start:cgroup", "start:trees",
+            "start:born", "create:recorded", "start:network", "start:noted", "start:released", "start:over")  # fmt: skip
 POINTS = [(point, operation) for operation, points in OPERATIONS.items() for point in points]
 
 MONITORS = (start_by_a_monitor, end_by_a_monitor)  # die in a monitor, which has to come up with the failpoint

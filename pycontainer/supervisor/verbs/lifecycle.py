@@ -112,7 +112,7 @@ async def _start_now(
             create_cgroup=lambda: _fresh_cgroup(world, container),
             apply_limits=lambda cgroup: _apply(world, container, cgroup),
             release_limits=lambda cgroup: registry.release(world.instance(container, cgroup)),
-            files=lambda: _files(world, container, notify_dir),
+            files=_files(world, container, notify_dir),
             layers=layers,
             open_rootfs=container.storage().open_tree,
             rights=rights,

@@ -95,6 +95,29 @@ def test_one_new_program_at_a_time(tmp_path: Path) -> None:
     asyncio.run(reload())
 
 
+BIRTH: dict[str, object] = {"op": "birth", "id": "a", "stdio": [0, 1, 2], "program": 3, "cgroup": -1, "doors": [4]}
+
+
+async def heard(monitor: socket.socket) -> tuple[dict[str, object], list[int]]:
+    """Return the next message; a test that waits for one that does not come fails."""
+    monitor.setblocking(False)
+    for _ in range(1000):
+        with contextlib.suppress(BlockingIOError):
+            received = channel.receive(monitor)
+            assert received is not None
+            return received
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing was heard")
+
+
+async def called_off(monitor: socket.socket, *before: dict[str, object]) -> None:
+    """Hear these messages, then that the child is called off; end it."""
+    for message in (*before, {"op": "abort", "id": "a"}):
+        told, fds = await heard(monitor)
+        assert (told, fds) == (message, [])
+    channel.send(monitor, {"op": "exit", "id": "a", "pid": 7, "started": False})
+
+
 def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> None:
     """And called off when that is broken: nobody would let the child go on."""
 
@@ -102,60 +125,69 @@ def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> N
         async with connected(tmp_path) as (link, monitor):
 
             def meanwhile(_: object) -> None:
-                assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
-                asyncio.get_running_loop().call_later(0.02, end)
+                null_fd = os.open("/dev/null", os.O_RDONLY)
+                channel.send(monitor, {"op": "born", "id": "a", "pid": 7}, [null_fd])
+                os.close(null_fd)
                 raise ZeroDivisionError
 
-            def end() -> None:
-                assert channel.receive(monitor) == ({"op": "abort", "id": "a"}, [])
-                channel.send(monitor, {"op": "exit", "id": "a", "started": False})
-
+            before = sorted(os.listdir("/proc/self/fd"))
+            ending = asyncio.create_task(called_off(monitor, BIRTH))
             with pytest.raises(ZeroDivisionError):
-                await link.birth({"op": "birth", "id": "a"}, [], action="start", meanwhile=meanwhile)
+                await asyncio.wait_for(link.birth(BIRTH, [], action="start", meanwhile=meanwhile), 10)
+            await ending
+            assert sorted(os.listdir("/proc/self/fd")) == before
 
     asyncio.run(ask())
 
 
+@contextlib.asynccontextmanager
+async def connected_to_one_that_mounts(directory: Path) -> AsyncIterator[tuple[MonitorLink, socket.socket]]:
+    async with connected(directory) as (link, monitor):
+        channel.send(monitor, {"op": "children", "children": [], "mounts": True})
+        assert await link.children() == []
+        assert await heard(monitor) == ({"op": "list"}, [])
+        yield link, monitor
+
+
 def test_mounts_follow_the_birth_that_they_are_of(tmp_path: Path) -> None:
-    """And where they cannot be made the child is called off, and has ended by the time that this is raised."""
+    async def ask() -> None:
+        async with connected_to_one_that_mounts(tmp_path) as (link, monitor):
+            null_fd = os.open("/dev/null", os.O_RDONLY)
+            asking = asyncio.create_task(
+                link.birth(BIRTH, [null_fd], action="start", mounts=lambda: ({"steps": [["Dev"]]}, [null_fd]))
+            )
+            for message in (BIRTH, {"op": "mount", "id": "a", "steps": [["Dev"]]}):
+                told, fds = await heard(monitor)
+                assert told == message and len(fds) == 1
+                os.close(fds[0])
+            channel.send(monitor, {"op": "born", "id": "a", "pid": 7}, [null_fd])
+            birth = await asyncio.wait_for(asking, 10)
+            assert birth.pid == 7
+            for fd in (birth.pidfd, null_fd):
+                os.close(fd)
+
+    asyncio.run(ask())
+
+
+def test_who_has_no_mounts_has_ended_when_that_is_raised(tmp_path: Path) -> None:
+    """Its cgroup is deleted next."""
 
     async def ask() -> None:
-        async with connected(tmp_path) as (link, monitor):
-            channel.send(monitor, {"op": "children", "children": [], "mounts": True})
-            assert await link.children() == []
-            assert channel.receive(monitor) == ({"op": "list"}, [])
-            null_fd = os.open("/dev/null", os.O_RDONLY)
-
-            def mounts() -> tuple[dict[str, object], list[int]]:
-                assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
-                return {"steps": [["Dev"]]}, [null_fd]
-
-            def meanwhile(_: object) -> None:
-                message, trees = channel.receive(monitor) or ({}, [])
-                assert message == {"op": "mount", "id": "a", "steps": [["Dev"]]} and len(trees) == 1
-                os.close(trees[0])
-                channel.send(monitor, {"op": "born", "id": "a", "pid": os.getpid()}, [null_fd])
-
-            birth = await link.birth({"op": "birth", "id": "a"}, [], action="start", mounts=mounts, meanwhile=meanwhile)
-            assert birth.pid == os.getpid()
-            os.close(birth.pidfd)
-            link.forget("a")
+        async with connected_to_one_that_mounts(tmp_path) as (link, monitor):
 
             def no_mounts() -> tuple[dict[str, object], list[int]]:
-                assert channel.receive(monitor) == ({"op": "birth", "id": "b"}, [])
-                channel.send(monitor, {"op": "born", "id": "b", "pid": os.getpid()}, [null_fd])
-                asyncio.get_running_loop().call_later(0.02, end)
                 raise InvalidInput("no such source")
 
-            def end() -> None:
-                assert channel.receive(monitor) == ({"op": "abort", "id": "b"}, [])
-                channel.send(monitor, {"op": "exit", "id": "b", "started": False})
-
-            before = sorted(os.listdir("/proc/self/fd"))
-            with pytest.raises(InvalidInput, match="no such source"):
-                await link.birth({"op": "birth", "id": "b"}, [], action="start", mounts=no_mounts)
-            assert sorted(os.listdir("/proc/self/fd")) == before
+            null_fd = os.open("/dev/null", os.O_RDONLY)
+            channel.send(monitor, {"op": "exit", "id": "a", "pid": 6, "started": False})  # of one before
+            channel.send(monitor, {"op": "born", "id": "a", "pid": 7}, [null_fd])
             os.close(null_fd)
+            before = sorted(os.listdir("/proc/self/fd"))
+            ending = asyncio.create_task(called_off(monitor, BIRTH))
+            with pytest.raises(InvalidInput, match="no such source"):
+                await asyncio.wait_for(link.birth(BIRTH, [], action="start", mounts=no_mounts), 10)
+            assert ending.done() and sorted(os.listdir("/proc/self/fd")) == before
+            await ending
 
     asyncio.run(ask())
 
@@ -163,43 +195,49 @@ def test_mounts_follow_the_birth_that_they_are_of(tmp_path: Path) -> None:
 def test_who_could_not_be_cloned_is_not_waited_for(tmp_path: Path) -> None:
     async def ask() -> None:
         async with connected(tmp_path) as (link, monitor):
-            asking = asyncio.create_task(link.birth({"op": "birth", "id": "a"}, [], action="start"))
-            await asyncio.sleep(0)
+            asking = asyncio.create_task(link.birth(BIRTH, [], action="start"))
+            assert await heard(monitor) == (BIRTH, [])
             channel.send(monitor, {"op": "failed", "id": "a", "step": "clone", "text": "no room", "errno": 12})
             with pytest.raises(StartFailed, match="start: clone: no room"):
                 await asyncio.wait_for(asking, 10)
-            assert channel.receive(monitor) == ({"op": "birth", "id": "a"}, [])
-            monitor.setblocking(False)
             with pytest.raises(BlockingIOError):
                 channel.receive(monitor)
 
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("why_not", ["", "a container is just being started"])
-def test_a_monitor_that_knows_no_mount_becomes_ours_first(tmp_path: Path, why_not: str) -> None:
+def test_one_message_to_a_monitor_that_knows_no_mount(tmp_path: Path) -> None:
+    """Until it has become one that does: trees come first then, and all places move up."""
+
     async def ask() -> None:
         async with connected(tmp_path) as (link, monitor):
-            asking = asyncio.create_task(
-                link.birth({"op": "birth", "id": "a"}, [], action="start", mounts=lambda: ({"steps": []}, []))
-            )
-            await asyncio.sleep(0.01)
-            message, fds = channel.receive(monitor) or ({}, [])
-            assert message["op"] == "reload"
-            os.close(fds[0])
-            channel.send(monitor, {"op": "reloaded", "text": why_not})
-            if why_not:
-                with pytest.raises(
-                    Busy, match=f"start: the monitor is of another version, and stays as it is: {why_not}"
-                ):
+            fds = [os.open(path, os.O_PATH) for path in ("/dev/null", "/", "/etc")]
+            for knows, sent in ((False, ["/", "/etc", "/dev/null"]), (True, ["/dev/null"])):
+                reloading = asyncio.create_task(link.reload())
+                (message, mounts) = await heard(monitor)
+                assert message["op"] == "reload"
+                os.close(mounts[0])
+                channel.send(monitor, {"op": "reloaded", "text": "", **({"mounts": True} if knows else {})})
+                assert await reloading == ""
+                steps: dict[str, object] = {"steps": [["Tree", 1]], "base": 5}
+                asking = asyncio.create_task(
+                    link.birth(BIRTH, fds[:1], action="start", mounts=lambda told=steps: (told, fds[1:]))  # type: ignore[misc]
+                )
+                told, got = await heard(monitor)
+                assert [os.readlink(f"/proc/self/fd/{fd}") for fd in got] == sent
+                moved = {"stdio": [2, 3, 4], "program": 5, "doors": [6]}
+                assert told == (BIRTH if knows else {**BIRTH, **steps, **moved})
+                if knows:
+                    told, more = await heard(monitor)
+                    assert told == {"op": "mount", "id": "a", **steps} and len(more) == 2
+                    got += more
+                for fd in got:
+                    os.close(fd)
+                channel.send(monitor, {"op": "failed", "id": "a", "step": "clone", "text": "no room", "errno": 12})
+                with pytest.raises(StartFailed):
                     await asyncio.wait_for(asking, 10)
-                return
-            await asyncio.sleep(0.01)
-            told = [channel.receive(monitor) for _ in range(2)]
-            assert told == [({"op": "birth", "id": "a"}, []), ({"op": "mount", "id": "a", "steps": []}, [])]
-            channel.send(monitor, {"op": "failed", "id": "a", "step": "clone", "text": "no room", "errno": 12})
-            with pytest.raises(StartFailed):
-                await asyncio.wait_for(asking, 10)
+            for fd in fds:
+                os.close(fd)
 
     asyncio.run(ask())
 

@@ -82,7 +82,7 @@ def test_what_is_gone_a_moment_later_was_none(world: World, host: Host, monkeypa
 
     monkeypatch.setattr(asyncio, "sleep", pass_by)
     assert told(world, world.reconcile.round) == []
-    assert (host.repairs, host.looks) == (0, 1)
+    assert (host.repairs, host.looks) == (0, 2)
 
 
 def test_what_no_repair_helps_against_is_said_once(world: World, host: Host, capfd: pytest.CaptureFixture[str]) -> None:
