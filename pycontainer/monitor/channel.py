@@ -12,7 +12,7 @@
     attach   id                             ──▶              + a client's socket
     adopt    id pid streams tty             ──▶              + pidfd, the ends to read from: its own monitor died
     reload   argv                           ──▶              + a mount namespace: become that program (handover.py)
-                                            ◀──  reloaded    text: nothing, or why not
+                                            ◀──  reloaded    text: nothing, or why not; mounts
     leave                                   ──▶              nothing runs: end now; the socket is closed once it has
     list                                    ──▶
                                             ◀──  streams     id streams               + the ends, for each first process
