@@ -27,14 +27,6 @@ def sink(host_network: HostNetwork) -> Iterator[FarEnd]:
     far.close()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def big(world: World) -> str:
-    """A container with 64 MiB on the disk, there from the beginning: the first walk comes a minute after it was made."""
-    name = unique_name()
-    world.ok("run", "--name", name, "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null")
-    return name
-
-
 def usage(world: World, *arguments: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(world.ok("usage", "--format", "json", *arguments))
     return found
@@ -176,6 +168,21 @@ def test_memory_and_run_time(world: World) -> None:
     world.ok("rm", "-f", name)
 
 
+def test_what_lies_on_the_disk_is_counted_while_it_lies_there(world: World) -> None:
+    """A walk, where no quota counts, at the least a minute after it was made."""
+    name = unique_name()
+    world.ok("run", "--name", name, "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null")
+    poll_until(
+        lambda: of(world, name)["disk_byte_hours"] > 0, what="its disk is counted", timeout_seconds=120,
+        interval_seconds=5,
+    )  # fmt: skip
+    first, began = of(world, name)["disk_byte_hours"], time.monotonic()
+    time.sleep(10)
+    held = (of(world, name)["disk_byte_hours"] - first) / (time.monotonic() - began) * 3600
+    assert held == pytest.approx(64 * MIB, rel=0.15)
+    world.ok("rm", name)
+
+
 @pytest.mark.alike
 def test_a_damaged_ledger_is_set_aside_and_stops_nothing(own_world: World) -> None:
     world, name = own_world, unique_name()
@@ -277,19 +284,6 @@ def test_a_tenant_that_is_stopped_starts_nothing_until_it_has_more(own_world: Wo
     assert world.status(other) == "created", "it did not run before"
     world.ok("rm", "-f", name, other)
     world.ok("tenant", "rm", tenant)
-
-
-def test_what_lies_on_the_disk_is_counted_while_it_lies_there(world: World, big: str) -> None:
-    """By a walk, where no quota counts; the last test, as it has had its minute by now."""
-    poll_until(
-        lambda: of(world, big)["disk_byte_hours"] > 0, what="its disk is counted", timeout_seconds=120,
-        interval_seconds=5,
-    )  # fmt: skip
-    first, began = of(world, big)["disk_byte_hours"], time.monotonic()
-    time.sleep(10)
-    held = (of(world, big)["disk_byte_hours"] - first) / (time.monotonic() - began) * 3600
-    assert held == pytest.approx(64 * MIB, rel=0.15)
-    world.ok("rm", big)
 
 
 def transfer(world: World, tenant: str) -> Any:
