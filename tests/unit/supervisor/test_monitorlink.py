@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -13,6 +14,12 @@ from pycontainer.errors import Busy, InvalidInput, PycontainerError, StartFailed
 from pycontainer.monitor import channel
 from pycontainer.paths import HostPaths
 from pycontainer.supervisor.monitorlink import MonitorLink
+
+
+def open_fds() -> list[str]:
+    """Return what is open, without what tests before have left to the collector of garbage."""
+    gc.collect()
+    return sorted(os.listdir("/proc/self/fd"))
 
 
 def listen(paths: HostPaths) -> socket.socket:
@@ -65,7 +72,7 @@ def test_descriptors_for_nobody_are_closed(tmp_path: Path) -> None:
 
     async def hear() -> None:
         async with connected(tmp_path) as (link, monitor):
-            before = sorted(os.listdir("/proc/self/fd"))
+            before = open_fds()
             null_fd = os.open("/dev/null", os.O_RDONLY)
             channel.send(monitor, {"op": "born", "id": "a", "pid": 1}, [null_fd])
             for name in ("b", "c"):
@@ -77,7 +84,7 @@ def test_descriptors_for_nobody_are_closed(tmp_path: Path) -> None:
             ((kept_fd, kind),) = link.take_streams("c")
             os.close(kept_fd)
             assert kind == 1
-            assert sorted(os.listdir("/proc/self/fd")) == before
+            assert open_fds() == before
 
     asyncio.run(hear())
 
@@ -130,12 +137,12 @@ def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> N
                 os.close(null_fd)
                 raise ZeroDivisionError
 
-            before = sorted(os.listdir("/proc/self/fd"))
+            before = open_fds()
             ending = asyncio.create_task(called_off(monitor, BIRTH))
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(link.birth(BIRTH, [], action="start", meanwhile=meanwhile), 10)
             await ending
-            assert sorted(os.listdir("/proc/self/fd")) == before
+            assert open_fds() == before
 
     asyncio.run(ask())
 
@@ -182,11 +189,11 @@ def test_who_has_no_mounts_has_ended_when_that_is_raised(tmp_path: Path) -> None
             channel.send(monitor, {"op": "exit", "id": "a", "pid": 6, "started": False})  # of one before
             channel.send(monitor, {"op": "born", "id": "a", "pid": 7}, [null_fd])
             os.close(null_fd)
-            before = sorted(os.listdir("/proc/self/fd"))
+            before = open_fds()
             ending = asyncio.create_task(called_off(monitor, BIRTH))
             with pytest.raises(InvalidInput, match="no such source"):
                 await asyncio.wait_for(link.birth(BIRTH, [], action="start", mounts=no_mounts), 10)
-            assert ending.done() and sorted(os.listdir("/proc/self/fd")) == before
+            assert ending.done() and open_fds() == before
             await ending
 
     asyncio.run(ask())
@@ -247,7 +254,7 @@ def test_a_root_that_nobody_took_is_closed(tmp_path: Path) -> None:
 
     async def ask() -> None:
         async with connected(tmp_path) as (link, monitor):
-            before = sorted(os.listdir("/proc/self/fd"))
+            before = open_fds()
             for asker_leaves in (False, True):
                 asking = asyncio.create_task(link.birth({"op": "birth", "id": "a"}, [], action="start"))
                 await asyncio.sleep(0)
@@ -267,6 +274,6 @@ def test_a_root_that_nobody_took_is_closed(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
                 else:
                     await birth.abort()
-                assert sorted(os.listdir("/proc/self/fd")) == before
+                assert open_fds() == before
 
     asyncio.run(ask())
