@@ -185,7 +185,7 @@ class Monitor:
             self._send_failed(child_id, "clone", error)
             return
         lent = fds.copy()
-        fds.clear()
+        fds.clear()  # whatever fails from here on, they are closed with the ten, and once
         self._room.lending.borrowed(child.pidfd, lent)
         if (left := self._children.get(child_id)) is not None and not left.released:
             left.kill()  # its asker has become another program, and knows nothing of it

@@ -120,7 +120,8 @@ class MonitorBirth:
                 self._recorder.add_told(message["trace"])
             times.record(self._recorder, self._steps, cast("list[int]", message.get("times", [])))
         if operation in ("born", "ready"):
-            self.pid = int(str(message["pid"])) if operation == "born" else self.pid
+            if operation == "born":
+                self.pid = int(str(message["pid"]))
             future: asyncio.Future[object] = self.born if operation == "born" else self._ready  # type: ignore[assignment]
             if future.done():  # who asked has left, or was told of a failure
                 for fd in fds:
@@ -189,17 +190,16 @@ class MonitorLink:
         async with self._connecting:  # of several starts at once, one spawns the monitor for all
             if self._sock is not None:
                 return True
+            is_ours = False  # of this very version
             try:
                 sock = channel.connect(self._paths.monitor_socket)
             except (FileNotFoundError, ConnectionRefusedError):
                 if not start:
                     return False
                 await self._spawn()
-                sock = channel.connect(self._paths.monitor_socket)
-                self.take_over(sock)
-                self._mounts = True
-                return True
+                sock, is_ours = channel.connect(self._paths.monitor_socket), True
             self.take_over(sock)
+            self._mounts = is_ours
             return True
 
     def take_over(self, sock: _socket.socket) -> None:
@@ -273,20 +273,16 @@ class MonitorLink:
     ) -> MonitorBirth:
         await self.connect(start=True)
         child_id = str(message["id"])
-        told, trees = mounts() if mounts is not None and not self._mounts else ({}, [])
-        if told:  # one message to a monitor of before
-            message, fds = _joined(message, fds, told, trees)
+        if mounts is not None and not self._mounts:  # one message to a monitor of before
+            message, fds = _joined(message, fds, *mounts())
+            mounts = None
         birth = MonitorBirth(self, child_id, action)
         if current() is not None:
             message = {**message, "trace": True}
+        self.send(message, fds)
         self._births[child_id] = birth
         try:
-            self.send(message, fds)
-        except BaseException:
-            self.forget(child_id)
-            raise
-        try:
-            if mounts is not None and not told:
+            if mounts is not None:
                 told, trees = mounts()
                 self.send({"op": "mount", "id": child_id, **told}, trees)
             meanwhile(birth)
@@ -405,10 +401,9 @@ class MonitorLink:
         else:  # who asked for that child has gone
             for fd in fds:
                 os.close(fd)
-        if message["op"] == "exit":
-            self.forget(child_id)
-            if message["started"] or found is None:  # one that we adopted may never have executed its program
-                self._on_exit(message)
+        # One that we adopted may never have executed its program.
+        if message["op"] == "exit" and (message["started"] or found is None):
+            self._on_exit(message)
 
     def _command(self, *, ready_fd: int) -> list[str]:
         return [

@@ -8,6 +8,7 @@ import pytest
 
 from pycontainer.monitor import channel, main
 from pycontainer.monitor.main import Monitor
+from tests.support.descriptors import is_open
 
 
 class FakeChild:
@@ -91,14 +92,6 @@ def birth(child_id: str, kind: str = "init", **more: object) -> dict[str, object
 
 def mount(child_id: str, *steps: str) -> dict[str, object]:
     return {"op": "mount", "id": child_id, "steps": list(steps)}
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def test_descriptors_of_a_birth_stay_open_until_the_ten_are_taken_back(

@@ -132,13 +132,14 @@ def test_a_birth_is_asked_for_before_what_is_done_meanwhile(tmp_path: Path) -> N
         async with connected(tmp_path) as (link, monitor):
 
             def meanwhile(_: object) -> None:
+                assert channel.receive(monitor) == (BIRTH, [])
                 null_fd = os.open("/dev/null", os.O_RDONLY)
                 channel.send(monitor, {"op": "born", "id": "a", "pid": 7}, [null_fd])
                 os.close(null_fd)
                 raise ZeroDivisionError
 
             before = open_fds()
-            ending = asyncio.create_task(called_off(monitor, BIRTH))
+            ending = asyncio.create_task(called_off(monitor))
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(link.birth(BIRTH, [], action="start", meanwhile=meanwhile), 10)
             await ending
