@@ -38,6 +38,7 @@ _BACKLOG = 128
 _IDLE = "PYCONTAINER_IDLE_SECONDS"  # with nothing to do: for tests on slow machines
 _RECONCILE = "PYCONTAINER_RECONCILE_SECONDS"  # between two rounds, 0 for none: for tests
 _LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
+_AT_WORK_SECONDS = 5.0  # that we end later for requests that are at work; a longer one is cut off, as by a kill
 
 
 def main() -> None:
@@ -172,7 +173,7 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
         if own_socket:  # systemd's stays for it to listen on
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(paths.supervisor_socket)
-        server.close()
+        await server.finish(_AT_WORK_SECONDS)
         for task in list(server.connections):
             task.cancel()
         world.close()

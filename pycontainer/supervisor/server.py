@@ -67,6 +67,7 @@ _MAX_FRAME_BYTES_OF_TENANTS = 256 * 1024
 _FRAME_SECONDS = 10.0  # from the first byte of a request to its last
 _REPLY_SECONDS = 30.0  # that a client takes nothing of what waits for it
 _FULL_SECONDS = 0.1
+_LOOK_SECONDS = 0.005  # whether all are answered
 _LARGE_BYTES, _LARGE_AT_ONCE = 1 << 20, 4
 _HEADER = struct.Struct(">I")
 
@@ -470,6 +471,18 @@ class Server:
             self._turn_away(sock, error, is_trusted=False)
             return
         self._serve(sock, peer_ids(sock.fileno())[0], "" if caller is None else caller.tenant, verb, arguments)
+
+    async def finish(self, most_seconds: float) -> None:
+        """Accept no more and take no request; return when those that were taken are answered, or after `most_seconds`.
+
+        Requests that only wait are none of these. What was sent and is not read stays so: its client sends it again, to
+        the next supervisor (client/connection.py, NotRead).
+        """
+        self.close()
+        self.hold()
+        deadline = time.monotonic() + most_seconds
+        while self.waiting() is None and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def hold(self) -> None:
         """Take no request any more; those that are at work go on."""

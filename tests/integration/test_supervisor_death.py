@@ -168,6 +168,17 @@ def test_services_go_when_idle_and_come_back(own_world: World) -> None:
     assert world.ok("run", "--rm", IMAGE, "payload", "out", "again") == "again"
 
 
+def test_what_is_asked_while_it_ends_is_answered(own_world: World) -> None:
+    """By the one that ends, or by the next: a unit's `stop` may come just as the host's end stops the service."""
+    world = own_world
+    world.ok("create", "--name", "one", IMAGE, "true")
+    for _ in range(10):
+        commands = [world.popen("inspect", "one") for _ in range(3)]
+        world.ok("service", "stop")
+        outputs = [command.communicate(timeout=30 * SLOWNESS) for command in commands]
+        assert [command.returncode for command in commands] == [0, 0, 0], outputs
+
+
 def test_first_starts_at_the_same_time_share_one_monitor(own_world: World) -> None:
     """Four commands meet a world where nothing runs: one supervisor, one monitor, four results."""
     world = own_world

@@ -1,0 +1,125 @@
+"""How the server ends: what it has read is answered, what it has not read is there for the next one."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from pycontainer.supervisor import server as module
+from pycontainer.supervisor.caller import Caller
+from pycontainer.supervisor.measures import Measures
+from pycontainer.supervisor.operators import Operators
+from pycontainer.supervisor.server import Server
+from pycontainer.supervisor.world import World
+
+
+class Ours(Operators):
+    """Takes everybody for the host's own."""
+
+    __slots__ = ()
+
+    def caller(self, sock_fd: int) -> Caller | None:
+        return None
+
+
+def with_server(directory: Path, work: Callable[[Server, str], Awaitable[None]]) -> None:
+    async def run() -> None:
+        path = str(directory / "sock")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        listener.setblocking(False)
+        endings = SimpleNamespace(settle=lambda: None)
+        world = cast(World, SimpleNamespace(last_activity=0.0, paths=None, measures=Measures(), endings=endings))
+        server = Server(world, listener, Ours())
+        server.accept()
+        async with asyncio.timeout(60):
+            await work(server, path)
+
+    asyncio.run(run())
+
+
+def connect(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)
+    sock.setblocking(False)
+    return sock
+
+
+def ask(sock: socket.socket) -> None:
+    body = json.dumps({"verb": "ping", "args": {}}).encode()
+    sock.sendall(struct.pack(">I", len(body)) + body)
+
+
+def answer(sock: socket.socket) -> object:
+    with sock:
+        data = sock.recv(1 << 16)
+    return json.loads(data[4:]) if data else None
+
+
+async def end(server: Server) -> None:
+    """Close what is left, as the supervisor does once the server has finished."""
+    for task in list(server.connections):
+        task.cancel()
+    await asyncio.sleep(0.01)
+    assert not server.connections
+
+
+def test_who_was_read_is_answered_and_who_was_not_can_ask_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(server: Server, path: str) -> None:
+        is_at_work, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow(world: object, call: object) -> object:
+            is_at_work.set()
+            await may_end.wait()
+            return "done"
+
+        monkeypatch.setitem(module.VERBS, "ping", slow)
+        late, read = connect(path), connect(path)
+        ask(read)
+        await is_at_work.wait()
+        finishing = asyncio.create_task(server.finish(60))
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            connect(path)
+        is_at_work.clear()
+        ask(late)
+        await asyncio.sleep(0.05)
+        assert not finishing.done()
+        may_end.set()
+        await finishing
+        await end(server)
+        assert answer(read) == {"result": "done"}
+        assert not is_at_work.is_set()
+        with pytest.raises(ConnectionResetError):  # which the client takes for leave to send it again
+            answer(late)
+
+    with_server(tmp_path, work)
+
+
+def test_what_takes_too_long_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(server: Server, path: str) -> None:
+        is_at_work = asyncio.Event()
+
+        async def endless(world: object, call: object) -> object:
+            is_at_work.set()
+            await asyncio.Event().wait()
+            return None
+
+        monkeypatch.setitem(module.VERBS, "ping", endless)
+        read = connect(path)
+        ask(read)
+        await is_at_work.wait()
+        await server.finish(0.02)
+        await end(server)
+        assert answer(read) is None
+
+    with_server(tmp_path, work)
