@@ -16,6 +16,7 @@ _STATE = "/var/tmp"  # beneath it is what each peer keeps: images, layers, recor
 _STATE_BYTES, _STATE_INODES = 8 * 2**30, 400_000  # of memory a quarter at most, where that is less
 
 TRUE = ("/bin/true",)
+CLOCK = ("/bin/payload", "clock")
 SLEEPER = ("/bin/sleeper",)  # ends at once when it is asked to; as a file, since ctr 1.6 takes a `-c` for its own
 _SLEEPER = "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 1000000 &\nwait\n"
 PAYLOAD = "/bin/busybox"  # what both are

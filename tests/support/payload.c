@@ -12,6 +12,7 @@
  *     flood N        N KiB of 'x' without newline   spin N         use the processor for N seconds
  *     signal N       send itself signal N           ignore N       ignore signal N
  *     sleep N        sleep N seconds (0: for ever)  exit N         end with N
+ *     clock          the monotonic clock, in ns
  *     udp-echo PORT  answer datagrams of both families for ever
  *     udp-send FROM,HOST,PORT    send "datagram" to HOST (IPv4), from address FROM
  *     serve NAME     listen on the abstract unix socket NAME, and go on
@@ -270,6 +271,12 @@ static void frame(const char *argument) {
     else
         puts("frame: ok");
     close(fd);
+}
+
+static void show_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    printf("%lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
 }
 
 static void spin(long seconds) {
@@ -662,7 +669,9 @@ int main(int argc, char **argv) {
         const char *argument = i + 1 < argc ? argv[i + 1] : "";
         long number = atol(argument);
         fflush(stdout);
-        if (!strcmp(verb, "ids"))
+        if (!strcmp(verb, "clock"))
+            show_clock();
+        else if (!strcmp(verb, "ids"))
             show_status((const char *const[]){"Uid:", "Gid:", "Groups:", NULL});
         else if (!strcmp(verb, "caps"))
             show_status((const char *const[]){"Cap", "NoNewPrivs:", "Seccomp:", NULL});
