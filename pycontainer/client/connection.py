@@ -191,6 +191,7 @@ class Pool:
         try:
             return self._request(verb, args, fds, on_event, start=start)
         except NotRead:
+            self._close_idle()  # they go to the same supervisor
             return self._request(verb, args, fds, on_event, start=start)
 
     def begin(
@@ -203,6 +204,7 @@ class Pool:
         try:
             return self._begin(verb, args, fds, wait)
         except NotRead:
+            self._close_idle()
             return self._begin(verb, args, fds, wait)
 
     def _begin(
@@ -243,8 +245,12 @@ class Pool:
         if self._trace is not None and not self._closed:
             self._trace.ask(self)
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        with contextlib.suppress(IndexError):  # another thread takes them, too
+            while True:
+                self._idle.pop().close()
 
 
 def close_all(fds: Sequence[int]) -> None:

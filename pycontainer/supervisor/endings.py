@@ -18,7 +18,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
@@ -29,6 +29,7 @@ from pycontainer.linux.process import exit_status
 from pycontainer.runtime.container import Container, exit_code, now, uptime_seconds
 from pycontainer.runtime.start import Run
 from pycontainer.supervisor import log
+from pycontainer.supervisor.caller import may_see
 from pycontainer.supervisor.damaged import Damaged
 from pycontainer.supervisor.events import KERNEL, SUPERVISOR, Allowance, acting, current_actor
 from pycontainer.supervisor.looks import Looks
@@ -43,6 +44,14 @@ _LINGERING_SECONDS = 0.02  # in which a monitor, however busy, has taken down wh
 _ANSWERED_SECONDS = 0.002  # after which who waited for an end has been answered
 _BY_US = ("asked", "health", "not-ready")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
+_KEPT_SECONDS = 10.0  # that how a run ended is known to who had lost the supervisor before
+
+
+class Result(NamedTuple):
+    """How a run ended, as `wait` tells it, and who may know: the container may be gone."""
+
+    tenant: str
+    told: dict[str, object]
 
 
 class Endings:
@@ -54,7 +63,7 @@ class Endings:
         self._early_exits: dict[str, dict[str, object]] = {}
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
         self._being_asked: set[str] = set()  # the kernel is asked how their run ended
-        self._results: dict[str, dict[str, object] | None] = {}  # for who waited for an end while we took our place
+        self._results: dict[str, Result | None] = {}  # for who waited for an end before we took our place
         self._asked: dict[str, tuple[int, str]] = {}  # container -> the last signal that its run was sent, and for whom
         self._oom_told: dict[str, int] = {}  # container -> kills of its present run that were told with their victims
         self._oom_allowance = Allowance()
@@ -90,6 +99,7 @@ class Endings:
         """Take over a run that another supervisor began; without a monitor its end is seen by the pidfd."""
         self._world.runs[container.id] = run
         self._world.looks[container.id] = Looks(container, -1)
+        self.keep_result(container.id)
         self._exits[container.id] = asyncio.Event()
         self._world.health.adopt(container, run)
         if container.ran_in != name_of_boot():  # its note could not be written, or was lost
@@ -113,16 +123,19 @@ class Endings:
         return container.exit_code is not None
 
     def keep_result(self, container_id: str) -> None:
-        """Keep how a run ends for `take_result`: somebody waits for it already, and the container may go with its end."""
+        """Keep how a run ends for `take_result`: somebody may wait for it already, and the container may go with its end."""
         self._results.setdefault(container_id, None)
 
-    def take_result(self, container_id: str) -> dict[str, object] | None:
-        """Return how the run ended for which `keep_result` asked, None if it has not ended."""
-        return self._results.get(container_id)
+    def tell_result(self, container: Container) -> None:
+        """Let `take_result` know, for a while, how the last run ended."""
+        told: dict[str, object] = {"exit_code": container.exit_code, "oom_killed": container.oom_killed}
+        self._results[container.id] = Result(container.spec.tenant, told)
+        asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._results.pop, container.id, None)
 
-    def forget_results(self) -> None:
-        """Those who waited have been answered, or wait in the usual way."""
-        self._results.clear()
+    def take_result(self, container_id: str) -> dict[str, object] | None:
+        """Return how the run ended for which `keep_result` asked, None if it has not ended or who asks may not know."""
+        result = self._results.get(container_id)
+        return None if result is None or not may_see(result.tenant) else result.told
 
     def is_over(self, container: Container) -> bool:
         """Tell whether nobody has to wait for the end of a run."""
@@ -338,7 +351,7 @@ class Endings:
         told: dict[str, object] = {"signal": container.killed_by} if container.killed_by else {}
         world.events.emit("die", container, cause=cause, actor=actor, exit_code=exit_code, **told)
         if container.id in self._results:
-            self._results[container.id] = {"exit_code": exit_code, "oom_killed": container.oom_killed}
+            self.tell_result(container)
         event = self._exits.pop(container.id, None)
         if event is not None:
             event.set()

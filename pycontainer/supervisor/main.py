@@ -37,8 +37,8 @@ _SYSTEMD_FIRST_FD = 3
 _BACKLOG = 128
 _IDLE = "PYCONTAINER_IDLE_SECONDS"  # with nothing to do: for tests on slow machines
 _RECONCILE = "PYCONTAINER_RECONCILE_SECONDS"  # between two rounds, 0 for none: for tests
-_LEAVING_SECONDS, _LOCK_RETRY_SECONDS, _ANSWERED_SECONDS = 20.0, 0.02, 10.0
-_AT_WORK_SECONDS = 5.0  # that we end later for requests that are at work; a longer one is cut off, as by a kill
+_LEAVING_SECONDS, _LOCK_RETRY_SECONDS = 20.0, 0.02
+_AT_WORK_SECONDS = 12.0  # that requests at work have when we end: a stop with its ten seconds until it kills, and some
 
 
 def main() -> None:
@@ -153,7 +153,6 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
     server.accept()
     for each in handed["clients"] if handed is not None else ():
         server.take_over(socket.socket(fileno=each["fd"]), each["verb"], each["arguments"])
-    loop.call_later(_ANSWERED_SECONDS, world.endings.forget_results)
     _say_ready(ready_fd)
     if (seconds := float(os.environ.get(_RECONCILE, reconcile.SECONDS))) > 0:
         world.reconcile.begin(seconds)
@@ -174,8 +173,6 @@ async def _serve(paths: HostPaths, ready_fd: int, reloaded_fd: int, *, open_file
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(paths.supervisor_socket)
         await server.finish(_AT_WORK_SECONDS)
-        for task in list(server.connections):
-            task.cancel()
         world.close()
         os.close(lock_fd)
 
@@ -196,8 +193,8 @@ async def _become_new_code(world: World, server: Server, state: dict[str, object
             finally:
                 world.ledger.open()
     except (PycontainerError, OSError) as error:
-        server.go_on()
         if not world.is_ending:
+            server.go_on()
             world.leave.clear()
         if world.new_code is not None:
             world.new_code.set_exception(

@@ -478,5 +478,8 @@ def _joined(
             return [moved(place) for place in places]
         return places + len(trees) if isinstance(places, int) and places >= 0 else places
 
+    doors = cast("list[int]", message["doors"])
+    if len(trees) + len(fds) > channel.MAX_MESSAGE_FDS:  # it does without doors, which come last
+        message, fds = {**message, "doors": []}, [fd for place, fd in enumerate(fds) if place not in doors]
     placed = {name: moved(message[name]) for name in ("stdio", "program", "cgroup", "doors")}
     return {**message, **told, **placed}, [*trees, *fds]

@@ -54,10 +54,12 @@ async def recover(world: World) -> None:
     reach("recover:networks")
     for container in list(world.containers.values()):
         if container.pid and container.id not in world.runs:  # it ended while nobody looked
+            world.endings.keep_result(container.id)
             world.endings.finish(container, exit_code=container.exit_code)
         elif container.restarting:  # we left while it waited for its next start
             world.restarts.resume(container)
         elif container.spec.auto_remove and container.id not in world.runs and _is_over(container):
+            world.endings.tell_result(container)
             world.removal.remove_ended(container)  # we left before that
         elif container.id not in world.runs:
             world.boot.recovered(container)

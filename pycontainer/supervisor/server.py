@@ -67,7 +67,8 @@ _MAX_FRAME_BYTES_OF_TENANTS = 256 * 1024
 _FRAME_SECONDS = 10.0  # from the first byte of a request to its last
 _REPLY_SECONDS = 30.0  # that a client takes nothing of what waits for it
 _FULL_SECONDS = 0.1
-_LOOK_SECONDS = 0.005  # whether all are answered
+_LOOK_SECONDS, _UNDO_SECONDS = 0.005, 3.0  # between looks whether all are answered; for what was cut off to clean up
+_STREAMED = ("events", "cp_from", "cp_to")  # which last as long as their client likes
 _LARGE_BYTES, _LARGE_AT_ONCE = 1 << 20, 4
 _HEADER = struct.Struct(">I")
 
@@ -102,6 +103,7 @@ class Budgets:
         self.large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.at_work: Counter[str] = Counter()
         self.porter = Porter()
+        self.works: set[asyncio.Task[object]] = set()  # requests that go on without their clients
         self._turns: dict[str, float] = {}
 
     async def turn(self, caller: Caller | None) -> None:
@@ -148,6 +150,12 @@ class Connection:
             return None
         verb = self._call.verb if self._call is not None and self._is_asked else ""
         return {"fd": self._sock.fileno(), "verb": verb, "arguments": waits_for or {}}
+
+    def is_at_work(self) -> bool:
+        """Tell whether a request is carried out that neither waits for something nor streams: it is answered soon."""
+        if self._call is None:  # on its way; who has us wait for the rest of a frame is nobody but the host's own
+            return self._is_asked and self._is_trusted
+        return self._call.verb not in _STREAMED and self.waiting() is None
 
     async def serve(self, verb: str = "", arguments: dict[str, object] | None = None) -> None:
         """Serve until the client leaves, beginning with a request that waits already, if there is one."""
@@ -262,7 +270,10 @@ class Connection:
         call.while_there, call.has_left = self._while_there, self.has_left
         if call.verb in ("wait", "events", "why", "capacity", "exec", "cp_from", "cp_to"):
             return await self._while_there(verb(self._world, call))
-        return await asyncio.shield(self._loop.create_task(verb(self._world, call)))
+        work = self._loop.create_task(verb(self._world, call))
+        self._budgets.works.add(work)
+        work.add_done_callback(self._budgets.works.discard)
+        return await asyncio.shield(work)
 
     async def _while_there(self, work: Coroutine[object, object, object]) -> object:
         """Await some work, and cancel it if the client hangs up before it is done."""
@@ -473,16 +484,25 @@ class Server:
         self._serve(sock, peer_ids(sock.fileno())[0], "" if caller is None else caller.tenant, verb, arguments)
 
     async def finish(self, most_seconds: float) -> None:
-        """Accept no more and take no request; return when those that were taken are answered, or after `most_seconds`.
+        """Accept no more, and end each connection as soon as the request on it is answered; after `most_seconds`, all.
 
-        Requests that only wait are none of these. What was sent and is not read stays so: its client sends it again, to
-        the next supervisor (client/connection.py, NotRead).
+        Requests that only wait, or stream, are not waited for. What was sent and is not read stays so: its client sends it
+        again, to the next supervisor (client/connection.py, NotRead). What is cut off has undone what it did when we return.
         """
         self.close()
         self.hold()
-        deadline = time.monotonic() + most_seconds
-        while self.waiting() is None and time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_SECONDS)
+        deadline, told = time.monotonic() + most_seconds, set[asyncio.Task[None]]()
+        while self.connections and time.monotonic() < deadline + _UNDO_SECONDS:
+            for task, connection in list(self.connections.items()):
+                if task not in told and (time.monotonic() >= deadline or not connection.is_at_work()):
+                    told.add(task)
+                    task.cancel()
+            await asyncio.sleep(_LOOK_SECONDS if self.connections.keys() - told else 0)
+        works = set(self._budgets.works)
+        for work in works:
+            work.cancel()
+        if works:
+            await asyncio.wait(works, timeout=_UNDO_SECONDS)
 
     def hold(self) -> None:
         """Take no request any more; those that are at work go on."""

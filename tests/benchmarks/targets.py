@@ -45,6 +45,7 @@ def _run_of(subject: str) -> Key:
 
 TARGETS = (
     Target("library, `start` until the command is at work, at most 6 ms", ("start-to-exec", SUBJECT_LIBRARY, "start"), 6),
+    Target("library, `start` until it is answered, amid peers, at most 6 ms", ("verbs", SUBJECT_LIBRARY, "start"), 6),
     Target("library, start to exit, with network: below crun, without", _RUN, 1, _run_of("crun")),
     Target("library, start to exit, with network: below lxc-start, without", _RUN, 1, _run_of("lxc")),
     Target("command, start to exit, at most 50 ms", _run_of(SUBJECT_COMMAND), 50),

@@ -4,7 +4,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+
+import pytest
 
 from tests.integration.conftest import IMAGE
 from tests.support.deaths import kill_supervisor
@@ -13,6 +16,29 @@ from tests.support.world import World, process_commands
 
 TICK = ("sh", "-c", 'trap "exit 6" USR1; i=0; while [ $i -lt 1000 ]; do echo tick $i; i=$((i+1)); sleep 0.05; done')
 SERVE = ("sh", "-c", "mkdir -p /www; echo hello > /www/index.html; exec httpd -f -h /www -p 80")
+
+# Four threads of one client ask until there is no more input; it tells how many supervisors answered, and what was lost.
+_ASK = """
+import json, sys, threading
+from pycontainer import Client
+from pycontainer.errors import PycontainerError
+answered, lost, over = [], [], threading.Event()
+def ask():
+    while not over.is_set():
+        try:
+            answered.append(host.info()["supervisor_pid"])
+        except PycontainerError as error:
+            lost.append(str(error))
+with Client(root=sys.argv[1]) as host:
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    over.set()
+    for thread in threads:
+        thread.join()
+print(json.dumps([len(set(answered)), lost]))
+"""
 
 
 def monitor_pid(world: World) -> int:
@@ -171,12 +197,41 @@ def test_services_go_when_idle_and_come_back(own_world: World) -> None:
 def test_what_is_asked_while_it_ends_is_answered(own_world: World) -> None:
     """By the one that ends, or by the next: a unit's `stop` may come just as the host's end stops the service."""
     world = own_world
-    world.ok("create", "--name", "one", IMAGE, "true")
-    for _ in range(10):
-        commands = [world.popen("inspect", "one") for _ in range(3)]
+    asking = subprocess.Popen(
+        world.network.inside.argv(sys.executable, "-c", _ASK, world.root),
+        env=world.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    ends = 0
+    while ends < 10:
+        ends += world.ok("service", "stop") == "supervisor stopped"
+    supervisors, lost = json.loads(asking.communicate(timeout=60 * SLOWNESS)[0])
+    assert lost == []
+    assert supervisors >= 10
+
+
+def test_a_stop_that_is_under_way_ends_before_it(own_world: World) -> None:
+    world = own_world
+    world.ok("run", "-d", "--name", "deaf", IMAGE, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    stopping = world.popen("stop", "-t", "2", "deaf")
+    poll_until(lambda: "kill" in world.ok("events", "--since", "1h", "--no-follow", "--filter", "type=kill"))
+    world.ok("service", "stop")
+    output = stopping.communicate(timeout=30 * SLOWNESS)
+    assert (stopping.returncode, output) == (0, (b"deaf\n", b""))
+    assert world.inspect("deaf")["exit_code"] == 137
+
+
+@pytest.mark.parametrize("how", ["asked to end", "killed"])
+def test_run_in_the_foreground_has_its_exit_code(own_world: World, how: str) -> None:
+    """Though the container removes itself, and its end is what the next supervisor hears of it first."""
+    world = own_world
+    running = world.popen("run", "--rm", IMAGE, "sh", "-c", "echo up; sleep 1; exit 9")
+    assert running.stdout is not None and running.stdout.readline() == b"up\n"
+    if how == "killed":
+        kill_supervisor(world)
+    else:
         world.ok("service", "stop")
-        outputs = [command.communicate(timeout=30 * SLOWNESS) for command in commands]
-        assert [command.returncode for command in commands] == [0, 0, 0], outputs
+    assert (running.communicate(timeout=30 * SLOWNESS), running.returncode) == ((b"", b""), 9)
+    assert world.ok("ps", "-aq") == ""
 
 
 def test_first_starts_at_the_same_time_share_one_monitor(own_world: World) -> None:

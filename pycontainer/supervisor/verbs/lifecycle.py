@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.disk.beneath import can_map_ids
-from pycontainer.errors import AlreadyExists, InvalidState, PycontainerError, StartFailed
+from pycontainer.errors import AlreadyExists, InvalidState, NotFound, PycontainerError, StartFailed
 from pycontainer.failpoints import reach
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import planner, view
@@ -338,7 +338,14 @@ async def rm(world: World, call: Call) -> object:
 
 
 async def wait(world: World, call: Call) -> object:
-    return await end_of(world, call, world.find(call.text("container")))
+    """Wait for an end. One that has removed itself since is known to who waited when we took over, and asks only now."""
+    try:
+        container = world.find(call.text("container"))
+    except NotFound:
+        if (result := world.endings.take_result(call.text("container"))) is not None:
+            return result
+        raise
+    return await end_of(world, call, container)
 
 
 async def end_of(world: World, call: Call, container: Container) -> object:

@@ -17,7 +17,7 @@ TEXT = (
     "From the request of a warm library until the command is at work, which reads the clock as the first that it does: "
     "a static program, so that its loader is not in it. `start` is of a container that was created before, `run` makes and "
     "starts one. What is `answered` is the same request, until the library returns: by then it is known that the command "
-    "runs."
+    "runs. One follows the other, with no peer between them whose traces ours would meet: in the table of verbs there are."
 )
 
 

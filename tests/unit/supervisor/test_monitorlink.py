@@ -177,6 +177,28 @@ def test_mounts_follow_the_birth_that_they_are_of(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
+def test_a_monitor_of_before_gets_no_doors_where_all_is_too_much_for_a_message(tmp_path: Path) -> None:
+    async def ask(count: int) -> tuple[dict[str, object], int]:
+        async with connected(tmp_path / f"{count}") as (link, monitor):
+            null_fd = os.open("/dev/null", os.O_RDONLY)
+            birth = {**BIRTH, "stdio": [0, 0, 0], "program": 0, "cgroup": -1, "doors": [1, 2]}
+            asking = asyncio.create_task(
+                link.birth(birth, [null_fd] * 3, action="start", mounts=lambda: ({"steps": []}, [null_fd] * count))
+            )
+            told, fds = await heard(monitor)
+            channel.send(monitor, {"op": "failed", "id": "a", "step": "clone", "text": "no room", "errno": 12})
+            with pytest.raises(StartFailed):
+                await asyncio.wait_for(asking, 10)
+            for fd in (*fds, null_fd):
+                os.close(fd)
+            return told, len(fds)
+
+    told, count = asyncio.run(ask(channel.MAX_MESSAGE_FDS - 3))
+    assert (told["doors"], told["program"], count) == ([251, 252], 250, channel.MAX_MESSAGE_FDS)
+    told, count = asyncio.run(ask(channel.MAX_MESSAGE_FDS - 2))
+    assert (told["doors"], told["program"], count) == ([], 251, channel.MAX_MESSAGE_FDS - 1)
+
+
 def test_who_has_no_mounts_has_ended_when_that_is_raised(tmp_path: Path) -> None:
     """Its cgroup is deleted next."""
 

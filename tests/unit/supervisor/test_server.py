@@ -63,14 +63,6 @@ def answer(sock: socket.socket) -> object:
     return json.loads(data[4:]) if data else None
 
 
-async def end(server: Server) -> None:
-    """Close what is left, as the supervisor does once the server has finished."""
-    for task in list(server.connections):
-        task.cancel()
-    await asyncio.sleep(0.01)
-    assert not server.connections
-
-
 def test_who_was_read_is_answered_and_who_was_not_can_ask_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,43 +75,48 @@ def test_who_was_read_is_answered_and_who_was_not_can_ask_again(
             return "done"
 
         monkeypatch.setitem(module.VERBS, "ping", slow)
-        late, read = connect(path), connect(path)
+        late, idle, read = connect(path), connect(path), connect(path)
         ask(read)
         await is_at_work.wait()
+        is_at_work.clear()
+        server.hold()
+        ask(late)
         finishing = asyncio.create_task(server.finish(60))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
         with pytest.raises(ConnectionRefusedError):
             connect(path)
-        is_at_work.clear()
-        ask(late)
-        await asyncio.sleep(0.05)
         assert not finishing.done()
+        with pytest.raises(ConnectionResetError):  # at once, which the client takes for leave to send it again
+            answer(late)
+        assert answer(idle) is None  # so that nobody sends another request on it
         may_end.set()
         await finishing
-        await end(server)
         assert answer(read) == {"result": "done"}
         assert not is_at_work.is_set()
-        with pytest.raises(ConnectionResetError):  # which the client takes for leave to send it again
-            answer(late)
 
     with_server(tmp_path, work)
 
 
-def test_what_takes_too_long_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_too_long_is_cut_off_and_has_undone_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(server: Server, path: str) -> None:
-        is_at_work = asyncio.Event()
+        is_at_work, undone = asyncio.Event(), list[str]()
 
         async def endless(world: object, call: object) -> object:
             is_at_work.set()
-            await asyncio.Event().wait()
-            return None
+            try:
+                return await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.05)
+                undone.append("all")
 
         monkeypatch.setitem(module.VERBS, "ping", endless)
         read = connect(path)
         ask(read)
         await is_at_work.wait()
         await server.finish(0.02)
-        await end(server)
+        assert undone == ["all"]
         assert answer(read) is None
 
     with_server(tmp_path, work)
