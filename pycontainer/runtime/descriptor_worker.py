@@ -1,7 +1,8 @@
 """Takes the descriptors of one request from a client who is not trusted, in a process of its own (supervisor/descriptors.py):
 
     python -SI -c BOOT PARENT take MOST      descriptor 0 is the client's socket, 3 the answer's
-    python -SI -c BOOT PARENT bury           closes the sockets that come through descriptor 0, each for itself
+    python -SI -c BOOT PARENT bury           closes the sockets that come through descriptor 0, each for itself, once a byte
+                                             without one says that those before it are closed at the other end
 
 The answer is JSON: the head of the request as hexadecimal digits, and why its descriptors are refused, if they are. Those
 that do no harm come with it. Others stay here, and this process waits in the end, if anybody has to, for them to be closed.
@@ -30,14 +31,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _bury() -> None:
-    """Close what comes. That of which nobody knows what waits in it is closed beside all else."""
+    """Close what comes, not before the supervisor has: who closes last waits. Each is closed beside all else."""
+    held: list[int] = []
     with socket.socket(fileno=0) as sock:
         while True:
             data, fds, _ = receive_fds(sock, 1, 1)
             if not data:
                 return
-            for fd in fds:
-                threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+            held += fds
+            while held and not fds:
+                threading.Thread(target=os.close, args=(held.pop(),), daemon=True).start()
 
 
 def _take(most: int) -> None:

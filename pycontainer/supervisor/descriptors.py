@@ -9,6 +9,7 @@ socket in which it waits. So what such a client sends is looked at before it is 
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -75,6 +76,9 @@ class Porter:
                     self._grave.close()
                 self._grave = None
         sock.close()
+        if self._grave is not None:
+            with contextlib.suppress(OSError):  # what is full is told with the next one
+                self._grave.send(b",")  # only now: whoever of us closes it last is the one who waits
 
     def _dig(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from pycontainer.cgroup.detect import detect
 from pycontainer.cli.commands.check import command
+from pycontainer.cli.context import Settings
+from pycontainer.cli.main import cli
 from pycontainer.linux import mounts, namespaces
 from pycontainer.paths import HostPaths
 from pycontainer.runtime import hostfacts
@@ -44,7 +46,7 @@ def test_this_host_has_all_that_is_needed_and_nothing_is_left() -> None:
 
 
 def test_json_and_exit_code() -> None:
-    result = CliRunner().invoke(command, ["--format", "json"])
+    result = CliRunner().invoke(command, ["--format", "json"], obj=Settings(None, False))
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
     assert answer["usable"] is True
@@ -66,7 +68,7 @@ def test_without_root_it_says_so_and_ends_with_6() -> None:
         try:
             os.setgid(65534)
             os.setuid(65534)
-            result = CliRunner().invoke(command, ["--format", "json"])
+            result = CliRunner().invoke(command, ["--format", "json"], obj=Settings(None, False))
             checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
             assert checks["root"]["detail"] == "running as uid 65534"
             assert checks["overlay"]["status"] == "degraded"
@@ -123,6 +125,8 @@ def test_overlay_is_tried_where_the_store_is(tmp_path: Path) -> None:
 def test_a_world_that_is_not_there_yet_is_checked_where_it_will_be(tmp_path: Path) -> None:
     checks = {check.name: check for check in run_checks(HostPaths(f"{tmp_path}/not/yet"))}
     assert checks["overlay"].detail == f"works in {tmp_path}"
+    shown = CliRunner().invoke(cli, ["--root", f"{tmp_path}/not/yet", "check"])
+    assert (shown.exit_code, f"works in {tmp_path}\n" in shown.stdout) == (0, True)
     assert not os.path.exists(f"{tmp_path}/not")
 
 

@@ -5,7 +5,9 @@ import sys
 
 import click
 
+from pycontainer.cli.context import Settings, pass_settings
 from pycontainer.errors import Unsupported
+from pycontainer.paths import HostPaths
 from pycontainer.runtime.check import is_usable, run_checks
 from pycontainer.runtime.finding import Check, Status
 
@@ -19,14 +21,15 @@ from pycontainer.runtime.finding import Check, Status
     show_default=True,
     help="A list for people, or JSON for scripts.",
 )
-def command(output_format: str) -> None:
+@pass_settings
+def command(settings: Settings, output_format: str) -> None:
     """Show what this host can do, what is missing and how to get it.
 
     Everything is tried, not guessed from versions; nothing is changed. The last section says which walls between containers
     and the host stand here, and what it means where one does not. Run it as root. Ends with 0 if everything that
     containers need is there, and with 6 if not; what is merely useful does not count.
     """
-    checks = run_checks()
+    checks = run_checks(HostPaths(settings.root))
     if output_format == "json":
         click.echo(json.dumps({"usable": is_usable(checks), "checks": [check._asdict() for check in checks]}, indent=2))
     else:
