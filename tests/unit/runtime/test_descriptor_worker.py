@@ -7,16 +7,11 @@ import socket
 import subprocess
 import sys
 import termios
-from pathlib import Path
 
 import pytest
 
+from pycontainer.supervisor.descriptors import _BOOT, _PACKAGE_PARENT
 from tests.support.poll import poll_until
-
-_BOOT = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r}); "
-    "from pycontainer.runtime.descriptor_worker import main; main(sys.argv[1:])"
-)
 
 
 def test_a_socket_is_closed_here_once_it_is_closed_there() -> None:
@@ -25,7 +20,7 @@ def test_a_socket_is_closed_here_once_it_is_closed_there() -> None:
     client, handed = socket.socketpair()
     with ours, client:
         with theirs:
-            argv = [sys.executable, "-SI", "-c", _BOOT, f"{os.getpid()}", "bury"]
+            argv = [sys.executable, "-SI", "-c", _BOOT.format(parent=_PACKAGE_PARENT), f"{os.getpid()}", "bury"]
             worker = subprocess.Popen(argv, stdin=theirs.fileno())
         socket.send_fds(ours, [b"."], [handed.fileno()])
         handed.close()
@@ -41,7 +36,6 @@ def test_a_socket_is_closed_here_once_it_is_closed_there() -> None:
 
 def _unread_bytes(sock: socket.socket) -> int:
     """Return what was sent and is not read yet. ioctl_tty(2), TIOCOUTQ; unix(7)"""
-
     count = array.array("i", [0])
     fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
     return count[0]

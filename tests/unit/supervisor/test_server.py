@@ -1,9 +1,7 @@
 """How the server ends: what it has read is answered, what it has not read is there for the next one."""
 
 import asyncio
-import json
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from pycontainer.api.messages import receive_frame, send_frame
 from pycontainer.supervisor import server as module
 from pycontainer.supervisor.caller import Caller
 from pycontainer.supervisor.measures import Measures
@@ -48,19 +47,18 @@ def with_server(directory: Path, work: Callable[[Server, str], Awaitable[None]])
 def connect(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(path)
-    sock.setblocking(False)
+    sock.settimeout(10)
     return sock
 
 
 def ask(sock: socket.socket) -> None:
-    body = json.dumps({"verb": "ping", "args": {}}).encode()
-    sock.sendall(struct.pack(">I", len(body)) + body)
+    send_frame(sock, {"verb": "ping", "args": {}}, [])
 
 
 def answer(sock: socket.socket) -> object:
     with sock:
-        data = sock.recv(1 << 16)
-    return json.loads(data[4:]) if data else None
+        received = receive_frame(sock)
+    return received[0] if received else None
 
 
 def test_who_was_read_is_answered_and_who_was_not_can_ask_again(
