@@ -5,12 +5,16 @@ import gc
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from typing import ClassVar
 
 import click
+from click.core import ParameterSource
 
 import pycontainer
 from pycontainer.cli import report, tracing
 from pycontainer.cli.context import Settings
+from pycontainer.cli.group import Group
 
 # verb -> its module in pycontainer/cli/commands, which holds it as `command`; the order is that of the help
 COMMANDS: dict[str, dict[str, str]] = {
@@ -28,39 +32,39 @@ COMMANDS: dict[str, dict[str, str]] = {
              "service": "service", "generate": "generate", "oci": "oci", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
-ALIASES = {"list": "ps", "ls": "ps", "delete": "rm", "update": "set"}
+# what Docker and Podman have beside `run`
+_ELSEWHERE = {
+    "images": "image list", "rmi": "image rm", "pull": "image pull", "push": "image push", "load": "image load",
+    "save": "image save", "tag": "image tag", "build": "image build-from", "login": "image pull --username",
+}  # fmt: skip
 _MODULES = {verb: module for section in COMMANDS.values() for verb, module in section.items()}
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are used; see click's documentation on lazily loaded commands."""
+
+    aliases: ClassVar[Mapping[str, str]] = {
+        "list": "ps", "ls": "ps", "delete": "rm", "remove": "rm", "update": "set",
+    }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = _MODULES.get(ALIASES.get(cmd_name, cmd_name))
+    def find(self, name: str) -> click.Command | None:
+        module = _MODULES.get(name)
         if module is None:
             return None
         command: click.Command = importlib.import_module(f"pycontainer.cli.commands.{module}").command
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            import difflib  # 3 ms that only a mistyped command pays
-
-            near = difflib.get_close_matches(args[0], [*_MODULES, *ALIASES], n=1)
-            meant = f"; did you mean '{near[0]}'?" if near else ""
-            raise click.UsageError(f"no such command '{args[0]}'{meant}", ctx)
-        return super().resolve_command(ctx, args)
+    def guess(self, ctx: click.Context, word: str) -> str:
+        return f", did you mean '{_ELSEWHERE[word]}'?" if word in _ELSEWHERE else super().guess(ctx, word)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in COMMANDS.items():
             rows = []
             for verb in section:
-                command = self.get_command(ctx, verb)
+                command = self.find(verb)
                 if command is not None:
                     rows.append((verb, command.get_short_help_str(limit=66)))
             with formatter.section(title):
@@ -98,6 +102,8 @@ def cli(ctx: click.Context, root: str | None, debug: bool, trace: str | None) ->
     """
     gc.freeze()  # what is loaded stays
     gc.enable()
+    if root and ctx.get_parameter_source("root") is ParameterSource.COMMANDLINE:
+        report.choose_world(root, _MODULES)  # the environment says it again without us
     ctx.obj = Settings(root or None, debug, tracing.begin(ctx, trace) if trace else None)
 
 

@@ -3,13 +3,17 @@
     pycontainer: cannot start container 'web': image 'debian' is unknown
     hint: 'pycontainer image list' shows what there is
 
+Who chose a world with `--root` reads it in what is suggested too: pasted, it has to act on the same world.
+
 The exit code is the error's own (errors.py); run, exec and their like keep 1 to 124 for the workload and say 125.
 A traceback is shown with `--debug` alone.
 """
 
 import os
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -20,9 +24,30 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXIT_OURS = 125
 
+_world: tuple[str, Collection[str]] | None = None  # the `--root` that was given, and the verbs there are
+
+
+def choose_world(root: str, verbs: Collection[str]) -> None:
+    """Have each command that is suggested from now on, `pycontainer VERB`, say `--root` too."""
+    global _world
+    _world = root, verbs
+
+
+def in_world(text: str) -> str:
+    """Return `text` with `--root` in each command that it suggests, if it was given to this one."""
+    if _world is None:
+        return text
+    root, verbs = _world
+    command = rf"\bpycontainer(?= (?:--debug|{'|'.join(verbs)})\b)"
+    return re.sub(command, lambda _: f"pycontainer --root {shlex.quote(root)}", text)
+
 
 def show_error(message: str, hint: str = "") -> None:
     """Write one error to stderr, each problem on a line; control characters in it are shown, not obeyed."""
+    _write_error(message, in_world(hint))
+
+
+def _write_error(message: str, hint: str) -> None:
     text = "".join(f"pycontainer: {printable(line)}\n" for line in message.strip().split("\n"))
     if hint:
         text += f"hint: {printable(hint.strip())}\n"
@@ -34,7 +59,7 @@ def show_error(message: str, hint: str = "") -> None:
 def show_warnings(warnings: Iterable[str]) -> None:
     """Write warnings to stderr, a line each, each once."""
     for warning in dict.fromkeys(warnings):
-        click.echo(f"pycontainer: warning: {printable(warning)}", err=True)
+        click.echo(f"pycontainer: warning: {printable(in_world(warning))}", err=True)
 
 
 def printable(text: str) -> str:
@@ -58,7 +83,7 @@ def guarded(command: Callable[[], int | None], *, debug: Callable[[], bool]) -> 
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        show_error(_usage_message(error), _usage_hint(error))
+        _write_error(_usage_message(error), _usage_hint(error))  # help is the same in each world
         return error.exit_code
     except PycontainerError as error:
         if debug():

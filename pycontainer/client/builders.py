@@ -12,7 +12,6 @@ the way when its files are removed. It ends with the client, even a killed one. 
 """
 
 import contextlib
-import difflib
 import fcntl
 import os
 import re
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 from pycontainer import jsontext
 from pycontainer.errors import InvalidInput, NotFound, NotPermitted, PycontainerError, Unsupported
 from pycontainer.paths import HostPaths
+from pycontainer.spec.problems import did_you_mean
 
 _MAX_CONFIG_BYTES = 1 << 20
 _END_SECONDS = 30  # what a builder may take to clean up
@@ -66,10 +66,8 @@ def find(recipe: str) -> str:
     directory = _directory()
     names = _names(directory)
     if recipe not in names:
-        near = difflib.get_close_matches(recipe, names, n=1)
-        meant = f"; did you mean '{near[0]}'?" if near else ""
         raise NotFound(
-            f"no recipe '{recipe}'{meant}",
+            f"no recipe '{recipe}'{did_you_mean(recipe, names)}",
             hint="'pycontainer image build-from --list' shows what there is; a program of yours has a '/': ./builder",
         )
     return f"{directory}/{recipe}"

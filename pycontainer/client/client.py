@@ -340,7 +340,7 @@ class Client:
         return [Network(self._pool, info["name"]) for info in self.list_networks()]
 
     def list_networks(self) -> "Sequence[NetworkInfo]":
-        """Return what `network ls` shows, in one request."""
+        """Return what `network list` shows, in one request."""
         return self._pool.request("network_list", {})  # type: ignore[no-any-return]
 
     def network(self, name: str) -> Network:
@@ -423,7 +423,7 @@ class Client:
         return [Tenant(self._pool, info["name"]) for info in self.list_tenants()]
 
     def list_tenants(self) -> "Sequence[TenantInfo]":
-        """Return what `tenant ls` shows, in one request."""
+        """Return what `tenant list` shows, in one request."""
         return self._pool.request("tenant_list", {})  # type: ignore[no-any-return]
 
     def tenant(self, name: str) -> Tenant:

@@ -630,7 +630,7 @@ class NetworkManager:
         if network is None and name == DEFAULT:
             network = self._create(DEFAULT, "routed", "", "")
         if network is None:
-            raise NotFound(f"no network {shown(name)}", hint="pycontainer network ls shows those there are")
+            raise NotFound(f"no network {shown(name)}", hint="'pycontainer network list' shows what there is")
         return network
 
     def _reservation(self, container_id: str) -> Reservation:

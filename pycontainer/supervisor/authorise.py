@@ -320,7 +320,7 @@ def _own_volume(world: "World", caller: Caller, reference: str) -> str:
 
 def _require_network(caller: Caller, name: str) -> None:
     if not caller.may_use_network(name):
-        raise NotFound(f"no network {shown(name)}", hint="pycontainer network ls shows those there are")
+        raise NotFound(f"no network {shown(name)}", hint="'pycontainer network list' shows what there is")
 
 
 # -- verbs -----------------------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def _usage(world: "World", caller: Caller, call: Call) -> None:
 
 def _require_own_tenant(caller: Caller, tenant: str) -> None:
     if tenant != caller.tenant:
-        raise NotFound(f"no tenant {shown(tenant)}", hint="pycontainer tenant ls shows those there are")
+        raise NotFound(f"no tenant {shown(tenant)}", hint="'pycontainer tenant list' shows what there is")
 
 
 def _named(world: "World", caller: Caller, call: Call) -> None:

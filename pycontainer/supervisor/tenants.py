@@ -45,7 +45,7 @@ class Tenants:
             raise type(damage)(damage.message, hint=damage.hint)
         tenant = self.by_name.get(name)
         if tenant is None:
-            raise NotFound(f"no tenant {shown(name)}", hint="pycontainer tenant ls shows those there are")
+            raise NotFound(f"no tenant {shown(name)}", hint="'pycontainer tenant list' shows what there is")
         return tenant
 
     def put(self, tenant: Tenant) -> None:

@@ -212,7 +212,8 @@ def test_what_is_refused_before_the_work(world: World, builder: Path) -> None:
     add(builder, f"touch {builder.parent}/ran")
     refused = world.refused(3, "image", "build-from", "nginy", "mine")
     assert refused.startswith(
-        "pycontainer: no recipe 'nginy'; did you mean 'nginx'?\nhint: 'pycontainer image build-from --list'"
+        "pycontainer: no recipe 'nginy', did you mean 'nginx'?\n"
+        f"hint: '{world.suggested('pycontainer image build-from')} --list'"
     )
     assert "no builder './none'" in world.refused(3, "image", "build-from", "./none", "mine")
     assert "is not an image name" in world.refused(2, "image", "build-from", str(builder), "Mi ne")

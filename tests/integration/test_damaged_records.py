@@ -75,7 +75,7 @@ def refused(world: World, *arguments: str, damage: Damage, hint: str, code: int 
     message = world.cli(*arguments)
     assert (message.exit_code, message.stdout) == (code, ""), (arguments, message)
     assert damage.path in one_clear_line(message.stderr), message.stderr
-    assert hint in message.stderr, message.stderr
+    assert world.suggested(hint) in message.stderr, message.stderr
 
 
 def serving(world: World, name: str, port: int, *options: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_what_is_left_is_told_and_the_deletion_repeated(own_world: World, canary
             (left,) = [target for target in _kept() if container_id in target]
             assert first.split("\n")[:2] == [
                 f"pycontainer: the container is removed, but not all of its files: Device or resource busy; left: '{left}'",
-                f"hint: see what holds them (findmnt, lsattr), then: pycontainer rm {container_id}",
+                f"hint: see what holds them (findmnt, lsattr), then: {world.suggested('pycontainer rm')} {container_id}",
             ]
             assert os.listdir(os.path.dirname(left)) == ["file"]
             assert world.ok("ps", "-aq") == ""

@@ -55,6 +55,10 @@ class World:
         """Return the argv of `pycontainer ARGUMENTS` in this world and its host network."""
         return self.network.inside.argv(self.program, "--root", self.root, *arguments)
 
+    def suggested(self, command: str) -> str:
+        """Return `pycontainer ...` as it is suggested to who chose this world with `--root`."""
+        return command.replace("pycontainer", f"pycontainer --root {self.root}", 1)
+
     def cli(
         self,
         *arguments: str,

@@ -6,6 +6,7 @@ import sys
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.report import in_world
 from pycontainer.errors import Unsupported
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.check import is_usable, run_checks
@@ -51,7 +52,7 @@ def table(checks: list[Check]) -> list[str]:
         status = click.style(f"{check.status:<8}", fg=_colour(check))
         lines.append(f"{status}  {check.name:<{width}}  {check.detail}".rstrip())
         if check.fix:
-            lines.append(f"{'':8}  {'':{width}}  fix: {check.fix}")
+            lines.append(f"{'':8}  {'':{width}}  fix: {in_world(check.fix)}")
     refused = [check.name for check in checks if check.needed and check.status is not Status.OK]
     if refused:
         lines.append(click.style(f"containers cannot run here: {', '.join(refused)}", fg="red", bold=True))

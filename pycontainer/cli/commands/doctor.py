@@ -6,7 +6,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.report import printable
+from pycontainer.cli.report import in_world, printable
 from pycontainer.units import format_bytes_short
 
 
@@ -38,7 +38,7 @@ def command(settings: Settings, storage: bool, deep: bool, fix: bool, form: str)
         for line in result["repaired_at_start"]:
             click.echo(printable(f"repaired when the supervisor started: {line}"))
         for finding in findings:
-            click.echo(printable(_line(finding)))
+            click.echo(printable(in_world(_line(finding))))
         if not findings:
             click.echo("nothing found")
     if any(not finding["repaired"] for finding in findings):

@@ -6,6 +6,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.cli.report import show_error
 from pycontainer.errors import InvalidInput
 from pycontainer.units import shown
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pycontainer.hosting.routes import Backend
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Control the front door: nginx, on the host's ports 80 and 443.
 

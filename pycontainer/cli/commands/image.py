@@ -9,12 +9,13 @@ from pycontainer.cli import image_transfer, output
 from pycontainer.cli.bar import Bar
 from pycontainer.cli.commands import image_build
 from pycontainer.cli.context import Settings, complete_images, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Bring in, list, name and remove images."""
 

@@ -4,10 +4,11 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, container_argument, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Create, list, inspect and remove networks; connect containers."""
 
@@ -36,16 +37,16 @@ def create(settings: Settings, name: str, driver: str, subnet: str, subnet6: str
         click.echo(host.create_network(name, driver=driver, subnet=subnet, subnet6=subnet6).name)
 
 
-@command.command
+@command.command("list")
 @click.option("-q", "--quiet", is_flag=True, help="Only the names.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @pass_settings
-def ls(settings: Settings, quiet: bool, form: str) -> None:
+def list_(settings: Settings, quiet: bool, form: str) -> None:
     """List the networks.
 
     \b
     Example:
-      pycontainer network ls
+      pycontainer network list
     """
     with settings.client() as host:
         networks = host.list_networks()

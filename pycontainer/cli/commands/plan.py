@@ -6,6 +6,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_containers, complete_plans, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each, show_warnings
 from pycontainer.errors import InvalidInput
 from pycontainer.units import parse_ratio
@@ -21,7 +22,7 @@ new_name_argument = click.argument("name", required=False)
 force_option = click.option("--force", is_flag=True, help="Replace the plan NAME if it is there.")
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """List, show, apply and derive plans: named sets of limits, which inherit from each other.
 

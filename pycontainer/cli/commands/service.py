@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.report import show_error
+from pycontainer.cli.group import Group
+from pycontainer.cli.report import in_world, show_error
 from pycontainer.errors import InvalidInput
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Control the supervisor, and start or stop all with the host.
 
@@ -54,7 +55,7 @@ def start(settings: Settings, group: str | None, no_group: bool, log_format: str
     started = start_service(HostPaths(settings.root), "" if no_group else group)
     click.echo("supervisor started" if started else "supervisor was running")
     if log_format is not None and not started:
-        click.echo("its log is as it was; to change that: pycontainer service stop", err=True)
+        click.echo(in_world("its log is as it was; to change that: pycontainer service stop"), err=True)
     if group:
         click.echo(f"members of group '{group}' are as good as root on this host now", err=True)
 

@@ -4,9 +4,10 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, container_argument, pass_settings
+from pycontainer.cli.group import Group
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Make, list, restore and remove snapshots.
 

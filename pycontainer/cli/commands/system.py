@@ -6,10 +6,11 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.units import format_bytes_short
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Show what takes disk space, and give back what nobody uses."""
 

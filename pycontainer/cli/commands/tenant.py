@@ -6,12 +6,13 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.cli.options import changes, pool_options
 from pycontainer.cli.report import for_each, show_warnings
 from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Create, change, list, inspect and remove tenants.
 
@@ -59,16 +60,16 @@ def set(settings: Settings, /, tenants: tuple[str, ...], transient: bool, force:
         for_each(tenants, change)
 
 
-@command.command
+@command.command("list")
 @click.option("-q", "--quiet", is_flag=True, help="Only the names.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @pass_settings
-def ls(settings: Settings, quiet: bool, form: str) -> None:
+def list_(settings: Settings, quiet: bool, form: str) -> None:
     """List the tenants.
 
     \b
     Example:
-      pycontainer tenant ls
+      pycontainer tenant list
     """
     with settings.client() as host:
         tenants = host.list_tenants()

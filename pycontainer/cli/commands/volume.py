@@ -8,6 +8,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_volumes, pass_settings
+from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each, printable
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
@@ -19,7 +20,7 @@ _SIZE_HELP = "Cap on the bytes in it, like 1G."
 _INODES_HELP = "Cap on the files in it."
 
 
-@click.group
+@click.group(cls=Group)
 def command() -> None:
     """Create, list, inspect, resize, back up, restore and remove volumes."""
 

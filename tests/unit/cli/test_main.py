@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from pycontainer.cli.main import ALIASES, COMMANDS, cli
+from pycontainer.cli.main import _ELSEWHERE, COMMANDS, cli
 from pycontainer.errors import NotFound
 from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
 
@@ -57,13 +57,39 @@ def test_help_says_what_and_shows_an_example(name: str, command: click.Command) 
 
 def test_aliases() -> None:
     context = click.Context(cli)
-    for alias, verb in ALIASES.items():
+    for alias, verb in cli.aliases.items():
         assert cli.get_command(context, alias) is cli.get_command(context, verb)
 
 
-def test_mistyped_command() -> None:
-    assert pycontainer("rnu") == (
-        2, "", "pycontainer: no such command 'rnu'; did you mean 'run'?\nhint: see 'pycontainer --help'\n",
+def test_what_others_have_is_somewhere() -> None:
+    context = click.Context(cli)
+    for words in _ELSEWHERE.values():
+        group, name, *_ = words.split()
+        assert isinstance(found := cli.get_command(context, group), click.Group) and name in found.commands
+
+
+@pytest.mark.parametrize("group", ["image", "volume", "network", "tenant"])
+def test_aliases_in_a_group(group: str) -> None:
+    command = cli.get_command(click.Context(cli), group)
+    assert isinstance(command, click.Group)
+    context = click.Context(command)
+    for alias, verb in {"ls": "list", "remove": "rm", "delete": "rm"}.items():
+        assert command.get_command(context, alias) is command.commands[verb]
+
+
+@pytest.mark.parametrize(
+    ("words", "guess", "group"),
+    [
+        (("rnu",), ", did you mean 'run'?", ""),
+        (("rmi",), ", did you mean 'image rm'?", ""),
+        (("xyzzy",), "", ""),
+        (("network", "lst"), ", did you mean 'list'?", " network"),
+        (("image", "prnue"), ", did you mean 'prune'?", " image"),
+    ],
+)
+def test_mistyped_command(words: tuple[str, ...], guess: str, group: str) -> None:
+    assert pycontainer(*words) == (
+        2, "", f"pycontainer: no such command '{words[-1]}'{guess}\nhint: see 'pycontainer{group} --help'\n",
     )  # fmt: skip
 
 

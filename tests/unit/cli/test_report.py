@@ -6,6 +6,7 @@ import sys
 import click
 import pytest
 
+from pycontainer.cli import report
 from pycontainer.cli.report import for_each, guarded, printable, workload_codes
 from pycontainer.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted, StartFailed
 
@@ -61,6 +62,22 @@ def test_defect_is_one_line_and_a_traceback_with_debug(capsys: pytest.CaptureFix
 def test_names_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(NotFound("no container '\x1b[2J'"), capsys)[1] == "pycontainer: no container '\\x1b[2J'\n"
     assert printable("ä\u202e\t") == "ä\\u202e\\t"
+
+
+def test_suggestions_are_for_the_chosen_world(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_world", None)
+    report.choose_world("/srv/a world", ["ps", "rm"])
+    hints = {
+        "'pycontainer ps --all' lists them": "'pycontainer --root '/srv/a world' ps --all' lists them",
+        "start it, or: pycontainer rm web": "start it, or: pycontainer --root '/srv/a world' rm web",
+        "install pycontainer again": "install pycontainer again",
+        "systemctl enable pycontainer-boot.service": "systemctl enable pycontainer-boot.service",
+        "have pycontainer psych": "have pycontainer psych",
+    }
+    for hint, shown in hints.items():
+        assert outcome(NotFound("x", hint=hint), capsys)[1] == f"pycontainer: x\nhint: {shown}\n"
 
 
 def test_workload_codes() -> None:

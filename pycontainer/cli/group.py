@@ -1,0 +1,33 @@
+"""A command that has commands beneath it: they have the names that people bring, and a mistyped one is guessed."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import click
+
+
+class Group(click.Group):
+    """A group as ours all are."""
+
+    aliases: ClassVar[Mapping[str, str]] = {"ls": "list", "delete": "rm", "remove": "rm", "update": "set"}
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.find(cmd_name) or self.find(self.aliases.get(cmd_name, ""))
+
+    def find(self, name: str) -> click.Command | None:
+        """Return the command that is called so itself."""
+        return self.commands.get(name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"no such command '{args[0]}'{self.guess(ctx, args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def guess(self, ctx: click.Context, word: str) -> str:
+        """Return `, did you mean 'list'?`, or nothing."""
+        from pycontainer.spec.problems import did_you_mean  # which only a mistyped command pays
+
+        commands = self.list_commands(ctx)
+        return did_you_mean(word, [*commands, *(alias for alias, meant in self.aliases.items() if meant in commands)])
