@@ -15,6 +15,12 @@ A message says what failed, on which object and why: lower case, no full stop, v
 says what to do. `to_wire` and `from_wire` carry an error across the socket without losing its class.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MAX_GUESSED_LENGTH = 64
+
 
 def shown(value: object) -> str:
     """Return a value as an error message quotes it: control characters escaped, shortened when long."""
@@ -23,6 +29,17 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists without end
         return f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
+
+
+def did_you_mean(word: str, choices: "Iterable[str]", *, prefix: str = "") -> str:
+    """Return `, did you mean 'memory'?` for the nearest of `choices`, or nothing; a common `prefix` is not compared."""
+    import difflib  # 2 ms, and only for a typing error
+
+    if len(word) > _MAX_GUESSED_LENGTH:  # comparing takes quadratic time
+        return ""
+    bare = [choice.removeprefix(prefix) for choice in choices]
+    nearest = difflib.get_close_matches(word.removeprefix(prefix), bare, n=1)
+    return f", did you mean {prefix + nearest[0]!r}?" if nearest else ""
 
 
 def _printable(text: str, kept: str) -> str:

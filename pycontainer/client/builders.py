@@ -24,9 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pycontainer import jsontext
-from pycontainer.errors import InvalidInput, NotFound, NotPermitted, PycontainerError, Unsupported
+from pycontainer.errors import InvalidInput, NotFound, NotPermitted, PycontainerError, Unsupported, did_you_mean
 from pycontainer.paths import HostPaths
-from pycontainer.spec.problems import did_you_mean
 
 _MAX_CONFIG_BYTES = 1 << 20
 _END_SECONDS = 30  # what a builder may take to clean up

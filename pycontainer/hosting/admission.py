@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pycontainer.errors import did_you_mean
 from pycontainer.hosting.capacity import excess
 from pycontainer.hosting.found import Found
 from pycontainer.hosting.site import FILE, SITE, Description, Site, Tenant
 from pycontainer.spec.capacity import RESOURCES, Amounts, amounts, beside, of_pool
 from pycontainer.spec.model import ContainerSpec
-from pycontainer.spec.problems import Problem, did_you_mean
+from pycontainer.spec.problems import Problem
 from pycontainer.spec.validate import addresses_overlap
 
 if TYPE_CHECKING:

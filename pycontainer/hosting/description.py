@@ -27,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.errors import InvalidInput, NotFound, did_you_mean
 from pycontainer.hosting.claims import Claims
 from pycontainer.hosting.domains import check_domain
 from pycontainer.hosting.form import Form
@@ -50,7 +50,7 @@ from pycontainer.spec.hostpaths import absolute_host_paths
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import NAME, check_name
 from pycontainer.spec.parse import check_spec, parse_pool
-from pycontainer.spec.problems import as_error, did_you_mean
+from pycontainer.spec.problems import as_error
 from pycontainer.spec.textfile import read_text_file
 from pycontainer.spec.validate import validate_pool
 from pycontainer.spec.values import parse_port

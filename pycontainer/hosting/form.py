@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from pycontainer.errors import InvalidInput, NotFound
-from pycontainer.spec.problems import Problem, did_you_mean
+from pycontainer.errors import InvalidInput, NotFound, did_you_mean
+from pycontainer.spec.problems import Problem
 from pycontainer.units import shown
 
 _KEYS_SHOWN = 12

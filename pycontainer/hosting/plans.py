@@ -20,11 +20,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.errors import InvalidInput, NotFound, did_you_mean
 from pycontainer.spec.fields import BY_KEY, FIELDS, POOLED, Shape
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import check_spec
-from pycontainer.spec.problems import Problem, as_error, did_you_mean
+from pycontainer.spec.problems import Problem, as_error
 from pycontainer.spec.textfile import read_text_file
 from pycontainer.spec.yamlfile import read_tree
 from pycontainer.units import shown

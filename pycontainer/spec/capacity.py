@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, did_you_mean
 from pycontainer.spec.model import ContainerSpec
-from pycontainer.spec.problems import Problem, as_error, did_you_mean
+from pycontainer.spec.problems import Problem, as_error
 from pycontainer.units import (
     CPU_PERIOD_USEC,
     format_bit_rate,

@@ -9,10 +9,9 @@ mounts    type=bind,source=/host/dir,target=/inside,readonly     or a mapping wi
 import re
 from collections.abc import Callable
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, did_you_mean
 from pycontainer.spec.model import Mount
 from pycontainer.spec.names import check_name
-from pycontainer.spec.problems import did_you_mean
 from pycontainer.spec.values import parse_bool, parse_choice, parse_path, parse_target, parse_text, parse_word
 from pycontainer.units import parse_bytes, shown
 

@@ -11,10 +11,10 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, did_you_mean
 from pycontainer.spec.fields import BY_KEY, POOLED, TENANT_FIELDS, Field, Shape
 from pycontainer.spec.model import SYSTEM_PIDS_MAX, ContainerSpec
-from pycontainer.spec.problems import Problem, as_error, did_you_mean
+from pycontainer.spec.problems import Problem, as_error
 from pycontainer.spec.validate import validate
 from pycontainer.spec.values import parse_text
 from pycontainer.units import shown

@@ -1,13 +1,12 @@
 """What is wrong with a spec: problems are collected, each with its field, and shown together as one InvalidInput."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pycontainer.errors import InvalidInput
 from pycontainer.units import shown
 
 MAX_SHOWN = 50
-MAX_GUESSED_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +39,6 @@ class Problem:
             return self.message
         field = shown(self.field)[1:-1]  # a key of the user's is part of it: escaped and shortened as any other value
         return f"{field}: {self.message}"
-
-
-def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
-    """Return `, did you mean 'memory'?` for the nearest of `choices`, or nothing; a common `prefix` is not compared."""
-    import difflib  # 2 ms, and only for a typing error
-
-    if len(word) > MAX_GUESSED_LENGTH:  # comparing takes quadratic time
-        return ""
-    bare = [choice.removeprefix(prefix) for choice in choices]
-    nearest = difflib.get_close_matches(word.removeprefix(prefix), bare, n=1)
-    return f", did you mean {prefix + nearest[0]!r}?" if nearest else ""
 
 
 def as_error(problems: list[Problem], *, source: str = "", lines: Mapping[str, int] | None = None) -> InvalidInput:

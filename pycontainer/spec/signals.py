@@ -2,8 +2,7 @@
 
 import re
 
-from pycontainer.errors import InvalidInput
-from pycontainer.spec.problems import did_you_mean
+from pycontainer.errors import InvalidInput, did_you_mean
 from pycontainer.units import shown
 
 # <asm-generic/signal.h>, which x86, arm, riscv, power and s390 share; the real-time range is the C library's view of it

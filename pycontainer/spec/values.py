@@ -8,10 +8,9 @@ import os
 import re
 from collections.abc import Callable
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, did_you_mean
 from pycontainer.spec.model import Device, RestartPolicy, SnapshotSchedule, Ulimit
 from pycontainer.spec.names import check_image, check_name
-from pycontainer.spec.problems import did_you_mean
 from pycontainer.units import MAX_INTEGER, RLIMIT_NAMES, parse_bytes, parse_count, parse_duration_seconds, shown
 
 PROFILES = ("app", "system")

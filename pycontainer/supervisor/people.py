@@ -15,11 +15,11 @@ import grp
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, did_you_mean
 from pycontainer.linux.files import identity
 from pycontainer.record import read_own
 from pycontainer.spec.names import IMAGE_MAX_LENGTH, is_name
-from pycontainer.spec.problems import Problem, as_error, did_you_mean
+from pycontainer.spec.problems import Problem, as_error
 from pycontainer.supervisor.caller import Caller
 from pycontainer.units import shown
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from pycontainer.errors import InvalidInput, NotFound, PycontainerError, StartFailed, Unsupported, from_wire
+from pycontainer.errors import (
+    InvalidInput,
+    NotFound,
+    PycontainerError,
+    StartFailed,
+    Unsupported,
+    did_you_mean,
+    from_wire,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,3 +36,10 @@ def test_a_name_cannot_speak_to_the_terminal() -> None:
     assert error.hint == "\\x1b[2J\\n"
     assert InvalidInput("one\ntwo\x1b").message == "one\ntwo\\x1b"
     assert from_wire({"class": "Nonsense", "message": "\x1b"}).message == "\\x1b"
+
+
+def test_did_you_mean() -> None:
+    assert did_you_mean("memroy", ["cpus", "memory"]) == ", did you mean 'memory'?"
+    assert did_you_mean("x", ["cpus", "memory"]) == ""
+    assert did_you_mean("SIGTREM", ["SIGTERM", "SIGHUP"], prefix="SIG") == ", did you mean 'SIGTERM'?"
+    assert did_you_mean("memory" * 20, ["memory" * 20]) == ""

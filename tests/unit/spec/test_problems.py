@@ -1,6 +1,6 @@
 """How problems are shown together."""
 
-from pycontainer.spec.problems import MAX_SHOWN, Problem, as_error, did_you_mean
+from pycontainer.spec.problems import MAX_SHOWN, Problem, as_error
 
 
 def test_one_problem() -> None:
@@ -38,10 +38,3 @@ def test_a_flood_is_cut() -> None:
     error = as_error([Problem(f"k{number}", "is wrong", f"hint {number}") for number in range(MAX_SHOWN + 2)])
     assert error.message.split("\n")[-2:] == [f"k{MAX_SHOWN - 1}: is wrong", "and 2 more problems"]
     assert f"hint {MAX_SHOWN}" not in error.hint
-
-
-def test_did_you_mean() -> None:
-    assert did_you_mean("memroy", ["cpus", "memory"]) == ", did you mean 'memory'?"
-    assert did_you_mean("x", ["cpus", "memory"]) == ""
-    assert did_you_mean("SIGTREM", ["SIGTERM", "SIGHUP"], prefix="SIG") == ", did you mean 'SIGTERM'?"
-    assert did_you_mean("memory" * 20, ["memory" * 20]) == ""
