@@ -3,8 +3,8 @@
     run/containers/ID.transient         the spec in force, as in a record
                   /@NAME.transient      of a tenant
 
-Gone at boot, with the run, and with the next change that is kept. Without them who compares the kernel with the record would
-take such a change back.
+Gone at boot, with the run, and when a change that is kept is of the same. Without them who compares the kernel with
+the record would take such a change back.
 """
 
 import contextlib

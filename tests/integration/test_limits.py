@@ -150,6 +150,24 @@ def test_set_changes_the_kernel_and_the_record(world: World) -> None:
     assert world.inspect(name)["limits"]["memory"]["limit"] is None
 
 
+def test_transient_changes_hold_whatever_else_is_set(world: World) -> None:
+    def held(name: str) -> tuple[object, object]:
+        limits = world.inspect(name)["limits"]
+        return limits["memory"]["limit"], limits["pids"]["limit"]
+
+    name = idle(world, "-m", "96M", "--pids-limit", "50")
+    world.ok("set", name, "-m", "64M", "--transient")
+    world.ok("set", name, "--pids-limit", "40", "--transient")
+    assert held(name) == (64 << 20, 40)
+    world.ok("set", name, "--pids-limit", "30")
+    assert held(name) == (64 << 20, 30)
+    world.ok("set", name, "-m", "80M")
+    assert held(name) == (80 << 20, 30)
+    world.ok("set", name, "-m", "64M", "--transient")
+    world.ok("restart", "-t", "0", name)
+    assert held(name) == (80 << 20, 30)
+
+
 def test_transient_change_is_over_with_the_run(world: World) -> None:
     name = idle(world, "-m", "96M")
     world.ok("set", name, "-m", "64M", "--transient")

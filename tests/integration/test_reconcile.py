@@ -302,6 +302,8 @@ def test_a_transient_change_is_no_damage(own_world: World) -> None:
     check(world, "changed limits", f"container '{name}'", name)
     assert of.read("pids", "pids.max") == "77"
     world.ok("set", name, "--cpus", "0.4")
+    assert of.read("pids", "pids.max") == "77" and look(world) == []
+    world.ok("set", name, "--pids", "50")
     assert of.read("pids", "pids.max") == "50" and look(world) == []
 
 

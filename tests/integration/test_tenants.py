@@ -119,6 +119,9 @@ def test_a_lower_limit_below_what_is_in_use_is_refused(world: World) -> None:
     world.ok("tenant", "set", tenant, "--pids-limit", "50", "--transient")
     (info,) = json.loads(world.ok("tenant", "inspect", tenant))
     assert info["limits"] == {"pids_max": 30}
+    world.ok("tenant", "set", tenant, "--memory", "200M")
+    limits = limits_of(world, tenant)
+    assert (limits["pids"]["limit"], limits["memory"]["limit"]) == (50, 200 << 20)
     remove(world, tenant, *members)
 
 

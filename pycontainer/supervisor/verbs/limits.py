@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
@@ -21,7 +23,10 @@ from pycontainer.supervisor.world import World
 
 
 async def set(world: World, call: Call) -> object:
-    """Change settings; a `transient` change is over with the present run, any other is kept."""
+    """Change settings; a `transient` change is over with the present run, any other is kept.
+
+    Either leaves alone what else is in force for the present run.
+    """
     container = world.find(call.text("container"))
     changes = parse_changes(call.mapping("spec"))
     transient = call.flag("transient")
@@ -29,52 +34,44 @@ async def set(world: World, call: Call) -> object:
         world.tenants.find(container.spec.tenant)  # what it sees of limits depends on these
     async with world.lock(container):
         world.require(container)
-        for key in {"limits", "hugetlb", "cgroup_conf"} & changes.keys():  # each of them is a setting of its own
-            changes[key] = tuple((dict(getattr(container.spec, key)) | dict(changes[key])).items())
-        if "ulimits" in changes:
-            named = {ulimit.name: ulimit for ulimit in (*container.spec.ulimits, *changes["ulimits"])}
-            changes["ulimits"] = tuple(named.values())
         if chosen := CHECK_TARGETS & changes.keys():  # there is one check: what asks another way takes the place of it
             changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
-        spec = dataclasses.replace(container.spec, **changes)
-        if problems := validate(spec):
-            raise as_error(problems)
-        authorise.judge_change(spec, container.spec, _default_caps(container))
-        if refused := registry.validate(spec, read_host(world.hierarchy.layout)):
-            raise InvalidInput("; ".join(refused), field="limits")
-        excess = world.capacity.admit_change(container, spec)
+        before, in_force = container.spec, world.transient.spec_of(container)
+        kept, live = before if transient else _changed(before, changes), _changed(in_force, changes)
+        for spec, old in ((kept, before), (live, in_force)):
+            if problems := validate(spec):
+                raise as_error(problems)
+            authorise.judge_change(spec, old, _default_caps(container))
+            if refused := registry.validate(spec, read_host(world.hierarchy.layout)):
+                raise InvalidInput("; ".join(refused), field="limits")
+        excess = world.capacity.admit_change(container, live if transient else kept)
         run = world.runs.get(container.id)
         if run is None and transient:
             raise InvalidState(
                 f"container '{container.spec.name}' does not run: there is nothing a transient change could apply to",
                 hint="leave --transient out, and it holds from the next start on",
             )
-        before, warnings = container.spec, container.warnings
-        in_force = world.transient.spec_of(container)
+        warnings = container.warnings
         with world.unfinished.changing(container.id) if run is not None else contextlib.nullcontext():
             reach("set:noted")
             if run is not None:
                 instance, owner = world.instance(container, run.cgroup), f"'{before.name}'"
-                held, wanted = world.measured(container, in_force), world.measured(container, spec)
+                held, wanted = world.measured(container, in_force), world.measured(container, live)
                 container.warnings = apply_changed(instance, held, wanted, owner, force=call.flag("force"))
             reach("set:applied")
-            container.spec = spec
+            container.spec = kept
             try:
+                world.transient.note(container.id, None if live == kept else live)
                 if run is not None:
                     world.refresh_view(container, run.cgroup)
-                if transient:
-                    world.transient.note(container.id, spec)
-                else:
+                if not transient:
                     container.save()
-                    world.transient.note(container.id, None)
             except BaseException:
                 container.spec, container.warnings = before, warnings
                 if run is not None:
                     registry.apply(world.instance(container, run.cgroup), world.measured(container, in_force))
                     world.transient.note(container.id, None if in_force is before else in_force)
                 raise
-            if transient:
-                container.spec = before
             reach("set:recorded")
         if "snapshots" in changes:
             world.schedule.plan(container)
@@ -82,6 +79,16 @@ async def set(world: World, call: Call) -> object:
             world.health.plan(container)
         world.events.emit("update", container)
     return world.capacity.tell(excess, container_info(world, container), container)
+
+
+def _changed(spec: ContainerSpec, changes: Mapping[str, Any]) -> ContainerSpec:
+    """Return a spec with changes; where a setting has names of its own, the others stay."""
+    merged = dict(changes)
+    for key in {"limits", "hugetlb", "cgroup_conf"} & changes.keys():
+        merged[key] = tuple((dict(getattr(spec, key)) | dict(changes[key])).items())
+    if "ulimits" in changes:
+        merged["ulimits"] = tuple({ulimit.name: ulimit for ulimit in (*spec.ulimits, *changes["ulimits"])}.values())
+    return dataclasses.replace(spec, **merged)
 
 
 def _default_caps(container: Container) -> Caps:

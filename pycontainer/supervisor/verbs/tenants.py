@@ -65,14 +65,19 @@ async def tenant_inspect(world: World, call: Call) -> object:
 
 
 async def tenant_set(world: World, call: Call) -> object:
-    """Change limits; those of running containers are written again, as v1 lets none exceed its parent's."""
+    """Change limits; those of running containers are written again, as v1 lets none exceed its parent's.
+
+    What else is in force until its last container ends stays so.
+    """
     tenant = world.tenants.find(call.text("tenant"))
     changes, alone = parse_pool(call.mapping("spec"))
     allowance = _allowance(alone, tenant.allowance)
     if not changes and not alone:
         raise InvalidInput("there is nothing to change", field="spec")
     transient = call.flag("transient")
-    spec = _checked(world, dataclasses.replace(tenant.spec, **changes))
+    before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
+    kept = before if transient else _checked(world, dataclasses.replace(before, **changes))
+    live = _checked(world, dataclasses.replace(in_force, **changes))
     is_raised = world.tenants.is_raised(tenant.name)
     if transient and alone:
         raise InvalidInput("this can only be changed for good", field=min(alone), hint="leave --transient out")
@@ -81,27 +86,24 @@ async def tenant_set(world: World, call: Call) -> object:
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
-    excess = world.capacity.admit_tenant(tenant.name, spec)
-    before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
+    excess = world.capacity.admit_tenant(tenant.name, live if transient else kept)
     had = tenant.max_containers, tenant.allowance
     with world.unfinished.changing_tenant(tenant.name):
         reach("tenant:noted")
-        _cap_pool(world, tenant.name, spec)
+        _cap_pool(world, tenant.name, live)
         if is_raised:
             instance, owner = world.tenants.instance(tenant.name), f"tenant '{tenant.name}'"
-            held, wanted = tenant.measured(in_force), tenant.measured(spec)
+            held, wanted = tenant.measured(in_force), tenant.measured(live)
             tenant.warnings = apply_changed(instance, held, wanted, owner, force=call.flag("force"))
-        tenant.spec, tenant.allowance = spec, allowance
+        tenant.spec, tenant.allowance = kept, allowance
         tenant.max_containers = alone.get("max_containers", tenant.max_containers)
         try:
+            world.transient.note_tenant(tenant.name, None if live == kept else live)
             if is_raised:
                 world.apply_to_members(tenant.name)
             reach("tenant:applied")
-            if transient:
-                world.transient.note_tenant(tenant.name, spec)
-            else:
+            if not transient:
                 tenant.save()
-                world.transient.note_tenant(tenant.name, None)
         except BaseException:
             tenant.spec = before
             tenant.max_containers, tenant.allowance = had
@@ -110,8 +112,6 @@ async def tenant_set(world: World, call: Call) -> object:
                 world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
                 world.apply_to_members(tenant.name)
             raise
-        if transient:
-            tenant.spec = before
         reach("tenant:updated")
     world.events.emit("tenant-update", tenant=tenant.name)
     world.transfer.check()
