@@ -350,10 +350,14 @@ class NetworkManager:
     def connect(
         self, container_id: str, network: str, ip: str = "", ip6: str = "", netns_fd: int | None = None
     ) -> None:
-        """Give a container one more network, at once if it runs: then `netns_fd` is its namespace."""
+        """Give a container one more network, at once if it runs: then `netns_fd` is its namespace.
+
+        With the first network that it is on again its ports are published again: AlreadyExists if one was taken meanwhile.
+        """
         reservation = self._reservation(container_id)
         if reservation.endpoint(network):
             raise AlreadyExists(f"container '{reservation.name}' is on network '{network}' already")
+        is_first = not reservation.endpoints
         with ExitStack() as undo:
             endpoint = self._add_endpoint(reservation, network, ip, ip6)
             undo.callback(self._free, endpoint)
@@ -363,6 +367,10 @@ class NetworkManager:
                 bridges = self._open_walls(reservation, [endpoint], fresh=False)
                 self._attach(reservation, [endpoint], netns_fd, bridges, fresh=False)
                 reach("connect:linked")
+                if is_first and reservation.ports:
+                    undo.callback(self._ports.release, container_id)
+                    undo.callback(self._firewall.remove, _ports_owner(container_id))
+                    self._publish(reservation, reservation.ports)
             self._records.save_reservation(reservation)
             undo.pop_all()
         reach("connect:reserved")
@@ -391,10 +399,15 @@ class NetworkManager:
             self._firewall.remove(_ports_owner(container_id))
             self._ports.release(container_id)
             if reservation.endpoints:
-                self._ports.claim(container_id, reservation.name, ports, _targets(reservation))
-                self._firewall.add({_ports_owner(container_id): _port_elements(ports, _targets(reservation))})
+                self._publish(reservation, ports)
             self._tracked.forget(ports, keep=_targets(reservation).values())
         self._refresh_own_hosts(reservation)
+
+    def _publish(self, reservation: Reservation, ports: _PortList) -> None:
+        """Claim host ports for a run that has none, and have them lead to its first network."""
+        targets = _targets(reservation)
+        self._ports.claim(reservation.container_id, reservation.name, ports, targets)
+        self._firewall.add({_ports_owner(reservation.container_id): _port_elements(ports, targets)})
 
     def stats(self, container_id: str) -> tuple[int, int]:
         """Return (received, sent) bytes of all links of a running container, as the container counts them."""
