@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 GONE = (errno.ENOENT, errno.ENODEV)  # errors of a file whose directory is removed, or just being so
 _ALL_BYTES = 2048
@@ -252,9 +252,35 @@ class Cgroup(ABC):
     def dirfd(self, *, beside: int = 0) -> int | None:
         """Return a new descriptor for CLONE_INTO_CGROUP, which the caller closes; None on v1. `beside` as of `attach`."""
 
-    @abstractmethod
     def freeze(self, *, timeout_seconds: float = 10.0) -> None:
         """Stop every process inside and wait until all have stopped; TimeoutError, thawed again, if they do not."""
+        for seconds in self.freezing(timeout_seconds=timeout_seconds):
+            time.sleep(seconds)
+
+    def freezing(self, *, timeout_seconds: float = 10.0) -> Generator[float]:
+        """Do what `freeze` does for who has others to serve meanwhile: yield how many seconds to wait before each new look.
+
+        Thawed again if it is given up (`close`).
+        """
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            for seconds in waits():
+                if self._stop():
+                    return
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, "freeze: processes do not stop", self._processes_directory())
+                yield seconds
+        except BaseException:
+            try:
+                self.thaw()
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+            raise
+
+    @abstractmethod
+    def _stop(self) -> bool:
+        """Tell every process inside to stop; return whether all have. May be repeated."""
 
     @abstractmethod
     def thaw(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 
 from pycontainer.cgroup import delegation
 from pycontainer.cgroup.base import (
@@ -24,7 +23,6 @@ from pycontainer.cgroup.base import (
     remove_directory,
     remove_tree,
     subdirectories,
-    waits,
     write_file,
 )
 
@@ -91,16 +89,9 @@ class CgroupV1(Cgroup):
     def dirfd(self, *, beside: int = 0) -> int | None:
         return None
 
-    def freeze(self, *, timeout_seconds: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout_seconds
-        for wait_seconds in waits():
-            self.write("freezer", "freezer.state", "FROZEN")  # repeated: a process that forked meanwhile is caught then
-            if self.is_frozen():
-                return
-            if time.monotonic() >= deadline:
-                self.thaw()
-                raise TimeoutError(errno.ETIMEDOUT, "freeze: processes do not stop", self._paths["freezer"])
-            time.sleep(wait_seconds)
+    def _stop(self) -> bool:
+        self.write("freezer", "freezer.state", "FROZEN")  # repeated: a process that forked meanwhile is caught then
+        return self.is_frozen()
 
     def thaw(self) -> None:
         self.write("freezer", "freezer.state", "THAWED")

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
-import time
 
 from pycontainer.cgroup import delegation
 from pycontainer.cgroup.base import GONE, Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
@@ -54,21 +52,9 @@ class CgroupV2(Cgroup):
         landing = delegation.landing(self.directory, beside)
         return os.open(landing, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def freeze(self, *, timeout_seconds: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout_seconds
-        events_fd = os.open(f"{self.directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            poll = select.poll()
-            poll.register(events_fd, select.POLLPRI)
-            write_file(f"{self.directory}/cgroup.freeze", "1")
-            while not parse_keyed(os.pread(events_fd, 4096, 0).decode())["frozen"]:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    self.thaw()
-                    raise TimeoutError(errno.ETIMEDOUT, "freeze: processes do not stop", self.directory)
-                poll.poll(remaining * 1000)
-        finally:
-            os.close(events_fd)
+    def _stop(self) -> bool:
+        write_file(f"{self.directory}/cgroup.freeze", "1")
+        return parse_keyed(read_file(f"{self.directory}/cgroup.events"))["frozen"] == 1
 
     def thaw(self) -> None:
         write_file(f"{self.directory}/cgroup.freeze", "0")

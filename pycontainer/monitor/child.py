@@ -20,7 +20,7 @@ from pycontainer.linux.process import pidfd_send_signal, reap
 from pycontainer.monitor.lending import Lending
 from pycontainer.monitor.logfile import LogFile
 from pycontainer.monitor.output import Output
-from pycontainer.monitor.poller import Poller
+from pycontainer.monitor.poller import Poller, report
 from pycontainer.trace import Recorder, span, step, told
 
 TYPE_CHECKING = False
@@ -113,7 +113,12 @@ class Child:
         self._times: list[list[int]] = []  # when they were over, then when those of the program were
         join_fd = _pick(fds, message["join"])
         go_read_fd, self._go_fd = os.pipe2(os.O_CLOEXEC)
-        self._report_fd, report_write_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._report_fd, report_write_fd = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(go_read_fd)
+            os.close(self._go_fd)
+            raise
         stdio, doors = message["stdio"], message.get("doors", [])
         assert isinstance(stdio, list) and isinstance(doors, list)
         try:
@@ -350,7 +355,10 @@ class Child:
         if mounts_fd >= 0:
             os.close(mounts_fd)
         if stage is not None:
-            stage.close()
+            try:
+                stage.close()
+            except OSError as error:  # no descriptor, no memory: not a reason to tell nobody of an end
+                report(error)
 
     def kill(self) -> None:
         try:

@@ -28,7 +28,7 @@ from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.mounts import MS_SHARED, MS_UNBINDABLE
 from pycontainer.linux.namespaces import CLONE_NEWNS, Home, setns
 from pycontainer.linux.process import set_fs_ids, start_time_ticks
-from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.linux.tty import open_pty
 from pycontainer.oci import (
     births,
     cgroups,
@@ -359,13 +359,11 @@ class _Creation:
         ptmx_fd = console.open_master(stage.root_fd)
         try:
             # The slave stays open until the child has opened its own: a master whose last slave closed reads as ended.
-            number, slave_fd = open_pty(ptmx_fd)
-            os.fchown(slave_fd, mounting.outside(self._config.uid_mappings, process.uid), -1)
-            if process.console_size is not None:
-                set_window_size(ptmx_fd, *process.console_size)
-            elif not self._options.console_socket and os.isatty(0):  # ours will be connected with it
+            owner, window = mounting.outside(self._config.uid_mappings, process.uid), process.console_size
+            if window is None and not self._options.console_socket and os.isatty(0):  # ours will be connected with it
                 columns, lines = os.get_terminal_size(0)
-                set_window_size(ptmx_fd, lines, columns)
+                window = lines, columns
+            number, slave_fd = open_pty(ptmx_fd, uid=owner, window=window)
             making.console(slave_fd)
             if self._options.console_socket:
                 console.send(self._options.console_socket, ptmx_fd, f"/dev/pts/{number}")

@@ -24,7 +24,7 @@ from pycontainer.linux.files import read_bounded
 from pycontainer.linux.libc import MACHINE
 from pycontainer.linux.namespaces import CLONE_NEWUSER
 from pycontainer.linux.process import pidfd_open
-from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.linux.tty import open_pty
 from pycontainer.oci import cgroups, config, console, reports, rows, scheduling, seccomp, started, text
 from pycontainer.oci.state import PARKED, State, let_go
 
@@ -309,8 +309,5 @@ def _terminal(root_fd: int, process: "Process", found: "Config") -> tuple[int, i
     from pycontainer.oci.mounting import outside
 
     master_fd = console.open_master(root_fd)
-    _, slave_fd = open_pty(master_fd)
-    os.fchown(slave_fd, outside(found.uid_mappings, process.uid), -1)
-    if process.console_size is not None:
-        set_window_size(master_fd, *process.console_size)
+    _, slave_fd = open_pty(master_fd, uid=outside(found.uid_mappings, process.uid), window=process.console_size)
     return master_fd, slave_fd

@@ -12,7 +12,7 @@ from pycontainer.cgroup.base import Cgroup
 from pycontainer.errors import Busy, InvalidInput, StartFailed
 from pycontainer.init.sealed import build, new_memfd, write_program
 from pycontainer.linux.libc import MACHINE
-from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.linux.tty import open_pty
 from pycontainer.runtime import planner
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.launcher import Launcher
@@ -80,12 +80,13 @@ async def start_exec(
         try:
             user = await find_user(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
             ptmx_fd = await open_ptmx(root_fd) if request.tty else -1
+            if ptmx_fd >= 0:
+                undo.callback(os.close, ptmx_fd)
             pty_fd, stdio_fds = _standard_streams(request, ptmx_fd, container, user.uid)
         finally:
             os.close(root_fd)
         with contextlib.ExitStack() as sent:  # descriptors only the message needs
             if pty_fd >= 0:
-                undo.callback(os.close, pty_fd)
                 sent.callback(os.close, stdio_fds[0])
             table = planner.plan_exec(
                 container.spec,
@@ -187,10 +188,7 @@ def _standard_streams(request: ExecRequest, ptmx_fd: int, container: Container, 
     the master, never from a path (the classes of CVE-2016-10124 and CVE-2025-52565).
     """
     if request.tty:
-        _, slave_fd = open_pty(ptmx_fd)
-        os.fchown(slave_fd, container.base + uid, container.base + 5)
-        if request.window is not None:
-            set_window_size(ptmx_fd, *request.window)
+        _, slave_fd = open_pty(ptmx_fd, uid=container.base + uid, gid=container.base + 5, window=request.window)
         return ptmx_fd, [slave_fd, slave_fd, slave_fd]
     if len(request.stdio_fds) != 3:
         raise InvalidInput("exec without a terminal needs three descriptors", field="fds")

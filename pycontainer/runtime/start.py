@@ -37,7 +37,7 @@ from pycontainer.linux.loopback import set_loopback_up
 from pycontainer.linux.mounts import clone_tree
 from pycontainer.linux.namespaces import CLONE_NEWNET, visiting
 from pycontainer.linux.process import start_time_ticks
-from pycontainer.linux.tty import open_pty, set_window_size
+from pycontainer.linux.tty import open_pty
 from pycontainer.monitor.channel import MAX_MESSAGE_FDS
 from pycontainer.runtime import planner, users
 from pycontainer.runtime.container import Container, now
@@ -140,6 +140,13 @@ class Streams:
         self.inner: list[int] = []
         self.outer: list[tuple[int, int]] = []
         self.input_fd = -1
+        try:
+            self._open(with_input=with_input, tty=tty)
+        except OSError:
+            self.close()
+            raise
+
+    def _open(self, *, with_input: bool, tty: bool) -> None:
         if with_input and not tty:
             read_fd, self.input_fd = os.pipe2(os.O_CLOEXEC)
         else:
@@ -252,8 +259,6 @@ async def start(
         delegated = cgroup.delegate(container.base) if spec.profile == "system" else ""
         if spec.profile == "system" and not delegated:
             container.warnings = [*container.warnings, _NO_TREE]
-        cgroup_fd = cgroup.dirfd()
-        at_clone = cgroup_fd is not None
         plan = planner.plan_mounts(
             spec,
             rootfs_dir=f"{container.directory}/rootfs",
@@ -270,6 +275,8 @@ async def start(
             memfd = new_memfd()
             undo.callback(os.close, memfd)
             fds = [*streams.inner, memfd]
+            cgroup_fd = cgroup.dirfd()
+            at_clone = cgroup_fd is not None
             if cgroup_fd is not None:
                 sent.callback(os.close, cgroup_fd)
                 fds.append(cgroup_fd)
@@ -554,8 +561,9 @@ def _open_console(tty: bool, root_fd: int, base: int, window: tuple[int, int] | 
     if not tty:
         return "", -1, -1
     ptmx_fd = os.open("dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=root_fd)
-    number, slave_fd = open_pty(ptmx_fd)
-    os.fchown(slave_fd, base, base + 5)
-    if window is not None:
-        set_window_size(ptmx_fd, *window)
+    try:
+        number, slave_fd = open_pty(ptmx_fd, uid=base, gid=base + 5, window=window)
+    except BaseException:
+        os.close(ptmx_fd)
+        raise
     return f"/dev/pts/{number}", ptmx_fd, slave_fd

@@ -14,6 +14,7 @@ what goes on, so how that ends is asked of the kernel; what it does not know is 
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import os
 import signal
 import time
@@ -44,6 +45,7 @@ _LINGERING_SECONDS = 0.02  # in which a monitor, however busy, has taken down wh
 _ANSWERED_SECONDS = 0.002  # after which who waited for an end has been answered
 _BY_US = ("asked", "health", "not-ready")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
+_LONGEST_PAUSE_SECONDS = 60.0  # between two tries to have a monitor again
 _KEPT_SECONDS = 10.0  # that how a run ended is known to who had lost the supervisor before
 
 
@@ -62,6 +64,7 @@ class Endings:
         self._exits: dict[str, asyncio.Event] = {}
         self._early_exits: dict[str, dict[str, object]] = {}
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
+        self._is_replacing = False  # a monitor that died
         self._being_asked: set[str] = set()  # the kernel is asked how their run ended
         self._results: dict[str, Result | None] = {}  # for who waited for an end before we took our place
         self._asked: dict[str, tuple[int, str]] = {}  # container -> the last signal that its run was sent, and for whom
@@ -240,17 +243,36 @@ class Endings:
                 world.spawn(self._replace_monitor())
 
     async def _replace_monitor(self) -> None:
-        world = self._world
+        """Have another monitor look after all that runs; where none can be had it is tried again and again.
+
+        Without one nobody reads what they write: with 64 KiB of it in their pipes they would stand still.
+        """
+        if self._is_replacing:
+            return
+        self._is_replacing = True
         try:
-            await world.link.connect(start=True)
-            for container_id, run in world.runs.items():
-                tty = world.containers[container_id].spec.tty
-                world.link.adopt(container_id, run.pid, run.pidfd, run.streams, tty=tty)
-                asyncio.get_running_loop().remove_reader(run.pidfd)  # if nobody looked after it before
-        except (OSError, PycontainerError) as error:
-            log.say(f"containers go on without a monitor: {error}", level="error")
-            for container_id, run in world.runs.items():
-                self._watch_unattended(world.containers[container_id], run)
+            for attempt in itertools.count():
+                try:
+                    await self._adopt_all()
+                    return
+                except (OSError, PycontainerError) as error:
+                    log.say(f"containers go on without a monitor: {error}", level="error")
+                    for container_id, run in self._world.runs.items():
+                        self._watch_unattended(self._world.containers[container_id], run)
+                await asyncio.sleep(min(2**attempt, _LONGEST_PAUSE_SECONDS))
+                if not self._world.runs:
+                    return
+        finally:
+            self._is_replacing = False
+
+    async def _adopt_all(self) -> None:
+        """Have the monitor, a new one if need be, look after each run; nothing changes for those that it knows."""
+        world = self._world
+        await world.link.connect(start=True)
+        for container_id, run in world.runs.items():
+            tty = world.containers[container_id].spec.tty
+            world.link.adopt(container_id, run.pid, run.pidfd, run.streams, tty=tty)
+            asyncio.get_running_loop().remove_reader(run.pidfd)  # if nobody looked after it before
 
     def _watch_unattended(self, container: Container, run: Run) -> None:
         asyncio.get_running_loop().add_reader(run.pidfd, self._ended_unseen, container, run)

@@ -82,25 +82,35 @@ class Looks:
             self._waiting[pidfd] = what
             asyncio.get_running_loop().add_reader(pidfd, self._ended, pidfd)
             ours.setblocking(False)
-            data, fds = bytearray(), list[int]()
+            fds = list[int]()
             try:
-                async with asyncio.timeout(DEADLINE_SECONDS):
-                    while part := await _receive(ours, fds):
-                        data += part
-            except TimeoutError:
-                raise self._does_not_answer() from None
+                return await self._answer(ours, fds), fds
+            except BaseException:
+                for fd in fds:
+                    os.close(fd)
+                raise
             finally:
                 if pidfd in self._waiting:  # where it cannot be killed it is reaped when the container ends
                     with contextlib.suppress(ProcessLookupError):
                         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    async def _answer(self, sock: socket.socket, fds: list[int]) -> dict[str, object]:
+        """Return what a worker says in the end; the descriptors that come along are added to `fds`."""
+        data = bytearray()
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while part := await _receive(sock, fds):
+                    data += part
+        except TimeoutError:
+            raise self._does_not_answer() from None
         if not data:
             raise StartFailed(
                 f"cannot look into container '{self._container.spec.name}': the worker ended", step="look"
             )
-        reply = json.loads(data)
+        reply = dict(json.loads(data))
         if "error" in reply:
             raise from_wire(reply["error"])
-        return dict(reply), fds
+        return reply
 
     def _ended(self, pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)

@@ -22,6 +22,7 @@ from pycontainer.paths import HostPaths
 from pycontainer.trace import current
 
 _RELOAD_SECONDS = 30.0
+_SPAWN_SECONDS = 30.0  # for a monitor to listen; it takes a fifth of a second
 _LEAVE_SECONDS = 1.0
 ExitHandler = Callable[[dict[str, object]], None]
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -458,8 +459,11 @@ class MonitorLink:
         loop = asyncio.get_running_loop()
         loop.add_reader(read_fd, listening.set)
         try:
-            await listening.wait()
-            if os.read(read_fd, 1) != b"1":
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(listening.wait(), _SPAWN_SECONDS)
+            if not listening.is_set():
+                os.kill(pid, signal.SIGKILL)  # it hangs: all starts would wait for it
+            if not listening.is_set() or os.read(read_fd, 1) != b"1":
                 raise PycontainerError(
                     "the monitor did not start", hint=f"its words are in '{self._paths.run_dir}/monitor.log'"
                 )

@@ -130,6 +130,11 @@ class Restarts:
             try:
                 try:
                     await self.start(container)
+                except asyncio.CancelledError:  # this supervisor ends: the next one goes on with the policy
+                    if container.id in self._due_now:
+                        container.restarting = True
+                        container.save_run()
+                    raise
                 finally:
                     self._due_now.discard(container.id)
             except Exception as error:  # whatever it is, the policy goes on

@@ -4,6 +4,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,3 +264,18 @@ def test_none_has_loopback_only(world: World) -> None:
 def test_host_sees_the_links_of_the_host(world: World) -> None:
     text = world.ok("run", "--rm", "--network", "host", IMAGE, "ip", "-o", "address", "show", "dev", "eth0")
     assert INSIDE_IP in text
+
+
+def test_a_port_is_free_when_its_container_could_not_start(world: World) -> None:
+    """Whatever it failed of: here what its last run has left is nothing that could be deleted."""
+    first, second = unique_name("first"), unique_name("second")
+    world.ok("create", "--name", first, "-p", "8099:80", IMAGE, "sleep", "1000")
+    record = Path(world.paths.containers_dir, world.inspect(first)["id"], "exit.json")
+    record.mkdir()
+    try:
+        assert "exit.json" in world.refused(1, "start", first)
+        world.ok("run", "-d", "--name", second, "-p", "8099:80", IMAGE, "sleep", "1000")
+    finally:
+        record.rmdir()
+    assert "8099" in world.refused(4, "start", first)
+    world.clear()

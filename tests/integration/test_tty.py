@@ -1,5 +1,7 @@
 """Interactive terminals: `run -it`, `exec -it`, `enter`, `attach`, with a person typing."""
 
+from pathlib import Path
+
 from tests.integration.conftest import IMAGE
 from tests.support.poll import poll_until
 from tests.support.terminal import Terminal
@@ -129,6 +131,25 @@ def test_exec_it(world: World) -> None:
         person.type("exit 7\r")
         assert person.wait() == 7
     assert world.status(name) == "running"
+
+
+def test_exec_where_the_terminals_are_read_only(world: World) -> None:
+    """An instance's root can make it fail: that costs the host no terminal."""
+    name = unique_name()
+    world.ok("run", "-d", "--profile", "system", "--name", name, IMAGE, "sleep", "1000")
+    world.ok("exec", name, "mount", "-o", "remount,bind,ro", "/dev/pts")
+    before = ptys()
+    for _ in range(3):
+        with terminal(world, "exec", "-it", name, "true") as person:
+            person.expect("Read-only file system")
+            assert person.wait() == 125
+    poll_until(lambda: ptys() == before, what="terminals are given back")
+    world.ok("rm", "-f", name)
+
+
+def ptys() -> int:
+    """Return how many terminals the host has, those of containers among them."""
+    return int(Path("/proc/sys/kernel/pty/nr").read_text())
 
 
 def test_enter(world: World) -> None:

@@ -21,6 +21,7 @@ from pycontainer.spec.names import check_name
 from pycontainer.spec.signals import signal_number
 from pycontainer.supervisor import log
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.freezing import freeze
 from pycontainer.supervisor.mounting import unmount
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.verbs.creation import require_free
@@ -89,21 +90,21 @@ async def _start_now(
         reach("start:range")
         container.save()
     networked = bool(container.addresses)
-    if networked:
-        _claim_ports(world, container)
-        reach("start:ports")
     try:
-        os.unlink(f"{container.directory}/exit.json")
-    except FileNotFoundError:
-        pass
-    wanted = world.rights(spec)
-    rights = world.holdable(wanted)
-    label, container.missing_walls = world.labels.choose(rights, base=container.base, is_reaped=spec.init)
-    if wanted.hides_abstract_sockets and not rights.hides_abstract_sockets:
-        container.missing_walls.append("can reach the host's abstract unix sockets: they need Landlock of Linux 6.12")
-    await world.link.connect(start=True)
-    reach("start:monitor")
-    try:
+        if networked:
+            _claim_ports(world, container)
+            reach("start:ports")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{container.directory}/exit.json")
+        wanted = world.rights(spec)
+        rights = world.holdable(wanted)
+        label, container.missing_walls = world.labels.choose(rights, base=container.base, is_reaped=spec.init)
+        if wanted.hides_abstract_sockets and not rights.hides_abstract_sockets:
+            container.missing_walls.append(
+                "can reach the host's abstract unix sockets: they need Landlock of Linux 6.12"
+            )
+        await world.link.connect(start=True)
+        reach("start:monitor")
         layers = container.layers()
         notify_dir = world.health.prepare(container)
         host = Host(
@@ -395,7 +396,8 @@ async def pause(world: World, call: Call) -> object:
         run = world.run_of(container)
         if run.cgroup.is_frozen():
             raise InvalidState(f"container '{container.spec.name}' is already paused")
-        run.cgroup.freeze()
+        if not await freeze(world, container):
+            raise InvalidState(f"container '{container.spec.name}' has ended")
         world.events.emit("pause", container)
     return container_info(world, container)
 

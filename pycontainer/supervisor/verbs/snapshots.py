@@ -27,6 +27,7 @@ from pycontainer.spec.problems import as_error
 from pycontainer.spec.validate import validate
 from pycontainer.supervisor import authorise
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.freezing import freeze
 from pycontainer.supervisor.verbs.creation import make, require_free
 from pycontainer.supervisor.verbs.lifecycle import stop_now
 from pycontainer.supervisor.world import World
@@ -108,7 +109,7 @@ async def _copy_standing_still(world: World, container: Container, cgroup: Cgrou
     try:
         if stands_still:
             world.layers.note_frozen(container)
-            cgroup.freeze()
+            await freeze(world, container)
             reach("snapshot:still")
         await asyncio.shield(
             asyncio.to_thread(

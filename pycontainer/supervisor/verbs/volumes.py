@@ -16,6 +16,7 @@ from pycontainer.store.volumes import new_anonymous_name
 from pycontainer.supervisor.authorise import labels_of, may_see_volume
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import current_caller
+from pycontainer.supervisor.freezing import freeze
 from pycontainer.supervisor.volumes import describe, named, said, users_of
 from pycontainer.supervisor.world import World
 from pycontainer.units import parse_bytes, parse_count
@@ -175,7 +176,7 @@ async def _standing_still(world: World, name: str, pause: bool) -> AsyncIterator
                 if run is not None and not run.cgroup.is_frozen():
                     undo.callback(_thaw, world, container)
                     world.layers.note_frozen(container)
-                    run.cgroup.freeze()
+                    await freeze(world, container)
         elif running:
             warnings.append(
                 f"{named(running)} may have written meanwhile: the backup is no picture of one moment; --pause makes it one"

@@ -16,10 +16,10 @@ ROOT = Path(pycontainer.__file__).parent
 # All that the modules shared with the supervisor and the monitor load of the standard library, no more and no less.
 SHARED_LIBRARY = {
     "__future__", "_collections_abc", "_ctypes", "_json", "_operator", "_stat", "_struct", "errno", "fcntl",
-    "genericpath", "os", "os.path", "posixpath", "select", "stat", "struct",
+    "genericpath", "os", "os.path", "posixpath", "stat", "struct",
 }  # fmt: skip
 # What modules of `oci` may load beside that; each is in C, and most are part of the interpreter.
-OCI_LIBRARY = SHARED_LIBRARY | {"_socket", "_blake2", "resource", "termios", "grp", "pwd"}
+OCI_LIBRARY = SHARED_LIBRARY | {"_socket", "select", "_blake2", "resource", "termios", "grp", "pwd"}
 
 SHARED = [
     *("errors", "jsontext", "paths", "record", "units"),

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from pycontainer.monitor.channel import MAX_MESSAGE_FDS
-from pycontainer.runtime.start import open_doors
+from pycontainer.runtime.start import Streams, open_doors
 
 
 def cgroup_of(tmp_path: Path, *, room: int) -> Any:
@@ -44,4 +44,19 @@ def test_one_that_is_gone_leaves_none_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     with pytest.raises(FileNotFoundError), contextlib.ExitStack() as opened:
         open_doors(cgroup, opened, beside=0, is_judged=False)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_streams_that_cannot_all_be_opened_leave_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, pipe2, left = os.listdir("/proc/self/fd"), os.pipe2, [1, 1]
+
+    def short_of_descriptors(flags: int) -> tuple[int, int]:
+        if not left:
+            raise OSError(24, "Too many open files")
+        left.pop()
+        return pipe2(flags)
+
+    monkeypatch.setattr(os, "pipe2", short_of_descriptors)
+    with pytest.raises(OSError, match="Too many"):
+        Streams(with_input=True, tty=False)
     assert os.listdir("/proc/self/fd") == before

@@ -77,3 +77,35 @@ def test_what_is_left_of_an_end_is_done_once() -> None:
         assert order == ["two", "one", "three"]
 
     asyncio.run(end())
+
+
+def test_a_monitor_that_cannot_be_replaced_at_once_is_tried_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads what the containers write meanwhile; a monitor that a start brings later would not know of them."""
+    adopted: list[str] = []
+    failures = [OSError(12, "Cannot allocate memory"), OSError(12, "Cannot allocate memory")]
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def connect(*, start: bool) -> bool:
+        if failures:
+            raise failures.pop()
+        return True
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await endings._replace_monitor()  # another one died meanwhile: there is one who tries
+        await sleep(0)
+
+    async def lose() -> None:
+        with os.fdopen(os.pidfd_open(os.getpid())) as pidfd:
+            run = Run(cast(Cgroup, None), os.getpid(), pidfd.fileno(), [], -1)
+            world.runs["one"] = run
+            await endings._replace_monitor()
+            assert not asyncio.get_running_loop().remove_reader(run.pidfd), "its monitor tells of its end now"
+
+    link = SimpleNamespace(connect=connect, adopt=lambda container_id, *rest, tty: adopted.append(container_id))
+    world = SimpleNamespace(runs={}, containers={"one": SimpleNamespace(spec=SimpleNamespace(tty=False))}, link=link)
+    endings = Endings(cast(World, world))
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    asyncio.run(lose())
+    assert (adopted, pauses) == (["one"], [1, 2])

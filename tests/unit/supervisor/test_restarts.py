@@ -138,6 +138,46 @@ def test_a_restart_that_is_due_is_cancelled_by_who_has_the_lock() -> None:
     asyncio.run(stop_while_it_is_due())
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_supervisor_that_ends_amid_a_restart_leaves_it_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, is_stopped: bool
+) -> None:
+    """What the start has noted is undone with it; without a note of ours nobody would start it again."""
+    made = container("always")
+    saved: list[bool] = []
+    monkeypatch.setattr(Container, "save_run", lambda container: saved.append(container.restarting))
+
+    async def end() -> None:
+        tasks = list[asyncio.Task[None]]()
+        lock = asyncio.Lock()
+        world = SimpleNamespace(
+            lock=lambda container: lock,
+            spawn=lambda coroutine: tasks.append(asyncio.create_task(coroutine)),
+            transfer=SimpleNamespace(holds=lambda container: False),
+        )
+        restarts = Restarts(cast(Any, world))
+        under_way = asyncio.Event()
+
+        async def start(container: Container) -> None:
+            container.restarting = False
+            under_way.set()
+            await asyncio.sleep(100)
+
+        restarts.start = start
+        restarts._due(made)
+        await under_way.wait()
+        if is_stopped:
+            monkeypatch.setattr(Container, "forget_run", lambda container: None)
+            restarts.cancel(made)
+        tasks[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+        assert made.id not in restarts
+
+    asyncio.run(end())
+    assert saved == ([] if is_stopped else [True])
+
+
 @pytest.mark.parametrize(
     ("lasted_seconds", "was_well", "count", "delay"),
     [(9.0, True, 5, 1.6), (11.0, True, 1, 0.1), (1000.0, False, 5, 1.6)],
