@@ -21,6 +21,7 @@ from pycontainer.units import shown
 
 MAX_KEYS = 2 * len(BY_KEY)  # room for many typing errors
 MAX_ITEMS = 4096  # of one list; argv, env and ports stay far below
+DEFAULT = "default"  # in a change: as if it had never been given
 KEYS_HINT = "docs/spec.md lists the keys"
 
 
@@ -63,7 +64,8 @@ def _parse_some(data: Mapping[str, object], fields: Mapping[str, Field], refusal
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key in fields:
-            values[fields[key].target] = _parse_field(fields[key], value, problems)
+            is_taken_away = value == DEFAULT and key in BY_KEY and fields[key].default is None
+            values[fields[key].target] = None if is_taken_away else _parse_field(fields[key], value, problems)
         elif key not in BY_KEY:
             problems.append(_unknown_key(key))
         else:

@@ -51,6 +51,8 @@ _FORMS = f"""
 - **CPU list**: numbers and ranges, `0-1,3`.
 - **duration**: whole seconds, `10`, or days, hours, minutes and seconds, `1m30s`, `1d`.
 - **unlimited** is no limit, for the caps and for ulimits; 0, -1 and `max` are refused.
+- **default**, in `set` and `tenant set`, takes away what has no other value when it is left out: `--memory-swap default`,
+  `--cpu-weight default`.
 - `pycontainer set` changes {", ".join(f"`{field.key}`" for field in FIELDS if field.live)}
   of a container that exists, at once if it runs.
 - **name**: 1 to 63 of `A-Z a-z 0-9 _ . -`, beginning with a letter or a digit; of containers, networks and volumes

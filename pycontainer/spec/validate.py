@@ -83,16 +83,19 @@ def check_memory(spec: ContainerSpec) -> Iterator[Problem]:
     given = [(key, size) for key, size in rising if size is not None]
     for (lower, size), (upper, cap) in zip(given, given[1:], strict=False):
         if size > cap:
-            yield Problem(lower, f"{format_bytes(size)} is more than the {format_bytes(cap)} of {upper}")
+            more = f"{format_bytes(size)} is more than the {format_bytes(cap)} of {upper}"
+            yield Problem(lower, more, f"give {upper} as well, or set it to 'default'")
     if spec.memory_swap_bytes is not None and spec.memory_bytes is None:
-        yield Problem("memory_swap", "it needs a cap on memory", "give memory as well")
+        hint = "give memory as well, or set memory_swap to 'default'"
+        yield Problem("memory_swap", "it needs a cap on memory", hint)
 
 
 def check_cpu(spec: ContainerSpec) -> Iterator[Problem]:
     """Only unused quota can be saved up, and no more than one period's. kernel/sched/core.c, tg_set_cfs_bandwidth."""
     if spec.cpu_burst_usec is not None:
         if spec.cpu_quota_usec is None:
-            yield Problem("cpu_burst", "without a cap there is nothing to save up", "give cpus as well")
+            hint = "give cpus as well, or set cpu_burst to 'default'"
+            yield Problem("cpu_burst", "without a cap there is nothing to save up", hint)
         elif spec.cpu_burst_usec > spec.cpu_quota_usec:
             burst, quota = format_cpus(spec.cpu_burst_usec), format_cpus(spec.cpu_quota_usec)
             yield Problem("cpu_burst", f"{burst} is more than the {quota} of cpus")

@@ -150,6 +150,20 @@ def test_set_changes_the_kernel_and_the_record(world: World) -> None:
     assert world.inspect(name)["limits"]["memory"]["limit"] is None
 
 
+def test_what_was_given_is_taken_away(world: World) -> None:
+    def shares(name: str) -> str:
+        return cgroup_files(world, name, "cpu.weight", "cpu.shares")
+
+    usual, name = shares(idle(world)), idle(world, "--cpu-weight", "300", "-m", "96M", "--memory-reservation", "64M")
+    assert shares(name) != usual
+    world.ok("set", name, "--cpu-weight", "default")
+    assert shares(name) == usual
+    refused = world.refused(2, "set", name, "-m", "32M")
+    assert "memory_low: 64MiB is more than the 32MiB of memory" in refused
+    world.ok("set", name, "-m", "32M", "--memory-reservation", "default")
+    assert world.inspect(name)["limits"]["memory"]["limit"] == 32 << 20
+
+
 def test_transient_changes_hold_whatever_else_is_set(world: World) -> None:
     def held(name: str) -> tuple[object, object]:
         limits = world.inspect(name)["limits"]

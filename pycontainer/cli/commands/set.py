@@ -18,7 +18,7 @@ from pycontainer.cli.report import for_each, show_warnings
 def command(settings: Settings, /, containers: tuple[str, ...], transient: bool, force: bool, **options: Any) -> None:
     """Change what containers may use, at once if they run.
 
-    'unlimited' takes a cap away. A cap below what is in use is refused.
+    'unlimited' takes a cap away, 'default' what else was given. A cap below what is in use is refused.
 
     \b
     Examples:

@@ -489,3 +489,14 @@ def test_all_that_is_wrong_with_changes_is_told() -> None:
 def test_no_changes_are_refused() -> None:
     with pytest.raises(InvalidInput, match="nothing to change"):
         parse_changes({})
+
+
+def test_default_takes_away_what_has_no_other_value() -> None:
+    assert parse_changes({"memory_swap": "default", "cpu_weight": "default", "memory": "default"}) == {
+        "memory_swap_bytes": None,
+        "cpu_weight": None,
+        "memory_bytes": None,
+    }
+    for key in ("pids", "restart"):
+        with pytest.raises(InvalidInput, match=f"{key}: 'default'|'default' is not"):
+            parse_changes({key: "default"})
