@@ -18,11 +18,12 @@ from contextlib import contextmanager
 
 import click
 
-from pycontainer.errors import PycontainerError, StartFailed
+from pycontainer.errors import PycontainerError, StartFailed, did_you_mean, shown
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXIT_OURS = 125
+_OF_WORKLOADS = frozenset({"run", "exec", "enter", "attach"})
 
 _world: tuple[str, Collection[str]] | None = None  # the `--root` that was given, and the verbs there are
 
@@ -82,9 +83,13 @@ def guarded(command: Callable[[], int | None], *, debug: Callable[[], bool]) -> 
         return EXIT_INTERRUPTED
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:  # a group alone: what there is in it
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         _write_error(_usage_message(error), _usage_hint(error))  # help is the same in each world
-        return error.exit_code
+        context = getattr(error, "ctx", None)
+        return EXIT_OURS if context is not None and context.info_name in _OF_WORKLOADS else error.exit_code
     except PycontainerError as error:
         if debug():
             _show_traceback()
@@ -134,6 +139,8 @@ def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
 
 
 def _usage_message(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return f"no such option {shown(error.option_name)}{did_you_mean(error.option_name, error.possibilities or ())}"
     message = error.format_message().rstrip(".")
     return message[:1].lower() + message[1:]
 

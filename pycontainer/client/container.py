@@ -52,7 +52,7 @@ class Container:
         for info in found:
             if info["id"] == self.id:
                 return info
-        raise NotFound(f"no container '{self.id}'", hint="'pycontainer ps -a' lists them all")
+        raise NotFound(f"no container '{self.id}'", hint="'pycontainer ps --all' lists them")
 
     @property
     def name(self) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 from pycontainer.errors import InvalidInput
 from pycontainer.hosting.found import Found, Replica
 from pycontainer.hosting.site import Description, Site, Tenant, fixed
-from pycontainer.spec.fields import BY_KEY, FIELDS, TENANT_FIELDS, Shape
+from pycontainer.spec.fields import BY_KEY, FIELDS, TENANT_FIELDS, Field, Shape
 from pycontainer.spec.model import ContainerSpec
-from pycontainer.spec.parse import to_plain
+from pycontainer.spec.parse import DEFAULT, to_plain
 from pycontainer.spec.transfer import Allowance
 
 _RESETS: tuple[object, ...] = ("unlimited", "none", "no", 0)  # how a setting is said to be what it is when left out
@@ -155,7 +155,7 @@ def _tenant_change(tenant: Tenant, found: Found) -> TenantChange | None:
     }
     for each in (*FIELDS, *TENANT_FIELDS):
         if before.get(each.target) is not None and each.target not in after and each.key != "transfer_action":
-            limits[each.key] = "unlimited"
+            limits[each.key] = "unlimited" if _takes(each, "unlimited") else DEFAULT
     if before.get("transfer_action", _DEFAULT_ACTION) != _DEFAULT_ACTION and "transfer_action" not in after:
         limits["transfer_action"] = _DEFAULT_ACTION
     return TenantChange(tenant.name, Action.CHANGE, limits) if limits else None
@@ -245,13 +245,21 @@ def _settings(site: Site, replica: Replica) -> tuple[dict[str, Any], list[str]]:
 def _reset(key: str) -> object:
     """Return the word that gives a setting the value it has when it is left out; None if there is none."""
     kind = BY_KEY[key]
+    if kind.shape is not Shape.ONE:
+        return None
     for word in _RESETS:
-        try:
-            if kind.shape is Shape.ONE and kind.parse(word) == kind.default:
-                return word
-        except InvalidInput:
-            continue
-    return None
+        if _takes(kind, word) and kind.parse(word) == kind.default:
+            return word
+    return DEFAULT if kind.default is None else None
+
+
+def _takes(kind: Field, word: object) -> bool:
+    """Tell whether a setting understands a word."""
+    try:
+        kind.parse(word)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _keys(pairs: object) -> set[object]:

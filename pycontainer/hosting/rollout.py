@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.errors import AlreadyExists, InvalidState, NotFound, PycontainerError
+from pycontainer.errors import AlreadyExists, InvalidState, NotFound, PycontainerError, Unsupported
 from pycontainer.hosting.changes import SiteChange
 from pycontainer.hosting.drain import wait_until_drained
 from pycontainer.hosting.found import Replica, address_of
@@ -97,10 +97,19 @@ class Rollout:
         return container, address_of(started)
 
     def set(self, site: Site, container_id: str, values: Mapping[str, Any]) -> None:
-        """Change limits of a container."""
-        with self.place():
-            info = self.client.container(container_id).set(**values)
-        self._warn(site.path, info["warnings"])
+        """Change limits of a container, the disk's last: where that is an image it only grows, and all else is to hold."""
+        container = self.client.container(container_id)
+        disk = {key: value for key, value in values.items() if key.startswith("disk")}
+        for part in ({key: value for key, value in values.items() if key not in disk}, disk):
+            if not part:
+                continue
+            try:
+                with self.place():
+                    info = container.set(**part)
+            except Unsupported as error:
+                error.hint = f"{error.hint}; to have it made anew: pycontainer rm --force {container_id}, then up again"
+                raise
+            self._warn(site.path, info["warnings"])
 
     def wait_until_ready(self, site: Site, container: "Container") -> None:
         """Wait until a container can do its work. InvalidState if it does not come to that, with what is known of it."""

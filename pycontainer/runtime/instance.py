@@ -63,7 +63,7 @@ def checked(
     if asked and not is_trusted:
         raise InvalidInput(
             f"the instance asks for what an ordinary container has not: {', '.join(asked)}",
-            hint="if you trust who made the archive: pycontainer import --trusted; -p replaces the ports it publishes",
+            hint="if you trust who made the archive, give --trusted as well; -p replaces the ports it publishes",
             field="source",
         )
     return spec

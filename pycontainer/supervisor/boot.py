@@ -68,6 +68,12 @@ class Work:
             await self._news.wait()
 
 
+def asks_to_start(container: Container) -> bool:
+    """Tell whether a container is to come up with the host."""
+    wish = container.spec.starts_at_boot
+    return wish == "yes" or (wish == "last" and bool(container.ran_in))
+
+
 class Boot:
     """The boots of one host, as one world sees them. `start` and `stop` are set by what knows how to; a lock is held then."""
 
@@ -198,9 +204,8 @@ class Boot:
         world.events.emit("boot", started=len(work.outcomes) - failed, failed=failed)
 
     def _is_wanted(self, container: Container) -> bool:
-        wish = container.spec.starts_at_boot
-        is_wished = wish == "yes" or (wish == "last" and bool(container.ran_in))
-        is_to_come = is_wished and container.id not in self._world.runs and container.id not in self._tried
+        is_to_come = container.id not in self._world.runs and container.id not in self._tried
+        is_to_come = is_to_come and asks_to_start(container)
         return is_to_come and not self._world.transfer.holds(container)
 
     async def _start_one(self, work: Work, container: Container, slots: asyncio.Semaphore) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.spec.names import is_container_id
 from pycontainer.supervisor import runcheck, storagecheck
+from pycontainer.supervisor.boot import asks_to_start
 from pycontainer.supervisor.finding import Finding, repair
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _serve_again(world: "World") -> None:
 
 
 def _boot(world: "World") -> Iterator[Finding]:
-    wanted = [c.spec.name for c in world.containers.values() if c.spec.starts_at_boot != "no"]
+    wanted = [c.spec.name for c in world.containers.values() if asks_to_start(c)]
     up_seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
     if not wanted or world.boot.phase or up_seconds < _BOOT_SECONDS:
         return
@@ -148,6 +149,7 @@ def _boot(world: "World") -> Iterator[Finding]:
         "no boot", world.paths.run_dir,
         f"{names}{more} ask to start with the host, which is up for {up_seconds / 60:.0f} minutes, and nobody has "
         "called 'service boot'",
-        "have it called at every boot: systemctl enable pycontainer-boot.service; now: pycontainer service boot",
+        "have it called at every boot: pycontainer generate systemd --directory /etc/systemd/system, then "
+        f"systemctl enable {world.paths.marker}-boot.service; now: pycontainer service boot",
         None,
     )  # fmt: skip

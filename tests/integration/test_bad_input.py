@@ -201,8 +201,9 @@ def _cli_with_root(world: World, root: str) -> "subprocess.CompletedProcess[str]
 
 
 def test_unknown_command_and_option(world: World) -> None:
-    for arguments in (("rnu", IMAGE), ("run", "--memroy", "1M", IMAGE), ("stop",)):
+    for arguments in (("rnu", IMAGE), ("create", "--memroy", "1M", IMAGE), ("stop",)):
         one_clear_line(world.refused(2, *arguments))
+    assert "did you mean '--memory'?" in one_clear_line(world.refused(125, "run", "--memroy", "1M", IMAGE))
 
 
 def test_failed_starts_leave_nothing(world: World) -> None:

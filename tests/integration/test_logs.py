@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import time
 
 from tests.integration.conftest import IMAGE
@@ -26,6 +27,13 @@ def log_files(world: World, name: str) -> list[str]:
 def test_streams_stay_apart(world: World) -> None:
     name = finished(world, "payload", "out", "one", "err", "two", "out", "three")
     assert world.cli("logs", name) == (0, "one\nthree\n", "two\n")
+
+
+def test_both_streams_in_one_file_are_in_their_order(world: World) -> None:
+    name = finished(world, "payload", "out", "one", "err", "two", "out", "three")
+    argv = world.argv("logs", name)
+    done = subprocess.run(argv, env=world.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    assert done.stdout == b"one\ntwo\nthree\n"
 
 
 def test_last_line_without_newline(world: World) -> None:

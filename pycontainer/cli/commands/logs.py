@@ -33,10 +33,13 @@ def command(
     start = parse_time(since, field="since") if since else None
     end = parse_time(until, field="until") if until else None
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    begins = dict.fromkeys(streams, True)
+    begins, last = dict.fromkeys(streams, True), "stdout"
     with settings.client() as host:
         for line in host.container(container).logs(follow=follow, tail=count, since=start, until=end):
             stream = streams[line.stream]
+            if line.stream != last:  # both may be one file, which is to have the lines in their order
+                streams[last].flush()
+                last = line.stream
             if timestamps and begins[line.stream]:
                 stream.write(line.time.encode() + b" ")
             begins[line.stream] = line.is_whole

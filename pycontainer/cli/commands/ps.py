@@ -59,7 +59,7 @@ def command(
                 _shortened(info["command"], no_trunc),
                 output.status(info),
                 output.profile(info),
-                output.ports(info),
+                output.ports(info) if info["status"] not in ("created", "stopped") else "",
                 output.addresses(info),
             )
             for info in infos

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +10,8 @@ import click
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_containers, pass_settings
 from pycontainer.cli.report import printable
-from pycontainer.units import format_bytes_short
+from pycontainer.errors import InvalidState
+from pycontainer.units import format_bytes_short, shown
 
 if TYPE_CHECKING:
     from pycontainer.client.types import Stats
@@ -38,12 +39,15 @@ def command(settings: Settings, containers: tuple[str, ...], no_stream: bool, fo
     redraw = not no_stream and form == "table" and sys.stdout.isatty()
     with settings.client() as host:
         before = {sample["id"]: sample for sample in host.stats(containers)}
+        _require_all(containers, before.values())
         interval = _FIRST_INTERVAL_SECONDS
         if redraw:
             click.echo(_HOME + _CLEAR_BELOW, nl=False)
         while True:
             time.sleep(interval)
             samples = host.stats(containers)
+            if containers and not samples:  # all of them have ended
+                return
             cpu = {sample["id"]: cpu_percent(before.get(sample["id"]), sample) for sample in samples}
             if form == "json":
                 output.show_json([{**sample, "cpu_percent": cpu[sample["id"]]} for sample in samples])
@@ -56,6 +60,12 @@ def command(settings: Settings, containers: tuple[str, ...], no_stream: bool, fo
                 return
             before = {sample["id"]: sample for sample in samples}
             interval = _INTERVAL_SECONDS
+
+
+def _require_all(references: Iterable[str], samples: Collection["Stats"]) -> None:
+    for reference in references:
+        if not any(reference == sample["name"] or sample["id"].startswith(reference) for sample in samples):
+            raise InvalidState(f"container {shown(reference)} is not running", hint=f"pycontainer start {reference}")
 
 
 def cpu_percent(before: "Stats | None", after: "Stats") -> float | None:

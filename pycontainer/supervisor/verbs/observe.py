@@ -18,6 +18,15 @@ from pycontainer.units import shown
 
 _MAX_LOOK_SECONDS = 60
 _FILTERS = ("id", "name", "label", "status", "image", "network", "exited", "health", "cause", "tenant")
+_STATUSES = (
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "stopped",
+    "exited",
+    "damaged",
+)  # exited: Docker's for stopped
 
 
 async def ping(world: World, call: Call) -> object:
@@ -30,6 +39,9 @@ async def list(world: World, call: Call) -> object:
     for key in filters:
         if key not in _FILTERS:
             raise InvalidInput(f"unknown filter {shown(key)}", field="filter", hint="one of " + ", ".join(_FILTERS))
+    for status in _texts(filters.get("status", ())):
+        if status not in _STATUSES:
+            raise InvalidInput(f"{shown(status)} is no status", field="filter", hint="one of " + ", ".join(_STATUSES))
     show_all = call.flag("all") or "status" in filters or "exited" in filters
     chosen = [c for c in world.seen() if show_all or c.id in world.runs]
     damaged = [item.info() for item in world.seen_broken()]  # whatever was asked for: nobody should miss them
@@ -41,8 +53,13 @@ async def list(world: World, call: Call) -> object:
     return result
 
 
+def _texts(values: object) -> tuple[str, ...]:
+    """Return the values of a filter, which are one or several."""
+    return tuple(map(str, values)) if isinstance(values, tuple | type([])) else (str(values),)
+
+
 def _matches(container: Container, info: dict[str, object], key: str, values: object) -> bool:
-    wanted = [str(value) for value in values] if isinstance(values, tuple | type([])) else [str(values)]
+    wanted = _texts(values)
     if key == "id":
         return any(container.id.startswith(value) for value in wanted)
     if key == "name":
@@ -62,7 +79,7 @@ def _matches(container: Container, info: dict[str, object], key: str, values: ob
 
 def _damaged_matches(info: dict[str, object], key: str, values: object) -> bool:
     """Match what is known of a container whose record cannot be read: its id, its status, perhaps its name."""
-    wanted = [str(value) for value in values] if isinstance(values, tuple | type([])) else [str(values)]
+    wanted = _texts(values)
     if key == "id":
         return any(str(info["id"]).startswith(value) for value in wanted)
     if key == "name":

@@ -93,6 +93,19 @@ def test_mistyped_command(words: tuple[str, ...], guess: str, group: str) -> Non
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("command", ["run", "exec", "enter", "attach"])
+def test_what_ends_as_its_workload_does_has_a_code_of_its_own_for_us(command: str) -> None:
+    code, out, err = pycontainer(command, "--no-such-option", "x")
+    assert (code, out) == (125, "")
+    assert err.startswith("pycontainer: no such option") and err.endswith(f"hint: see 'pycontainer {command} --help'\n")
+
+
+def test_a_group_alone_shows_what_is_in_it() -> None:
+    code, out, err = pycontainer("volume")
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: pycontainer volume [OPTIONS] COMMAND") and "\n  create " in err
+
+
 def test_mistyped_option() -> None:
     code, out, err = pycontainer("ps", "--al")
     assert (code, out) == (2, "")
