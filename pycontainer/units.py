@@ -41,6 +41,7 @@ RLIMIT_NAMES = (
     "stack",
 )
 
+_NO_LIMIT_HINT = "write 'unlimited' where there may be no limit, or leave it out"
 _BYTE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _NUMBER = r"(0|[1-9][0-9]{0,19})"
 _SIZE = r"(?i)" + _NUMBER + r"(?:\.([0-9]{1,9}))?(?:(b)|([kmgtp])(?:i|ib)?)?"
@@ -76,7 +77,7 @@ def parse_bytes(value: object, *, minimum: int = 1) -> int:
         )
     count = _scaled(whole, fraction, _BYTE_UNITS[(unit or "").lower()])
     if count == 0:
-        raise InvalidInput("the size is 0, which is not 'no limit'", hint="leave the setting out for its default")
+        raise InvalidInput("the size is 0, which is not 'no limit'", hint=_NO_LIMIT_HINT)
     if count < minimum:
         raise InvalidInput(f"{text!r} is less than the least size, {format_bytes(minimum)}")
     return _bounded(count, text, MAX_INTEGER)
@@ -94,7 +95,7 @@ def parse_rate(value: object) -> int:
         whole, fraction, unit = match.groups()
         rate = _scaled(whole, fraction, _DECIMAL_UNITS[unit.lower()])
         if rate == 0:
-            raise InvalidInput("the rate is 0, which is not 'no limit'", hint="leave the setting out for its default")
+            raise InvalidInput("the rate is 0, which is not 'no limit'", hint=_NO_LIMIT_HINT)
         return _bounded(rate, value, MAX_INTEGER)
     return parse_bytes(value)
 

@@ -18,7 +18,7 @@ from pycontainer.controllers.protocol import (
     read_pressure,
     set_and_compare,
 )
-from pycontainer.errors import Unsupported
+from pycontainer.errors import InvalidState, Unsupported
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.units import format_bytes, format_bytes_short
 
@@ -182,8 +182,21 @@ def _apply_v2(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) 
 def _apply_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) -> bool:
     """Set memory and memory+swap; say whether the kernel can cap swap.
 
-    It wants memory <= memory+swap at every moment, so the order depends on which way they go.
+    It wants memory <= memory+swap at every moment, so the order depends on which way they go. InvalidState where more is in
+    use than it can take back: it kills nobody for a new cap (mem_cgroup_resize_max in mm/memcontrol-v1.c).
     """
+    try:
+        return _set_both_v1(cgroup, limit_bytes, total_bytes)
+    except OSError as error:
+        if error.errno != errno.EBUSY or limit_bytes is None:
+            raise
+        raise InvalidState(
+            f"cannot cap memory at {format_bytes(limit_bytes)}: more is in use, and cgroup v1 kills nobody for it",
+            hint="let it use less first",
+        ) from error
+
+
+def _set_both_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) -> bool:
     swap_limit = _swap_limit(cgroup)
     if swap_limit is None:
         _set(cgroup, "memory.limit_in_bytes", limit_bytes)

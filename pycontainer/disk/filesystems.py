@@ -70,8 +70,8 @@ def grow(kind: str, root_fd: int, size_bytes: int) -> None:
             fcntl.ioctl(root_fd, _EXT4_RESIZE, struct.pack("=Q", blocks))
     except PermissionError as error:
         raise Unsupported(
-            f"cannot grow an {kind} in use without CAP_SYS_RESOURCE",
-            hint="install xfsprogs before the container is created: images of 300 MiB and more are xfs then",
+            f"cannot grow a disk image of {kind} without CAP_SYS_RESOURCE",
+            hint="make another: of 300 MiB and more, and with xfsprogs installed, it is xfs, which grows",
             feature="disk",
         ) from error
 

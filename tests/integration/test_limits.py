@@ -276,6 +276,17 @@ def test_soft_limits_are_in_the_kernel(world: World) -> None:
 
 
 @pytest.mark.requires("cgroup_v1")
+def test_v1_kills_nobody_for_a_lower_cap(world: World) -> None:
+    name = idle(world, "-m", "96M", command=("payload", "allocate", "40", "sleep", "0"))
+    poll_until(lambda: "allocated" in world.ok("logs", name))
+    refused = world.refused(5, "set", name, "-m", "24M", "--pids-limit", "17", "--force")
+    assert "cannot cap memory at 24MiB: more is in use, and cgroup v1 kills nobody for it" in refused
+    limits = world.inspect(name)["limits"]
+    assert (limits["memory"]["limit"], limits["pids"]["limit"]) == (96 << 20, 2048)
+    assert world.inspect(name)["status"] == "running"
+
+
+@pytest.mark.requires("cgroup_v1")
 def test_limits_that_v1_does_not_have_are_refused(world: World) -> None:
     message = world.refused(125, "run", "--rm", "--memory-high", "32M", "--memory-min", "16M", IMAGE, "true")
     assert "memory_high: cgroup v1 has no such limit; memory_min: cgroup v1 has no such limit" in message

@@ -8,6 +8,7 @@ import pycontainer.units as units
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bit_rate, parse_bit_rate, parse_ops, parse_rate
 
+NO_LIMIT_HINT = "write 'unlimited' where there may be no limit, or leave it out"
 SIZE_HINT = "write a number and a unit (K M G T, powers of 1024), such as 200M or 1.5G"
 
 
@@ -86,10 +87,22 @@ def test_what_is_no_size(value: object, message: str) -> None:
         ("1.5gb", "'1.5gb' is ambiguous: 1000 or 1024", "write G or GiB, a power of 1024"),
         ("1.5", "'1.5' is not a whole number of bytes", "write a unit after a fraction, such as 1.5G"),
         ("1.5b", "'1.5b' is not a whole number of bytes", "write a unit after a fraction, such as 1.5G"),
-        ("0", "the size is 0, which is not 'no limit'", "leave the setting out for its default"),
-        (0, "the size is 0, which is not 'no limit'", "leave the setting out for its default"),
-        ("0G", "the size is 0, which is not 'no limit'", "leave the setting out for its default"),
-        ("0.000000001k", "the size is 0, which is not 'no limit'", "leave the setting out for its default"),
+        (
+            "0",
+            "the size is 0, which is not 'no limit'",
+            "write 'unlimited' where there may be no limit, or leave it out",
+        ),
+        (0, "the size is 0, which is not 'no limit'", NO_LIMIT_HINT),
+        (
+            "0G",
+            "the size is 0, which is not 'no limit'",
+            "write 'unlimited' where there may be no limit, or leave it out",
+        ),
+        (
+            "0.000000001k",
+            "the size is 0, which is not 'no limit'",
+            "write 'unlimited' where there may be no limit, or leave it out",
+        ),
         ("9223372036854775808", "'9223372036854775808' is too large", "the most is 9223372036854775807"),
         ("8192P", "'8192P' is too large", "the most is 9223372036854775807"),
         (2**200, "the number is too large for a size", SIZE_HINT),

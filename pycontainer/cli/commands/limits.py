@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _HEADERS = ("NAME", "RESOURCE", "HELD", "PEAK", "LIMIT", "FAILED", "PRESSURE")
 _NEAR = 0.9  # of the limit
 _HIGH_PRESSURE_PERCENT = 10
+_SETS = ("cpus", "nodes")  # which a container may use all of, always
 
 
 @click.command
@@ -46,7 +47,7 @@ def command(
 
 def _is_tight(limit: "Limit") -> bool:
     held, cap, soft = limit["held"], limit["limit"], limit["soft_limit"]
-    near = held is not None and cap is not None and limit["unit"] != "cpus" and held >= cap * _NEAR
+    near = held is not None and cap is not None and limit["unit"] not in _SETS and held >= cap * _NEAR
     over = held is not None and soft is not None and held >= soft
     return near or over or limit["fail_count"] > 0 or (limit["pressure"] or 0) >= _HIGH_PRESSURE_PERCENT
 

@@ -102,7 +102,7 @@ def apply_changed(
     if not force and (excess := registry.excess(instance, spec)):
         raise InvalidState(
             f"cannot lower the limits of {owner}: {'; '.join(excess)}",
-            hint="let it use less first, or use --force: the kernel then takes back what it can, and kills for the rest",
+            hint="let it use less first, or use --force: the kernel takes back what it can, and on v2 kills for the rest",
         )
     try:
         return registry.apply(instance, spec)

@@ -8,7 +8,7 @@ import pytest
 from pycontainer.controllers import memory
 from pycontainer.controllers.memory import MemoryController, working_set_bytes
 from pycontainer.controllers.protocol import Instance, Reading
-from pycontainer.errors import Unsupported
+from pycontainer.errors import InvalidState, Unsupported
 from pycontainer.spec.model import ContainerSpec
 from tests.unit.controllers.fake import PAGE_BYTES, FakeCgroup, host
 
@@ -78,6 +78,18 @@ def test_v1_limits_go_up_and_down_in_the_right_order(limit: int | None) -> None:
     assert CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=limit)) == []
     expected = V1_NONE if limit is None else str(limit // PAGE_BYTES * PAGE_BYTES)
     assert {value for name, value in cgroup.files.items() if name != SOCKETS} == {expected}
+
+
+def test_v1_refuses_a_cap_below_what_it_cannot_take_back() -> None:
+    def busy(value: str) -> str:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    cgroup = v1(str(200 * MB), str(200 * MB))
+    cgroup.change["memory.limit_in_bytes"] = busy
+    with pytest.raises(
+        InvalidState, match="cannot cap memory at 20MiB: more is in use, and cgroup v1 kills nobody for it"
+    ):
+        CONTROLLER.apply(Instance(cgroup), ContainerSpec(memory_bytes=20 * MB))
 
 
 def test_v1_first_limit() -> None:
