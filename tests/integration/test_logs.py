@@ -30,7 +30,17 @@ def test_streams_stay_apart(world: World) -> None:
 
 
 def test_both_streams_in_one_file_are_in_their_order(world: World) -> None:
-    name = finished(world, "payload", "out", "one", "err", "two", "out", "three")
+    """As far as the monitor saw it: what is written to both within a moment, it reads one after the other."""
+    script = (
+        "echo one; until [ -e /1 ]; do sleep 0.02; done; echo two >&2; until [ -e /2 ]; do sleep 0.02; done; echo three"
+    )
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, IMAGE, "sh", "-c", script)
+    poll_until(lambda: world.cli("logs", name).stdout == "one\n")
+    world.ok("exec", name, "touch", "/1")
+    poll_until(lambda: world.cli("logs", name).stderr == "two\n")
+    world.ok("exec", name, "touch", "/2")
+    world.wait_for_status(name, "stopped")
     argv = world.argv("logs", name)
     done = subprocess.run(argv, env=world.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
     assert done.stdout == b"one\ntwo\nthree\n"
