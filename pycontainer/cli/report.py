@@ -23,6 +23,7 @@ from pycontainer.errors import PycontainerError, StartFailed, did_you_mean, show
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXIT_OURS = 125
+_GROUP_ALONE: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 _OF_WORKLOADS = frozenset({"run", "exec", "enter", "attach"})
 
 _world: tuple[str, Collection[str]] | None = None  # the `--root` that was given, and the verbs there are
@@ -83,10 +84,10 @@ def guarded(command: Callable[[], int | None], *, debug: Callable[[], bool]) -> 
         return EXIT_INTERRUPTED
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:  # a group alone: what there is in it
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
     except click.ClickException as error:
+        if isinstance(error, _GROUP_ALONE):  # it is told what there is in it
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
         _write_error(_usage_message(error), _usage_hint(error))  # help is the same in each world
         context = getattr(error, "ctx", None)
         return EXIT_OURS if context is not None and context.info_name in _OF_WORKLOADS else error.exit_code

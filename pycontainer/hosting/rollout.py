@@ -106,8 +106,10 @@ class Rollout:
             try:
                 with self.place():
                     info = container.set(**part)
-            except Unsupported as error:
-                error.hint = f"{error.hint}; to have it made anew: pycontainer rm --force {container_id}, then up again"
+            except (Unsupported, InvalidState) as error:
+                if part is disk:
+                    anew = f"to have it made anew: pycontainer rm --force {container_id}, then up again"
+                    error.hint = f"{error.hint}; {anew}" if error.hint else anew
                 raise
             self._warn(site.path, info["warnings"])
 

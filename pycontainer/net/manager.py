@@ -348,11 +348,17 @@ class NetworkManager:
         self._tracked.forget(ports)
 
     def connect(
-        self, container_id: str, network: str, ip: str = "", ip6: str = "", netns_fd: int | None = None
+        self,
+        container_id: str,
+        network: str,
+        ip: str = "",
+        ip6: str = "",
+        netns_fd: int | None = None,
+        ports: Sequence[Port] = (),
     ) -> None:
         """Give a container one more network, at once if it runs: then `netns_fd` is its namespace.
 
-        With the first network that it is on again its ports are published again: AlreadyExists if one was taken meanwhile.
+        If it was on none its `ports` are published, as at a start: AlreadyExists if one was taken meanwhile.
         """
         reservation = self._reservation(container_id)
         if reservation.endpoint(network):
@@ -367,10 +373,11 @@ class NetworkManager:
                 bridges = self._open_walls(reservation, [endpoint], fresh=False)
                 self._attach(reservation, [endpoint], netns_fd, bridges, fresh=False)
                 reach("connect:linked")
-                if is_first and reservation.ports:
+                if is_first and ports:
                     undo.callback(self._ports.release, container_id)
                     undo.callback(self._firewall.remove, _ports_owner(container_id))
-                    self._publish(reservation, reservation.ports)
+                    self._publish(reservation, ports)
+                    self._tracked.forget(reservation.ports, keep=_targets(reservation).values())
             self._records.save_reservation(reservation)
             undo.pop_all()
         reach("connect:reserved")
@@ -403,11 +410,11 @@ class NetworkManager:
             self._tracked.forget(ports, keep=_targets(reservation).values())
         self._refresh_own_hosts(reservation)
 
-    def _publish(self, reservation: Reservation, ports: _PortList) -> None:
+    def _publish(self, reservation: Reservation, ports: Sequence[Port]) -> None:
         """Claim host ports for a run that has none, and have them lead to its first network."""
         targets = _targets(reservation)
-        self._ports.claim(reservation.container_id, reservation.name, ports, targets)
-        self._firewall.add({_ports_owner(reservation.container_id): _port_elements(ports, targets)})
+        reservation.ports = self._ports.claim(reservation.container_id, reservation.name, ports, targets)
+        self._firewall.add({_ports_owner(reservation.container_id): _port_elements(reservation.ports, targets)})
 
     def stats(self, container_id: str) -> tuple[int, int]:
         """Return (received, sent) bytes of all links of a running container, as the container counts them."""

@@ -64,7 +64,10 @@ def _parse_some(data: Mapping[str, object], fields: Mapping[str, Field], refusal
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key in fields:
-            is_taken_away = value == DEFAULT and key in BY_KEY and fields[key].default is None
+            has_none = (
+                key in BY_KEY and fields[key].default is None and not key.startswith("disk")
+            )  # the host has one for it
+            is_taken_away = value == DEFAULT and has_none
             values[fields[key].target] = None if is_taken_away else _parse_field(fields[key], value, problems)
         elif key not in BY_KEY:
             problems.append(_unknown_key(key))

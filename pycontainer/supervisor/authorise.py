@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.disk.storage import Caps
-from pycontainer.errors import Busy, InvalidInput, InvalidState, NotFound, NotPermitted
+from pycontainer.errors import AlreadyExists, Busy, InvalidInput, InvalidState, NotFound, NotPermitted
 from pycontainer.security.profile import app_or_system
 from pycontainer.spec.fields import BY_KEY
 from pycontainer.spec.model import ContainerSpec, Device, Mount, Port, SnapshotSchedule, Ulimit
@@ -34,6 +34,7 @@ from pycontainer.supervisor.caller import Caller, current_caller
 from pycontainer.units import format_bytes, parse_bytes, parse_count, shown
 
 if TYPE_CHECKING:
+    from pycontainer.runtime.container import Container
     from pycontainer.supervisor.world import World
 
 TENANT_LABEL = "tenant"  # of a volume: whose it is; an operator may set it, a tenant's user has it set
@@ -209,6 +210,17 @@ def admitted(world: "World", spec: ContainerSpec) -> ContainerSpec:
         tenant=caller.tenant,
         mounts=mounts,
     )
+
+
+@contextlib.contextmanager
+def telling_no_holder(container: "Container") -> Iterator[None]:
+    """Have a tenant's container that gets no port, or no address, tell nobody, now or in its events, who has it."""
+    try:
+        yield
+    except AlreadyExists as error:
+        if not container.spec.tenant:
+            raise
+        raise AlreadyExists(error.message.partition(" by ")[0], hint="free it, or take another") from None
 
 
 def judge_change(spec: ContainerSpec, before: ContainerSpec, defaults: Caps) -> None:

@@ -436,6 +436,8 @@ class Endings:
             except OSError as error:  # a disk that takes nothing keeps nobody from ending
                 world.events.emit("leftover", container, detail=f"its run is on record still: {error.strerror}")
         reach("end:over")
+        if container.spec.tenant:
+            world.transient.member_ended(container.spec.tenant)
 
     def _close(self, container: Container, run: Run) -> int:
         """Close what a run held, but for the root of one that goes with its end: return that, -1 if there is none."""

@@ -23,7 +23,7 @@ async def freeze(world: "World", container: "Container") -> bool:
                 await asyncio.sleep(seconds)
     except TimeoutError:
         raise Busy(
-            f"container '{container.spec.name}' cannot be paused: one of its processes does not stop",
+            f"cannot stop container '{container.spec.name}' for a while: one of its processes goes on",
             hint="it waits for a disk or a file system that does not answer; 'pycontainer top' shows which: state D",
         ) from None
     except OSError:

@@ -426,50 +426,56 @@ class MonitorLink:
         os.makedirs(self._paths.stage_dir, mode=0o700, exist_ok=True)
         os.makedirs(self._paths.containers_dir, mode=0o700, exist_ok=True)
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        log_fd = os.open(
-            f"{self._paths.run_dir}/monitor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        with os.fdopen(read_fd, "rb", buffering=0) as ready:
+            with os.fdopen(write_fd, "wb"):
+                pid = self._spawn_told_to(write_fd)
+            listening, loop = asyncio.Event(), asyncio.get_running_loop()
+            loop.add_reader(read_fd, listening.set)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(listening.wait(), _SPAWN_SECONDS)
+            finally:
+                loop.remove_reader(read_fd)
+            if not listening.is_set():
+                os.kill(pid, signal.SIGKILL)  # it hangs: all starts would wait for it
+            if not listening.is_set() or ready.read(1) != b"1":
+                raise PycontainerError(
+                    "the monitor did not start", hint=f"its words are in '{self._paths.run_dir}/monitor.log'"
+                )
+
+    def _spawn_told_to(self, ready_fd: int) -> int:
+        """Start a monitor that says on `ready_fd` when it listens; return its pid."""
         scope = self._scope
         joins = scope is not None and scope.is_alive()  # containers are there whose monitor died
         arguments = [
             *(scope.command() if scope is not None and not joins else ()),
             *self._command(ready_fd=3),
         ]
-        try:
+        log = f"{self._paths.run_dir}/monitor.log"
+        with open(os.devnull, "rb") as null, open(log, "ab", opener=_for_us_alone) as words:
             pid = os.posix_spawnp(
                 arguments[0],
                 arguments,
                 {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **failpoints.environment("monitor:")},
                 setsid=True,
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, null_fd, 0),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                    (os.POSIX_SPAWN_DUP2, write_fd, 3),
+                    (os.POSIX_SPAWN_DUP2, null.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, words.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, words.fileno(), 2),
+                    (os.POSIX_SPAWN_DUP2, ready_fd, 3),
                 ],
             )
-            if scope is not None and joins:
+        if scope is not None and joins:
+            try:
                 scope.join(pid)
-        finally:
-            os.close(write_fd)
-            os.close(log_fd)
-            os.close(null_fd)
-        listening = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(read_fd, listening.set)
-        try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(listening.wait(), _SPAWN_SECONDS)
-            if not listening.is_set():
-                os.kill(pid, signal.SIGKILL)  # it hangs: all starts would wait for it
-            if not listening.is_set() or os.read(read_fd, 1) != b"1":
-                raise PycontainerError(
-                    "the monitor did not start", hint=f"its words are in '{self._paths.run_dir}/monitor.log'"
-                )
-        finally:
-            loop.remove_reader(read_fd)
-            os.close(read_fd)
+            except BaseException:
+                os.kill(pid, signal.SIGKILL)  # nobody would hear of it
+                raise
+        return pid
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _joined(

@@ -38,6 +38,8 @@ _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspat
 
 async def load_new_code(world: "World") -> None:
     """See that the new code can be loaded, and have the monitor become it. PycontainerError: nothing has changed."""
+    if world.runs and world.link.fileno() < 0:  # we alone have the pipes into which they write
+        raise Busy("containers run without a monitor just now", hint="another one is tried for: try again")
     for option, program in _PROBES:
         await asyncio.to_thread(_probe, option, program.format(parent=_PACKAGE_PARENT))
     deadline = time.monotonic() + _MONITOR_SECONDS

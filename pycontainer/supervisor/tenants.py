@@ -97,7 +97,7 @@ class Tenants:
     def memory_bytes(self, name: str) -> int | None:
         """Return what the tenant's containers may have together; None without a cap, or where nobody knows it."""
         tenant = self.by_name.get(name)
-        return tenant.spec.memory_bytes if tenant is not None else None
+        return self._spec_of(tenant).memory_bytes if tenant is not None else None
 
     def raise_limits(self, name: str, disks: tuple[str, ...]) -> None:
         """Have the kernel hold the tenant's limits, before a container that uses `disks` starts."""

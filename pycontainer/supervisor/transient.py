@@ -70,6 +70,17 @@ class Transient:
     def note_tenant(self, name: str, spec: ContainerSpec | None) -> None:
         self._note(_TENANT + name, spec)
 
+    def member_ended(self, tenant: str) -> None:
+        """A run of a tenant's container is over: with the last one what was set until then is."""
+        world = self._world
+        if _TENANT + tenant not in self._specs or any(
+            world.containers[run].spec.tenant == tenant for run in world.runs
+        ):
+            return
+        self.note_tenant(tenant, None)
+        if world.tenants.is_raised(tenant):
+            world.apply_to_tenant(tenant)
+
     def _note(self, what: str, spec: ContainerSpec | None) -> None:
         path = f"{self._directory}/{what}{_SUFFIX}"
         if spec is not None:

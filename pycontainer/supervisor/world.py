@@ -281,9 +281,10 @@ class World:
         return self.hierarchy.open(container.id, container.spec.tenant)
 
     def effective_limits(self, container: Container) -> Effective:
-        """Return what the container can have at most, its tenant's limits included."""
+        """Return what the container can have at most just now, its tenant's limits included."""
         tenant = container.spec.tenant
-        return effective(container.spec, self.tenants.find(tenant).spec if tenant else None)
+        pool = self.transient.spec_of_tenant(self.tenants.find(tenant)) if tenant else None
+        return effective(self.transient.spec_of(container), pool)
 
     def apply_to_tenant(self, name: str) -> None:
         """Write the limits of a tenant that is raised again, and those of its running containers."""

@@ -537,6 +537,11 @@ def test_ports_and_networks(shared: World) -> None:
     assert "topsecret" not in json.dumps(reply) and reply["events"][-1]["type"] == "start-failed"
     world.ok("rm", "-f", "topsecret")
     ok(world, ACME, "start", "web")
+    ok(world, ACME, "network", "disconnect", "default", "web")
+    world.ok("run", "-d", "--name", "topsecret", "-p", "20001:80", IMAGE, "payload", "sleep", "0")
+    assert refused(world, ACME, 4, "network", "connect", "default", "web") == "port 20001/tcp is taken"
+    world.ok("rm", "-f", "topsecret")
+    ok(world, ACME, "network", "connect", "default", "web")
     ok(world, ACME, "run", "-d", "--name", "db", "--network", "acme-net", IMAGE, "payload", "sleep", "0")
     ok(world, ACME, "network", "connect", "acme-net", "web")
     ok(world, ACME, "restart", "-t", "0", "web")

@@ -122,6 +122,10 @@ def test_a_lower_limit_below_what_is_in_use_is_refused(world: World) -> None:
     world.ok("tenant", "set", tenant, "--memory", "200M")
     limits = limits_of(world, tenant)
     assert (limits["pids"]["limit"], limits["memory"]["limit"]) == (50, 200 << 20)
+    for member in members:
+        world.ok("stop", "-t", "0", member)
+    world.ok("start", members[0])
+    assert limits_of(world, tenant)["pids"]["limit"] == 30, "that was until the last one had ended"
     remove(world, tenant, *members)
 
 

@@ -145,7 +145,7 @@ def test_what_fails_is_traced_as_well(world: World, path: Path) -> None:
     assert result.exit_code == 125 and names(spans, "supervisor") == ["inspect"]
     path.unlink()
     result, spans = traced(world, path, "run", "--no-such-option")
-    assert result.exit_code == 2 and {span["cat"] for span in spans} == {"client"}
+    assert result.exit_code == 125 and {span["cat"] for span in spans} == {"client"}
 
 
 def test_a_file_that_cannot_be_written(world: World, tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ def test_memory_is_the_cap_and_follows_it(world: World) -> None:
     world.ok("set", name, "--memory", "100M")
     assert total_kib(world, name) == 100 * KIB_PER_MIB
     assert world.inspect(name)["view"] == "generated"
+    world.ok("set", name, "--memory", "80M", "--transient")
+    assert total_kib(world, name) == 80 * KIB_PER_MIB
+    world.ok("set", name, "--pids-limit", "100")
+    assert total_kib(world, name) == 80 * KIB_PER_MIB
     world.ok("restart", "-t", "0", name)
     assert total_kib(world, name) == 100 * KIB_PER_MIB
 
@@ -47,6 +51,10 @@ def test_the_tenants_limit_counts_too(world: World) -> None:
     name = run(world, "--tenant", tenant, "-m", "64M")
     assert total_kib(world, name) == 48 * KIB_PER_MIB
     world.ok("tenant", "set", tenant, "--memory", "56M")
+    assert total_kib(world, name) == 56 * KIB_PER_MIB
+    world.ok("tenant", "set", tenant, "--memory", "40M", "--transient")
+    assert total_kib(world, name) == 40 * KIB_PER_MIB
+    world.ok("restart", "-t", "0", name)  # its last container has ended
     assert total_kib(world, name) == 56 * KIB_PER_MIB
     world.ok("rm", "-f", name)
     world.ok("tenant", "rm", tenant)

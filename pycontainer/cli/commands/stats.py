@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +11,7 @@ from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_containers, pass_settings
 from pycontainer.cli.report import printable
 from pycontainer.errors import InvalidState
-from pycontainer.units import format_bytes_short, shown
+from pycontainer.units import format_bytes_short
 
 if TYPE_CHECKING:
     from pycontainer.client.types import Stats
@@ -39,15 +39,15 @@ def command(settings: Settings, containers: tuple[str, ...], no_stream: bool, fo
     redraw = not no_stream and form == "table" and sys.stdout.isatty()
     with settings.client() as host:
         before = {sample["id"]: sample for sample in host.stats(containers)}
-        _require_all(containers, before.values())
+        if len(before) < len(set(containers)):
+            running = ", ".join(sample["name"] for sample in before.values()) or "none"
+            raise InvalidState(f"not all of these are running: {', '.join(containers)}", hint=f"running: {running}")
         interval = _FIRST_INTERVAL_SECONDS
         if redraw:
             click.echo(_HOME + _CLEAR_BELOW, nl=False)
         while True:
             time.sleep(interval)
             samples = host.stats(containers)
-            if containers and not samples:  # all of them have ended
-                return
             cpu = {sample["id"]: cpu_percent(before.get(sample["id"]), sample) for sample in samples}
             if form == "json":
                 output.show_json([{**sample, "cpu_percent": cpu[sample["id"]]} for sample in samples])
@@ -60,12 +60,6 @@ def command(settings: Settings, containers: tuple[str, ...], no_stream: bool, fo
                 return
             before = {sample["id"]: sample for sample in samples}
             interval = _INTERVAL_SECONDS
-
-
-def _require_all(references: Iterable[str], samples: Collection["Stats"]) -> None:
-    for reference in references:
-        if not any(reference == sample["name"] or sample["id"].startswith(reference) for sample in samples):
-            raise InvalidState(f"container {shown(reference)} is not running", hint=f"pycontainer start {reference}")
 
 
 def cpu_percent(before: "Stats | None", after: "Stats") -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.controllers import registry
 from pycontainer.disk.beneath import can_map_ids
-from pycontainer.errors import AlreadyExists, InvalidState, NotFound, PycontainerError, StartFailed
+from pycontainer.errors import InvalidState, NotFound, PycontainerError, StartFailed
 from pycontainer.failpoints import reach
 from pycontainer.linux.files import read_bounded, write_atomically
 from pycontainer.runtime import planner, view
@@ -20,6 +20,7 @@ from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.names import check_name
 from pycontainer.spec.signals import signal_number
 from pycontainer.supervisor import log
+from pycontainer.supervisor.authorise import telling_no_holder
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.freezing import freeze
 from pycontainer.supervisor.mounting import unmount
@@ -92,7 +93,8 @@ async def _start_now(
     networked = bool(container.addresses)
     try:
         if networked:
-            _claim_ports(world, container)
+            with telling_no_holder(container):
+                world.networks.claim_ports(container.id, list(spec.ports))
             reach("start:ports")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{container.directory}/exit.json")
@@ -135,17 +137,6 @@ async def _start_now(
     world.endings.began(container, run)
     world.transfer.began(container)
     reach("start:over")
-
-
-def _claim_ports(world: World, container: Container) -> None:
-    """Claim the ports. A tenant's container that cannot start tells nobody, now or in its events, whose the port is."""
-    try:
-        world.networks.claim_ports(container.id, list(container.spec.ports))
-    except AlreadyExists as error:
-        if not container.spec.tenant:
-            raise
-        message = error.message.partition(" by ")[0]
-        raise AlreadyExists(message, hint="choose another host port") from None
 
 
 def _require_startable(world: World, container: Container) -> None:
@@ -303,8 +294,8 @@ async def kill(world: World, call: Call) -> object:
             container.save_run()
         except OSError as error:  # a disk that takes nothing: it is ended all the same
             log.say(f"cannot note that '{container.spec.name}' is being killed: {error}", container=container)
-    if number == signal.SIGKILL and run.cgroup.is_frozen():
-        run.cgroup.thaw()
+    if number == signal.SIGKILL:
+        run.cgroup.thaw()  # or it waits, on v1, also of what is just being frozen
     world.endings.send(container, number, cause="kill")
     return {}
 

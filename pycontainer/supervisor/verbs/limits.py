@@ -34,7 +34,9 @@ async def set(world: World, call: Call) -> object:
         world.tenants.find(container.spec.tenant)  # what it sees of limits depends on these
     async with world.lock(container):
         world.require(container)
-        if chosen := CHECK_TARGETS & changes.keys():  # there is one check: what asks another way takes the place of it
+        if chosen := {
+            key for key in CHECK_TARGETS & changes.keys() if changes[key] is not None
+        }:  # there is one check: what asks another way takes the place of it
             changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
         before, in_force = container.spec, world.transient.spec_of(container)
         kept, live = before if transient else _changed(before, changes), _changed(in_force, changes)
@@ -67,10 +69,13 @@ async def set(world: World, call: Call) -> object:
                 if not transient:
                     container.save()
             except BaseException:
-                container.spec, container.warnings = before, warnings
+                container.spec = before
                 if run is not None:
+                    with contextlib.suppress(OSError):  # it is known all the same
+                        world.transient.note(container.id, None if in_force is before else in_force)
                     registry.apply(world.instance(container, run.cgroup), world.measured(container, in_force))
-                    world.transient.note(container.id, None if in_force is before else in_force)
+                    world.refresh_view(container, run.cgroup)
+                container.warnings = warnings
                 raise
             reach("set:recorded")
         if "snapshots" in changes:

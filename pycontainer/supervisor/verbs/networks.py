@@ -5,7 +5,7 @@ import os
 from pycontainer.errors import InvalidInput
 from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container
-from pycontainer.supervisor.authorise import may_see_network
+from pycontainer.supervisor.authorise import may_see_network, telling_no_holder
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import current_caller
 from pycontainer.supervisor.world import World
@@ -53,9 +53,11 @@ async def network_connect(world: World, call: Call) -> object:
         )
     async with world.lock(container):
         world.require(container)
-        netns_fd = _netns(world, container)
+        netns_fd, ports = _netns(world, container), list(container.spec.ports)
+        network, ip, ip6 = call.text("network"), call.text("ip"), call.text("ip6")
         try:
-            world.networks.connect(container.id, call.text("network"), call.text("ip"), call.text("ip6"), netns_fd)
+            with telling_no_holder(container):
+                world.networks.connect(container.id, network, ip, ip6, netns_fd, ports)
         finally:
             if netns_fd is not None:
                 os.close(netns_fd)

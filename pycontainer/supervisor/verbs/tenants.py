@@ -3,6 +3,7 @@
 No verb here waits for anything, so none needs a lock against another.
 """
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -108,8 +109,9 @@ async def tenant_set(world: World, call: Call) -> object:
             tenant.spec = before
             tenant.max_containers, tenant.allowance = had
             if is_raised:
+                with contextlib.suppress(OSError):  # it is known all the same
+                    world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
                 registry.apply(world.tenants.instance(tenant.name), tenant.measured(in_force))
-                world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
                 world.apply_to_members(tenant.name)
             raise
         reach("tenant:updated")

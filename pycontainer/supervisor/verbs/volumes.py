@@ -166,7 +166,7 @@ async def _unpack(world: World, mount_fd: int, archive_fd: int) -> None:
 @contextlib.asynccontextmanager
 async def _standing_still(world: World, name: str, pause: bool) -> AsyncIterator[list[str]]:
     """Freeze the containers that run with the volume, if that is asked, and thaw those again; else give a warning."""
-    running = [user for user in users_of(world, name) if user.id in world.runs and world.status(user) == "running"]
+    running = [user for user in users_of(world, name) if user.id in world.runs]
     warnings: list[str] = []
     async with contextlib.AsyncExitStack() as undo:
         if pause:
@@ -177,7 +177,7 @@ async def _standing_still(world: World, name: str, pause: bool) -> AsyncIterator
                     undo.callback(_thaw, world, container)
                     world.layers.note_frozen(container)
                     await freeze(world, container)
-        elif running:
+        elif running := [user for user in running if world.status(user) == "running"]:
             warnings.append(
                 f"{named(running)} may have written meanwhile: the backup is no picture of one moment; --pause makes it one"
             )

@@ -135,22 +135,25 @@ def test_ports_are_back_with_the_first_network_again(site: Site) -> None:
     with pytest.raises(ConnectionRefusedError):
         ask(site.outside, INSIDE_IP, 8080)
 
-    site.do(lambda: site.manager.connect(one.id, "second", netns_fd=one.namespace.fd))
+    ports = [Port(8080, HTTP)]
+    site.do(lambda: site.manager.connect(one.id, "second", netns_fd=one.namespace.fd, ports=ports))
     assert ask(site.outside, INSIDE_IP, 8080) == OUTSIDE_IP
     assert ask(site.inside, "127.0.0.1", 8080)
+    assert site.manager.published(one.id) == ports
 
 
 def test_a_network_is_refused_to_whose_port_is_taken(site: Site) -> None:
-    one = site.instance("one", Port(8080, HTTP))
+    ports = [Port(8080, HTTP)]
+    one = site.instance("one", *ports)
     site.do(lambda: site.manager.disconnect(one.id, "default", one.namespace.fd))
     two = site.instance("two", Port(8080, HTTP))
     with pytest.raises(AlreadyExists, match="8080"):
-        site.do(lambda: site.manager.connect(one.id, "default", netns_fd=one.namespace.fd))
+        site.do(lambda: site.manager.connect(one.id, "default", netns_fd=one.namespace.fd, ports=ports))
     assert one.namespace.links() == ["lo"]
     assert site.manager.addresses(one.id) == {}
     assert ask(site.outside, INSIDE_IP, 8080) == OUTSIDE_IP
     two.end()
-    site.do(lambda: site.manager.connect(one.id, "default", netns_fd=one.namespace.fd))
+    site.do(lambda: site.manager.connect(one.id, "default", netns_fd=one.namespace.fd, ports=ports))
     assert ask(site.outside, INSIDE_IP, 8080) == OUTSIDE_IP
 
 

@@ -1,10 +1,13 @@
-"""When a container can do its work, and when it never will."""
+"""When a container can do its work, when it never will, and in which order its limits change."""
 
-from typing import Any
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from pycontainer.hosting.rollout import _failure, _is_ready
+from pycontainer.errors import Unsupported
+from pycontainer.hosting.rollout import Rollout, _failure, _is_ready
 
 
 def record(**differs: Any) -> dict[str, Any]:
@@ -42,3 +45,25 @@ def test_ready_or_never(differs: dict[str, Any], lasted_seconds: float, is_ready
     assert _is_ready(found, lasted_seconds) is is_ready
     if not is_ready:
         assert _failure(found, lasted_seconds, 90) == failure
+
+
+def test_a_disk_that_cannot_shrink_leaves_no_other_limit_unset() -> None:
+    """It comes last, and its refusal says what helps; that of another limit does not advise to delete anything."""
+    asked: list[dict[str, Any]] = []
+
+    def change(**values: Any) -> dict[str, Any]:
+        asked.append(values)
+        if values.keys() & {"disk", "io_weight"}:
+            raise Unsupported("no", hint="grow it", feature="disk")
+        return {"warnings": []}
+
+    client = SimpleNamespace(container=lambda container_id: SimpleNamespace(set=change))
+    rollout = Rollout(cast(Any, client), "h", None, threading.Semaphore(), lambda *_: None, lambda *_: None)
+    site = cast(Any, SimpleNamespace(path="acme/shop"))
+    with pytest.raises(Unsupported) as caught:
+        rollout.set(site, "c1", {"disk": "1G", "memory": "64M", "pids": 10})
+    assert asked == [{"memory": "64M", "pids": 10}, {"disk": "1G"}]
+    assert caught.value.hint == "grow it; to have it made anew: pycontainer rm --force c1, then up again"
+    with pytest.raises(Unsupported) as caught:
+        rollout.set(site, "c1", {"io_weight": 10})
+    assert caught.value.hint == "grow it"

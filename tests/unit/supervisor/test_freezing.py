@@ -47,7 +47,7 @@ def test_one_that_does_not_stop(tmp_path: Path) -> None:
 
     async def serve() -> None:
         asyncio.get_running_loop().call_soon(lambda: served.append(state(tmp_path)))
-        with pytest.raises(Busy, match="container 'web' cannot be paused: one of its processes does not stop"):
+        with pytest.raises(Busy, match="cannot stop container 'web' for a while: one of its processes goes on"):
             await freeze(world, container)
 
     asyncio.run(serve())
