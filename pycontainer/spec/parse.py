@@ -64,10 +64,7 @@ def _parse_some(data: Mapping[str, object], fields: Mapping[str, Field], refusal
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key in fields:
-            has_none = (
-                key in BY_KEY and fields[key].default is None and not key.startswith("disk")
-            )  # the host has one for it
-            is_taken_away = value == DEFAULT and has_none
+            is_taken_away = value == DEFAULT and _has_no_default(fields[key])
             values[fields[key].target] = None if is_taken_away else _parse_field(fields[key], value, problems)
         elif key not in BY_KEY:
             problems.append(_unknown_key(key))
@@ -76,6 +73,11 @@ def _parse_some(data: Mapping[str, object], fields: Mapping[str, Field], refusal
     if problems:
         raise as_error(problems)
     return values
+
+
+def _has_no_default(field: Field) -> bool:
+    """Tell whether nothing holds where a setting is left out; for a disk the host may have a cap of its own."""
+    return field.key in BY_KEY and field.default is None and not field.key.startswith("disk")
 
 
 def check_spec(data: object) -> tuple[ContainerSpec, list[Problem]]:

@@ -34,9 +34,8 @@ async def set(world: World, call: Call) -> object:
         world.tenants.find(container.spec.tenant)  # what it sees of limits depends on these
     async with world.lock(container):
         world.require(container)
-        if chosen := {
-            key for key in CHECK_TARGETS & changes.keys() if changes[key] is not None
-        }:  # there is one check: what asks another way takes the place of it
+        # There is one check: what asks another way takes the place of it.
+        if chosen := {key for key in CHECK_TARGETS & changes.keys() if changes[key] is not None}:
             changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
         before, in_force = container.spec, world.transient.spec_of(container)
         kept, live = before if transient else _changed(before, changes), _changed(in_force, changes)

@@ -18,15 +18,8 @@ from pycontainer.units import shown
 
 _MAX_LOOK_SECONDS = 60
 _FILTERS = ("id", "name", "label", "status", "image", "network", "exited", "health", "cause", "tenant")
-_STATUSES = (
-    "created",
-    "running",
-    "paused",
-    "restarting",
-    "stopped",
-    "exited",
-    "damaged",
-)  # exited: Docker's for stopped
+# exited is Docker's word for stopped
+_STATUSES = ("created", "running", "paused", "restarting", "stopped", "exited", "damaged")
 
 
 async def ping(world: World, call: Call) -> object:
