@@ -5,6 +5,8 @@ from typing import ClassVar
 
 import click
 
+from pycontainer.errors import did_you_mean
+
 
 class Group(click.Group):
     """A group as ours all are."""
@@ -27,7 +29,5 @@ class Group(click.Group):
 
     def guess(self, ctx: click.Context, word: str) -> str:
         """Return `, did you mean 'list'?`, or nothing."""
-        from pycontainer.errors import did_you_mean  # which only a mistyped command pays
-
         commands = self.list_commands(ctx)
         return did_you_mean(word, [*commands, *(alias for alias, meant in self.aliases.items() if meant in commands)])

@@ -182,8 +182,8 @@ def _apply_v2(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) 
 def _apply_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) -> bool:
     """Set memory and memory+swap; say whether the kernel can cap swap.
 
-    It wants memory <= memory+swap at every moment, so the order depends on which way they go. InvalidState where more is in
-    use than it can take back: it kills nobody for a new cap (mem_cgroup_resize_max in mm/memcontrol-v1.c).
+    InvalidState where more is in use than it can take back: it kills nobody for a new cap (mem_cgroup_resize_max in
+    mm/memcontrol-v1.c).
     """
     try:
         return _set_both_v1(cgroup, limit_bytes, total_bytes)
@@ -197,6 +197,7 @@ def _apply_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) 
 
 
 def _set_both_v1(cgroup: Cgroup, limit_bytes: int | None, total_bytes: int | None) -> bool:
+    """The kernel wants memory <= memory+swap at every moment, so the order depends on which way they go."""
     swap_limit = _swap_limit(cgroup)
     if swap_limit is None:
         _set(cgroup, "memory.limit_in_bytes", limit_bytes)

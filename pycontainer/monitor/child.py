@@ -349,7 +349,7 @@ class Child:
                 pass
 
     def leave_stage(self) -> None:
-        """Take the mounts in our own namespace down, and keep those of the child no longer."""
+        """Take the mounts in our own namespace down, and keep those of the child no longer; what fails is told in our log."""
         stage, self._stage = self._stage, None
         mounts_fd, self._mounts_fd = self._mounts_fd, -1
         if mounts_fd >= 0:
@@ -357,7 +357,7 @@ class Child:
         if stage is not None:
             try:
                 stage.close()
-            except OSError as error:  # no descriptor, no memory: not a reason to tell nobody of an end
+            except Exception as error:  # no descriptor, no memory: not a reason to tell nobody of an end
                 report(error)
 
     def kill(self) -> None:

@@ -39,7 +39,7 @@ from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 from pycontainer.monitor import channel, handover
 from pycontainer.monitor.child import Child, Room
 from pycontainer.monitor.lending import Lending
-from pycontainer.monitor.poller import Poller, report
+from pycontainer.monitor.poller import Poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ class Monitor:
     def _leave_stages(self, *, all_of_them: bool = False) -> None:
         """Leave those whose time has come."""
         while self._stages and (all_of_them or not self._stage_seconds()):
-            _leave(self._stages.pop(0)[1])
+            self._stages.pop(0)[1].leave_stage()
 
     def _ended(self, child: Child) -> None:
         self._room.lending.take_back_from(child.pidfd)  # or we would wait for what we could write ourselves: its report
@@ -365,13 +365,6 @@ class Monitor:
                 **trace.told(child.recorder),
             }
         )
-
-
-def _leave(child: Child) -> None:
-    try:
-        child.leave_stage()
-    except Exception as error:  # no descriptor, no memory: not a reason to end all others' parent
-        report(error)
 
 
 def enter_room(stage_dir: str) -> None:

@@ -79,10 +79,10 @@ async def start_exec(
         root_fd = _open_root(container)
         try:
             user = await find_user(root_fd, request.user or container.spec.user or str(config.get("user") or ""))
-            ptmx_fd = await open_ptmx(root_fd) if request.tty else -1
-            if ptmx_fd >= 0:
-                undo.callback(os.close, ptmx_fd)
-            pty_fd, stdio_fds = _standard_streams(request, ptmx_fd, container, user.uid)
+            pty_fd = await open_ptmx(root_fd) if request.tty else -1
+            if pty_fd >= 0:
+                undo.callback(os.close, pty_fd)
+            stdio_fds = _standard_streams(request, pty_fd, container, user.uid)
         finally:
             os.close(root_fd)
         with contextlib.ExitStack() as sent:  # descriptors only the message needs
@@ -181,15 +181,15 @@ def _open_root(container: Container) -> int:
     return root_fd
 
 
-def _standard_streams(request: ExecRequest, ptmx_fd: int, container: Container, uid: int) -> tuple[int, list[int]]:
-    """Return the pty master (or -1) and the three descriptors for the process.
+def _standard_streams(request: ExecRequest, pty_fd: int, container: Container, uid: int) -> list[int]:
+    """Return the three descriptors for the process: with a terminal the slave of the master `pty_fd`.
 
     The pty is the container's own: its ptmx is opened without following links and proven to be one, the slave comes from
     the master, never from a path (the classes of CVE-2016-10124 and CVE-2025-52565).
     """
     if request.tty:
-        _, slave_fd = open_pty(ptmx_fd, uid=container.base + uid, gid=container.base + 5, window=request.window)
-        return ptmx_fd, [slave_fd, slave_fd, slave_fd]
+        _, slave_fd = open_pty(pty_fd, uid=container.base + uid, gid=container.base + 5, window=request.window)
+        return [slave_fd, slave_fd, slave_fd]
     if len(request.stdio_fds) != 3:
         raise InvalidInput("exec without a terminal needs three descriptors", field="fds")
     for fd in request.stdio_fds:
@@ -198,4 +198,4 @@ def _standard_streams(request: ExecRequest, ptmx_fd: int, container: Container, 
         if not stat.S_ISFIFO(details.st_mode) and not is_null:  # a host file or terminal never goes inside
             raise InvalidInput("the standard streams of exec must be pipes or /dev/null", field="fds")
     own_pipes(request.stdio_fds, container.base + uid)
-    return -1, request.stdio_fds
+    return request.stdio_fds

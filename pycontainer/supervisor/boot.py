@@ -205,8 +205,7 @@ class Boot:
 
     def _is_wanted(self, container: Container) -> bool:
         is_to_come = container.id not in self._world.runs and container.id not in self._tried
-        is_to_come = is_to_come and asks_to_start(container)
-        return is_to_come and not self._world.transfer.holds(container)
+        return is_to_come and asks_to_start(container) and not self._world.transfer.holds(container)
 
     async def _start_one(self, work: Work, container: Container, slots: asyncio.Semaphore) -> None:
         world = self._world

@@ -39,11 +39,12 @@ async def set(world: World, call: Call) -> object:
             changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
         before, in_force = container.spec, world.transient.spec_of(container)
         kept, live = before if transient else _changed(before, changes), _changed(in_force, changes)
-        for spec, old in ((kept, before), (live, in_force)):
+        facts = read_host(world.hierarchy.layout)
+        for spec, old in [(live, in_force)] if transient or in_force is before else [(kept, before), (live, in_force)]:
             if problems := validate(spec):
                 raise as_error(problems)
             authorise.judge_change(spec, old, _default_caps(container))
-            if refused := registry.validate(spec, read_host(world.hierarchy.layout)):
+            if refused := registry.validate(spec, facts):
                 raise InvalidInput("; ".join(refused), field="limits")
         excess = world.capacity.admit_change(container, live if transient else kept)
         run = world.runs.get(container.id)
