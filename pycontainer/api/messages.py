@@ -34,7 +34,7 @@ VERBS: dict[str, str] = {
     "inspect": "{container} -> full record",
     "wait": "{container} -> {exit_code}",
     "rename": "{container, name} -> ContainerInfo",
-    "exec": "{container, command, env, user, workdir, tty, privileged, rows, columns}, fds: [stdin, stdout, stderr]"
+    "exec": "{container, command, env, user, workdir, tty, privileged, rows, columns, detach?}, fds: [stdin, stdout, stderr]"
     " unless tty -> event {started: {pid}} (with tty its frame carries the pty master), then {exit_code}",
     "attach": "{container} -> {} and fd 0 is the attach socket",
     "logs": "{container, open: bool} -> {paths: [oldest..newest], running: bool}; the client reads the files. With open,"

@@ -200,6 +200,26 @@ class Container:
             self._pool.give_back(connection)
         return Completed(exit_code, b"".join(out), b"".join(err))
 
+    def exec_detached(
+        self,
+        command: str | Sequence[str],
+        *,
+        env: Mapping[str, str] | Sequence[str] = (),
+        user: str = "",
+        workdir: str = "",
+        privileged: bool = False,
+    ) -> int:
+        """Run one more command inside and leave it alone; return its pid on the host once it has been executed.
+
+        It reads nothing, and what it writes goes nowhere. Raises StartFailed if it cannot be run.
+        """
+        args = self._exec_args(command, env, user, workdir, tty=False, privileged=privileged)
+        null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return int(self._pool.request("exec", {**args, "detach": True}, [null_fd] * 3)["pid"])
+        finally:
+            os.close(null_fd)
+
     def exec_attached(
         self,
         command: str | Sequence[str],

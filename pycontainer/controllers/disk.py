@@ -28,10 +28,9 @@ class DiskController:
         return f"disk: {format_bytes_short(usage.used_bytes)} are written, more than {format_bytes(spec.disk_bytes)}"
 
     def apply(self, instance: Instance, spec: ContainerSpec) -> list[str]:
-        asked = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
         if instance.storage is not None:
-            instance.storage.cap(*asked)
-        elif any(value is not None for value in asked):
+            instance.storage.cap(*spec.disk_caps)
+        elif spec.has_disk_cap:
             raise Unsupported(
                 "cannot hold disk: the container writes into a directory of the host",
                 hint="start it from an image, or from a rootfs without :rw",

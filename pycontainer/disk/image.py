@@ -7,9 +7,12 @@ Its mount is never attached to a place that others see: who uses it holds it, an
 that ends. Nothing has to be taken down, and nothing can be left behind.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 
 from pycontainer.disk import filesystems
 from pycontainer.disk.storage import Caps, Usage
@@ -95,8 +98,26 @@ class DiskImage:
         return os.stat(self._image).st_blocks * 512  # stat(2)
 
     def mount(self, image: str = "") -> int:
-        """Return a detached mount of the image; all mounts of it are the same file system on the same device."""
+        """Return a detached mount of the image; all mounts of it are the same file system on the same device.
+
+        One at a time, whoever asks in whichever thread: two that found no device would attach one each, and two file systems
+        write to the same blocks.
+        """
         image = image or self._image
+        with self._one_at_a_time():
+            return self._mount(image)
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Lock the directory, not the image: the device keeps that open, and would keep the lock. flock(2)"""
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _mount(self, image: str) -> int:
         image_fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
         try:
             device_fd = loopdevices.find(image_fd)

@@ -12,6 +12,8 @@ from pycontainer.linux.mounts import clone_tree
 class LoopImage:
     """The layer of the container whose files lie in `container_dir`; without an image it is a plain directory."""
 
+    shrinks = False
+
     def __init__(self, container_dir: str, beneath: str = "") -> None:
         self._directory = container_dir
         self._image = DiskImage(container_dir, beneath)

@@ -77,6 +77,7 @@ class Pool:
 class PooledLayer:
     """The layer `name` in the pool in `directory`, of the container whose other files lie in `container_dir`."""
 
+    shrinks = False
     freezing = Freezing.COPY  # out of the pool: frozen layers are shared beyond the tenant's containers
 
     def __init__(self, container_dir: str, directory: str, name: str) -> None:

@@ -19,6 +19,7 @@ class ProjectQuota:
     """
 
     freezing = Freezing.MOVE
+    shrinks = True
 
     def __init__(self, container_dir: str, id_base: int) -> None:
         self._rootfs = f"{container_dir}/rootfs"

@@ -64,6 +64,10 @@ class Storage(Protocol):
         """How it is frozen."""
 
     @property
+    def shrinks(self) -> bool:
+        """Tell whether a cap that was raised can be lowered again."""
+
+    @property
     def backend(self) -> str:
         """What caps it, for people; empty where nothing does."""
 

@@ -13,6 +13,7 @@ class Subvolume:
     """`containers/ID/rootfs` is the subvolume; quotas have to be enabled on the file system (btrfs quota enable)."""
 
     freezing = Freezing.SHARE
+    shrinks = True
 
     def __init__(self, container_dir: str) -> None:
         self._rootfs = f"{container_dir}/rootfs"

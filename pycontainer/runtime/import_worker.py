@@ -36,11 +36,13 @@ from pycontainer.store.commit import commit
 from pycontainer.store.images import ImageStore
 from pycontainer.store.load import import_image, load
 from pycontainer.store.save import collected
+from pycontainer.store.unpack import Budgets
 from pycontainer.store.unpacking import counter
 from pycontainer.units import shown
 
 _MAX_REQUEST_BYTES = 4 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_OUR_OWN = Budgets(max_ratio=None)  # what a container wrote is on the disk already, however well we have packed it
 
 
 def main() -> int:
@@ -82,7 +84,8 @@ def _request() -> tuple[dict[str, Any], str]:
 
 def _serve(request: dict[str, Any], action: str) -> object:
     paths = HostPaths(request["root"])
-    return _ACTIONS[action](ImageStore(paths), Importer(paths.seccomp_dir), request, frozenset(request["in_use"]))
+    importer = Importer(paths.seccomp_dir, budgets=_OF_OUR_OWN if action == "commit" else None)
+    return _ACTIONS[action](ImageStore(paths), importer, request, frozenset(request["in_use"]))
 
 
 def _import(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:

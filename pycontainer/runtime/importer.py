@@ -235,7 +235,9 @@ class _Job:
         form = compression(os.pread(source_fd, MAGIC_BYTES, 0))
         assert form is not None
         packed_bytes, budgets = os.fstat(source_fd).st_size, self._budgets
-        max_bytes = min(budgets.max_bytes, budgets.grace_bytes + budgets.max_ratio * packed_bytes)
+        max_bytes = budgets.max_bytes
+        if budgets.max_ratio is not None:
+            max_bytes = min(max_bytes, budgets.grace_bytes + budgets.max_ratio * packed_bytes)
 
         def expand(say: Callable[[dict[str, object]], None]) -> None:
             with open(source_fd, "rb", closefd=False) as file:

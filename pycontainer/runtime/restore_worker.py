@@ -16,9 +16,14 @@ from pycontainer.errors import PycontainerError
 from pycontainer.linux.mounts import MS_PRIVATE, MS_REC, mount, move_mount
 from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
 from pycontainer.paths import HostPaths
-from pycontainer.runtime.importer import Importer
+from pycontainer.runtime.importer import Importer, TimeLimits
 from pycontainer.runtime.worker import end_with
 from pycontainer.store.unpack import Budgets
+
+# What a backup of ours can hold: databases are full of holes, which take no space and compress to nothing. What the files
+# really take, the volume's file system or quota holds.
+_BUDGETS = Budgets(max_bytes=1 << 60, max_entries=20_000_000, max_depth=2048, max_xattr_bytes=1 << 40, max_ratio=None)
+_TIME_LIMITS = TimeLimits(total_seconds=7 * 24 * 3600)
 
 
 def main() -> int:
@@ -28,7 +33,7 @@ def main() -> int:
     os.umask(0o022)
     try:
         _attach(int(mount_fd), data)
-        importer = Importer(HostPaths(root or None).seccomp_dir, budgets=_budgets(data))
+        importer = Importer(HostPaths(root or None).seccomp_dir, budgets=_BUDGETS, time_limits=_TIME_LIMITS)
         archive_fd = os.dup(0)  # the confined children have none of the first three
         size_bytes = importer.unpack(archive_fd, data, None, is_layer=False).size_bytes
     except PycontainerError as error:
@@ -38,18 +43,6 @@ def main() -> int:
         hint = "restore into a volume that is made with a larger --size, or free some space" if full else ""
         return _say({"error": PycontainerError(f"the restore failed: {error}", hint=hint).to_wire()}, 1)
     return _say({"result": {"size_bytes": size_bytes}}, 0)
-
-
-def _budgets(directory: str) -> Budgets:
-    """Allow what a backup of ours can hold: databases are full of holes, which take no space and compress to nothing.
-
-    What the files really take, the file system's size or quota holds; the time limits of an import are in force besides.
-    """
-    found = os.statvfs(directory)
-    total_bytes = found.f_blocks * found.f_frsize
-    return Budgets(
-        max_bytes=max(4 * total_bytes, 64 << 30), max_entries=20_000_000, max_ratio=2000, grace_bytes=1 << 30
-    )
 
 
 def _attach(mount_fd: int, directory: str) -> None:

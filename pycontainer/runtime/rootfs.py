@@ -18,7 +18,7 @@ from pycontainer.disk.layers import FrozenLayers, new_layer_id
 from pycontainer.disk.storage import Freezing
 from pycontainer.errors import InvalidState
 from pycontainer.failpoints import reach
-from pycontainer.linux.files import remove_tree
+from pycontainer.linux.files import remove_tree, syncfs
 from pycontainer.linux.mounts import clone_tree, in_private_mounts, move_mount, new_overlay
 from pycontainer.runtime import treework
 from pycontainer.runtime.container import Container
@@ -191,6 +191,11 @@ def fill(container: Container, layers: tuple[str, ...], name: str = "upper") -> 
             to_fd = os.open(name, _DIR_FLAGS, dir_fd=tree_fd)
             try:
                 treework.copy(from_fd, to_fd)
+                syncfs(to_fd)  # before a record says that it is there
+            except BaseException:
+                if name != "upper":  # else it would keep the space that the container, which stays as it was, may need
+                    remove_tree(f"/proc/self/fd/{tree_fd}/{name}")
+                raise
             finally:
                 os.close(to_fd)
                 os.close(from_fd)

@@ -164,10 +164,14 @@ class ContainerSpec:
     sysctls: tuple[tuple[str, str], ...] = ()
 
     @property
+    def disk_caps(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """What its own layer may hold, as disk/storage.py has it: bytes hard and soft, inodes hard and soft."""
+        return self.disk_bytes, self.disk_soft_bytes, self.disk_inodes, self.disk_soft_inodes
+
+    @property
     def has_disk_cap(self) -> bool:
         """Tell whether its own layer is capped."""
-        caps = (self.disk_bytes, self.disk_soft_bytes, self.disk_inodes, self.disk_soft_inodes)
-        return any(cap is not None for cap in caps)
+        return any(cap is not None for cap in self.disk_caps)
 
     @property
     def has_volumes(self) -> bool:

@@ -41,8 +41,9 @@ _VFS_CAP_REVISION_2, _VFS_CAP_REVISION_3 = 0x02000000, 0x03000000
 class Budgets(NamedTuple):
     """How much one stream may ask for.
 
-    The ratio is for archives, whose size is known: beyond `grace_bytes` each packed byte may become `max_ratio`. Root file
-    systems reach 2 to 6, with the preallocated files of databases some 50; gzip's bombs reach 1032, others far more.
+    The ratio is for archives, whose size is known: beyond `grace_bytes` each packed byte may become `max_ratio`, if there is
+    one. Zeros that become holes take no space and do not count. Root file systems reach 2 to 6; gzip's bombs reach 1032,
+    others far more.
     """
 
     max_bytes: int = 64 << 30
@@ -50,7 +51,7 @@ class Budgets(NamedTuple):
     max_path_bytes: int = 4095
     max_depth: int = 256
     max_xattr_bytes: int = 64 << 20  # names and values of all entries; a single header is a megabyte at most
-    max_ratio: int = 200
+    max_ratio: int | None = 200
     grace_bytes: int = 64 << 20
 
 
@@ -113,6 +114,7 @@ class Unpacker:
         self.dropped: list[str] = []
         self.entries = 0
         self.size_bytes = 0
+        self._solid_bytes = 0  # of the stream, without what became holes
 
     def unpack(self, fileobj: Source) -> None:
         """Make all entries of the uncompressed tar stream `fileobj`, and read it to its end.
@@ -122,13 +124,17 @@ class Unpacker:
         """
         reader = TarReader(fileobj, may_lack_end=self._may_lack_end)
         try:
-            while (entry := reader.next()) is not None:
+            while True:
+                before = reader.position
+                if (entry := reader.next()) is None:
+                    break
+                self._solid_bytes += reader.position - before
                 self.entries += 1
                 if self.entries > self._budgets.max_entries:
                     raise InvalidInput(
                         f"{_quoted(entry)}: the archive holds more than {self._budgets.max_entries} entries"
                     )
-                self._charge(entry, self.size_bytes + entry.size, reader.position)
+                self._charge(entry)
                 try:
                     self._make(reader, entry)
                 except OSError as error:
@@ -152,23 +158,27 @@ class Unpacker:
 
     # -- one entry -------------------------------------------------------------------------------------------------
 
-    def _charge(self, entry: Entry, total_bytes: int, stream_bytes: int) -> None:
-        """Refuse an entry with which the archive becomes larger than it may, before anything of it is made.
-
-        `total_bytes` is what its files hold then, holes included, `stream_bytes` what was read to get here.
-        """
-        budgets, packed = self._budgets, self._packed_bytes
-        if total_bytes > budgets.max_bytes:
+    def _charge(self, entry: Entry) -> None:
+        """Refuse an entry with which the archive becomes larger than it may, before anything of it is made."""
+        budgets = self._budgets
+        if self.size_bytes + entry.size > budgets.max_bytes:  # holes included
             raise InvalidInput(f"{_quoted(entry)}: the archive unpacks to more than {budgets.max_bytes} bytes")
-        if packed is not None and max(total_bytes, stream_bytes) > budgets.grace_bytes + budgets.max_ratio * packed:
-            raise InvalidInput(
-                f"{_quoted(entry)}: the archive unpacks to more than {budgets.max_ratio} times its {packed} bytes",
-                hint="if it is meant to, import it uncompressed, or as a directory",
-            )
+        self._charge_ratio(entry)
         self._xattr_bytes += sum(len(name) + len(value) for name, value in entry.xattrs.items())
         if self._xattr_bytes > budgets.max_xattr_bytes:
             raise InvalidInput(
                 f"{_quoted(entry)}: the archive holds more than {budgets.max_xattr_bytes} bytes of extended attributes"
+            )
+
+    def _charge_ratio(self, entry: Entry) -> None:
+        """Refuse an archive that has become more than its bytes may."""
+        budgets, packed = self._budgets, self._packed_bytes
+        if packed is None or budgets.max_ratio is None:
+            return
+        if self._solid_bytes > budgets.grace_bytes + budgets.max_ratio * packed:
+            raise InvalidInput(
+                f"{_quoted(entry)}: the archive unpacks to more than {budgets.max_ratio} times its {packed} bytes",
+                hint="if it is meant to, import it uncompressed, or as a directory",
             )
 
     def _make(self, reader: TarReader, entry: Entry) -> None:
@@ -333,6 +343,8 @@ class Unpacker:
                 if ends_in_hole:  # zeros take no space, whether the archive knew of the hole or not
                     os.lseek(fd, len(block), os.SEEK_CUR)
                 else:
+                    self._solid_bytes += len(block)
+                    self._charge_ratio(entry)
                     _write_all(fd, block)
             if ends_in_hole:
                 os.ftruncate(fd, entry.size)

@@ -28,7 +28,7 @@ from pycontainer.store.refs import ImageRecord
 from pycontainer.supervisor.finding import Finding
 from pycontainer.supervisor.imagework import erase
 from pycontainer.supervisor.removal import TRASH, removed_id
-from pycontainer.supervisor.volumes import clear, count_all, users_of
+from pycontainer.supervisor.volumes import clear, count_all
 
 if TYPE_CHECKING:
     from pycontainer.supervisor.world import World
@@ -184,7 +184,7 @@ async def _empty(world: "World", name: str) -> None:
         marker = f"{world.volumes.get(name).directory}/filling"
         if not os.path.exists(marker):
             return  # somebody else was here
-        if any(user.id in world.runs for user in users_of(world, name)):
+        if world.volumes.at_work(world, name):
             raise InvalidState(f"volume '{name}' is in use by now")
         await asyncio.to_thread(clear, world.volumes.data(name))
         os.unlink(marker)

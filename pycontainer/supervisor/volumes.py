@@ -16,7 +16,7 @@ from pycontainer.disk.storage import Caps, Usage
 from pycontainer.disk.volume import VolumeData
 from pycontainer.errors import InvalidState, NotFound, PycontainerError, StartFailed, from_wire
 from pycontainer.failpoints import reach
-from pycontainer.linux.files import remove_tree
+from pycontainer.linux.files import remove_tree, syncfs
 from pycontainer.linux.treecount import Counted
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container
@@ -42,6 +42,7 @@ class VolumeKeeper:
         self._locks: dict[str, asyncio.Lock] = {}
         self.going: set[str] = set()  # directories that are being made or erased
         self._readers: Counter[str] = Counter()  # backups at work, by volume
+        self._starting: set[tuple[str, str]] = set()  # volumes, and whose start has them already
 
     # -- what there is -----------------------------------------------------------------------------------------------
 
@@ -86,8 +87,13 @@ class VolumeKeeper:
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[VolumeData]:
-        """Give the data of a volume for a while in which it is not removed."""
+        """Give the data of a volume for a while in which it is not removed. InvalidState while its content is on its way."""
         self._store.get(name)
+        if os.path.exists(self._marker(name)):
+            raise InvalidState(
+                f"volume '{name}' is just being filled or restored, or that was cut off",
+                hint="try again later; what was cut off is emptied by the next start, or restored anew",
+            )
         self._readers[name] += 1
         try:
             yield self.data(name)
@@ -105,8 +111,8 @@ class VolumeKeeper:
         if self._store.has(name):
             async with self.locked(name):
                 data = self.data(name)
-                if running := [user for user in users_of(world, name) if user.id in world.runs]:
-                    raise InvalidState(f"volume '{name}' is in use by {named(running)}", hint="stop them first")
+                if users := self.at_work(world, name):
+                    raise InvalidState(f"volume '{name}' is in use by {named(users)}", hint="stop them first")
                 marker = self._marker(name)
                 if os.path.exists(marker):
                     await asyncio.to_thread(clear, data)
@@ -118,6 +124,7 @@ class VolumeKeeper:
                 with self._filling(marker):
                     try:
                         yield data
+                        await asyncio.to_thread(_write_out, data)
                     except BaseException:
                         await asyncio.shield(asyncio.to_thread(clear, data))
                         os.unlink(marker)
@@ -128,6 +135,7 @@ class VolumeKeeper:
         try:
             VolumeData(staging).prepare(caps)
             yield VolumeData(staging)
+            await asyncio.to_thread(_write_out, VolumeData(staging))
             reach("volume:restored")
             self._store.finish(staging, name, labels=labels)
         except BaseException:
@@ -135,6 +143,10 @@ class VolumeKeeper:
             raise
         finally:
             self.going.discard(staging)
+
+    def at_work(self, world: "World", name: str) -> list[Container]:
+        """Return the containers that may be writing to a volume: those that run, and those whose start has it."""
+        return [user for user in users_of(world, name) if user.id in world.runs or (name, user.id) in self._starting]
 
     def without_anonymous(self, mounts: Iterable[Mount]) -> tuple[Mount, ...]:
         """Return the mounts without those of volumes that the image asked for, which are one container's."""
@@ -213,7 +225,8 @@ class VolumeKeeper:
     async def fill(self, world: "World", container: Container, undo: contextlib.ExitStack) -> None:
         """Copy what the image has where an empty volume is mounted, as Docker does, before anybody sees the volume.
 
-        `undo` lets go of the volumes when the start is over: until then one that is a disk image stays mounted, once.
+        `undo` lets go of the volumes when the start is over: until then one that is a disk image stays mounted, once, and no
+        other start or restore takes it for one that nobody writes to.
         Raises StartFailed; the volume is empty then, as before.
         """
         for mount in container.spec.mounts:
@@ -221,7 +234,10 @@ class VolumeKeeper:
                 continue
             self.ensure(mount.source)
             async with self.locked(mount.source):
-                if any(user.id in world.runs for user in users_of(world, mount.source)):
+                others = self.at_work(world, mount.source)
+                self._starting.add((mount.source, container.id))
+                undo.callback(self._starting.discard, (mount.source, container.id))
+                if others:
                     continue  # what is in it is theirs
                 data, marker = self.data(mount.source), self._marker(mount.source)
                 is_unfinished = os.path.exists(marker)
@@ -248,6 +264,7 @@ class VolumeKeeper:
                     try:
                         await self._copy(image_fd, mount.target, data)
                         _give_root(data, found.status)
+                        await asyncio.to_thread(_write_out, data)
                     except PycontainerError as error:
                         await asyncio.to_thread(clear, data)
                         os.unlink(marker)
@@ -351,6 +368,19 @@ def clear(data: VolumeData) -> None:
     try:
         for name in os.listdir(f"/proc/self/fd/{mount_fd}/"):
             remove_tree(f"/proc/self/fd/{mount_fd}/{name}")
+    finally:
+        os.close(mount_fd)
+
+
+def _write_out(data: VolumeData) -> None:
+    """Wait until the disk has what a volume holds: after a loss of power, what says that it is whole would be wrong else."""
+    mount_fd = data.open_tree()
+    try:
+        root_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount_fd)
+        try:
+            syncfs(root_fd)
+        finally:
+            os.close(root_fd)
     finally:
         os.close(mount_fd)
 

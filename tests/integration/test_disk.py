@@ -63,6 +63,7 @@ def test_large_image_grows_wherever_we_are(world: World) -> None:
 def test_image_does_not_shrink_and_is_not_made_over_files(world: World) -> None:
     name = run(world, "--disk", "64M")
     assert "cannot shrink a disk image from 64MiB" in world.refused(6, "set", name, "--disk", "32M")
+    assert "it is an image, which grows and does not" in world.refused(6, "set", name, "--disk", "96M", "--transient")
     assert limit_of(world, name, "disk")["limit"] == 64 * MIB
     plain = run(world)
     world.ok("exec", plain, "touch", "/x")

@@ -68,6 +68,9 @@ def test_it_grows_while_it_is_in_use(world: World) -> None:
     world.ok("tenant", "set", tenant, "--disk", "400M")
     assert free_inside(world, name) == pytest.approx(300 * MIB, rel=0.05)
     assert "cannot shrink" in world.refused(6, "tenant", "set", tenant, "--disk", "100M")
+    refused = world.refused(6, "tenant", "set", tenant, "--disk", "500M", "--transient")
+    assert f"cannot change the disk of tenant '{tenant}' for a while" in refused
+    assert free_inside(world, name) == pytest.approx(300 * MIB, rel=0.05)
 
 
 def test_it_has_to_be_there_before_the_containers_and_goes_with_the_tenant(world: World, tenant: str) -> None:

@@ -57,6 +57,10 @@ def test_cap_grow_shrink_and_df(world: World) -> None:
     world.ok("exec", name, "rm", "/big")
     world.ok("set", name, "--disk", "16M")
     assert size_inside(world, name) == 16 * MIB
+    world.ok("set", name, "--disk", "48M", "--transient")
+    assert size_inside(world, name) == 48 * MIB
+    world.ok("restart", "-t", "0", name)
+    assert size_inside(world, name) == 16 * MIB
     world.ok("rm", "-f", name, neighbour)
 
 

@@ -24,6 +24,16 @@ def test_output_and_exit_code(world: World, name: str) -> None:
     assert result == (3, "a\n", "b\n")
 
 
+def test_one_that_is_left_alone(world: World, name: str) -> None:
+    """It is answered once it runs, outlives its asker, and goes with the container; what cannot be run is told."""
+    assert world.ok("exec", "-d", "-e", "MORE=1", name, "sh", "-c", "echo $MORE > /told; cat; sleep 1000; true") == ""
+    poll_until(lambda: world.cli("exec", name, "cat", "/told").stdout == "1\n", what="it has begun")
+    poll_until(lambda: "sleep 1000" in world.ok("top", name), what="it goes on, and its input is empty")
+    assert "'missing' not found" in world.refused(127, "exec", "-d", name, "missing")
+    assert "has no input and no terminal" in world.refused(125, "exec", "-d", "-t", name, "true")
+    world.ok("stop", "-t", "0", name)
+
+
 def test_signal_becomes_128_plus(world: World, name: str) -> None:
     assert world.cli("exec", name, "payload", "signal", "15").exit_code == 143
 

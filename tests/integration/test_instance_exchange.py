@@ -51,6 +51,22 @@ def test_commit_makes_an_image_of_what_was_written(world: World) -> None:
 
 
 @pytest.mark.usefixtures("kept_images")
+def test_commit_of_what_compresses_well(world: World, tmp_path: Path) -> None:
+    """What a container has written is no bomb, and neither are the zeros of its swap file for who imports it."""
+    name, image, other, archive = unique_name(), f"{unique_name()}:1", unique_name(), f"{tmp_path}/i.tar"
+    world.ok("run", "-d", "--name", name, "busybox", "sleep", "1000")
+    world.ok("exec", name, "sh", "-c", "yes all the same | head -c 209715200 > /same; head -c 104857600 /dev/zero > /swap")
+    world.ok("commit", name, image)
+    sizes = ("sh", "-c", "wc -c /same /swap")
+    assert world.ok("run", "--rm", image, *sizes) == world.ok("exec", name, *sizes)
+    world.ok("exec", name, "rm", "/same")
+    world.ok("export", name, "-o", archive)
+    world.ok("import", archive, other)
+    world.ok("start", other)
+    assert world.ok("exec", other, "stat", "-c", "%s %b", "/swap") == f"{100 << 20} 0"
+
+
+@pytest.mark.usefixtures("kept_images")
 def test_commit_of_a_running_one_leaves_no_layer_behind(world: World) -> None:
     name, image = unique_name(), f"{unique_name()}:1"
     world.ok("run", "-d", "--name", name, "busybox", "sh", "-c", "echo one > /a; sleep 1000")

@@ -178,6 +178,8 @@ def test_transient_changes_hold_whatever_else_is_set(world: World) -> None:
     world.ok("set", name, "-m", "80M")
     assert held(name) == (80 << 20, 30)
     world.ok("set", name, "-m", "64M", "--transient")
+    refused = world.refused(2, "set", name, "--memory-reservation", "72M")
+    assert "is more than the 64MiB of memory" in refused and "were set with --transient" in refused
     world.ok("restart", "-t", "0", name)
     assert held(name) == (80 << 20, 30)
 

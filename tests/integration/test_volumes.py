@@ -7,12 +7,16 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pycontainer.disk.image import DiskImage
+from pycontainer.linux import loopdevices
 from tests.support.archives import picture
 from tests.support.disk import MIB
 from tests.support.images import build_rootfs
@@ -106,6 +110,26 @@ def test_a_cap_grows_while_it_is_used(world: World) -> None:
     sh(world, one, "dd if=/dev/zero of=/data/more bs=1M count=390; rm /data/more")
     assert "cannot shrink" in world.refused(6, "volume", "set", "growing", "--size", "360M")
     assert "the volume holds files already" in world.refused(5, "volume", "set", plain(world), "--size", "64M")
+
+
+def test_many_at_once_mount_an_image_on_one_device(world: World) -> None:
+    """Two devices would be two file systems that write to the same blocks."""
+    world.ok("volume", "create", "--size", "32M", "single")
+    directory = f"{world.paths.volumes_dir}/single"
+    barrier = threading.Barrier(8)
+
+    def mount(_: int) -> int:
+        barrier.wait()
+        return DiskImage(directory).mount()
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            mount_fds = list(pool.map(mount, range(8)))
+            devices = [path for _, path in loopdevices.images() if path == f"{directory}/disk.img"]
+            for fd in mount_fds:
+                os.close(fd)
+            assert len(devices) == 1
+    world.ok("volume", "rm", "single")
 
 
 def plain(world: World) -> str:
@@ -289,6 +313,30 @@ def test_backup_and_restore_are_the_same_tree(world: World, tmp_path: Path) -> N
     assert "is not empty" in world.refused(5, "volume", "restore", "copy", str(first))
     user = run(world, "-v", "fresh:/x")
     assert f"in use by '{user}'" in world.refused(5, "volume", "restore", "fresh", str(first))
+
+
+def test_a_backup_of_holes_and_of_what_compresses_well_is_restored(world: World, tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar.zst"
+    world.ok("volume", "create", "sparse")
+    with open(data(world, "sparse") / "holes", "wb") as file:
+        file.truncate(4 << 30)
+    (data(world, "sparse") / "same").write_bytes(b"all the same\n" * (100 << 20 >> 3))
+    (data(world, "sparse").joinpath(*["d"] * 300)).mkdir(parents=True)
+    world.ok("volume", "backup", "sparse", "-o", str(archive))
+    world.ok("volume", "restore", "again", str(archive))
+    assert (data(world, "again") / "holes").stat().st_size == 4 << 30
+    assert (data(world, "again") / "holes").stat().st_blocks < 1000
+    assert (data(world, "again") / "same").stat().st_size == 13 * (100 << 20 >> 3)
+    assert (data(world, "again").joinpath(*["d"] * 300)).is_dir()
+    world.ok("volume", "rm", "sparse", "again")
+
+
+def test_what_is_half_restored_is_no_backup(world: World, tmp_path: Path) -> None:
+    world.ok("volume", "create", "half")
+    Path(world.paths.volumes_dir, "half", "filling").write_text("")
+    refused = world.refused(5, "volume", "backup", "half", "-o", str(tmp_path / "a.tar"))
+    assert "volume 'half' is just being filled or restored, or that was cut off" in refused
+    assert os.listdir(tmp_path) == []
 
 
 HOSTILE = {

@@ -13,6 +13,7 @@ from pycontainer.errors import InvalidInput
 @click.command(context_settings={"allow_interspersed_args": False})
 @container_argument
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("-d", "--detach", is_flag=True, help="Leave it alone once it runs; its output goes nowhere.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 @click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="User (name or id) to run as.")
@@ -30,6 +31,7 @@ def command(
     settings: Settings,
     container: str,
     words: tuple[str, ...],
+    detach: bool,
     interactive: bool,
     tty: bool,
     user: str,
@@ -48,11 +50,21 @@ def command(
     Examples:
       pycontainer exec web nginx -v
       pycontainer exec -it -u www-data web sh
+      pycontainer exec -d web /usr/local/bin/reindex
     """
     with workload_codes():
         if tty and interactive and not os.isatty(0):
             raise InvalidInput("standard input is not a terminal", hint="leave out -t", field="tty")
+        if detach and (tty or interactive):
+            raise InvalidInput(
+                "what is left alone has no input and no terminal", hint="leave out -i and -t", field="detach"
+            )
         with settings.client() as host:
+            if detach:
+                host.container(container).exec_detached(
+                    words, env=environment(env_files, env), user=user, workdir=workdir, privileged=privileged
+                )
+                return 0
             return host.container(container).exec_attached(
                 words,
                 env=environment(env_files, env),

@@ -117,6 +117,7 @@ async def _commit(
     With `is_whole`, and where there was no image, all of its files become one layer.
     """
     with contextlib.ExitStack() as undo:
+        undo.callback(world.layers.sweep)  # what was frozen for this alone, also if it comes to nothing
         async with world.lock(container):
             world.require(container)
             layers = await present_layers(world, container)
@@ -137,7 +138,6 @@ async def _commit(
             "created": None,
         }
         result = await work(world, call, "commit", request)
-    world.layers.sweep()
     assert isinstance(result, dict)
     return result
 

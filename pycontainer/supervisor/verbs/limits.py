@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.disk.storage import Caps
-from pycontainer.errors import InvalidInput, InvalidState
+from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, Unsupported
 from pycontainer.failpoints import reach
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.healthcheck import CHECK_TARGETS
@@ -39,13 +39,11 @@ async def set(world: World, call: Call) -> object:
             changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
         before, in_force = container.spec, world.transient.spec_of(container)
         kept, live = before if transient else _changed(before, changes), _changed(in_force, changes)
-        facts = read_host(world.hierarchy.layout)
-        for spec, old in [(live, in_force)] if transient or in_force is before else [(kept, before), (live, in_force)]:
-            if problems := validate(spec):
-                raise as_error(problems)
-            authorise.judge_change(spec, old, _default_caps(container))
-            if refused := registry.validate(spec, facts):
-                raise InvalidInput("; ".join(refused), field="limits")
+        if not transient:
+            _check(world, container, kept, before)
+        if transient or in_force is not before:
+            with contextlib.nullcontext() if transient else _amid_transient():
+                _check(world, container, live, in_force)
         excess = world.capacity.admit_change(container, live if transient else kept)
         run = world.runs.get(container.id)
         if run is None and transient:
@@ -53,6 +51,8 @@ async def set(world: World, call: Call) -> object:
                 f"container '{container.spec.name}' does not run: there is nothing a transient change could apply to",
                 hint="leave --transient out, and it holds from the next start on",
             )
+        if transient and live.disk_caps != in_force.disk_caps and not _shrinks(container):
+            raise stays_grown(f"'{before.name}'")
         warnings = container.warnings
         with world.unfinished.changing(container.id) if run is not None else contextlib.nullcontext():
             reach("set:noted")
@@ -94,6 +94,39 @@ def _changed(spec: ContainerSpec, changes: Mapping[str, Any]) -> ContainerSpec:
     if "ulimits" in changes:
         merged["ulimits"] = tuple({ulimit.name: ulimit for ulimit in (*spec.ulimits, *changes["ulimits"])}.values())
     return dataclasses.replace(spec, **merged)
+
+
+def _check(world: World, container: Container, spec: ContainerSpec, old: ContainerSpec) -> None:
+    """Raise an error unless `spec` makes sense, can be held here, and is what who asks may have in place of `old`."""
+    if problems := validate(spec):
+        raise as_error(problems)
+    authorise.judge_change(spec, old, _default_caps(container))
+    if refused := registry.validate(spec, read_host(world.hierarchy.layout)):
+        raise InvalidInput("; ".join(refused), field="limits")
+
+
+@contextlib.contextmanager
+def _amid_transient() -> Iterator[None]:
+    """Say of a refusal that it is for what else is in force, which no record shows."""
+    try:
+        yield
+    except PycontainerError as error:
+        why = "limits are in force that were set with --transient: change these first, or restart it"
+        error.hint = f"{error.hint}; {why}" if error.hint else why
+        raise
+
+
+def stays_grown(owner: str) -> Unsupported:
+    """Return the error for a disk that would be another one for the present run alone."""
+    return Unsupported(
+        f"cannot change the disk of {owner} for a while: it is an image, which grows and does not shrink",
+        hint="leave --transient out, and it is changed for good",
+        feature="disk",
+    )
+
+
+def _shrinks(container: Container) -> bool:
+    return container.spec.rootfs_writable or container.storage().shrinks
 
 
 def _default_caps(container: Container) -> Caps:

@@ -15,13 +15,19 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 async def exec(world: World, call: Call) -> object:
-    """Run one more process. Sends {started} first (with a terminal its frame carries the master), then the exit code."""
+    """Run one more process. Sends {started} first (with a terminal its frame carries the master), then the exit code.
+
+    One to be left alone (`detach`) is answered once its program has been executed: {pid}.
+    """
     container = world.find(call.text("container"))
     run = world.run_of(container)
     if run.cgroup.is_frozen():
         raise InvalidState(
             f"container '{container.spec.name}' is paused", hint=f"pycontainer unpause {container.spec.name}"
         )
+    is_left = call.flag("detach")
+    if is_left and call.flag("tty"):
+        raise InvalidInput("nobody would have the terminal of a process that is left alone", field="tty")
     rights = world.rights_of(container)
     stdio_fds = call.take_fds()
     exec_id = f"{container.id}-{os.urandom(4).hex()}"
@@ -54,6 +60,8 @@ async def exec(world: World, call: Call) -> object:
                 os.close(fd)
         os.close(pidfd)
         world.events.emit("exec", container, pid=pid)
+        if is_left:
+            return {"pid": pid}
         if pty_fd >= 0:
             try:
                 await call.event({"started": {"pid": pid}}, [pty_fd])

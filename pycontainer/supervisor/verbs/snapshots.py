@@ -54,7 +54,11 @@ async def take_now(world: World, container: Container, name: str) -> Snapshot:
         layers = await present_layers(world, container)
         reach("snapshot:frozen")
         snapshot = Snapshot(name, now(), layers, next_number(container.snapshots))
-        save_snapshot(container.directory, snapshot)
+        try:
+            save_snapshot(container.directory, snapshot)
+        except BaseException:
+            world.layers.sweep()  # on a full disk, of all, its copy would stay
+            raise
         reach("snapshot:recorded")
         container.snapshots[name] = snapshot
         world.events.emit("snapshot-create", container, snapshot=name, seconds=round(time.monotonic() - began, 3))
@@ -153,7 +157,8 @@ async def snapshot_restore(world: World, call: Call) -> object:
         for layer in snapshot.layers:
             if not world.layers.frozen.exists(layer):
                 raise NotFound(f"snapshot '{snapshot.name}' is damaged: layer {layer} is gone")
-        doomed = await asyncio.to_thread(go_back, container, world.layers.frozen, snapshot.layers)
+        with world.layers.held(tuple(container.lowers)):  # the record still names them
+            doomed = await asyncio.to_thread(go_back, container, world.layers.frozen, snapshot.layers)
         reach("restore:over")
         world.layers.erase([doomed])
         world.layers.sweep()

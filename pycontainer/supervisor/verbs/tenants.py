@@ -23,7 +23,7 @@ from pycontainer.supervisor.books import pool
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import may_see
 from pycontainer.supervisor.transfer import describe, require_hook
-from pycontainer.supervisor.verbs.limits import apply_changed
+from pycontainer.supervisor.verbs.limits import apply_changed, stays_grown
 from pycontainer.supervisor.world import World
 
 
@@ -87,6 +87,8 @@ async def tenant_set(world: World, call: Call) -> object:
             f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
             hint="leave --transient out",
         )
+    if transient and live.disk_caps != in_force.disk_caps:
+        raise stays_grown(f"tenant '{tenant.name}'")
     excess = world.capacity.admit_tenant(tenant.name, live if transient else kept)
     had = tenant.max_containers, tenant.allowance
     with world.unfinished.changing_tenant(tenant.name):
@@ -155,13 +157,12 @@ def _checked(world: World, spec: ContainerSpec) -> ContainerSpec:
 def _cap_pool(world: World, name: str, spec: ContainerSpec) -> None:
     """Make the pool that the layers of the tenant's containers are to lie in, or let it grow."""
     pool = world.tenants.pool(name)
-    asked = (spec.disk_bytes, spec.disk_soft_bytes, spec.disk_inodes, spec.disk_soft_inodes)
-    if not pool.exists() and asked != (None,) * 4 and _members(world, name):
+    if not pool.exists() and spec.has_disk_cap and _members(world, name):
         raise InvalidState(
             f"tenant '{name}' has containers whose layers lie elsewhere: a disk cap would not count them",
             hint="give the tenant its disk before its first container",
         )
-    pool.cap(*asked)
+    pool.cap(*spec.disk_caps)
 
 
 def _members(world: World, name: str) -> list[Container]:

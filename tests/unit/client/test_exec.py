@@ -43,6 +43,22 @@ def test_exit_code_and_both_outputs() -> None:
     }  # fmt: skip
 
 
+def test_one_that_is_left_alone_has_three_times_nothing() -> None:
+    def answer(exchange: Exchange) -> object:
+        null = os.stat(os.devnull).st_rdev
+        assert [os.fstat(fd).st_rdev for fd in exchange.fds] == [null] * 3
+        exchange.close_fds()
+        return {"pid": 4711}
+
+    with (
+        FakeSupervisor({"exec": answer, "inspect": lambda exchange: container_info()}) as fake,
+        Client(fake.root) as host,
+    ):
+        assert host.container("web").exec_detached(["daemon"], user="www-data") == 4711
+    verb, args = fake.requests[-1]
+    assert (verb, args["detach"], args["user"], args["tty"]) == ("exec", True, "www-data", False)
+
+
 def test_large_input_comes_back_whole() -> None:
     with world() as fake, Client(fake.root) as host:
         done = host.container("web").exec(["cat"], stdin=BIG)
