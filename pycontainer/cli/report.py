@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -124,19 +124,39 @@ def workload_codes() -> Iterator[None]:
         raise
 
 
-def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
-    """Do `act` for each name and print the name; report errors, do the others still, exit with the first's."""
+def for_each(names: Sequence[str], act: Callable[[str], object], *, at_once: bool = False) -> None:
+    """Do `act` for each name and print the name; report errors, do the others still, exit with the first's.
+
+    `at_once` is for what waits long: then it is done for several at the same time.
+    """
     first = 0
+    for name, error in _outcomes_of(act, names, at_once=at_once and len(names) > 1):
+        if error is None:
+            click.echo(name)
+        elif isinstance(error, PycontainerError):
+            show_error(error.message, error.hint)
+            first = first or error.exit_code
+        else:
+            raise error
+    if first:
+        raise click.exceptions.Exit(first)
+
+
+def _outcomes_of(
+    act: Callable[[str], object], names: Sequence[str], *, at_once: bool
+) -> Iterator[tuple[str, BaseException | None]]:
+    if at_once:
+        from pycontainer.cli.atonce import outcomes_of  # threads, which one name does not need
+
+        yield from outcomes_of(act, names)
+        return
     for name in names:
         try:
             act(name)
         except PycontainerError as error:
-            show_error(error.message, error.hint)
-            first = first or error.exit_code
+            yield name, error
         else:
-            click.echo(name)
-    if first:
-        raise click.exceptions.Exit(first)
+            yield name, None
 
 
 def _usage_message(error: click.ClickException) -> str:

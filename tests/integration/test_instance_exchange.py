@@ -55,7 +55,9 @@ def test_commit_of_what_compresses_well(world: World, tmp_path: Path) -> None:
     """What a container has written is no bomb, and neither are the zeros of its swap file for who imports it."""
     name, image, other, archive = unique_name(), f"{unique_name()}:1", unique_name(), f"{tmp_path}/i.tar"
     world.ok("run", "-d", "--name", name, "busybox", "sleep", "1000")
-    world.ok("exec", name, "sh", "-c", "yes all the same | head -c 209715200 > /same; head -c 104857600 /dev/zero > /swap")
+    world.ok(
+        "exec", name, "sh", "-c", "yes all the same | head -c 209715200 > /same; head -c 104857600 /dev/zero > /swap"
+    )
     world.ok("commit", name, image)
     sizes = ("sh", "-c", "wc -c /same /swap")
     assert world.ok("run", "--rm", image, *sizes) == world.ok("exec", name, *sizes)

@@ -72,7 +72,6 @@ EXCEPTIONS: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "pyroute2": {"net"},
     "click": {"cli"},
-    "rich": {"cli"},
     "yaml": {"spec"},
     "asyncio": {"supervisor", "web"},
 }

@@ -26,4 +26,4 @@ def command(settings: Settings, containers: tuple[str, ...], seconds: float | No
       pycontainer restart web
     """
     with settings.client() as host:
-        for_each(containers, lambda name: host.container(name).restart(seconds))
+        for_each(containers, lambda name: host.container(name).restart(seconds), at_once=True)

@@ -26,4 +26,4 @@ def command(settings: Settings, containers: tuple[str, ...], seconds: float | No
       pycontainer stop -t 30 web
     """
     with settings.client() as host:
-        for_each(containers, lambda name: host.container(name).stop(seconds))
+        for_each(containers, lambda name: host.container(name).stop(seconds), at_once=True)

@@ -121,7 +121,7 @@ def test_the_main_module_loads_no_command() -> None:
     assert "pycontainer.client" not in loaded
 
 
-def test_a_table_for_a_pipe_needs_no_rich() -> None:
+def test_a_table_needs_nothing_more() -> None:
     loaded = loaded_by("from pycontainer.cli import output; output.table(['A'], [['b']])", "-I")
     assert heavy(loaded - CLICK) == set()
 
