@@ -62,7 +62,7 @@ from pycontainer.linux.process import (
     PR_SET_PDEATHSIG,
     prctl,
 )
-from pycontainer.security.seccomp import ALLOW, KILL_PROCESS, Policy, Rule, refuse
+from pycontainer.security.seccomp import ALLOW, KILL_PROCESS, TERMINAL_INPUT, Policy, Rule, refuse
 from pycontainer.security.syscalls import NEWEST_NUMBER
 
 FILE_CAPABILITIES = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP"})
@@ -106,7 +106,7 @@ FILTER = Policy(
     refuse(errno.EPERM),
     (Rule(tuple(_ALLOWED.split()), ALLOW), Rule(tuple(_FATAL.split()), KILL_PROCESS)),
     newest_number=NEWEST_NUMBER,
-    denies_terminal_input=True,
+    denied_ioctls=TERMINAL_INPUT,
 )
 
 

@@ -46,17 +46,23 @@ class Policy(NamedTuple):
     """A whole filter; it can be compared and hashed, so that equal ones are compiled once.
 
     Calls with a number above `newest_number` get ENOSYS, None: the default. `foreign` are further architectures whose calls
-    the rules are for, as libseccomp names them; those of all others end the process. `denies_terminal_input`: TIOCSTI and
-    TIOCLINUX, which type into a terminal as its user would (CVE-2017-5226).
+    the rules are for, as libseccomp names them; those of all others end the process. `denied_ioctls` are requests of
+    ioctl(2) that get EPERM.
     """
 
     default_action: int
     rules: tuple[Rule, ...]
     foreign: tuple[str, ...] = ()
     newest_number: int | None = None
-    denies_terminal_input: bool = False
+    denied_ioctls: tuple[int, ...] = ()
     flags: int = 0  # of seccomp(2)
 
+
+# TIOCSTI and TIOCLINUX type into a terminal as its user would (CVE-2017-5226).
+TERMINAL_INPUT = (0x5412, 0x541C)
+# SUBVOL_CREATE, SNAP_CREATE and their second versions. A subvolume that root inside makes in a volume on btrfs is in no
+# quota group of ours: it would hold what the disk has, and its volume could not be removed. <linux/btrfs.h>
+_SUBVOLUMES = (0x5000940E, 0x50009418, 0x50009401, 0x50009417)
 
 _made: dict[tuple[bool, bool], Policy] = {}
 
@@ -85,7 +91,9 @@ def _default_policy(is_system: bool, has_packet_sockets: bool) -> Policy:
         *(Rule(("personality",), ALLOW, (Comparison(0, EQ, value),)) for value in _PERSONALITIES),
         *_sockets(_NETLINK_SYSTEM if is_system else _NETLINK_APP, has_packet_sockets),
     ]
-    return Policy(refuse(errno.EPERM), tuple(rules), newest_number=NEWEST_NUMBER, denies_terminal_input=True)
+    return Policy(
+        refuse(errno.EPERM), tuple(rules), newest_number=NEWEST_NUMBER, denied_ioctls=(*TERMINAL_INPUT, *_SUBVOLUMES)
+    )
 
 
 def _sockets(netlink: tuple[int, ...], has_packet_sockets: bool) -> list[Rule]:

@@ -1,7 +1,7 @@
 """A policy as the program that the kernel takes: libseccomp makes it, a short head of ours goes before it.
 
-    head     calls that are newer than the policy: ENOSYS; TIOCSTI and TIOCLINUX by the lower half of the argument, for the
-             kernel looks at no more (CVE-2019-10063), and libseccomp cannot say "all but these two" of a half
+    head     calls that are newer than the policy: ENOSYS; what ioctl(2) may not be asked by the lower half of the argument,
+             for the kernel looks at no more (CVE-2019-10063), and libseccomp cannot say "all but these" of a half
     body     the rules, as a tree: the kernel evaluates it once for each call number when it is loaded
 
 It costs some 15 ms, so it is made once: kept in memory, and in a file that is named by its content. Loading is one raw call
@@ -31,7 +31,6 @@ _INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
 _LOAD, _EQUAL, _GREATER, _AT_LEAST, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x06
 _NUMBER_AT, _ARCH_AT, _SECOND_ARGUMENT_AT = 0, 4, 24  # in struct seccomp_data; the lower half, little endian
 _X32_BIT = 0x40000000
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 _MAX_KEPT = 64
 _ATTRIBUTE_BAD_ARCH, _ATTRIBUTE_OPTIMIZE, _BY_TREE = 2, 8, 2
@@ -142,21 +141,24 @@ def number_of(name: str, *, native_only: bool = True) -> int:
 
 def _head(policy: Policy) -> bytes:
     """Return the instructions before libseccomp's; jumps count from the next instruction."""
-    newest, denies = policy.newest_number, policy.denies_terminal_input
-    if newest is None and not denies:
+    newest, denied = policy.newest_number, policy.denied_ioctls
+    if newest is None and not denied:
         return b""
     above = 0xFFFFFFFF if newest is None else newest
-    ioctl = syscall_number("ioctl") if denies else 0xFFFFFFFF
+    ioctl = syscall_number("ioctl") if denied else 0xFFFFFFFF
+    count = len(denied)
     rows = (
         (_LOAD, 0, 0, _ARCH_AT),
-        (_EQUAL, 0, 9, AUDIT_ARCH[MACHINE]),  # another: the body knows what to do
+        (_EQUAL, 0, count + 7, AUDIT_ARCH[MACHINE]),  # another: the body knows what to do
         (_LOAD, 0, 0, _NUMBER_AT),
-        (_AT_LEAST, 7, 0, _X32_BIT),
-        (_GREATER, 4, 0, above),
-        (_EQUAL, 0, 5, ioctl),
+        (_AT_LEAST, count + 5, 0, _X32_BIT),
+        (_GREATER, count + 2, 0, above),
+        (_EQUAL, 0, count + 3, ioctl),
         (_LOAD, 0, 0, _SECOND_ARGUMENT_AT),
-        (_EQUAL, 2, 0, _TIOCSTI),
-        (_EQUAL, 1, 2, _TIOCLINUX),
+        *(
+            (_EQUAL, left, 2 if left == 1 else 0, value)
+            for left, value in zip(range(count, 0, -1), denied, strict=True)
+        ),
         (_RETURN, 0, 0, refuse(errno.ENOSYS)),
         (_RETURN, 0, 0, refuse(errno.EPERM)),
     )

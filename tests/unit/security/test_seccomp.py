@@ -142,6 +142,14 @@ def test_nobody_types_into_a_terminal(command: int) -> None:
     assert answer(SYSTEM_POLICY, number_of("ioctl"), BAD, 0x5413, 0) == errno.EBADF
 
 
+@pytest.mark.parametrize("policy", [APP, SYSTEM_POLICY], ids=["app", "system"])
+@pytest.mark.parametrize("command", [0x5000940E, 0x50009418, 0x50009401, 0x50009417, 1 << 32 | 0x5000940E])
+def test_nobody_makes_subvolumes_of_btrfs(policy: Policy, command: int) -> None:
+    """No quota group of ours would count what is written there."""
+    assert answer(policy, number_of("ioctl"), BAD, command, 0) == errno.EPERM
+    assert answer(policy, number_of("ioctl"), BAD, 0x5000940F, 0) == errno.EBADF  # to remove one is harmless
+
+
 @pytest.mark.parametrize(("persona", "expected"), [(0xFFFFFFFF, 0), (0x8, 0), (0x0040000, errno.EPERM)])
 def test_personality(persona: int, expected: int) -> None:
     assert answer(APP, number_of("personality"), persona) == expected
