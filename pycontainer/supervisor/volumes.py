@@ -444,14 +444,19 @@ async def count_all(directories: list[str], seconds: float) -> dict[str, Counted
     return {path: Counted(*counted.get(path, (0, 0, False, 0, 0))) for path in directories}
 
 
-async def describe(world: "World", volumes: list[Volume], seconds: float = COUNT_SECONDS) -> list[dict[str, object]]:
-    """Return a VolumeInfo of each; what no quota counts is walked, for so long."""
+def _usages(volumes: list[Volume]) -> dict[str, Usage | None]:
     usages: dict[str, Usage | None] = {}
     for volume in volumes:
         try:
             usages[volume.name] = VolumeData(volume.directory).usage()
         except OSError:  # it went just now
             usages[volume.name] = None
+    return usages
+
+
+async def describe(world: "World", volumes: list[Volume], seconds: float = COUNT_SECONDS) -> list[dict[str, object]]:
+    """Return a VolumeInfo of each; what no quota counts is walked, for so long."""
+    usages = await asyncio.to_thread(_usages, volumes)  # an image that nobody uses is mounted for that
     walked = await count([volume.data for volume in volumes if usages[volume.name] is None], seconds)
     infos: list[dict[str, object]] = []
     for volume in volumes:

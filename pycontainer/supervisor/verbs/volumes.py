@@ -51,13 +51,14 @@ async def volume_set(world: World, call: Call) -> object:
     volume = world.volumes.get(call.text("volume"))
     async with world.volumes.locked(volume.name):
         data = world.volumes.data(volume.name)
-        caps, usage = _caps(call.text("size"), call.text("inodes"), data.caps()), data.usage()
+        caps = _caps(call.text("size"), call.text("inodes"), data.caps())
+        usage = await asyncio.to_thread(data.usage)
         if usage is not None and caps.hard_bytes is not None and usage.used_bytes > caps.hard_bytes:
             raise InvalidState(
                 f"volume '{volume.name}' holds {usage.used_bytes} bytes, more than {caps.hard_bytes}",
                 hint="remove files first",
             )
-        data.cap(caps)
+        await asyncio.to_thread(data.cap, caps)  # a file system that grows may take long
     return (await describe(world, [volume]))[0]
 
 
