@@ -9,7 +9,7 @@ import pytest
 
 from pycontainer.disk.storage import Caps
 from pycontainer.disk.volume import VolumeData
-from pycontainer.errors import PycontainerError, StartFailed
+from pycontainer.errors import InvalidState, PycontainerError, StartFailed
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container, ImageRecord
 from pycontainer.spec.model import ContainerSpec, Mount
@@ -53,3 +53,39 @@ def test_a_filling_that_fails_is_begun_anew(
     asyncio.run(fill())
     assert os.listdir(volume.data) == ["whole"]
     assert not Path(volume.directory, "filling").exists()
+
+
+def test_whose_start_has_a_volume_is_at_work_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails afterwards, a restore or the filling of another start, would empty what this one has written by then."""
+    (tmp_path / "layer" / "srv").mkdir(parents=True)
+    (tmp_path / "layer" / "srv" / "page").write_text("x")
+    world = World(HostPaths(str(tmp_path / "root")), open_files_soft=1024)
+    image = ImageRecord("i", f"sha256:{'5' * 64}", [str(tmp_path / "layer")], {})
+    mounts = (Mount("volume", "/srv", "site"),)
+    first = Container(world.paths, "0" * 12, ContainerSpec(name="x", mounts=mounts), None, base=0, created=0.0)
+    other = Container(
+        world.paths, "1" * 12, ContainerSpec(name="y", image="i", mounts=mounts), image, base=0, created=0.0
+    )
+    world.containers |= {each.id: each for each in (first, other)}
+    volume = world.volumes.create("site", Caps())
+
+    async def copy(image_fd: int, target: str, data: VolumeData) -> None:
+        raise AssertionError("it is filled for nobody")
+
+    monkeypatch.setattr(world.volumes, "_copy", copy)
+
+    async def restore() -> None:
+        async with world.volumes.restoring(world, "site", Caps(), {}) as data:
+            assert data.is_empty()
+
+    async def both() -> None:
+        with contextlib.ExitStack() as start:
+            await world.volumes.fill(world, first, start)
+            with pytest.raises(InvalidState, match="volume 'site' is in use by 'x'"):
+                await restore()
+            with contextlib.ExitStack() as second:
+                await world.volumes.fill(world, other, second)
+        await restore()
+
+    asyncio.run(both())
+    assert os.listdir(volume.data) == []
