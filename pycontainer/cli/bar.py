@@ -4,9 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
-
-from pycontainer.cli.report import printable
+from pycontainer.cli.report import printable, tell
 from pycontainer.units import format_bytes_short
 
 _BAR_CHARACTERS = 24
@@ -27,10 +25,10 @@ class Bar:
 
     def __exit__(self, *exception: object) -> None:
         if self.update is not None:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            tell("\r\x1b[K", newline=False)
 
     def _draw(self, counters: dict[str, Any]) -> None:
-        click.echo(f"\r\x1b[K{printable(line(str(counters.get('step') or self._doing), counters))}", nl=False, err=True)
+        tell(f"\r\x1b[K{printable(line(str(counters.get('step') or self._doing), counters))}", newline=False)
 
 
 def line(doing: str, counters: dict[str, Any]) -> str:

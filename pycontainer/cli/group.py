@@ -1,7 +1,7 @@
 """A command that has commands beneath it: they have the names that people bring, and a mistyped one is guessed."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import click
 
@@ -19,6 +19,15 @@ class Group(click.Group):
     def find(self, name: str) -> click.Command | None:
         """Return the command that is called so itself."""
         return self.commands.get(name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if error.ctx is None and ctx.invoked_subcommand:  # click's parser does not say whose options these are
+                name = ctx.invoked_subcommand
+                error.ctx = click.Context(self.get_command(ctx, name) or self, parent=ctx, info_name=name)
+            raise
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

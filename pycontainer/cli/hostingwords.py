@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pycontainer.cli.report import printable, show_error, show_warnings
+from pycontainer.cli.report import printable, show_error, show_warnings, tell
 from pycontainer.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ class Report:
     def __call__(self, progress: "Progress") -> None:
         """Take news; called by one thread at a time."""
         if self._draws:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            tell("\r\x1b[K", newline=False)
         if progress.is_finished and progress.error is None and (line := self._described.get(progress.subject)):
             click.echo(printable(line))
         if self._draws and progress.done < progress.total:
             where = f"{progress.done} of {progress.total}"
-            click.echo(printable(f"{where}  {progress.subject}: {progress.step}"), nl=False, err=True)
+            tell(printable(f"{where}  {progress.subject}: {progress.step}"), newline=False)
 
     def end(self, outcome: "Outcome") -> int | None:
         """Name what failed, and what is to be warned of; return the exit code."""

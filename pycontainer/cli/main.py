@@ -1,6 +1,5 @@
 """The command `pycontainer`: options before the verb, and the table of verbs, each loaded on use."""
 
-import contextlib
 import gc
 import importlib
 import os
@@ -112,8 +111,7 @@ def main() -> int:
     _fill_standard_streams()
     code = report.guarded(_run, debug=lambda: "--debug" in sys.argv[1:] or bool(os.environ.get("PYCONTAINER_DEBUG")))
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
+        report.flush(stream)
     return code
 
 

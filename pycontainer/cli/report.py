@@ -9,12 +9,14 @@ The exit code is the error's own (errors.py); run, exec and their like keep 1 to
 A traceback is shown with `--debug` alone.
 """
 
+import errno
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
@@ -24,6 +26,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 EXIT_OURS = 125
 _GROUP_ALONE: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_WORKLOADS = frozenset({"run", "exec", "enter", "attach"})
 
 _world: tuple[str, Collection[str]] | None = None  # the `--root` that was given, and the verbs there are
@@ -53,15 +56,33 @@ def _write_error(message: str, hint: str) -> None:
     text = "".join(f"pycontainer: {printable(line)}\n" for line in message.strip().split("\n"))
     if hint:
         text += f"hint: {printable(hint.strip())}\n"
-    sys.stdout.flush()
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    flush(sys.stdout)
+    tell(text, newline=False)
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
     """Write warnings to stderr, a line each, each once."""
     for warning in dict.fromkeys(warnings):
-        click.echo(f"pycontainer: warning: {printable(in_world(warning))}", err=True)
+        tell(f"pycontainer: warning: {printable(in_world(warning))}")
+
+
+def tell(text: str, *, newline: bool = True) -> None:
+    """Write to stderr. That it takes nothing changes neither what is done nor the exit code."""
+    try:
+        click.echo(text, nl=newline, err=True)
+    except OSError:
+        flush(sys.stderr)
+
+
+def flush(stream: TextIO) -> None:
+    """Write out what is buffered, or forget it: what fails is tried again at every flush, and at the process's end."""
+    try:
+        stream.flush()
+    except OSError:
+        null_fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_fd, stream.fileno())
+        os.close(null_fd)
+        stream.flush()
 
 
 def printable(text: str) -> str:
@@ -78,7 +99,7 @@ def guarded(command: Callable[[], int | None], *, debug: Callable[[], bool]) -> 
         sys.stdout.flush()
         return code or 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the interpreter's end
+        flush(sys.stdout)
         return EXIT_BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
@@ -86,7 +107,7 @@ def guarded(command: Callable[[], int | None], *, debug: Callable[[], bool]) -> 
         return error.exit_code
     except click.ClickException as error:
         if isinstance(error, _GROUP_ALONE):  # it is told what there is in it
-            click.echo(error.format_message(), err=True)
+            tell(error.format_message())
             return error.exit_code
         _write_error(_usage_message(error), _usage_hint(error))  # help is the same in each world
         context = getattr(error, "ctx", None)
@@ -122,6 +143,12 @@ def workload_codes() -> Iterator[None]:
         if not isinstance(error, StartFailed):
             error.exit_code = EXIT_OURS
         raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        ours = PycontainerError(_os_message(error))
+        ours.exit_code = EXIT_OURS
+        raise ours from error
 
 
 def for_each(names: Sequence[str], act: Callable[[str], object], *, at_once: bool = False) -> None:
@@ -174,7 +201,9 @@ def _usage_hint(error: click.ClickException) -> str:
 def _os_message(error: OSError) -> str:
     reason = error.strerror or str(error)
     reason = reason[:1].lower() + reason[1:]
-    return f"'{error.filename}': {reason}" if error.filename else reason
+    if error.filename:
+        return f"'{error.filename}': {reason}"
+    return f"cannot write: {reason}" if error.errno in _NO_ROOM else reason
 
 
 def _show_traceback() -> None:

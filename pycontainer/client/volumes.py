@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pycontainer.client.connection import Connection, Pool
-from pycontainer.errors import InvalidInput, PycontainerError, Unsupported
+from pycontainer.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
     from pycontainer.client.types import VolumeInfo
@@ -46,7 +46,9 @@ class Volume:
         With `pause` its containers stand still meanwhile. Return what was left out and what the archive does not promise, a
         line each. A file appears when it is whole.
         """
-        with _target(target) as file:
+        from pycontainer.client.target import written  # 1 ms that only a backup pays
+
+        with written(target) as fd, open(fd, "wb", closefd=False) as file:
             return self._write(file, pause=pause, compress=compress)
 
     def _write(self, file: IO[bytes], *, pause: bool, compress: str) -> list[str]:
@@ -100,32 +102,6 @@ def _compressor() -> "Compressor":
             hint="install libzstd (Debian: libzstd1), or leave the archive uncompressed",
             feature="zstd",
         ) from error
-
-
-@contextmanager
-def _target(target: str | os.PathLike[str] | int) -> Iterator[IO[bytes]]:
-    """Give a file to write to: a descriptor as it is, a path by way of a temporary name beside it."""
-    if isinstance(target, int):
-        with open(target, "wb", closefd=False) as file:
-            yield file
-        return
-    path = os.fspath(target)
-    if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a fifo: there is nothing to put in its place
-        with open(path, "wb") as file:
-            yield file
-        return
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except FileExistsError as error:
-        raise PycontainerError(f"'{temporary}' is in the way") from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 @contextmanager

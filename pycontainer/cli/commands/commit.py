@@ -3,7 +3,7 @@
 import click
 
 from pycontainer.cli.context import Settings, container_argument, pass_settings
-from pycontainer.cli.report import printable
+from pycontainer.cli.report import printable, tell
 
 
 @click.command
@@ -32,5 +32,5 @@ def command(
     with settings.client() as host:
         made, left_out = host.container(container).commit(image, config=config, author=author, message=message)
         for line in left_out:
-            click.echo(f"pycontainer: left out: {printable(line)}", err=True)
+            tell(f"pycontainer: left out: {printable(line)}")
         click.echo(made.info["id"])

@@ -5,7 +5,7 @@ import os
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.report import printable
+from pycontainer.cli.report import printable, tell
 from pycontainer.errors import InvalidInput
 
 
@@ -49,7 +49,7 @@ def command(settings: Settings, source: str, target: str, archive: bool, quiet: 
         else:
             left_out = other.get(inside, target, archive=archive)
     for line in left_out if not quiet else ():
-        click.echo(f"pycontainer: left out: {printable(line)}", err=True)
+        tell(f"pycontainer: left out: {printable(line)}")
 
 
 def _split(argument: str) -> tuple[str, str]:

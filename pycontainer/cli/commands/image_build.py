@@ -9,7 +9,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
-from pycontainer.cli.report import printable
+from pycontainer.cli.report import printable, tell
 from pycontainer.spec.names import check_image
 from pycontainer.units import format_bytes_short
 
@@ -57,18 +57,18 @@ def command(
         on_progress = _show_progress if sys.stderr.isatty() else None
         image = host.build_image(recipe, name, arguments, on_output=_show_line, on_progress=on_progress)
         if on_progress is not None:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            tell("\r\x1b[K", newline=False)
         click.echo(image.info["id"])
 
 
 def _show_line(line: str) -> None:
-    click.echo(line, err=True)
+    tell(line)
 
 
 def _show_progress(now: dict[str, Any]) -> None:
     """Draw one line over the last one: "importing: 80MiB"."""
     step = printable(str(now.get("step") or "importing"))
-    click.echo(f"\r\x1b[K{step}: {format_bytes_short(now.get('bytes', 0))}", nl=False, err=True)
+    tell(f"\r\x1b[K{step}: {format_bytes_short(now.get('bytes', 0))}", newline=False)
 
 
 def _leave(number: int, _frame: object) -> None:

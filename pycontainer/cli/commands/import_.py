@@ -3,6 +3,7 @@
 import click
 
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.report import show_warnings
 
 
 @click.command("import")
@@ -33,6 +34,5 @@ def command(settings: Settings, file: str, name: str, ports: tuple[str, ...], te
     """
     with settings.client() as host:
         made = host.import_container(file, name, ports=ports, tenant=tenant, trusted=trusted)
-        for warning in made.info["warnings"]:
-            click.echo(f"pycontainer: warning: {warning}", err=True)
+        show_warnings(made.info["warnings"])
         click.echo(made.id)

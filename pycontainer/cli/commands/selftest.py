@@ -7,6 +7,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.report import tell
 from pycontainer.selftest.limits import CASES, TOLERANCE_PERCENT, Outcome, run
 from pycontainer.units import format_bytes_short
 
@@ -38,7 +39,7 @@ def limits(settings: Settings, form: str) -> None:
         for number, outcome in enumerate(run(host), 1):
             outcomes.append(outcome)
             if sys.stderr.isatty():
-                click.echo(f"{number}/{len(CASES)}  {outcome['resource']}: {outcome['verdict']}", err=True)
+                tell(f"{number}/{len(CASES)}  {outcome['resource']}: {outcome['verdict']}")
     if form == "json":
         output.show_json({"tolerance_percent": TOLERANCE_PERCENT, "limits": outcomes})
     else:

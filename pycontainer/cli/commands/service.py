@@ -7,7 +7,7 @@ import click
 
 from pycontainer.cli.context import Settings, pass_settings
 from pycontainer.cli.group import Group
-from pycontainer.cli.report import in_world, show_error
+from pycontainer.cli.report import in_world, show_error, tell
 from pycontainer.errors import InvalidInput
 
 
@@ -55,9 +55,9 @@ def start(settings: Settings, group: str | None, no_group: bool, log_format: str
     started = start_service(HostPaths(settings.root), "" if no_group else group)
     click.echo("supervisor started" if started else "supervisor was running")
     if log_format is not None and not started:
-        click.echo(in_world("its log is as it was; to change that: pycontainer service stop"), err=True)
+        tell(in_world("its log is as it was; to change that: pycontainer service stop"))
     if group:
-        click.echo(f"members of group '{group}' are as good as root on this host now", err=True)
+        tell(f"members of group '{group}' are as good as root on this host now")
 
 
 @command.command
@@ -113,16 +113,16 @@ def boot(settings: Settings, parallel: int | None) -> None:
       pycontainer service boot --parallel 4
     """
 
-    def tell(outcome: dict[str, Any]) -> None:
+    def show(outcome: dict[str, Any]) -> None:
         if "error" in outcome:
             show_error(f"{outcome['name']}: {outcome['error']}", outcome.get("hint", ""))
         else:
             click.echo(outcome["name"])
 
     with settings.client() as host:
-        done = host.boot(parallel, on_outcome=tell)
+        done = host.boot(parallel, on_outcome=show)
     if done["was_done"]:
-        click.echo("done before, in this boot of the host", err=True)
+        tell("done before, in this boot of the host")
     if done["failed"]:
         raise click.exceptions.Exit(1)
 
@@ -148,14 +148,14 @@ def shutdown(settings: Settings, seconds: float | None) -> None:
       pycontainer service shutdown --timeout 120
     """
 
-    def tell(outcome: dict[str, Any]) -> None:
+    def show(outcome: dict[str, Any]) -> None:
         if "error" in outcome:
             show_error(f"{outcome['name']}: {outcome['error']}")
         else:
             click.echo(outcome["name"])
 
     with settings.client() as host:
-        done = host.stop_all(seconds, on_outcome=tell)
+        done = host.stop_all(seconds, on_outcome=show)
         host.shutdown()
     if done["left"]:
         show_error(f"still running: {', '.join(done['left'])}", "the host's init ends them with the rest")

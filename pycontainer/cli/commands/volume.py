@@ -9,7 +9,7 @@ import click
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_volumes, pass_settings
 from pycontainer.cli.group import Group
-from pycontainer.cli.report import for_each, printable
+from pycontainer.cli.report import for_each, printable, tell
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
 
@@ -165,7 +165,7 @@ def backup(settings: Settings, volume: str, target: str, pause: bool, compress: 
     with settings.client() as host:
         lines = host.volume(volume).backup(1 if target == "-" else target, pause=pause, compress=compress)  # type: ignore[arg-type]
     for line in lines:
-        click.echo(f"pycontainer: {printable(line)}", err=True)
+        tell(f"pycontainer: {printable(line)}")
 
 
 @command.command

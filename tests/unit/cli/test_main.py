@@ -100,6 +100,22 @@ def test_what_ends_as_its_workload_does_has_a_code_of_its_own_for_us(command: st
     assert err.startswith("pycontainer: no such option") and err.endswith(f"hint: see 'pycontainer {command} --help'\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected", "of"),
+    [
+        (("run", "-e"), 125, "run"),
+        (("exec", "-e"), 125, "exec"),
+        (("ps", "--filter"), 2, "ps"),
+        (("volume", "create", "--size"), 2, "volume create"),
+    ],
+)
+def test_an_option_without_its_value(words: tuple[str, ...], expected: int, of: str) -> None:
+    code, out, err = pycontainer(*words)
+    assert (code, out, err) == (
+        expected, "", f"pycontainer: option '{words[-1]}' requires an argument\nhint: see 'pycontainer {of} --help'\n",
+    )  # fmt: skip
+
+
 def test_a_group_alone_shows_what_is_in_it() -> None:
     code, out, err = pycontainer("volume")
     assert (code, out) == (2, "")

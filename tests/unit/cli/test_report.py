@@ -1,5 +1,6 @@
 """Errors on the command line: one clear line, a hint, the right exit code, no traceback."""
 
+import os
 import subprocess
 import sys
 
@@ -112,3 +113,48 @@ def test_closed_pipe_is_quiet() -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 141
+
+
+def run_on_full(code: str, stream: str) -> tuple[int, bytes]:
+    """Run `code` under `guarded` with a full `stream`; return the exit code and what the other of the two got."""
+    program = (
+        "import sys, click\nfrom pycontainer.cli import report\nfrom pycontainer.errors import NotFound\n"
+        f"def command():\n    {code}\n"
+        "raise SystemExit(report.guarded(command, debug=bool))"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    with open("/dev/full", "wb") as full:
+        streams = {stream: full, other: subprocess.PIPE}
+        process = subprocess.Popen([sys.executable, "-c", program], env=env, **streams)  # type: ignore[call-overload]
+        out, err = process.communicate()
+    return process.returncode, out or err or b""
+
+
+NO_ROOM = b"pycontainer: cannot write: no space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [
+        ("click.echo('x')", 1, NO_ROOM),
+        ("sys.stdout.write('x')", 1, NO_ROOM),
+        ("report.for_each(['a', 'b'], len)", 1, NO_ROOM),
+        ("with report.workload_codes(): click.echo('x')", 125, NO_ROOM),
+        ("sys.stdout.write('x'); raise NotFound('no y')", 3, b"pycontainer: no y\n"),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line(code: str, exit_code: int, told: bytes) -> None:
+    assert run_on_full(code, "stdout") == (exit_code, told)
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [
+        ("raise NotFound('x')", 3, b""),
+        ("raise click.UsageError('x')", 2, b""),
+        ("report.show_warnings(['x']); print('y'); return 7", 7, b"y\n"),
+    ],
+)
+def test_what_cannot_be_told_changes_nothing(code: str, exit_code: int, told: bytes) -> None:
+    assert run_on_full(code, "stderr") == (exit_code, told)
