@@ -31,14 +31,17 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
 
 
-def did_you_mean(word: str, choices: "Iterable[str]", *, prefix: str = "") -> str:
-    """Return `, did you mean 'memory'?` for the nearest of `choices`, or nothing; a common `prefix` is not compared."""
+def did_you_mean(word: str, choices: "Iterable[str]", *, prefix: str = "", cutoff: float = 0.6) -> str:
+    """Return `, did you mean 'memory'?` for the nearest of `choices`, or nothing; a common `prefix` is not compared.
+
+    At least `cutoff` of the two words must be the same, as difflib measures it.
+    """
     import difflib  # 2 ms, and only for a typing error
 
     if len(word) > _MAX_GUESSED_LENGTH:  # comparing takes quadratic time
         return ""
     bare = [choice.removeprefix(prefix) for choice in choices]
-    nearest = difflib.get_close_matches(word.removeprefix(prefix), bare, n=1)
+    nearest = difflib.get_close_matches(word.removeprefix(prefix), bare, n=1, cutoff=cutoff)
     return f", did you mean {prefix + nearest[0]!r}?" if nearest else ""
 
 

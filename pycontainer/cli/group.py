@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import click
 
-from pycontainer.errors import did_you_mean
+from pycontainer.cli import foreign
+from pycontainer.errors import InvalidInput
 
 
 class Group(click.Group):
@@ -33,10 +34,16 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(f"no such command '{args[0]}'{self.guess(ctx, args[0])}", ctx)
+            path = ctx.command_path.split()[1:]
+            if about := foreign.WITHOUT.get(" ".join([*path, args[0]])):
+                raise InvalidInput(f"no such command '{args[0]}'", hint=about)
+            raise click.UsageError(f"no such command '{args[0]}'{self.guess(ctx, [*path, args[0]])}", ctx)
         return super().resolve_command(ctx, args)
 
-    def guess(self, ctx: click.Context, word: str) -> str:
-        """Return `, did you mean 'list'?`, or nothing."""
+    def guess(self, ctx: click.Context, words: list[str]) -> str:
+        """Return `, did you mean 'list'?` for the last of the words that were typed, or nothing."""
+        if meant := foreign.command_of(*words):
+            return f", did you mean '{meant}'?"
         commands = self.list_commands(ctx)
-        return did_you_mean(word, [*commands, *(alias for alias, meant in self.aliases.items() if meant in commands)])
+        aliases = (alias for alias, meant in self.aliases.items() if meant in commands)
+        return foreign.near(words[-1], [*commands, *aliases])

@@ -31,11 +31,6 @@ COMMANDS: dict[str, dict[str, str]] = {
              "service": "service", "generate": "generate", "oci": "oci", "completion": "completion"},
 }  # fmt: skip
 COMPLETE_VARIABLE = "_PYCONTAINER_COMPLETE"
-# what Docker and Podman have beside `run`
-_ELSEWHERE = {
-    "images": "image list", "rmi": "image rm", "pull": "image pull", "push": "image push", "load": "image load",
-    "save": "image save", "tag": "image tag", "build": "image build-from", "login": "image pull --username",
-}  # fmt: skip
 _MODULES = {verb: module for section in COMMANDS.values() for verb, module in section.items()}
 
 
@@ -56,8 +51,12 @@ class LazyGroup(Group):
         command: click.Command = importlib.import_module(f"pycontainer.cli.commands.{module}").command
         return command
 
-    def guess(self, ctx: click.Context, word: str) -> str:
-        return f", did you mean '{_ELSEWHERE[word]}'?" if word in _ELSEWHERE else super().guess(ctx, word)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if len(args) > 1 and args[0] == "container":  # Docker's group of what stands here by itself
+            args = args[1:]
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in COMMANDS.items():
@@ -72,7 +71,7 @@ class LazyGroup(Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     epilog="'pycontainer COMMAND --help' tells more and shows an example. Start with 'pycontainer check'.",
 )
 @click.option(
@@ -88,7 +87,7 @@ class LazyGroup(Group):
     envvar="PYCONTAINER_TRACE",
     help="Write to FILE where the time went, for ui.perfetto.dev; see docs/tracing.md.",
 )
-@click.version_option(pycontainer.__version__, message="pycontainer %(version)s")
+@click.version_option(pycontainer.__version__, "--version", "-v", message="pycontainer %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, root: str | None, debug: bool, trace: str | None) -> None:
     """Run isolated, capped Linux containers.

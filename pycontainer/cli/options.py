@@ -216,6 +216,9 @@ def container_options(command: F) -> F:
             shell_complete=complete_plans,
         )
     )
+    options.append(
+        click.option("--net", "networks_too", metavar="NAME", multiple=True, hidden=True, help="Same as --network.")
+    )
     options.append(click.option("--no-healthcheck", is_flag=True, hidden=True, help="Docker's --health-cmd none."))
     for option in reversed(options):
         command = option(command)
@@ -233,6 +236,8 @@ def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]
     spec.update((key, given[key]) for key, *_ in VALUES if given[key] is not None)
     spec.update((key, list(given[key])) for key, *_ in LISTS if given[key])
     spec.update((key, True) for key, *_ in FLAGS if given[key])
+    if given["networks_too"]:
+        spec["networks"] = [*given["networks"], *given["networks_too"]]
     if "rootfs" in spec:
         directory, separator, mode = spec["rootfs"].rpartition(":")
         if separator and mode in ("rw", "ro"):

@@ -20,7 +20,8 @@ from typing import TextIO
 
 import click
 
-from pycontainer.errors import PycontainerError, StartFailed, did_you_mean, shown
+from pycontainer.cli import foreign
+from pycontainer.errors import PycontainerError, StartFailed, shown
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -188,14 +189,21 @@ def _outcomes_of(
 
 def _usage_message(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
-        return f"no such option {shown(error.option_name)}{did_you_mean(error.option_name, error.possibilities or ())}"
+        known = () if _about_option(error) else error.possibilities or ()
+        return f"no such option {shown(error.option_name)}{foreign.near(error.option_name, known, prefix='--')}"
     message = error.format_message().rstrip(".")
     return message[:1].lower() + message[1:]
 
 
 def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
-    return f"see '{context.command_path} --help'" if context is not None else ""
+    return _about_option(error) or (f"see '{context.command_path} --help'" if context is not None else "")
+
+
+def _about_option(error: click.ClickException) -> str:
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return ""
+    return foreign.about_option(error.ctx.command_path.partition(" ")[2], error.option_name)
 
 
 def _os_message(error: OSError) -> str:

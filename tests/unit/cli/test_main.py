@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pycontainer.cli.main import _ELSEWHERE, COMMANDS, cli
+from pycontainer.cli import foreign
+from pycontainer.cli.main import COMMANDS, cli
 from pycontainer.errors import NotFound
 from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
 
@@ -61,11 +63,36 @@ def test_aliases() -> None:
         assert cli.get_command(context, alias) is cli.get_command(context, verb)
 
 
+def found(path: str) -> click.Command | None:
+    """Return the command of this name, or of the group and name."""
+    context, (name, *rest) = click.Context(cli), path.split()
+    command = cli.get_command(context, name)
+    return command.get_command(context, rest[0]) if rest and isinstance(command, click.Group) else command
+
+
 def test_what_others_have_is_somewhere() -> None:
-    context = click.Context(cli)
-    for words in _ELSEWHERE.values():
-        group, name, *_ = words.split()
-        assert isinstance(found := cli.get_command(context, group), click.Group) and name in found.commands
+    for words, meant in foreign.COMMANDS.items():
+        assert meant == "--help" or found(meant) is not None, meant
+        assert found(words) is None, f"'{words}' is a command here"
+    for words in foreign.WITHOUT:
+        assert found(words) is None, f"'{words}' is a command here"
+
+
+def test_options_of_others_are_not_ours_and_those_they_are_told_of_are() -> None:
+    ours = {word for _, command in leaf_commands() for option in command.params for word in option.opts}
+    for commands, about in foreign.OPTIONS.items():
+        for name in commands:
+            command = found(name)
+            assert command is not None
+            for option, sentence in about.items():
+                assert option not in {word for parameter in command.params for word in parameter.opts}, (name, option)
+                assert set(re.findall(r"(?<!\S)'?(--?[a-z0-9-]+)", sentence)) <= ours, sentence
+    for sentence in (
+        *foreign.WITHOUT.values(),
+        *(each for about in foreign.OPTIONS.values() for each in about.values()),
+    ):
+        for path in re.findall(r"'pycontainer ([a-z]+(?: [a-z]+)?)", sentence):
+            assert found(path) is not None, sentence
 
 
 @pytest.mark.parametrize("group", ["image", "volume", "network", "tenant"])
@@ -85,6 +112,11 @@ def test_aliases_in_a_group(group: str) -> None:
         (("xyzzy",), "", ""),
         (("network", "lst"), ", did you mean 'list'?", " network"),
         (("image", "prnue"), ", did you mean 'prune'?", " image"),
+        (("resume",), ", did you mean 'unpause'?", ""),
+        (("console",), ", did you mean 'attach'?", ""),
+        (("network", "prune"), ", did you mean 'network rm'?", " network"),
+        (("system", "info"), ", did you mean 'info'?", " system"),
+        (("help",), ", did you mean '--help'?", ""),
     ],
 )
 def test_mistyped_command(words: tuple[str, ...], guess: str, group: str) -> None:
@@ -114,6 +146,43 @@ def test_an_option_without_its_value(words: tuple[str, ...], expected: int, of: 
     assert (code, out, err) == (
         expected, "", f"pycontainer: option '{words[-1]}' requires an argument\nhint: see 'pycontainer {of} --help'\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "option", "hint"),
+    [
+        (("run", "--gpus", "all", "x"), 125, "'--gpus'", "name the device nodes of a GPU with --device"),
+        (("run", "-P", "x"), 125, "'-P'", "publish each port with -p, like -p 8080:80"),
+        (("create", "--pid=host", "x"), 2, "'--pid'", "every container has its own, which none shares"),
+        (
+            ("update", "--cpu-quota", "5", "x"),
+            2,
+            "'--cpu-quota'",
+            "--cpus caps CPU time, like --cpus 0.5 for half a CPU",
+        ),
+        (("volume", "create", "-o", "x"), 2, "'-o'", "--size and --inodes are what can be said"),
+        (("run", "--mac-adress", "x"), 125, "'--mac-adress'", "see 'pycontainer run --help'"),
+        (("run", "--memroy", "x"), 125, "'--memroy', did you mean '--memory'?", "see 'pycontainer run --help'"),
+    ],
+)
+def test_options_of_others(words: tuple[str, ...], code: int, option: str, hint: str) -> None:
+    assert pycontainer(*words) == (code, "", f"pycontainer: no such option {option}\nhint: {hint}\n")
+
+
+def test_words_that_nothing_here_does() -> None:
+    assert pycontainer("search", "nginx") == (
+        2, "", f"pycontainer: no such command 'search'\nhint: {foreign.WITHOUT['search']}\n",
+    )  # fmt: skip
+
+
+def test_words_of_others_that_mean_the_same() -> None:
+    spec = {"networks": ["a", "host"], "image": "busybox"}
+    with FakeSupervisor({"list": lambda exchange: [], "run": lambda exchange: container_info()}) as fake:
+        assert pycontainer("container", "ls", "-q", root=fake.root) == (0, "", "")
+        assert pycontainer("run", "-d", "--net", "host", "--network", "a", "busybox", root=fake.root)[0] == 0
+        assert fake.requests == [("list", {"all": False, "filters": {}}), ("run", {"spec": spec})]
+    assert pycontainer("-v") == (0, "pycontainer 0.1.0\n", "")
+    assert pycontainer("ps", "-h") == pycontainer("ps", "--help")
 
 
 def test_a_group_alone_shows_what_is_in_it() -> None:
