@@ -92,10 +92,18 @@ _CONTAINER = _LIMITS | {
 OPTIONS: dict[tuple[str, ...], dict[str, str]] = {
     ("run", "create"): _CONTAINER,
     ("run",): {"-a": "without -d all output is shown", "--attach": "without -d all output is shown"},
-    ("set", "update"): _LIMITS | {"--save": "a change is kept, unless --transient is given"},
-    ("ps", "list", "ls"): {"-n": _ALL, "--last": _ALL, "-l": _ALL, "--latest": _ALL, "-s": _SIZES, "--size": _SIZES},
+    ("set",): _LIMITS | {"--save": "a change is kept, unless --transient is given"},
+    ("ps",): {"-n": _ALL, "--last": _ALL, "-l": _ALL, "--latest": _ALL, "-s": _SIZES, "--size": _SIZES},
     ("stop", "restart"): {"-s": _STOP_SIGNAL, "--signal": _STOP_SIGNAL},
     ("volume create",): {"-o": _VOLUME, "--opt": _VOLUME},
+}  # fmt: skip
+
+# a command whose output people bring templates of Go's for: where in its JSON is what they mostly want, for jq
+_PICKS = {
+    "ps": ".[].name", "stats --no-stream": ".[].cpu_percent", "image list": ".[].name", "volume list": ".[].name",
+    "network list": ".[].name", "info": ".kernel", "version": ".client", "events": ".type", "inspect NAME": ".[].status",
+    "image inspect NAME": ".[].id", "volume inspect NAME": ".[].size_bytes", "network inspect NAME": ".[].subnet",
+    "top NAME": ".[].command",
 }  # fmt: skip
 
 
@@ -107,6 +115,13 @@ def command_of(*words: str) -> str:
 def about_option(command: str, option: str) -> str:
     """Return what there is to know about an option that `command` does not have, or nothing."""
     return next((about[option] for commands, about in OPTIONS.items() if command in commands and option in about), "")
+
+
+def instead_of_template(command: str) -> str:
+    """Return what does with the output of `command` (`ps`) what a template would have done."""
+    words = next((words for words in _PICKS if words.startswith(command)), command)
+    form = "" if "inspect" in words else " --format json"
+    return f"there are no templates here; pick with jq: pycontainer {words}{form} | jq -r '{_PICKS.get(words, '.')}'"
 
 
 def near(word: str, choices: Iterable[str], *, prefix: str = "") -> str:

@@ -38,7 +38,10 @@ class Group(click.Group):
             if about := foreign.WITHOUT.get(" ".join([*path, args[0]])):
                 raise InvalidInput(f"no such command '{args[0]}'", hint=about)
             raise click.UsageError(f"no such command '{args[0]}'{self.guess(ctx, [*path, args[0]])}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and self.find(name) is None:
+            name = self.aliases[name]  # what is told of it from here on is told of one name
+        return name, command, rest
 
     def guess(self, ctx: click.Context, words: list[str]) -> str:
         """Return `, did you mean 'list'?` for the last of the words that were typed, or nothing."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pycontainer.cli.numbers import Count
+from pycontainer.cli.output import ask
 from pycontainer.cli.report import printable, show_error, show_warnings, tell
 from pycontainer.errors import InvalidInput
 
@@ -38,7 +40,7 @@ def work_options(command: F) -> F:
     command = click.option("-y", "--yes", is_flag=True, help="Do not ask before anything is removed.")(command)
     return click.option(
         "--parallel",
-        type=click.IntRange(1, _PARALLEL_MOST),
+        type=Count(1, _PARALLEL_MOST),
         default=8,
         show_default=True,
         metavar="NUMBER",
@@ -53,7 +55,7 @@ def confirm_removal(what: list[str], consequence: str, *, yes: bool) -> None:
     names = ", ".join(what[:_NAMED_MOST]) + (f" and {len(what) - _NAMED_MOST} more" if len(what) > _NAMED_MOST else "")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInput(f"these would be removed: {names}", hint="nobody can be asked here: give --yes", field="yes")
-    click.confirm(f"Remove {names}? {consequence} Go on?", abort=True, err=True)
+    ask(f"Remove {names}? {consequence}")
 
 
 def load(file: str, client: "Client", *, check_certificates: bool = True) -> "Hosting":

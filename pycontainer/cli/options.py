@@ -12,6 +12,7 @@ import click
 
 from pycontainer.cli import aliases
 from pycontainer.cli.context import complete_plans
+from pycontainer.errors import InvalidInput
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -227,13 +228,31 @@ def container_options(command: F) -> F:
 
 def changes(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that options and aliases ask for; nothing for those left out."""
-    return {**aliases.given(), **{key: value for key, value in given.items() if value not in (None, (), False)}}
+    return {
+        **aliases.given(),
+        **{key: _meant(key, value) for key, value in given.items() if value not in (None, (), False)},
+    }
+
+
+def some_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `changes(given)`, which has to be something."""
+    found = changes(given)
+    if not found:
+        path = click.get_current_context().command_path
+        hint = f"give a limit, like --memory 300M; '{path} --help' has them all"
+        raise InvalidInput("there is nothing to change", hint=hint)
+    return found
+
+
+def _meant(key: str, value: Any) -> Any:
+    """Return the value of an option; Docker's word for no limit on processes is -1."""
+    return "unlimited" if (key, value) == ("pids", "-1") else value
 
 
 def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the options, and the words IMAGE [COMMAND...], or [COMMAND...] with `--rootfs`, into the plain spec."""
     spec: dict[str, Any] = dict(aliases.given())
-    spec.update((key, given[key]) for key, *_ in VALUES if given[key] is not None)
+    spec.update((key, _meant(key, given[key])) for key, *_ in VALUES if given[key] is not None)
     spec.update((key, list(given[key])) for key, *_ in LISTS if given[key])
     spec.update((key, True) for key, *_ in FLAGS if given[key])
     if given["networks_too"]:
@@ -256,8 +275,8 @@ def plain_spec(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]
         spec["entrypoint"] = [spec["entrypoint"]] if spec["entrypoint"] else []
     if "security_opt" in spec:
         spec["security_opt"] = [_with_profile(option) for option in spec["security_opt"]]
-    env = environment(given["env_files"], given["env"])
-    if env:
+    spec.pop("env", None)
+    if env := environment(given["env_files"], given["env"]):
         spec["env"] = env
     return spec
 

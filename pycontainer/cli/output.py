@@ -3,13 +3,15 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import click
 
 from pycontainer.cli.report import printable, show_error
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, PycontainerError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AGES = ((60 * 60 * 24 * 365, "year"), (60 * 60 * 24 * 30, "month"), (60 * 60 * 24 * 7, "week"),
          (60 * 60 * 24, "day"), (60 * 60, "hour"), (60, "minute"), (1, "second"))  # fmt: skip
@@ -46,12 +48,40 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInput("this has to be confirmed, and there is no terminal to ask on", hint="give --yes")
-    click.confirm(f"{question} Go on?", abort=True, err=True)
+    ask(question)
+
+
+def ask(question: str) -> None:
+    """Ask a person whether to go on; raises PycontainerError for a no."""
+    if not click.confirm(f"{question} Go on?", err=True):
+        raise PycontainerError("nothing was removed")
 
 
 def show_json(data: Any) -> None:
     """Print `data` as JSON; everything not ASCII is escaped, so no terminal obeys it."""
     click.echo(json.dumps(data, indent=2))
+
+
+def inspected(command: F) -> F:
+    """Take Docker's `--format json`, which says what is the case here anyway."""
+    form = click.Choice(["json"])
+    return click.option("-f", "--format", "form", type=form, hidden=True, expose_value=False, help="As it is.")(command)
+
+
+def show_each(names: Iterable[str], look: Callable[[str], Any]) -> None:
+    """Print as one JSON list what is found of each name; report what cannot be looked at, exit with the first's code."""
+    found, errors = [], []
+    for name in names:
+        try:
+            found.append(look(name))
+        except PycontainerError as error:
+            errors.append(error)
+    if found or not errors:
+        show_json(found)
+    for each in errors:
+        show_error(each.message, each.hint)
+    if errors:
+        raise click.exceptions.Exit(errors[0].exit_code)
 
 
 def duration(seconds: float) -> str:

@@ -197,13 +197,27 @@ def _usage_message(error: click.ClickException) -> str:
 
 def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
-    return _about_option(error) or (f"see '{context.command_path} --help'" if context is not None else "")
+    if context is None:
+        return ""
+    if (
+        isinstance(error, click.BadParameter)
+        and error.param
+        and "--format" in error.param.opts
+        and "{{" in error.message
+    ):
+        return in_world(foreign.instead_of_template(_words(context)))
+    return _about_option(error) or f"see '{context.command_path} --help'"
 
 
 def _about_option(error: click.ClickException) -> str:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return ""
-    return foreign.about_option(error.ctx.command_path.partition(" ")[2], error.option_name)
+    return in_world(foreign.about_option(_words(error.ctx), error.option_name))
+
+
+def _words(context: click.Context) -> str:
+    """Return the command's name, with its group's if it has one."""
+    return context.command_path.partition(" ")[2]
 
 
 def _os_message(error: OSError) -> str:

@@ -302,7 +302,11 @@ def command_line(spec: ContainerSpec, config: dict[str, object]) -> list[str]:
         argv = [*_list(config, "entrypoint"), *(spec.command or _list(config, "cmd"))]
     if not argv and spec.profile == "system":
         argv = [_INIT]
-    if not argv or not argv[0]:
+    if argv and not argv[0]:
+        raise InvalidInput(
+            "the command's first word is empty", field="command", hint="name a program, or leave the word out"
+        )
+    if not argv:
         raise InvalidInput(
             "no command: neither the image nor the call names a program to run",
             field="command",

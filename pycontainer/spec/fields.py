@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pycontainer.errors import InvalidInput, shown
 from pycontainer.spec import values
 from pycontainer.spec.model import ContainerSpec, Port
 from pycontainer.spec.mounts import LEAST_TMPFS_BYTES, parse_mount, parse_tmpfs, parse_volume
@@ -87,6 +88,14 @@ def _flat(items: list[tuple[Port, ...]]) -> tuple[Port, ...]:
 
 def _parse_memory(value: object) -> int:
     return parse_bytes(value, minimum=LEAST_MEMORY_BYTES)
+
+
+def _parse_memory_swap(value: object) -> int:
+    if value in ("unlimited", "-1"):
+        raise InvalidInput(
+            f"{shown(value)} is not a size", hint="swap has a cap: write memory and swap together, such as 2G"
+        )
+    return _parse_memory(value)
 
 
 def _parse_shm_size(value: object) -> int:
@@ -363,7 +372,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "memory_swap",
-        _parse_memory,
+        _parse_memory_swap,
         "cap on memory and swap together; that on memory when left out: no swap",
         "300M",
         "--memory-swap",

@@ -34,6 +34,8 @@ def parse_volume(value: object) -> Mount:
         raise InvalidInput(f"{shown(text)} has no {'source' if text.startswith('/') else 'target'}", hint=_VOLUME_HINT)
     if len(parts) > 3:
         raise InvalidInput(f"{shown(text)} is not a volume", hint=_VOLUME_HINT)
+    if not parts[0] or not parts[1]:
+        raise InvalidInput(f"{shown(text)} has no {'target' if parts[0] else 'source'}", hint=_VOLUME_HINT)
     source, target = parts[0], parse_target(parts[1])
     is_bind = "/" in source or source in (".", "..", "~")
     options = parts[2].split(",") if len(parts) == 3 else []

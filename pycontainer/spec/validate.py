@@ -84,7 +84,8 @@ def check_memory(spec: ContainerSpec) -> Iterator[Problem]:
     for (lower, size), (upper, cap) in zip(given, given[1:], strict=False):
         if size > cap:
             more = f"{format_bytes(size)} is more than the {format_bytes(cap)} of {upper}"
-            yield Problem(lower, more, f"give {upper} as well, or set it to 'default'")
+            why = "it caps memory and swap together: " if upper == "memory_swap" else ""
+            yield Problem(lower, more, f"{why}give {upper} at least as much, or set it to 'default'")
     if spec.memory_swap_bytes is not None and spec.memory_bytes is None:
         hint = "give memory as well, or set memory_swap to 'default'"
         yield Problem("memory_swap", "it needs a cap on memory", hint)

@@ -546,4 +546,12 @@ def between(minimum: int, maximum: int) -> Callable[[object], int]:
 
 def or_unlimited(parse: Callable[[object], object], *, unlimited: object = None) -> Callable[[object], object]:
     """Return a parser that takes the word `unlimited` as well, as the value `unlimited`."""
-    return lambda value: unlimited if value == "unlimited" else parse(value)
+
+    def read(value: object) -> object:
+        if value == "unlimited":
+            return unlimited
+        if isinstance(value, str) and value.startswith("-"):
+            raise InvalidInput(f"{shown(value)} is not a limit", hint="write 'unlimited' for none")
+        return parse(value)
+
+    return read

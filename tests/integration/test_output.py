@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.terminal import Terminal
 from tests.support.world import World
 
 NO_ROOM = "pycontainer: cannot write: no space left on device\n"
@@ -84,3 +85,12 @@ def test_only_a_file_is_replaced(world: World, full: Path, tmp_path: Path, what:
     assert sorted(os.listdir(tmp_path)) == ["dash", "fifo", "file", "full", "link", "plain", "read"]
     world.ok("rm", "web")
     world.ok("volume", "rm", "db")
+
+
+def test_a_no_is_told(world: World) -> None:
+    for words in (("system", "prune"), ("volume", "prune")):
+        with Terminal(world.argv(*words), world.environment) as terminal:
+            terminal.expect(r"Go on\? \[y/N\]: ")
+            terminal.type("n\r")
+            terminal.expect("pycontainer: nothing was removed")
+            assert terminal.wait() == 1

@@ -6,6 +6,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
+from pycontainer.cli.numbers import Seconds
 from pycontainer.cli.report import show_error
 from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
 
@@ -18,7 +19,7 @@ _HEADERS = ("RESOURCE", "PHYSICAL", "PROMISED", "USED", "RATIO", "ALLOWED", "LEF
 @click.command
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, 60),
+    type=Seconds(0, 60),
     default=1.0,
     show_default=True,
     metavar="NUMBER",

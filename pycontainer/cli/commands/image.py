@@ -157,6 +157,7 @@ def load(settings: Settings, source: str, name: str | None, platform: str | None
 
 @command.command("inspect")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_images)
+@output.inspected
 @pass_settings
 def inspect(settings: Settings, images: tuple[str, ...]) -> None:
     """Show all that is known of images, as JSON.
@@ -166,7 +167,7 @@ def inspect(settings: Settings, images: tuple[str, ...]) -> None:
       pycontainer image inspect debian-nginx
     """
     with settings.client() as host:
-        output.show_json([host.image(name).details for name in images])
+        output.show_each(images, lambda name: host.image(name).details)
 
 
 @command.command("tag")
@@ -186,6 +187,7 @@ def tag(settings: Settings, image: str, name: str) -> None:
 
 @command.command("prune")
 @click.option("-a", "--all", "unused", is_flag=True, help="Also images with a name that no container is made of.")
+@click.option("-f", "--force", is_flag=True, hidden=True, expose_value=False, help="Docker's: nothing is asked here.")
 @pass_settings
 def prune(settings: Settings, unused: bool) -> None:
     """Delete images without a name that no container needs.

@@ -8,6 +8,7 @@ from pycontainer.cli.context import Settings, containers_argument, pass_settings
 
 @click.command
 @containers_argument
+@output.inspected
 @pass_settings
 def command(settings: Settings, containers: tuple[str, ...]) -> None:
     """Show all there is to know about containers, as JSON.
@@ -17,4 +18,4 @@ def command(settings: Settings, containers: tuple[str, ...]) -> None:
       pycontainer inspect web
     """
     with settings.client() as host:
-        output.show_json([host.container(name).inspect() for name in containers])
+        output.show_each(containers, lambda name: host.container(name).inspect())

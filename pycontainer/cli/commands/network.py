@@ -72,6 +72,7 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 
 @command.command
 @click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@output.inspected
 @pass_settings
 def inspect(settings: Settings, networks: tuple[str, ...]) -> None:
     """Show everything there is to know about networks, as a JSON list.
@@ -81,7 +82,7 @@ def inspect(settings: Settings, networks: tuple[str, ...]) -> None:
       pycontainer network inspect default
     """
     with settings.client() as host:
-        output.show_json([host.network(name).info for name in networks])
+        output.show_each(networks, lambda name: host.network(name).info)
 
 
 @command.command

@@ -7,6 +7,7 @@ import click
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_containers, complete_plans, pass_settings
 from pycontainer.cli.group import Group
+from pycontainer.cli.numbers import Count
 from pycontainer.cli.report import for_each, show_warnings
 from pycontainer.errors import InvalidInput
 from pycontainer.units import parse_ratio
@@ -149,9 +150,7 @@ def scale(settings: Settings, plan: str, factor: str, name: str | None, force: b
 
 
 @command.command
-@click.option(
-    "--n", "count", type=click.IntRange(1, _PARTS_MOST), required=True, metavar="NUMBER", help="How many parts."
-)
+@click.option("--n", "count", type=Count(1, _PARTS_MOST), required=True, metavar="NUMBER", help="How many parts.")
 @click.option("--free", is_flag=True, help="Parts of what is not promised yet, instead of the whole host.")
 @new_name_argument
 @force_option

@@ -1,10 +1,14 @@
 """`pycontainer port`: where the published ports of a container are."""
 
+import re
+
 import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, container_argument, pass_settings
-from pycontainer.errors import NotFound
+from pycontainer.errors import InvalidInput, NotFound, shown
+
+_PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp))?", re.ASCII)
 
 
 @click.command
@@ -18,6 +22,8 @@ def command(settings: Settings, container: str, private: str | None) -> None:
     Example:
       pycontainer port web 80
     """
+    if private is not None and not _PORT.fullmatch(private):
+        raise InvalidInput(f"{shown(private)} is not a port", hint="write a number, like 80, or 53/udp", field="port")
     with settings.client() as host:
         ports = host.container(container).ports
     if private is None:

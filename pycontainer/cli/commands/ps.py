@@ -15,6 +15,7 @@ _COMMAND_WIDTH = 28
 @click.option("-a", "--all", is_flag=True, help="Also those that do not run.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the ids.")
 @click.option(
+    "-f",
     "--filter",
     "filters",
     metavar="KEY=VALUE",

@@ -3,6 +3,7 @@
 import click
 
 from pycontainer.cli.context import Settings, containers_argument, pass_settings
+from pycontainer.cli.numbers import Seconds
 from pycontainer.cli.report import for_each
 
 
@@ -14,7 +15,7 @@ from pycontainer.cli.report import for_each
     "--timeout",
     "seconds",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     help="Wait this long before killing (the container's own, else 10).",
 )
 @pass_settings

@@ -7,6 +7,7 @@ import click
 
 from pycontainer.cli.context import Settings, pass_settings
 from pycontainer.cli.group import Group
+from pycontainer.cli.numbers import Count, Seconds
 from pycontainer.cli.report import in_world, show_error, tell
 from pycontainer.errors import InvalidInput
 
@@ -98,7 +99,7 @@ def stop(settings: Settings) -> None:
 @click.option(
     "--parallel",
     metavar="NUMBER",
-    type=click.IntRange(1, 1024),
+    type=Count(1, 1024),
     help="So many at once (as many as the host has CPUs, at least 2).",
 )
 @pass_settings
@@ -133,7 +134,7 @@ def boot(settings: Settings, parallel: int | None) -> None:
     "--timeout",
     "seconds",
     metavar="SECONDS",
-    type=click.FloatRange(0, 86400),
+    type=Seconds(0, 86400),
     help="All must have ended by then; who has not is killed (300).",
 )
 @pass_settings

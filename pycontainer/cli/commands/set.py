@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from pycontainer.cli.context import Settings, containers_argument, pass_settings
-from pycontainer.cli.options import changes, live_options
+from pycontainer.cli.options import live_options, some_changes
 from pycontainer.cli.report import for_each, show_warnings
 
 
@@ -25,7 +25,7 @@ def command(settings: Settings, /, containers: tuple[str, ...], transient: bool,
       pycontainer set web --memory 300M --cpus 1
       pycontainer set web --pids-limit unlimited --transient
     """
-    wanted = changes(options)
+    wanted = some_changes(options)
     with settings.client() as host:
 
         def change(name: str) -> None:

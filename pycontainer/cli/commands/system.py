@@ -51,7 +51,7 @@ def df(settings: Settings, verbose: bool, form: str) -> None:
 @command.command
 @click.option("-a", "--all", "with_named", is_flag=True, help="Also images with a name that no container is made of.")
 @click.option("--volumes", is_flag=True, help="Also anonymous volumes that no container has.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", "-f", "--force", "yes", is_flag=True, help="Do not ask.")
 @pass_settings
 def prune(settings: Settings, with_named: bool, volumes: bool, yes: bool) -> None:
     """Delete stopped containers, unused images and leftovers.

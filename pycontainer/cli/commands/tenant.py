@@ -7,7 +7,7 @@ import click
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, pass_settings
 from pycontainer.cli.group import Group
-from pycontainer.cli.options import changes, pool_options
+from pycontainer.cli.options import changes, pool_options, some_changes
 from pycontainer.cli.report import for_each, show_warnings
 from pycontainer.units import format_bit_rate, format_bytes_short, format_cpus
 
@@ -51,7 +51,7 @@ def set(settings: Settings, /, tenants: tuple[str, ...], transient: bool, force:
     Example:
       pycontainer tenant set acme --memory 4G
     """
-    wanted = changes(options)
+    wanted = some_changes(options)
     with settings.client() as host:
 
         def change(name: str) -> None:
@@ -96,6 +96,7 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 
 @command.command
 @click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
+@output.inspected
 @pass_settings
 def inspect(settings: Settings, tenants: tuple[str, ...]) -> None:
     """Show everything there is to know about tenants, as a JSON list.
@@ -105,7 +106,7 @@ def inspect(settings: Settings, tenants: tuple[str, ...]) -> None:
       pycontainer tenant inspect acme
     """
     with settings.client() as host:
-        output.show_json([host.tenant(name).info for name in tenants])
+        output.show_each(tenants, lambda name: host.tenant(name).info)
 
 
 @command.command

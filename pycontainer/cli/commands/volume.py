@@ -79,6 +79,7 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 
 @command.command
 @click.argument("volumes", metavar="VOLUME...", nargs=-1, required=True, shell_complete=complete_volumes)
+@output.inspected
 @pass_settings
 def inspect(settings: Settings, volumes: tuple[str, ...]) -> None:
     """Show everything there is to know about volumes, as a JSON list.
@@ -88,7 +89,7 @@ def inspect(settings: Settings, volumes: tuple[str, ...]) -> None:
       pycontainer volume inspect db
     """
     with settings.client() as host:
-        output.show_json([host.volume(name).info for name in volumes])
+        output.show_each(volumes, lambda name: host.volume(name).info)
 
 
 @command.command("set")
@@ -127,7 +128,7 @@ def rm(settings: Settings, volumes: tuple[str, ...], force: bool) -> None:
 
 @command.command
 @click.option("-a", "--all", "with_named", is_flag=True, help="Also those with a name.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", "-f", "--force", "yes", is_flag=True, help="Do not ask.")
 @pass_settings
 def prune(settings: Settings, with_named: bool, yes: bool) -> None:
     """Delete anonymous volumes that no container has, or all such.

@@ -7,6 +7,7 @@ import click
 
 from pycontainer.cli import output
 from pycontainer.cli.context import Settings, container_argument, pass_settings
+from pycontainer.cli.numbers import Seconds
 from pycontainer.cli.report import printable
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _HEADERS = ("TIME", "EVENT", "CAUSE", "BY")
 @container_argument
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, 60),
+    type=Seconds(0, 60),
     default=1.0,
     show_default=True,
     help="How long to watch what a running container waits for.",

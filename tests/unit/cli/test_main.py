@@ -14,7 +14,7 @@ import pytest
 from pycontainer.cli import foreign
 from pycontainer.cli.main import COMMANDS, cli
 from pycontainer.errors import NotFound
-from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
+from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, Verb, container_info
 
 VERBS = [verb for section in COMMANDS.values() for verb in section]
 
@@ -183,6 +183,77 @@ def test_words_of_others_that_mean_the_same() -> None:
         assert fake.requests == [("list", {"all": False, "filters": {}}), ("run", {"spec": spec})]
     assert pycontainer("-v") == (0, "pycontainer 0.1.0\n", "")
     assert pycontainer("ps", "-h") == pycontainer("ps", "--help")
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (("ps",), "ps --format json | jq -r '.[].name'"),
+        (("image", "ls"), "image list --format json | jq -r '.[].name'"),
+        (("stats",), "stats --no-stream --format json | jq -r '.[].cpu_percent'"),
+        (("inspect", "web"), "inspect NAME | jq -r '.[].status'"),
+        (("check",), "check --format json | jq -r '.'"),
+    ],
+)
+def test_templates(words: tuple[str, ...], instead: str) -> None:
+    code, out, err = pycontainer(*words, "--format", "{{.Names}}")
+    assert (code, out) == (2, "")
+    assert err.endswith(f"\nhint: there are no templates here; pick with jq: pycontainer {instead}\n")
+
+
+def test_inspect_shows_what_there_is() -> None:
+    def inspect(exchange: Exchange) -> object:
+        if exchange.args["container"] == "gone":
+            raise NotFound("no container 'gone'")
+        return container_info()
+
+    with FakeSupervisor({"inspect": inspect}) as fake:
+        code, out, err = pycontainer("inspect", "-f", "json", "gone", "web", root=fake.root)
+        assert (code, [each["name"] for each in json.loads(out)], err) == (
+            3,
+            ["web"],
+            "pycontainer: no container 'gone'\n",
+        )
+        assert pycontainer("inspect", "gone", root=fake.root) == (3, "", "pycontainer: no container 'gone'\n")
+
+
+def test_letters_that_people_are_used_to() -> None:
+    pruned = {"containers": [], "images": [], "volumes": [], "leftovers": [], "removed": [], "freed_bytes": 0}
+    verbs: dict[str, Verb] = {
+        "list": lambda exchange: [],
+        "system_prune": lambda exchange: pruned,
+        "volume_prune": lambda exchange: pruned,
+        "image_prune": lambda exchange: [],
+    }
+    with FakeSupervisor(verbs) as fake:
+        assert pycontainer("ps", "-q", "-f", "name=web", root=fake.root) == (0, "", "")
+        assert fake.requests == [("list", {"all": False, "filters": {"name": ["web"]}})]
+        for words in (("system", "prune", "-f"), ("volume", "prune", "-f")):
+            assert pycontainer(*words, root=fake.root) == (0, "freed: 0B\n", "")
+        assert pycontainer("image", "prune", "-f", root=fake.root) == (0, "", "")
+
+
+def test_what_is_not_in_our_environment_is_not_in_the_container() -> None:
+    with FakeSupervisor({"run": lambda exchange: container_info()}) as fake:
+        assert pycontainer("run", "-d", "-e", "PCT_NOT_SET", "busybox", root=fake.root)[0] == 0
+        assert fake.requests == [("run", {"spec": {"image": "busybox"}})]
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("stop", "-t", "abc", "web"),
+         "invalid value for '-t' / '--time' / '--timeout': 'abc' is not a valid number of seconds",
+         "see 'pycontainer stop --help'"),
+        (("update", "web"), "there is nothing to change",
+         "give a limit, like --memory 300M; 'pycontainer set --help' has them all"),
+        (("tenant", "set", "acme"), "there is nothing to change",
+         "give a limit, like --memory 300M; 'pycontainer tenant set --help' has them all"),
+        (("port", "web", "x"), "'x' is not a port", "write a number, like 80, or 53/udp"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(words: tuple[str, ...], message: str, hint: str) -> None:
+    assert pycontainer(*words) == (2, "", f"pycontainer: {message}\nhint: {hint}\n")
 
 
 def test_a_group_alone_shows_what_is_in_it() -> None:

@@ -303,6 +303,8 @@ def test_command_line_as_docker_joins_it(
 def test_no_command_is_refused() -> None:
     with pytest.raises(InvalidInput, match="no command"):
         planner.command_line(ContainerSpec(), {})
+    with pytest.raises(InvalidInput, match="^the command's first word is empty$"):
+        planner.command_line(ContainerSpec(command=("",)), {"cmd": ["sh"]})
 
 
 def test_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,9 @@ def test_volumes(entry: object, expected: Mount) -> None:
     [
         ("/dst", "'/dst' has no source"),
         ("data", "'data' has no target"),
+        (":", "':' has no source"),
+        (":/dst", "':/dst' has no source"),
+        ("data:", "'data:' has no target"),
         ("a:/b:ro:x", "'a:/b:ro:x' is not a volume"),
         ("a:/b:z", "'a:/b:z': volume option 'z' is not supported"),
         ("a:/b:idmap", "'a:/b:idmap': volume option 'idmap' is not supported"),

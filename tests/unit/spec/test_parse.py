@@ -500,3 +500,22 @@ def test_default_takes_away_what_has_no_other_value() -> None:
     for key in ("pids", "restart"):
         with pytest.raises(InvalidInput, match=f"{key}: 'default'|'default' is not"):
             parse_changes({key: "default"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message", "hint"),
+    [
+        ("memory", "-1", "memory: '-1' is not a limit", "write 'unlimited' for none"),
+        ("pids", "-2", "pids: '-2' is not a limit", "write 'unlimited' for none"),
+        (
+            "memory_swap",
+            "-1",
+            "memory_swap: '-1' is not a size",
+            "swap has a cap: write memory and swap together, such as 2G",
+        ),
+    ],
+)
+def test_less_than_nothing_is_no_limit(key: str, value: str, message: str, hint: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_spec({"image": "i", key: value})
+    assert (caught.value.message, caught.value.hint) == (message, hint)

@@ -117,3 +117,14 @@ def test_all_checks_speak_and_those_of_unread_settings_do_not() -> None:
     wrong = spec(image="", auto_remove=True, restart=RestartPolicy("always"), networks=())
     assert [problem.field for problem in validate(wrong)] == ["image", "auto_remove", "networks"]
     assert [problem.field for problem in validate(wrong, unread=frozenset({"image", "ip"}))] == ["auto_remove"]
+
+
+def test_what_is_less_than_what_is_beneath_it_is_told_with_what_it_caps() -> None:
+    hints = [
+        problem.hint
+        for problem in validate(spec(memory_bytes=3 << 20, memory_swap_bytes=2 << 20, memory_high_bytes=4 << 20))
+    ]
+    assert hints == [
+        "give memory at least as much, or set it to 'default'",
+        "it caps memory and swap together: give memory_swap at least as much, or set it to 'default'",
+    ]
