@@ -33,7 +33,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        if args and not args[0].startswith("-") and not (ctx.resilient_parsing or self.get_command(ctx, args[0])):
             path = ctx.command_path.split()[1:]
             if about := foreign.WITHOUT.get(" ".join([*path, args[0]])):
                 raise InvalidInput(f"no such command '{args[0]}'", hint=about)

@@ -368,6 +368,13 @@ def test_completion_offers_container_names(monkeypatch: pytest.MonkeyPatch) -> N
         assert pycontainer(root=fake.root) == (0, "plain,web\n", "")
 
 
+def test_completion_is_silent_after_what_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_PYCONTAINER_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "pycontainer search zz")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert pycontainer() == (0, "\n", "")
+
+
 def test_completion_is_silent_without_a_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("_PYCONTAINER_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "pycontainer stop ")
