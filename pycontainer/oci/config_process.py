@@ -79,8 +79,8 @@ class Process:
     env                  NAME=VALUE, each name once
     cwd                  absolute
     console_size         (height, width); None without a terminal
-    umask                None: leave the runtime's
-    capabilities         None: leave the runtime's
+    umask                None: 0o022
+    capabilities         None: it has none
     rlimits              (number, soft, hard), each number once; 2**64-1 is no limit
     scheduler            keys policy, nice, priority, flags, runtime, deadline, period, all numbers of sched_setattr(2)
     io_priority          (class, priority) of ioprio_set(2)

@@ -171,6 +171,8 @@ class _Creation:
             "executes": config.process is not None,
             # Its root is not that of its mount namespace, which who joins that one would be in.
             "chroots": config.shares_mounts or bool(config.namespaces.get("mnt")),
+            # Of that name each further process has a new one as well; empty, all have their caller's.
+            "keyring": "" if options.no_new_keyring else f"_ses.{options.id}",
             "seeks_cgroup": True,  # until it is ours, nobody in it is
         }
         state.hooks_poststop = [hooks.record(hook) for hook in config.hooks["poststop"]]
@@ -416,7 +418,7 @@ class _Creation:
                 executables=started.executables(root_fd, process),
                 seccomp=seccomp.loadable(config.seccomp, process),
                 label=(slot, label[1]) if slot and label else None,
-                keyring="" if self._options.no_new_keyring else f"_ses.{self._options.id}",
+                keyring=str(self._state.config["keyring"]),
                 console=terminal,
                 streams=[] if process.terminal else started.streams_to_give((0, 1, 2)),
             ),

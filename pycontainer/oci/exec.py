@@ -90,9 +90,9 @@ def _process(options: "Options", found: "Config") -> "Process":
     process.additional_gids = process.additional_gids + [
         _id("--additional-gids", str(gid)) for gid in options.additional_gids
     ]
-    if options.cap and process.capabilities is not None:
+    if options.cap:
         more = _mask(options.cap)
-        sets = process.capabilities
+        sets = process.capabilities = process.capabilities or config.Capabilities(0, 0, 0, 0, 0)
         for name in ("bounding", "effective", "permitted"):
             setattr(sets, name, getattr(sets, name) | more)
     process.apparmor_profile = options.apparmor or process.apparmor_profile
@@ -196,7 +196,7 @@ def bear(
             executables=[os.fsencode(program)] if program else started.executables(root_fd, process),
             seccomp=filter_,
             label=(slot, label[1]) if slot and label else None,
-            keyring="",
+            keyring=str(state.config.get("keyring", "")),
             console="",
             streams=[] if process.terminal else started.streams_to_give(stdio or (0, 1, 2)),
         ),

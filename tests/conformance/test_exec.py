@@ -89,6 +89,17 @@ def test_capability_option(running: Container) -> None:
     assert effective("--cap", "CAP_SYS_CHROOT") & bit
 
 
+@pytest.mark.deviates("runc", "1.1 fails by itself, with a trace of its stack")
+def test_capability_option_of_a_container_without_capabilities(container: Container) -> None:
+    del container.process["capabilities"]
+    container.create_and_start(*SLEEP)
+    out = container.exec("payload", "caps", options=["--cap", "sys_chroot"]).out
+    sets = dict(line.split() for line in out.splitlines() if line.startswith("Cap"))
+    given = f"{1 << 18:016x}"
+    assert sets == {"CapInh:": "0" * 16, "CapPrm:": given, "CapEff:": given, "CapBnd:": given, "CapAmb:": "0" * 16}
+    assert "NONE" in container.runtime.fails("exec", "--cap", "NONE", container.id, "true", code=255)
+
+
 def test_process_file(running: Container) -> None:
     path = write_process(
         running, process("payload", "cwd", "ids", cwd="/tmp", user={"uid": 7, "gid": 8, "additionalGids": [9, 10]})

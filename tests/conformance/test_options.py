@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.conformance.runtime import SLEEP, Container
+from tests.conformance.runtime import PATH, SLEEP, Container
 
 
 def files(container: Container, stack: ExitStack, *names: str) -> list[int]:
@@ -87,6 +87,10 @@ def test_without_pivot_no_view_of_the_host_is_left(container: Container, kind: s
 
 @pytest.mark.parametrize("options", [(), ("--no-new-keyring",)], ids=["new", "callers"])
 def test_session_keyring(container: Container, options: tuple[str, ...]) -> None:
-    """keyrings(7): /proc/keys shows what the reader possesses."""
-    out = container.output_of("cat", "/proc/keys", options=options)
-    assert (f"_ses.{container.id}" in out) == (not options)
+    """Of its program, of a hook inside and of what is executed later: keyrings(7)."""
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "payload keyring >/tmp/hook"], "env": [f"PATH={PATH}"]}
+    container.config["hooks"] = {"startContainer": [hook]}
+    container.create_and_start("payload", "keyring", "out", "ready\n", *SLEEP[1:], options=options)
+    container.wait_for_output("ready")
+    said = [container.output(), container.exec("cat", "/tmp/hook").out, container.exec("payload", "keyring").out]
+    assert [f";_ses.{container.id}\n" in each for each in said] == [not options] * 3, said

@@ -12,7 +12,7 @@
  *     flood N        N KiB of 'x' without newline   spin N         use the processor for N seconds
  *     signal N       send itself signal N           ignore N       ignore signal N
  *     sleep N        sleep N seconds (0: for ever)  exit N         end with N
- *     clock          the monotonic clock, in ns
+ *     clock          the monotonic clock, in ns     keyring        its session keyring
  *     udp-echo PORT  answer datagrams of both families for ever
  *     udp-send FROM,HOST,PORT    send "datagram" to HOST (IPv4), from address FROM
  *     serve NAME     listen on the abstract unix socket NAME, and go on
@@ -277,6 +277,14 @@ static void show_clock(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     printf("%lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
+}
+
+static void show_keyring(void) {
+    char described[512];
+    if (syscall(SYS_keyctl, KEYCTL_DESCRIBE, KEY_SPEC_SESSION_KEYRING, described, sizeof described) < 0)
+        refused("keyring");
+    else
+        puts(described);
 }
 
 static void spin(long seconds) {
@@ -673,6 +681,8 @@ int main(int argc, char **argv) {
             show_clock();
         else if (!strcmp(verb, "ids"))
             show_status((const char *const[]){"Uid:", "Gid:", "Groups:", NULL});
+        else if (!strcmp(verb, "keyring"))
+            show_keyring();
         else if (!strcmp(verb, "caps"))
             show_status((const char *const[]){"Cap", "NoNewPrivs:", "Seccomp:", NULL});
         else if (!strcmp(verb, "ns"))
