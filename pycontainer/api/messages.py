@@ -61,16 +61,18 @@ VERBS: dict[str, str] = {
     "umount": "{container} -> {}",
     "commit": "{container, image, config, author, message} -> event {progress} ..., then {image: ImageInfo, left_out}",
     "export": "{container}, fds: [archive] -> event {progress} ..., then {left_out: [what and why]}",
-    "instance_import": "{source, name, ports: [..], tenant, trusted: bool} -> event {progress} ..., then ContainerInfo",
+    "instance_import": "{source, name, ports: [..], tenant, trusted: bool}, fds: as image_load -> event {progress} ..., then"
+    " ContainerInfo",
     "events": "{after?, since?, until?, filters: {type|container|tenant: [..]}, follow: bool} -> event {type: listening,"
     " cursor}, event {seq, time, type, boot, actor, cause, id?, name?, ...} ..., then {cursor}; after: the last seq that was"
     " seen; since, until: seconds since the epoch",
     "why": "{container, seconds?} -> Why; also of a container that is removed; seconds lie between two looks at the kernel",
     "image_list": "{} -> [ImageInfo]",
     "image_inspect": "{image} -> ImageDetails",
-    "image_import": "{source, name, config, platform, format} -> event {step, bytes, total_bytes?} ..., then"
-    " ImageInfo; format: squashfs, erofs or empty",
-    "image_load": "{source, name, platform} -> event {step, bytes, total_bytes?} ..., then [ImageInfo]",
+    "image_import": "{source, name, config, platform, format}, fds: as image_load -> event {step, bytes, total_bytes?}"
+    " ..., then ImageInfo; format: squashfs, erofs or empty",
+    "image_load": "{source, name, platform}, fds: [a file that is only called source] or none -> event {step, bytes,"
+    " total_bytes?} ..., then [ImageInfo]",
     "image_tag": "{image, name} -> ImageInfo",
     "image_save": "{images: [..], format, links: bool}, fds: [archive or directory] -> event {step, bytes} ..., then"
     " {images: [name or id]}; with links the directory's blobs are the store's files",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pycontainer
+from pycontainer.client import sources
 from pycontainer.client.connection import Connection, Pool
 from pycontainer.client.container import Container
 from pycontainer.client.fields import plain_spec
@@ -222,7 +223,7 @@ class Client:
 
     def import_container(
         self,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | int,
         name: str = "",
         *,
         ports: Sequence[str] = (),
@@ -231,10 +232,11 @@ class Client:
     ) -> Container:
         """Make a container of an archive that `Container.export` has written; it is not started.
 
-        What it asks for that reaches the host is refused, unless you have `trusted` who made the archive.
+        `source` is a path, or the descriptor of a file or a stream. What it asks for that reaches the host is refused, unless
+        you have `trusted` who made the archive.
         """
-        args = {"source": os.path.abspath(os.fspath(source)), "name": name, "ports": [*ports], "tenant": tenant}
-        info = self._pool.request("instance_import", {**args, "trusted": trusted})
+        args = {"name": name, "ports": [*ports], "tenant": tenant, "trusted": trusted}
+        info = sources.request(self._pool, "instance_import", source, args)
         return Container(self._pool, info["id"])
 
     # ── images and networks ──
@@ -257,7 +259,7 @@ class Client:
 
     def import_image(
         self,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | int,
         name: str,
         config: Mapping[str, Any] | None = None,
         *,
@@ -267,31 +269,32 @@ class Client:
     ) -> Image:
         """Bring a root file system or an image into the store as image `name`; what it is, is told by its content.
 
-        A root file system is a directory, a tarball, or a squashfs or erofs file. These the kernel itself reads, so they are
-        taken only with `format` ("squashfs", "erofs") or a name that ends in .squashfs, .sqfs, .sfs or .erofs: trust who made
-        them. `config` says how its containers start:
+        `source` is a path, or the descriptor of a file or a stream. A root file system is a directory, a tarball, or a
+        squashfs or erofs file. These the kernel itself reads, so they are taken only with `format` ("squashfs", "erofs") or a
+        name that ends in .squashfs, .sqfs, .sfs or .erofs: trust who made them. `config` says how its containers start:
         entrypoint, cmd, env, user, workdir, exposed_ports, volumes, stop_signal, labels, healthcheck. OCI layouts and docker
         archives say that themselves; `platform`, as linux/arm64, takes one that this host cannot run. `on_progress` is
         called now and then with what is being done: step, bytes and, where it is known, total_bytes.
         """
-        args = {"source": os.path.abspath(os.fspath(source)), "name": name, "config": dict(config or {})}
-        args |= {"platform": platform, "format": format}
-        info: ImageInfo = self._pool.request("image_import", args, on_event=on_progress)
+        args = {"name": name, "config": dict(config or {}), "platform": platform, "format": format}
+        info: ImageInfo = sources.request(self._pool, "image_import", source, args, on_progress)
         return Image(self._pool, info["name"])
 
     def load_images(
         self,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | int,
         *,
         name: str = "",
         platform: str = "",
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> "list[Image]":
-        """Bring in the images of an OCI layout or docker archive under the names that are written there, or `name`."""
-        args = {"source": os.path.abspath(os.fspath(source)), "name": name, "platform": platform}
-        return [
-            Image(self._pool, info["name"]) for info in self._pool.request("image_load", args, on_event=on_progress)
-        ]
+        """Bring in the images of an OCI layout or docker archive under the names that are written there, or `name`.
+
+        `source` is a path, or the descriptor of a file or a stream.
+        """
+        args = {"name": name, "platform": platform}
+        loaded = sources.request(self._pool, "image_load", source, args, on_progress)
+        return [Image(self._pool, info["name"]) for info in loaded]
 
     def prune_images(self, *, all: bool = False) -> "list[ImageInfo]":
         """Remove images without a name that no container needs, with `all` also named ones; return those."""

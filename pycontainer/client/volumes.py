@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pycontainer.client.connection import Connection, Pool
+from pycontainer.client.sources import as_file
 from pycontainer.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ class Volume:
 
 def restore(pool: Pool, name: str, source: str | int, *, size: str, inodes: str) -> Volume:
     """Unpack a backup into the volume `name`; `source` is a file, or the descriptor of one or of a stream."""
-    with _seekable(source) as file:
+    with _archive(source) as fd:
         connection = pool.take()
         try:
-            connection.send("volume_restore", {"volume": name, "size": size, "inodes": inodes}, [file.fileno()])
+            connection.send("volume_restore", {"volume": name, "size": size, "inodes": inodes}, [fd])
             while not connection.is_idle:
                 connection.receive()  # raises what went wrong
         finally:
@@ -105,19 +106,13 @@ def _compressor() -> "Compressor":
 
 
 @contextmanager
-def _seekable(source: str | int) -> Iterator[IO[bytes]]:
-    """Give the archive as a file; a stream is written to a temporary one first: its first bytes decide how it is read."""
-    if isinstance(source, str):
-        if not os.path.isfile(source):
-            raise InvalidInput(f"no file '{source}'", field="source")
-        with open(source, "rb") as file:
-            yield file
+def _archive(source: str | int) -> Iterator[int]:
+    """Give a descriptor of the archive, which is a file."""
+    if isinstance(source, int):
+        with as_file(source) as fd:
+            yield fd
         return
-    import tempfile  # 8 ms that a restore from a stream alone pays
-
-    with tempfile.TemporaryFile() as spool:
-        while block := os.read(source, _BLOCK_BYTES):
-            spool.write(block)
-        spool.flush()
-        spool.seek(0)
-        yield spool
+    if not os.path.isfile(source):
+        raise InvalidInput(f"no file '{source}'", field="source")
+    with open(source, "rb") as file:
+        yield file.fileno()

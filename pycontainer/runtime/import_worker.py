@@ -3,9 +3,9 @@
 One JSON line comes in, {root, action, in_use} with what the action takes; `in_use` holds the ids of images that containers
 are made of.
 
-    import      source, name, config, platform, format
-                                                  -> ImageInfo
-    load        source, name, platform            -> [ImageInfo]
+    import      source, fd, name, config, platform, format
+                                                  -> ImageInfo; `fd` is an open file that is only called `source`, or null
+    load        source, fd, name, platform        -> [ImageInfo]
     save        images, format, fd, links         -> {"images": [name or id of each]}; `fd` is of the archive, or of the
                                                      directory for oci-dir, whose blobs may be links to the store's
     commit      image, uppers, whole, name, config, author, message, created
@@ -90,13 +90,14 @@ def _serve(request: dict[str, Any], action: str) -> object:
 
 def _import(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     source, name, config = (request[key] for key in ("source", "name", "config"))
-    told = {"platform": request["platform"], "form": request["format"]}
+    told = {"given_fd": request["fd"], "platform": request["platform"], "form": request["format"]}
     return import_image(store, source, name, config, importer, _tell, **told, in_use=in_use)
 
 
 def _load(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     source, name, platform = (request[key] for key in ("source", "name", "platform"))
-    return load(store, source, importer, name=name, platform=platform, on_progress=_tell, in_use=in_use)
+    told = {"given_fd": request["fd"], "name": name, "platform": platform}
+    return load(store, source, importer, **told, on_progress=_tell, in_use=in_use)
 
 
 def _save(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:

@@ -179,7 +179,8 @@ def list_members(source: Source | IO[bytes], *, is_seekable: bool) -> Iterator[M
             found.append(Member(name, 0, 0, member.linkname))
         elif member.islnk() and 0 < len(os.fsencode(member.linkname)) <= _MAX_NAME_BYTES:
             found.append(Member(name, 0, 0, posixpath.relpath(member.linkname, posixpath.dirname(name) or ".")))
-        if not is_seekable and (has_sign or parts[:2] == ["blobs", "sha256"] or _is_hex(parts[0])):
+        # Not before there is one to tell of: a layout's directories come before its files.
+        if not is_seekable and found and (has_sign or parts[:2] == ["blobs", "sha256"] or _is_hex(parts[0])):
             yield from found
             return
     if has_sign:

@@ -57,6 +57,7 @@ def import_image(
     tools: Tools,
     on_progress: Progress | None = None,
     *,
+    given_fd: int | None = None,
     platform: str = "",
     form: str = "",
     in_use: Set[str] | None = None,
@@ -64,12 +65,13 @@ def import_image(
     """Bring a root file system, or the one image of an OCI layout or docker archive, into the store as image `name`.
 
     Nothing of its content is looked at here, but that of a squashfs or erofs file, which `form` or the end of its name has to
-    announce. A name that is taken moves to the new image. Raises InvalidInput for a bad name, config or archive (nothing of
+    announce. A name that is taken moves to the new image. `given_fd` is an open file that is only called `source`, and is
+    closed at the end. Raises InvalidInput for a bad name, config or archive (nothing of
     it stays), NotFound for a missing source, Unsupported for an image of another platform.
     """
     check_new_name(name)
     checked = check_config(config or {})
-    with opened(source, store.directory) as source_fd, importing(store, in_use) as work:
+    with opened(source, store.directory, given_fd) as source_fd, importing(store, in_use) as work:
         if kind := wanted_kind(source_fd, source, form):
             return import_plain(work, source_fd, source, name, checked, tools.unpack, on_progress, kind=kind)
         with image_files(source_fd, source, work, tools) as files:
@@ -88,6 +90,7 @@ def load(
     source: str,
     tools: Tools,
     *,
+    given_fd: int | None = None,
     name: str = "",
     platform: str = "",
     on_progress: Progress | None = None,
@@ -95,12 +98,13 @@ def load(
 ) -> list[ImageInfo]:
     """Bring the images of an OCI layout or a docker archive into the store.
 
-    They get the names that are written there; `name` is for a single image. `platform` is that of this host, unless given.
+    They get the names that are written there; `name` is for a single image. `platform` is that of this host, unless given;
+    `given_fd` as for `import_image`.
     Raises InvalidInput, naming the blob, for what is hostile, damaged or too large; Unsupported for other platforms.
     """
     if name:
         check_new_name(name)
-    with opened(source, store.directory) as source_fd, importing(store, in_use) as work:
+    with opened(source, store.directory, given_fd) as source_fd, importing(store, in_use) as work:
         with image_files(source_fd, source, work, tools) as files:
             if files is None:
                 raise InvalidInput(

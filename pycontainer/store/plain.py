@@ -90,17 +90,20 @@ def _layer(work: Import, source_fd: int, source: str, unpack: Unpack, on_progres
 
 
 @contextlib.contextmanager
-def opened(source: str, images_dir: str) -> Iterator[int]:
-    """Open what is to be imported: a file or a directory that does not hold the store. NotFound, InvalidInput."""
+def opened(source: str, images_dir: str, given_fd: int | None = None) -> Iterator[int]:
+    """Open what is to be imported: a file or a directory that does not hold the store. NotFound, InvalidInput.
+
+    `given_fd` is open already, a file that is called `source`; it is closed as what is opened here.
+    """
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if given_fd is None else given_fd
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"no file or directory {shown(source)}", hint="give a directory or an archive") from error
     except OSError as error:  # a socket, a device without a driver, a loop of links
         raise InvalidInput(f"cannot open {shown(source)}: {os.strerror(error.errno or 0)}") from error
     try:
         mode = os.fstat(fd).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) and given_fd is None):
             raise InvalidInput(f"{shown(source)} is neither a directory nor a file")
         inside = os.path.join(os.path.realpath(source), "")
         if stat.S_ISDIR(mode) and f"{os.path.realpath(images_dir)}/".startswith(inside):

@@ -12,11 +12,11 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 from pycontainer import jsontext
-from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
+from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError, did_you_mean
 from pycontainer.linux.files import write_atomically
 from pycontainer.record import Record, check_version, read_own, remove_record
 from pycontainer.spec.names import check_image
@@ -27,9 +27,10 @@ from pycontainer.store.memory import Memory
 from pycontainer.store.ociconfig import host_platform
 from pycontainer.units import shown
 
-IMAGE_HINT = "'pycontainer image list' shows what there is; 'pycontainer image import SOURCE NAME' brings one in"
+_HINT = "'pycontainer image list' shows what there is; 'pycontainer image import SOURCE NAME' brings one in"
 RECORD_VERSION = 1
 _MAX_RECORD_BYTES = 4 << 20
+_LATEST = ":latest"
 _TRANSIT_PREFIX = "pycontainer-in-transit-"
 _TRANSIT = re.compile(rf"{_TRANSIT_PREFIX}[0-9a-f]{{12}}", re.ASCII)
 _MAX_NAME_BYTES = 200  # with its ending it must fit into a file name
@@ -109,6 +110,18 @@ def is_transit_name(name: str) -> bool:
     return _TRANSIT.fullmatch(name) is not None
 
 
+def not_found(reference: str, names: Iterable[str]) -> NotFound:
+    """Return what tells of a name or id that no image has; `names` are those that who asks may know of.
+
+    With and without `:latest`, which others add by themselves, are two names here: who gives the one is told of the other.
+    """
+    there = [name for name in names if not (is_digest(name) or name.startswith(_TRANSIT_PREFIX))]
+    twin = reference.removesuffix(_LATEST) if reference.endswith(_LATEST) else reference + _LATEST
+    if twin in there:
+        return NotFound(f"no image {shown(reference)}", hint=f"there is '{twin}'")
+    return NotFound(f"no image {shown(reference)}{did_you_mean(reference, there)}", hint=_HINT)
+
+
 class Refs:
     """The records of one store. Who writes holds the store's lock (staging.py)."""
 
@@ -122,7 +135,7 @@ class Refs:
         try:
             record = self._memory.get(path, lambda: _parse(read_own(path, _MAX_RECORD_BYTES), name))
         except FileNotFoundError as error:
-            raise NotFound(f"no image '{name}'", hint=IMAGE_HINT) from error
+            raise NotFound(f"no image '{name}'", hint=_HINT) from error
         except (OSError, ValueError, InvalidInput) as error:
             raise InvalidState(
                 f"the record of image '{name}' is damaged: '{path}': {getattr(error, 'strerror', None) or error}",
@@ -173,7 +186,7 @@ class Refs:
         digits = reference.removeprefix("sha256:")
         matches = {record["id"]: record for record in self.all() if record["id"][7:].startswith(digits)}
         if len(digits) < _MIN_ID_DIGITS or not matches:
-            raise NotFound(f"no image {shown(reference)}", hint=IMAGE_HINT)
+            raise not_found(reference, self._names())
         if len(matches) > 1:
             raise InvalidInput(
                 f"{shown(reference)} is the beginning of {len(matches)} image ids", hint="give more of it"

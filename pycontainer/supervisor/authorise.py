@@ -27,7 +27,7 @@ from pycontainer.spec.fields import BY_KEY
 from pycontainer.spec.model import ContainerSpec, Device, Mount, Port, SnapshotSchedule, Ulimit
 from pycontainer.spec.names import check_name
 from pycontainer.spec.parse import to_plain
-from pycontainer.store.refs import IMAGE_HINT
+from pycontainer.store.refs import not_found
 from pycontainer.supervisor.books import month_at
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import Caller, current_caller
@@ -304,7 +304,7 @@ def image_name(world: "World", reference: str) -> str:
     digits = reference.removeprefix("sha256:")
     matches = {str(image.get("id", "")): image["name"] for image in seen if image.get("id", "")[7:].startswith(digits)}
     if len(digits) < 6 or not matches:
-        raise NotFound(f"no image {shown(reference)}", hint=IMAGE_HINT)
+        raise not_found(reference, [image["name"] for image in seen])
     if len(matches) > 1:
         raise InvalidInput(f"{shown(reference)} is the beginning of {len(matches)} image ids", hint="give more of it")
     return matches.popitem()[1]

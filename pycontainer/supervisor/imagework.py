@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pycontainer.api.messages import MAX_FRAME_BYTES
-from pycontainer.errors import PycontainerError, from_wire
+from pycontainer.errors import InvalidInput, PycontainerError, from_wire
 from pycontainer.runtime.worker import command
 from pycontainer.store.staging import Doomed, remove_all
 from pycontainer.supervisor.call import Call
@@ -45,6 +46,18 @@ async def work(
         what = f"the {action} of '{request['source']}'" if "source" in request else f"the {action}"
         raise PycontainerError(f"{what} ended without a result (exit {worker.returncode})")
     return result
+
+
+async def bring_in(world: "World", call: Call, action: str, request: Mapping[str, object]) -> object:
+    """Have a worker bring in the `source` of a request; a file that the call sends along is only called so."""
+    fds = call.take_fds()
+    try:
+        if len(fds) > 1:
+            raise InvalidInput(f"'{call.verb}' takes one descriptor", field="fds")
+        return await work(world, call, action, {**request, "fd": fds[0] if fds else None}, fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _line(world: "World", action: str, request: Mapping[str, object]) -> bytes:

@@ -3,15 +3,18 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.ociimages import build_layout, run
 from tests.support.poll import poll_until
+from tests.support.terminal import Terminal
 from tests.support.world import World, unique_name
 
 IMAGE = "busybox"
@@ -82,6 +85,34 @@ def test_refusals_are_one_line_with_a_hint(world: World, archives: Path) -> None
         2, "image", "import", "--cmd", "x", str(archives / "oci"), "x"
     )
     assert "no file or directory" in world.refused(3, "image", "load", "-i", "/none")
+
+
+def test_archives_on_standard_input(own_world: World, tmp_path: Path) -> None:
+    """From one pycontainer to another, by way of a program that compresses, and from a file."""
+    world = own_world
+    (before,) = json.loads(world.ok("image", "list", "--format", "json"))
+
+    def piped(*words: str) -> str:
+        script = f'{shlex.join(world.argv("image", "save", IMAGE))} | zstd -q | "$@"'
+        shell = ["sh", "-c", script, "sh", *world.argv(*words)]
+        done = subprocess.run(shell, env=world.environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    assert piped("image", "load") == IMAGE
+    assert piped("image", "load", "-i", "-", "--name", "loaded") == "loaded"
+    assert piped("image", "import", "-", "imported") == before["id"]
+    assert {image["id"] for image in json.loads(world.ok("image", "list", "--format", "json"))} == {before["id"]}
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    with open(tmp_path / "root.tar") as file:
+        subprocess.run(world.argv("image", "import", "-", "plain"), env=world.environment, stdin=file, check=True)
+    assert "'-': the archive is damaged" in world.refused(2, "image", "load", stdin="text")
+    assert world.refused(2, "image", "import", "-", "x", stdin="") == world.refused(2, "image", "import", "-", "x")
+    with Terminal(world.argv("image", "load"), world.environment) as terminal:
+        terminal.expect("pycontainer: an archive does not come from a terminal")
+        terminal.expect("hint: name it: -i FILE")
+        assert terminal.wait() == 2
 
 
 @pytest.mark.requires("umoci")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -93,6 +94,12 @@ def test_an_instance_goes_to_another_name(world: World, tmp_path: Path) -> None:
     assert inside(world, other, "cat /a; stat -c %u:%g /a; ls -d /var 2>&1; echo $A").splitlines() == [
         "one", "5:6", "ls: /var: No such file or directory", "1",
     ]  # fmt: skip
+    piped = unique_name()
+    shell = (
+        f"{shlex.join(world.argv('export', name))} | {shlex.join(world.argv('import', '-', piped, '-p', '8089:80'))}"
+    )
+    subprocess.run(["sh", "-c", shell], env=world.environment, check=True)
+    assert inside(world, piped, "cat /a") == "one"
     assert [name for name in images(world) if name.startswith("pycontainer-in-transit")] == []
     world.ok("rm", name)
     assert "--publish 8087:80/tcp" in world.refused(2, "import", archive)

@@ -63,7 +63,7 @@ def images_dir(tmp_path: Path) -> Path:
 def start_worker(tmp_path: Path, source: str, name: str) -> "subprocess.Popen[bytes]":
     worker = subprocess.Popen(command("import_worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdin is not None
-    request = {"root": str(tmp_path / "world"), "action": "import", "source": source, "name": name}
+    request = {"root": str(tmp_path / "world"), "action": "import", "source": source, "fd": None, "name": name}
     request |= {"config": {"cmd": ["sh"]}, "platform": "", "format": "", "in_use": []}  # type: ignore[dict-item]
     worker.stdin.write(json.dumps(request).encode() + b"\n")
     worker.stdin.flush()

@@ -6,6 +6,7 @@ The images are made by umoci from a busybox tree, copied by skopeo and podman, a
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from tests.support.poll import poll_until
 from tests.support.trees import assert_same, content_of, tree
 
 pytestmark = [pytest.mark.requires("umoci"), pytest.mark.requires("skopeo")]
+COMPRESSED = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
 OPAQUE_XATTR = "trusted.overlay.opaque"
 
 
@@ -121,14 +123,18 @@ def forms(work: Path) -> dict[str, Path]:
     }.items():
         run("skopeo", "copy", "-q", f"oci:{work}/oci:img", target)
         found[name] = work / target.split(":")[1].rpartition("/")[2]
-    for ending, program in {"gz": "gzip", "zst": "zstd"}.items():
-        found[f"docker-archive.{ending}"] = work / f"docker-archive.tar.{ending}"
-        with open(found[f"docker-archive.{ending}"], "wb") as file:
-            subprocess.run([program, "-c", found["docker-archive"]], stdout=file, check=True)
+    for form, (ending, program) in itertools.product(("oci-archive", "docker-archive"), COMPRESSED.items()):
+        found[f"{form}.{ending}"] = work / f"{form}.tar.{ending}"
+        with open(found[f"{form}.{ending}"], "wb") as file:
+            subprocess.run([program, "-c", found[form]], stdout=file, check=True)
     return found
 
 
-@pytest.mark.parametrize("form", ["oci-archive", "docker-archive", "docker-archive.gz", "docker-archive.zst"])
+@pytest.mark.parametrize(
+    "form",
+    ["oci-archive", "docker-archive", "docker-archive.gz", "docker-archive.zst"]
+    + [f"oci-archive.{ending}" for ending in COMPRESSED],
+)
 def test_every_form_gives_the_same_layers(store: ImageStore, work: Path, forms: dict[str, Path], form: str) -> None:
     (info,) = load(store, str(forms[form]), Importer())
     assert info["name"].endswith("local/img:1")
@@ -150,7 +156,7 @@ def test_several_images_in_one_archive(store: ImageStore, work: Path, tmp_path: 
 
 
 def test_import_tells_images_from_root_file_systems(store: ImageStore, work: Path, forms: dict[str, Path]) -> None:
-    for number, form in enumerate(("layout", "docker-archive", "oci-archive", "docker-archive.gz")):
+    for number, form in enumerate(("layout", "docker-archive", "oci-archive", "docker-archive.gz", "oci-archive.zst")):
         assert import_image(store, str(forms[form]), f"i{number}", {}, Importer())["config"]["cmd"] == ["/bin/sh"]
     with pytest.raises(InvalidInput, match="says itself how its containers start"):
         import_image(store, str(forms["layout"]), "x", {"cmd": ["y"]}, Importer())
@@ -559,7 +565,14 @@ def test_a_deleted_layer_of_a_base_is_said(store: ImageStore, work: Path) -> Non
 def start_worker(tmp_path: Path, source: Path, name: str = "") -> "subprocess.Popen[bytes]":
     worker = subprocess.Popen(command("import_worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdin is not None
-    request = {"root": str(tmp_path / "world"), "action": "load", "source": str(source), "name": name, "platform": ""}
+    request = {
+        "root": str(tmp_path / "world"),
+        "action": "load",
+        "source": str(source),
+        "fd": None,
+        "name": name,
+        "platform": "",
+    }
     worker.stdin.write(json.dumps({**request, "in_use": []}).encode() + b"\n")
     worker.stdin.flush()
     return worker

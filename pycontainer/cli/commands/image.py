@@ -11,6 +11,7 @@ from pycontainer.cli.commands import image_build
 from pycontainer.cli.context import Settings, complete_images, pass_settings
 from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each
+from pycontainer.cli.sources import opened
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
 
@@ -63,7 +64,7 @@ def list_(settings: Settings, quiet: bool, form: str) -> None:
 
 
 @command.command("import")
-@click.argument("source", type=click.Path())
+@click.argument("source", metavar="SOURCE|-", type=click.Path())
 @click.argument("name")
 @click.option("--config", "config_path", metavar="FILE", help="The following as JSON, as rootfs-tools writes it.")
 @click.option("--entrypoint", metavar="JSON", help="Program that gets the command, like '[\"nginx\"]' or nginx.")
@@ -107,7 +108,7 @@ def import_(
     A root file system is a directory, a tarball, or a squashfs or erofs file; the options say how its containers start. An
     image, which says that itself, is an OCI layout (a directory or a tarball) or a docker archive. It becomes image NAME of
     the store; its id is printed. A squashfs or erofs file needs --format, or a name that ends in .squashfs, .sqfs, .sfs or
-    .erofs.
+    .erofs. A file comes on standard input with - for the SOURCE.
 
     \b
     Example:
@@ -125,9 +126,10 @@ def import_(
         "labels": dict(text.partition("=")[::2] for text in label),
     }
     wanted = {**image_build.read_config(config_path), **{key: value for key, value in config.items() if value}}
+    place = opened(source)
     with settings.client() as host, Bar("importing") as bar:
         image = host.import_image(
-            source, name, wanted, platform=platform or "", format=form or "", on_progress=bar.update
+            place, name, wanted, platform=platform or "", format=form or "", on_progress=bar.update
         )
         image_id = image.info["id"]
     click.echo(image_id)
@@ -135,8 +137,9 @@ def import_(
 
 @command.command("load")
 @click.option(
-    "-i", "--input", "source", type=click.Path(), required=True, help="The archive, or the directory of a layout."
-)
+    "-i", "--input", "source", metavar="SOURCE|-", type=click.Path(), default="-",
+    help="The archive, or the directory of a layout; - is standard input, the default.",
+)  # fmt: skip
 @click.option("--name", metavar="NAME", help="What the image is called here, if there is one only.")
 @click.option("--platform", metavar="OS/ARCH", help="Take the image for another platform, like linux/arm64.")
 @pass_settings
@@ -146,11 +149,13 @@ def load(settings: Settings, source: str, name: str | None, platform: str | None
     They get the names that are written there, which are printed.
 
     \b
-    Example:
+    Examples:
       pycontainer image load -i images.tar
+      docker save web | pycontainer image load
     """
+    place = opened(source, "-i FILE")
     with settings.client() as host, Bar("loading") as bar:
-        loaded = host.load_images(source, name=name or "", platform=platform or "", on_progress=bar.update)
+        loaded = host.load_images(place, name=name or "", platform=platform or "", on_progress=bar.update)
     for image in loaded:
         click.echo(image.name)
 

@@ -4,10 +4,11 @@ import click
 
 from pycontainer.cli.context import Settings, pass_settings
 from pycontainer.cli.report import show_warnings
+from pycontainer.cli.sources import opened
 
 
 @click.command("import")
-@click.argument("file", type=click.Path())
+@click.argument("file", metavar="FILE|-", type=click.Path())
 @click.argument("name", required=False, default="")
 @click.option(
     "-p", "--publish", "ports", metavar="[IP:]HOST:PORT[/udp]", multiple=True,
@@ -23,16 +24,17 @@ from pycontainer.cli.report import show_warnings
 def command(settings: Settings, file: str, name: str, ports: tuple[str, ...], tenant: str, trusted: bool) -> None:
     """Make a container of an exported file, and print its id.
 
-    The file is what 'pycontainer export' has written. The container has the files and settings it had, with addresses
-    of its own, and is not started. What reaches the host, as the ports it
-    published and volumes that are there already, is refused unless
-    --trusted says that you trust who made the file; -p names ports.
+    The file is what 'pycontainer export' has written; - is standard input. The container has the files and settings it had,
+    with addresses of its own, and is not started. What reaches the host, as the ports it published and volumes that are there
+    already, is refused unless --trusted says that you trust who made the file; -p names ports.
 
     \b
-    Example:
+    Examples:
       pycontainer import web.tar web2 -p 8081:80
+      pycontainer export web | ssh host pycontainer import -
     """
+    place = opened(file)
     with settings.client() as host:
-        made = host.import_container(file, name, ports=ports, tenant=tenant, trusted=trusted)
+        made = host.import_container(place, name, ports=ports, tenant=tenant, trusted=trusted)
         show_warnings(made.info["warnings"])
         click.echo(made.id)

@@ -1,7 +1,6 @@
 """`pycontainer volume`: directories that outlive the containers that mount them."""
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ from pycontainer.cli import output
 from pycontainer.cli.context import Settings, complete_volumes, pass_settings
 from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each, printable, tell
+from pycontainer.cli.sources import opened
 from pycontainer.errors import InvalidInput
 from pycontainer.units import format_bytes_short
 
@@ -184,8 +184,8 @@ def restore(settings: Settings, volume: str, source: str, size: str, inodes: str
     Example:
       pycontainer volume restore db2 db.tar.zst --size 1G
     """
+    place = opened(source)
     with settings.client() as host:
-        place = sys.stdin.fileno() if source == "-" else source
         click.echo(host.restore_volume(volume, place, size=size, inodes=inodes).name)
 
 

@@ -22,7 +22,7 @@ from pycontainer.spec.names import check_name
 from pycontainer.spec.ports import parse_ports
 from pycontainer.store.refs import check_own_name, is_transit_name, new_transit_name
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.imagework import erase_later, work
+from pycontainer.supervisor.imagework import bring_in, erase_later, work
 from pycontainer.supervisor.verbs.creation import make, require_free
 from pycontainer.supervisor.verbs.snapshots import present_layers
 from pycontainer.supervisor.world import World
@@ -76,7 +76,7 @@ async def instance_import(world: World, call: Call) -> object:
     if name:
         require_free(world, check_name(name), hint=_ANOTHER_NAME)
     with _transit(world) as transit:
-        await work(world, call, "load", {"source": call.text("source"), "name": transit, "platform": ""})
+        await bring_in(world, call, "load", {"source": call.text("source"), "name": transit, "platform": ""})
         reach("import:loaded")
         image = world.images.get(transit)
         labels = image.config.get("labels")

@@ -7,7 +7,7 @@ from pycontainer.errors import InvalidState
 from pycontainer.store.refs import check_own_name
 from pycontainer.supervisor.authorise import may_see_image
 from pycontainer.supervisor.call import Call
-from pycontainer.supervisor.imagework import erase, work
+from pycontainer.supervisor.imagework import bring_in, erase
 from pycontainer.supervisor.world import World
 
 
@@ -38,7 +38,7 @@ async def image_import(world: World, call: Call) -> object:
         "platform": call.text("platform"),
         "format": call.text("format"),
     }
-    result = await work(world, call, "import", {**request, "config": call.mapping("config")})
+    result = await bring_in(world, call, "import", {**request, "config": call.mapping("config")})
     world.events.emit("image-import", image=name)
     return result
 
@@ -50,7 +50,7 @@ async def image_load(world: World, call: Call) -> object:
         check_own_name(name)
     world.reserve.require_room("images")
     request = {"source": call.text("source"), "name": name, "platform": call.text("platform")}
-    result = await work(world, call, "load", request)
+    result = await bring_in(world, call, "load", request)
     assert isinstance(result, list)
     for image in result:
         world.events.emit("image-load", image=image["name"])

@@ -87,6 +87,7 @@ def test_the_client_alone() -> None:
             "images",
             "networks",
             "result",
+            "sources",
             "tenants",
             "volumes",
             "waiting",

@@ -11,6 +11,8 @@ from pycontainer.errors import InvalidInput
 from pycontainer.store.archivefiles import ArchiveFiles, DirectoryFiles, Member, list_members, read_all
 from pycontainer.store.bundles import is_for
 
+BLOB = "blobs/sha256/" + "a" * 64
+
 
 def make_tar(*names: str, links: tuple[tuple[str, bytes, str], ...] = ()) -> bytes:
     out = io.BytesIO()
@@ -18,6 +20,8 @@ def make_tar(*names: str, links: tuple[tuple[str, bytes, str], ...] = ()) -> byt
         for name in names:
             info = tarfile.TarInfo(name)
             info.size = len(name)
+            if name.endswith("/"):
+                info.type, info.size = tarfile.DIRTYPE, 0
             tar.addfile(info, io.BytesIO(name.encode()))
         for name, kind, target in links:
             info = tarfile.TarInfo(name)
@@ -35,7 +39,10 @@ def listed(data: bytes, *, is_seekable: bool = True) -> list[str]:
     ("names", "is_image"),
     [
         (("oci-layout", "index.json"), True),
-        (("blobs/sha256/" + "a" * 64, "index.json", "oci-layout"), True),
+        ((BLOB, "index.json", "oci-layout"), True),
+        (("blobs/", "blobs/sha256/", BLOB, "index.json", "oci-layout"), True),
+        (("a" * 64 + "/", "a" * 64 + "/layer.tar", "manifest.json"), True),
+        (("blobs/", "blobs/sha256/"), False),
         (("a" * 64 + ".json", "manifest.json"), True),
         (("./manifest.json",), True),
         (("bin/sh", "manifest.json"), False),

@@ -37,3 +37,21 @@ def test_what_is_written_is_read(refs: Refs) -> None:
     refs.remove("busybox")
     with pytest.raises(NotFound):
         refs.read("busybox")
+
+
+@pytest.mark.parametrize(("there", "asked"), [("busybox", "busybox:latest"), ("team/web:latest", "team/web")])
+def test_the_name_that_another_engine_would_have_taken_is_told(refs: Refs, there: str, asked: str) -> None:
+    refs.write({**RECORD, "name": there})
+    with pytest.raises(NotFound, match=f"^no image '{asked}'$") as caught:
+        refs.find(asked)
+    assert caught.value.hint == f"there is '{there}'"
+
+
+def test_the_nearest_name_is_guessed(refs: Refs) -> None:
+    refs.write({**RECORD, "name": "pycontainer-in-transit-0123456789ab"})
+    refs.write({**RECORD, "name": DIGEST})
+    with pytest.raises(NotFound, match=r"^no image 'bussybox', did you mean 'busybox'\?$"):
+        refs.find("bussybox")
+    for hidden in ("pycontainer-in-transit-0123456789ac", "sha256:" + "a" * 63 + "b"):
+        with pytest.raises(NotFound, match=f"^no image '{hidden}'$"):
+            refs.find(hidden)

@@ -257,6 +257,13 @@ def test_images_of_others_are_not_found() -> None:
                 authorise.image_name(world, reference)
             said.append((caught.value.message.replace(reference, "X"), caught.value.hint))
         assert len(set(said)) == 1
+        for reference in ("secret:latest", "secrett", "secre"):
+            with pytest.raises(NotFound, match=f"^no image '{reference}'$") as caught:
+                authorise.image_name(world, reference)
+            assert "secret'" not in caught.value.hint
+        with pytest.raises(NotFound) as caught:
+            authorise.image_name(world, "debian-php:latest")
+        assert caught.value.hint == "there is 'debian-php'"
     assert authorise.image_name(world, "secret") == "secret"
 
 
