@@ -251,6 +251,18 @@ class Group:
             record["intermediate"] = self._intermediate
         return record
 
+    def sought(self) -> dict[str, Any]:
+        """Return what to record before `create`: of a group of nobody, as somebody else's may be there.
+
+        Its deletion removes what is not there now, if nobody uses it by then.
+        """
+        missing = set()
+        for directory in _directories(self._cgroup) if self._cgroup is not None else ():
+            while not os.path.isdir(directory):
+                missing.add(directory)
+                directory = os.path.dirname(directory)
+        return {"driver": Group.driver, "container_id": self.container_id, "intermediate": sorted(missing)}
+
     @classmethod
     def reopen(cls, record: dict[str, Any]) -> Group:
         """Return the group that `record` was taken of. ValueError for what none of ours could have been."""
@@ -313,10 +325,9 @@ class Group:
 
         Raises InvalidState if processes live there.
         """
-        if self._cgroup is None:
-            return
         try:
-            self._cgroup.delete(timeout_seconds=timeout_seconds)
+            if self._cgroup is not None:
+                self._cgroup.delete(timeout_seconds=timeout_seconds)
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise _cannot("remove", error) from error
@@ -328,7 +339,7 @@ class Group:
             try:
                 os.rmdir(directory)
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+                if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY, errno.EROFS):
                     raise _cannot("remove", error) from error
 
     def stats(self) -> dict[str, Any]:

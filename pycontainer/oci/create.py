@@ -164,7 +164,7 @@ class _Creation:
             annotations=config.annotations,
         )
         state = self._state
-        state.cgroup = group.record()
+        state.cgroup = group.sought()
         state.config = {
             "joined": sum(births.NAMESPACES[kind] for kind in config.namespaces) | CLONE_NEWNS,
             "start_hooks": any(config.hooks[kind] for kind in ("startContainer", "poststart")),
@@ -173,7 +173,6 @@ class _Creation:
             "chroots": config.shares_mounts or bool(config.namespaces.get("mnt")),
             # Of that name each further process has a new one as well; empty, all have their caller's.
             "keyring": "" if options.no_new_keyring else f"_ses.{options.id}",
-            "seeks_cgroup": True,  # until it is ours, nobody in it is
         }
         state.hooks_poststop = [hooks.record(hook) for hook in config.hooks["poststop"]]
         state.save()  # if we are killed from here on, `delete` knows what there is
@@ -184,8 +183,7 @@ class _Creation:
         self._outside_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         group.create()  # refused, it leaves what it found, such as the cgroup of another container
         self._undo.add(group.delete)
-        state.cgroup = group.record()  # with the directories that were made for it
-        del state.config["seeks_cgroup"]
+        state.cgroup = group.record()  # now it is ours, and who lives in it
         state.save()
         group.apply(config.resources)
         # Before we go into the mounts of somebody else, where a cgroup's path may be anything.

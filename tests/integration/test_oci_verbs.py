@@ -16,7 +16,7 @@ import pytest
 from pycontainer.oci import cgroups
 from pycontainer.oci.cgroups import Group
 from pycontainer.oci.state import State, process_state
-from tests.support.ocirecords import left, recorded, runtime
+from tests.support.ocirecords import left, recorded, runtime, sleeping
 from tests.support.poll import SLOWNESS, poll_until
 
 pytestmark = pytest.mark.vm
@@ -193,18 +193,53 @@ def test_delete_of_what_create_left_half_made(tmp_path: Path) -> None:
         tree.close()
 
 
-def test_delete_kills_nobody_in_a_cgroup_that_was_only_sought(tmp_path: Path, capfd: Capture) -> None:
+def sought(root: Path, path: str) -> Group:
+    """Record container `web` as `create` does before it has its cgroup."""
+    group = cgroups.make(path, "web")
+    state = recorded(root)
+    state.cgroup = group.sought()
+    state.save()
+    return group
+
+
+def test_nobody_in_a_cgroup_that_was_only_sought_is_the_containers(tmp_path: Path, capfd: Capture) -> None:
     """`create` was killed before it saw that another container has the cgroup; engines answer with delete --force."""
-    tree = Tree(tmp_path)
+    tree = Tree(tmp_path / "other").go()
     try:
-        tree.state.pid = tree.state.start_ticks = 0
-        tree.state.config["seeks_cgroup"] = True
-        tree.state.save()
-        assert runtime(tmp_path, "delete", "--force", "web") == 0
-        assert "it stays" in capfd.readouterr().err
-        assert tree.shell.poll() is None and left(tmp_path) == []
+        sought(tmp_path / "sought", f"/pycontainer-t{os.getpid()}")
+        assert runtime(tmp_path / "sought", "ps", "--format", "json", "web") == 0
+        assert capfd.readouterr().out == "[]\n"
+        assert runtime(tmp_path / "sought", "kill", "--all", "web", "KILL") == 0
+        assert runtime(tmp_path / "sought", "delete", "--force", "web") == 0
+        assert tree.shell.poll() is None and len(tree.group.pids()) == 2 and left(tmp_path / "sought") == []
     finally:
         tree.close()
+
+
+@pytest.mark.parametrize("is_others", [True, False])
+def test_a_cgroup_that_was_only_sought_goes_if_it_was_not_there(tmp_path: Path, is_others: bool) -> None:
+    """An empty one may be an engine's, which will have use for it."""
+    path = f"/pycontainer-t{os.getpid()}/deep/web"
+    made = cgroups.make(path, "web")
+    if is_others:
+        made.create()
+    sought(tmp_path, path)
+    if not is_others:
+        made.create()  # and `create` was killed
+    try:
+        assert runtime(tmp_path, "delete", "web") == 0
+        assert {os.path.exists(directory) for directory in made.paths().values()} == {is_others}
+        above = {os.path.dirname(os.path.dirname(directory)) for directory in made.paths().values()}
+        assert {os.path.exists(directory) for directory in above} == {is_others}
+    finally:
+        made.delete()
+
+
+def test_ps_without_a_cgroup(tmp_path: Path, capfd: Capture) -> None:
+    with sleeping() as child:
+        recorded(tmp_path, pid=child.pid, group=Group("web", None))
+        assert runtime(tmp_path, "ps", "--format", "json", "web") == 0
+        assert json.loads(capfd.readouterr().out) == [child.pid]
 
 
 def test_update(tree: Tree, capfd: Capture, tmp_path: Path) -> None:

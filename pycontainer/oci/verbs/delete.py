@@ -48,8 +48,7 @@ def _kill_early(root: str, container_id: str) -> None:
     try:
         state = State.load(root, container_id)
         to_first(state, SIGKILL)
-        if not state.config.get("seeks_cgroup"):  # else nobody knows yet whether others live there
-            to_all(state, SIGKILL)
+        to_all(state, SIGKILL)
     except (PycontainerError, OSError):
         pass  # no record, or a damaged one: seen to under the lock
 
@@ -78,9 +77,6 @@ def _delete(root: str, container_id: str, *, force: bool) -> None:
 
 def remove(state: State) -> None:
     """Kill what lives of a container, remove its cgroup and its record, run its poststop hooks. The caller has the lock."""
-    if state.config.get("seeks_cgroup"):  # cut off before it was looked at whether others are there
-        _remove_unused(state)
-        return
     group = state.group()
     pidfd = state.open_pidfd()
     try:
@@ -102,17 +98,6 @@ def remove(state: State) -> None:
         from pycontainer.oci import resctrl
 
         resctrl.leave(str(group_of_cache))
-    state.remove()
-    run_poststop(state)
-
-
-def _remove_unused(state: State) -> None:
-    group = state.group()
-    if group is not None:
-        try:
-            group.delete()
-        except InvalidState as error:
-            log.warn(f"{error}; it stays")
     state.remove()
     run_poststop(state)
 

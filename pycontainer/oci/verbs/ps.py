@@ -22,6 +22,8 @@ def run(options: Options) -> None:
         raise InvalidInput(f"invalid format option '{options.format}'", hint="write table or json")
     state = State.load(options.root, options.id)
     group = state.group()
+    if group is not None and not group.paths():  # of a user who may make no cgroup
+        group = None
     pids = sorted(group.pids()) if group is not None else [state.pid] if state.is_alive() else []
     if options.format == "json":
         output.write(text.dumps(pids) + "\n")
