@@ -2,7 +2,8 @@
 
     this process                                  the child, of our pid namespace        its child, of the container's
     clone3                          ── birth ──▶  waits for a byte
-    cgroups, terminal               ── go ─────▶  joins, confines itself
+    cgroups; the lock is given back
+    its table into the memfd        ── go ─────▶  joins, confines itself
                                     ◀─ pid ─────  clone, end                       ──▶   waits for a byte
     schedulers                      ── go ────────────────────────────────────────▶      filter, execve
                                     ◀─ end of file ────────────────────────────────
@@ -26,7 +27,7 @@ from pycontainer.linux.namespaces import CLONE_NEWUSER
 from pycontainer.linux.process import pidfd_open
 from pycontainer.linux.tty import open_pty
 from pycontainer.oci import cgroups, config, console, reports, rows, scheduling, seccomp, started, text
-from pycontainer.oci.state import PARKED, State, let_go
+from pycontainer.oci.state import PARKED, Lock, State, let_go
 
 _HEAD = struct.Struct("<qq")  # of a report: the address of a row, its result
 
@@ -53,7 +54,7 @@ def exec_(options: "Options") -> int:
         process = given or _process(options, found)
         console.check(process.terminal, options.console_socket, detached=options.detach)
         pid, pidfd, master_fd = bear(
-            state, found, process, preserved=options.preserve_fds, console_socket=options.console_socket
+            state, found, process, preserved=options.preserve_fds, console_socket=options.console_socket, lock=lock
         )
     if options.pid_file:
         try:
@@ -143,17 +144,18 @@ def bear(
     preserved: int = 0,
     stdio: "tuple[int, ...]" = (),
     console_socket: str = "",
+    lock: "Lock | None" = None,
 ) -> tuple[int, int, int]:
     """Start `process` in the container; return its pid, its pidfd and the master of its terminal, or -1 if that is not ours.
 
     `program` is executed, with the process's own arguments, instead of the first of these. `preserved` descriptors from 3 up
-    are its own; `stdio` becomes its standard streams. The caller holds the container's lock.
+    are its own; `stdio` becomes its standard streams. The caller holds the container's lock; `lock` is given back on the way,
+    before anything is looked up inside but the terminal: a file system there may never answer.
     """
     init_fd = state.open_pidfd()
     if init_fd is None:
         raise InvalidState("cannot exec in a stopped container")
-    joined = state.config["joined"]
-    assert isinstance(joined, int)
+    joined = _joined(state)
     if os.geteuid():
         from pycontainer.oci import rootless
 
@@ -180,38 +182,12 @@ def bear(
     moves += [(streams[fd], number) for number, fd in enumerate(stdio)]
     if label:
         moves.append((started.high(os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), places), places.label))
-    filter_ = seccomp.loadable(found.seccomp, process)
+    root_fd = started.high(root_fd, places)
+    if state.config.get("chroots"):
+        moves.append((root_fd, places.root))
     go_read_fd, go_write_fd = (started.high(fd, places) for fd in os.pipe2(os.O_CLOEXEC))
     moves.append((go_read_fd, places.go))
-    table = Table(places.report)
-    slot = rows.open_label(table, places, label[0]) if label else None
-    rows.join_process(table, places, joined, into_user_namespace=bool(joined & CLONE_NEWUSER))
-    if state.config.get("chroots"):
-        rows.change_root(table, places.root)
-    rows.finish(
-        table,
-        places,
-        rows.Finish(
-            process,
-            executables=[os.fsencode(program)] if program else started.executables(root_fd, process),
-            seccomp=filter_,
-            label=(slot, label[1]) if slot and label else None,
-            keyring=str(state.config.get("keyring", "")),
-            console="",
-            streams=[] if process.terminal else started.streams_to_give(stdio or (0, 1, 2)),
-        ),
-        parks=seccomp.has_listener(filter_),  # until that has been handed over
-        bears=True,
-        bears_filtered=not process.no_new_privs and seccomp.permits(filter_, rows.calls_of_birth()),
-        personality=found.personality,
-    )
-    if state.config.get("chroots"):
-        moves.append((started.high(root_fd, places), places.root))
-    else:
-        os.close(root_fd)
     memfd = started.high(new_memfd(), places)
-    image, rows_at = build(table, MACHINE)
-    write_program(memfd, image)
     report_read_fd, report_fd = (started.high(fd, places) for fd in os.pipe2(os.O_CLOEXEC))
     bearer = Bearer(MACHINE)
     group = state.group()
@@ -230,19 +206,24 @@ def bear(
         doors=entrance.doors,
     )
     pid, pidfd = entrance.bear(lambda fd: bearer.bear(bridge, flags=0, cgroup_fd=fd, program_fd=memfd, owner=0))
-    for fd in {report_fd, memfd, *(fd for fd, _ in moves)}:
-        os.close(fd)
-    entrance.close()
-    described = describe_rows(table)
     try:
         scheduling.set_affinity(pid, process.exec_cpu_affinity[0])
         if group is not None:
             group.see_in(pid, entrance, beside=state.pid)
         scheduling.set_affinity(pid, process.exec_cpu_affinity[1])
+        if lock is not None:
+            lock.release()  # whoever ends, stops or limits the container does so to what lives in its cgroup
+        table = _table(state, found, process, places, root_fd, program=program, stdio=stdio)
+        described = describe_rows(table)
+        image, rows_at = build(table, MACHINE)
+        write_program(memfd, image)
         if master_fd >= 0 and console_socket:
             console.send(console_socket, master_fd)
             os.close(master_fd)
             master_fd = -1
+        for fd in {root_fd, report_fd, memfd, *(fd for fd, _ in moves)}:
+            os.close(fd)
+        entrance.close()
         let_go(go_write_fd)
         report = _read_to_end(report_read_fd, pidfd)
         born = _born_pid(report, described, rows_at)
@@ -272,6 +253,50 @@ def bear(
         os.close(go_write_fd)
         os.close(report_read_fd)
     return pid, pidfd, master_fd
+
+
+def _table(
+    state: State,
+    found: "Config",
+    process: "Process",
+    places: rows.Places,
+    root_fd: int,
+    *,
+    program: str,
+    stdio: "tuple[int, ...]",
+) -> Table:
+    """Return the program of the child and of its child, from the namespaces to the execve."""
+    joined, label = _joined(state), started.process_label(process)
+    filter_ = seccomp.loadable(found.seccomp, process)
+    table = Table(places.report)
+    slot = rows.open_label(table, places, label[0]) if label else None
+    rows.join_process(table, places, joined, into_user_namespace=bool(joined & CLONE_NEWUSER))
+    if state.config.get("chroots"):
+        rows.change_root(table, places.root)
+    rows.finish(
+        table,
+        places,
+        rows.Finish(
+            process,
+            executables=[os.fsencode(program)] if program else started.executables(root_fd, process),
+            seccomp=filter_,
+            label=(slot, label[1]) if slot and label else None,
+            keyring=str(state.config.get("keyring", "")),
+            console="",
+            streams=[] if process.terminal else started.streams_to_give(stdio or (0, 1, 2)),
+        ),
+        parks=seccomp.has_listener(filter_),  # until that has been handed over
+        bears=True,
+        bears_filtered=not process.no_new_privs and seccomp.permits(filter_, rows.calls_of_birth()),
+        personality=found.personality,
+    )
+    return table
+
+
+def _joined(state: State) -> int:
+    joined = state.config["joined"]
+    assert isinstance(joined, int)
+    return joined
 
 
 def _read_to_end(fd: int, pidfd: int) -> bytes:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conformance.nursery import Command
-from tests.conformance.runtime import SLEEP, Container
+from tests.conformance.runtime import PATH, SLEEP, Container
 from tests.support.poll import poll_until
 
 ROUNDS = 8
@@ -99,6 +99,11 @@ def test_delete_and_everything_else(container: Container) -> None:
         assert not container.exists()
 
 
+def pids(container: Container) -> list[int]:
+    found: list[int] = json.loads(container.runtime.ok("ps", "--format", "json", container.id))
+    return found
+
+
 def test_exec_beside_exec(container: Container) -> None:
     container.create_and_start(*SLEEP)
     race = Race(container)
@@ -108,6 +113,29 @@ def test_exec_beside_exec(container: Container) -> None:
     assert container.status() == "running"
 
 
+@pytest.mark.parametrize("options", [("--cwd", "/stalled/x"), ("--env", f"PATH=/stalled:{PATH}")], ids=["cwd", "path"])
+def test_exec_that_waits_for_a_file_system_inside(container: Container, options: tuple[str, ...]) -> None:
+    """One that never answers is in nobody's way either."""
+    os.mkdir(f"{container.bundle}/stalled")
+    container.mount("/stalled", "bind", f"{container.bundle}/stalled", "bind", "rw")
+    container.linux["devices"] = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]
+    container.linux["resources"] = {
+        "devices": [{"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}]
+    }
+    for kind in ("bounding", "effective", "permitted"):
+        container.process["capabilities"][kind] = ["CAP_SYS_ADMIN"]
+    container.create_and_start("payload", "stall", "/stalled", "out", "ready", *SLEEP[1:])
+    container.wait_for_output("ready")
+    race = Race(container)
+    race.start("exec", *options, container.id, "true")
+    poll_until(lambda: len(pids(container)) == 3, what="it waits")
+    assert container.exec("payload", "exit", "7").code == 7
+    container.runtime.ok("update", "--pids-limit", "100", container.id)
+    container.delete("--force")
+    assert race.finish()[0][0] != 0
+    assert not container.exists()
+
+
 @pytest.mark.parametrize("verb", ["resume", "delete"])
 def test_exec_that_waits_in_a_paused_container(container: Container, verb: str) -> None:
     """It is in nobody's way."""
@@ -115,8 +143,7 @@ def test_exec_that_waits_in_a_paused_container(container: Container, verb: str) 
     container.runtime.ok("pause", container.id)
     race = Race(container)
     race.start("exec", "--ignore-paused", container.id, "payload", "exit", "7")
-    words = ("ps", "--format", "json", container.id)
-    poll_until(lambda: len(json.loads(container.runtime.ok(*words))) > 1, what="it waits")
+    poll_until(lambda: len(pids(container)) > 1, what="it waits")
     if verb == "resume":
         container.runtime.ok("resume", container.id)
         assert race.finish() == [(7, "")]
