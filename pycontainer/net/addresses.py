@@ -7,7 +7,8 @@
 
 The files are read once, at the start of the supervisor, which is their only writer; what is taken is known in memory.
 One that cannot be read is told of and costs what it is about, never the others.
-An address is handed out in turn, not reused at once, and the IPv6 one ends in the same number where it can.
+An address is handed out in turn, after a restart from the highest that somebody has on: none is reused at once. The IPv6
+one ends in the same number where it can.
 """
 
 import contextlib
@@ -297,8 +298,7 @@ class Pool:
                 hint="choose another address, or leave it out to get a free one",
             )
         self._taken[number] = owner
-        if number == self._next:
-            self._next += 1
+        self._next = max(self._next, number + 1)
 
     def hold(self, ip: str, owner: str) -> bool:
         """Take an address for an owner that is damaged; False if it is none of the subnet, or somebody else's."""
@@ -318,6 +318,10 @@ class Pool:
     def number(self, ip: str) -> int:
         """Return which address of the subnet `ip` is."""
         return int(ipaddress.ip_address(ip)) - int(self.subnet.network_address)
+
+    def taken(self) -> frozenset[int]:
+        """Return the numbers of the addresses that somebody has."""
+        return frozenset(self._taken)
 
     def free(self, ip: str) -> None:
         """Give an address back; nothing happens if nobody has it."""

@@ -17,7 +17,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, Unsupported
@@ -46,7 +46,7 @@ from pycontainer.net.messages import Netlink
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
 from pycontainer.net.shaping import Shaping, tenant_owner
-from pycontainer.net.tracked import Tracked
+from pycontainer.net.tracked import IsLeft, Tracked
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
@@ -266,6 +266,7 @@ class NetworkManager:
         if self.damaged_reservations.pop(container_id, None) is not None:
             for pool, ip in self._held.pop(container_id, ()):
                 pool.free(ip)
+                self._tracked.leave(ip)
             self._records.delete_reservation(container_id)
         reservation = self._reservations.get(container_id)
         if reservation is None:
@@ -343,9 +344,11 @@ class NetworkManager:
         ports = self._ports.claimed(container_id) or [
             port for port in reservation.ports if port.protocol == "udp" and not self._ports.holds(port)
         ]
-        self._ports.release(container_id)
-        self._detach(reservation, alive=alive)
-        self._tracked.forget(ports)
+        try:
+            self._ports.release(container_id)
+        finally:  # whatever the forwarder has, nothing leads there any more
+            self._detach(reservation, alive=alive)
+            self._tracked.forget(ports)
 
     def connect(
         self,
@@ -493,6 +496,7 @@ class NetworkManager:
         have lost, for the log.
         """
         problems: _Problems = []
+        self._tracked.forget_left(_nobodys(pool for pools in self._pools.values() for pool in pools))
         alive = [r for r in self._reservations.values() if live.get(r.container_id)]
         links = {name: index for index, name in self._links.leftovers()}
         groups: dict[str, _Elements] = {}
@@ -725,6 +729,7 @@ class NetworkManager:
                 pool6.claim(ip6, owner)
             elif sysctl.has_ipv6():
                 ip6 = pool6.take(owner, wished=pool.number(ip))
+            self._tracked.settle(ip, ip6)
             undo.pop_all()
         devices = {endpoint.device for endpoint in reservation.endpoints}
         device = next(name for number in range(len(devices) + 1) if (name := f"eth{number}") not in devices)
@@ -777,6 +782,7 @@ class NetworkManager:
         for pool, ip in zip(self._pools.get(endpoint.network, ()), (endpoint.ip, endpoint.ip6), strict=False):
             if ip:
                 pool.free(ip)
+        self._tracked.leave(endpoint.ip, endpoint.ip6)
 
     def _open_walls(self, reservation: Reservation, endpoints: Sequence[Endpoint], *, fresh: bool) -> dict[str, int]:
         """Let through what these endpoints may send and get, before there is a link; return the indexes of bridges."""
@@ -1065,6 +1071,25 @@ def _port_elements(ports: Sequence[Port], targets: Targets) -> _Elements:
                 else Element(f"at{family}", f"{host_ip} . {key}", value)
             )
     return found
+
+
+def _nobodys(pools: Iterable[Pool]) -> IsLeft:
+    """Return what tells whether an address is one of `pools`, and nobody's now; who gets it later does not count."""
+    taken: dict[tuple[int, int], dict[int, frozenset[int]]] = {}  # by the length of an address, and the mask
+    for pool in pools:
+        subnet = pool.subnet
+        same_mask = taken.setdefault((subnet.max_prefixlen // 8, int(subnet.netmask)), {})
+        same_mask[int(subnet.network_address)] = pool.taken()
+
+    def is_nobodys(address: bytes) -> bool:
+        number = int.from_bytes(address, "big")
+        for (length, mask), subnets in taken.items():
+            first = number & mask
+            if length == len(address) and first in subnets:
+                return number - first not in subnets[first]
+        return False
+
+    return is_nobodys
 
 
 def _lies_in(route: object, subnet: object) -> bool:

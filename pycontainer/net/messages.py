@@ -208,8 +208,11 @@ class Netlink:
 
         A refusal is an end as well, and an OSError that begins with `words` if there are any.
         """
+        return list(self.each_answer(question, words))
+
+    def each_answer(self, question: bytes, words: str = "") -> Iterator[bytes]:
+        """Yield these as they come; nothing else may be sent before the last one."""
         self._socket.send(question)
-        found: list[bytes] = []
         while True:
             reply = self._socket.recv(_REPLY_BYTES)
             offset = 0
@@ -219,8 +222,8 @@ class Netlink:
                     code = -struct.unpack_from("=i", reply, offset + _HEADER.size)[0] if kind == _NLMSG_ERROR else 0
                     if code and words:
                         raise OSError(code, f"{words}: {os.strerror(code)}")
-                    return found
-                found.append(reply[offset : offset + length])
+                    return
+                yield reply[offset : offset + length]
                 offset += (length + 3) & ~3
 
     def _run(self, steps: Sequence[str], data: bytes | bytearray, name: str, ignore: Sequence[int]) -> None:

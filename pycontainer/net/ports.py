@@ -202,6 +202,7 @@ class ForwarderClient:
             self._connection.send(json.dumps(request).encode())
             data = self._connection.recv(1 << 20)
         except TimeoutError:
+            self._disconnect()  # or its late reply would be taken for the next one
             raise
         except OSError:
             data = b""

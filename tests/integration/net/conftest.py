@@ -99,12 +99,18 @@ class Instance:
     """A namespace that the site's manager has attached, with a Server on port 80."""
 
     def __init__(
-        self, site: "Site", name: str, networks: tuple[str, ...], ports: tuple[Port, ...], tenant: str = ""
+        self,
+        site: "Site",
+        name: str,
+        networks: tuple[str, ...],
+        ports: tuple[Port, ...],
+        tenant: str = "",
+        ip: str = "",
     ) -> None:
         self._site = site
         self.id = os.urandom(6).hex()
         self.name = name
-        self.addresses = site.do(lambda: site.manager.reserve(self.id, name, name, networks, tenant=tenant))
+        self.addresses = site.do(lambda: site.manager.reserve(self.id, name, name, networks, ip, tenant=tenant))
         site.manager.keep(self.id)
         self.ip, self.ip6 = self.addresses[networks[0]]["ip"], self.addresses[networks[0]]["ip6"]
         self.namespace = NetworkNamespace()
@@ -135,8 +141,10 @@ class Site:
     def do(self, work: Callable[[], T]) -> T:
         return self.inside.call(work)
 
-    def instance(self, name: str, *ports: Port, networks: tuple[str, ...] = ("default",), tenant: str = "") -> Instance:
-        made = Instance(self, name, networks, ports, tenant)
+    def instance(
+        self, name: str, *ports: Port, networks: tuple[str, ...] = ("default",), tenant: str = "", ip: str = ""
+    ) -> Instance:
+        made = Instance(self, name, networks, ports, tenant, ip)
         self.instances.append(made)
         return made
 

@@ -294,6 +294,20 @@ def _forwarder_pid(site: Site) -> int:
     return int(lines[0].partition("pid=")[2].partition(",")[0])
 
 
+def test_a_forwarder_that_does_not_answer_keeps_no_way_open(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    web, other = site.instance("web", Port(8080, HTTP)), site.instance("other")
+    pid = _forwarder_pid(site)
+    monkeypatch.setattr("pycontainer.net.ports.REPLY_TIMEOUT_SECONDS", 0.1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError):
+            site.do(lambda: site.manager.detach(web.id, alive=True))
+        assert is_closed(other.namespace, web.ip, HTTP)
+        assert site.manager.links(web.id) == ()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def test_forwarder_without_work_and_supervisor_ends(site: Site) -> None:
     site.instance("web", Port(8080, HTTP)).end()
     site.do(lambda: site.manager.close(remove=False))

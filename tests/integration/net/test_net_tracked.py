@@ -95,3 +95,48 @@ def test_many_ports_are_looked_for_at_once(site: Site) -> None:
         assert forgotten(site, *web.ports, keep=(web.ip, web.ip6)) == 0
         assert forgotten(site, *web.ports) == 2
         assert answer(sock)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_talked_to_a_container_does_not_reach_the_next_one_with_its_address(
+    site: Site, family: int, *, restarts: bool
+) -> None:
+    """Its packets are those of an established connection, which no wall looks at."""
+    spy, last = site.instance("spy", tenant="acme"), site.instance("last", tenant="acme")
+    target = last.ip6 if family == socket.AF_INET6 else last.ip
+    with spy.namespace.make_socket(family, SOCK_DGRAM) as sock, spy.namespace.make_socket(family, SOCK_DGRAM) as other:
+        sock.settimeout(0.3 * SLOWNESS)
+        sock.connect((target, HTTP))
+        other.connect((spy.ip6 if family == socket.AF_INET6 else spy.ip, HTTP))
+        assert answer(sock)
+        assert len(named_lines(site, target)) == 1
+        last.end()
+        if restarts:
+            site.restart_manager()
+            site.do(lambda: site.manager.reconcile({spy.id: True}, {spy.id: "acme"}))
+        heir = site.instance("heir", tenant="zoo", ip=last.ip)
+        assert heir.ip6 == last.ip6
+        assert named_lines(site, target) == []
+        assert answer(sock) == ""
+        with site.inside.make_socket(family, SOCK_DGRAM) as ours:  # the heir itself is heard
+            ours.connect((target, HTTP))
+            assert answer(ours)
+
+
+def named_lines(site: Site, address: str) -> list[str]:
+    wide = ipaddress.ip_address(address).exploded
+    return [line for line in site.inside.run("cat", "/proc/net/nf_conntrack").splitlines() if f"={wide} " in line]
+
+
+def test_addresses_that_were_left_are_seen_to_now_and_then(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pycontainer.net.tracked._LEFT_MOST", 4)
+    spy, *others = [site.instance(name) for name in ("spy", "first", "second")]
+    for other in others:
+        with spy.namespace.make_socket(socket.AF_INET, SOCK_DGRAM) as sock:
+            sock.connect((other.ip, HTTP))
+            assert answer(sock)
+    others[0].end()
+    assert named_lines(site, others[0].ip)
+    others[1].end()
+    poll_until(lambda: not any(named_lines(site, other.ip) for other in others), what="nothing is tracked any more")

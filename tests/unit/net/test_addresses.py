@@ -72,6 +72,13 @@ def test_pool_hands_out_in_turn_and_does_not_reuse_at_once() -> None:
     assert made.take("d") == "10.77.0.2"
 
 
+def test_a_new_pool_goes_on_after_the_highest_in_use() -> None:
+    made = pool()
+    for ip in ("10.77.0.2", "10.77.0.4"):
+        made.claim(ip, "a")
+    assert [made.take("b") for _ in range(3)] == ["10.77.0.5", "10.77.0.6", "10.77.0.3"]
+
+
 def test_full_pool() -> None:
     made = pool()
     for _ in range(5):
