@@ -40,12 +40,17 @@ def ensure_bridge(links: Links, prefix: str, network: Network) -> int:
             [("have the bridge learn from nothing that no filter sees", _no_link_local_learning(index))], name
         )
         links.netlink.send(_up_template(bool(network.gateway6)), {INDEX: index}, name)
-        lengths = (int(network.subnet.partition("/")[2]), int(network.subnet6.partition("/")[2] or 0))
-        links.add_gateway(network.gateway, network.gateway6, index, lengths)
+        add_addresses(links, index, network)
     except BaseException:
         links.delete(index)
         raise
     return index
+
+
+def add_addresses(links: Links, index: int, network: Network) -> None:
+    """Give the bridge the network's gateway addresses; nothing happens if it has them."""
+    lengths = (int(network.subnet.partition("/")[2]), int(network.subnet6.partition("/")[2] or 0))
+    links.add_gateway(network.gateway, network.gateway6, index, lengths)
 
 
 @lru_cache

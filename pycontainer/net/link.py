@@ -5,6 +5,7 @@
     10.64.0.2 dev pc-v7 src 10.64.0.1 (the gateway,      10.64.0.2/32
         an address of the host's lo)                     default via 10.64.0.1 dev eth0 onlink
     fd..::2 dev pc-v7 src fd..::1                        fd..::2/128, default dev eth0
+    unreachable 10.64.0.0/16 and fd..::/64: who does not run is not looked for at the uplink
 
 Nothing resolves addresses on such a pair, so there is no ARP, ND, DAD or RA to attack and no neighbour table to fill.
 On a bridge the host's end is a port of it instead, ARP stays on and the address has the subnet's length.
@@ -14,7 +15,7 @@ An instance with several networks has one default route each, told apart by metr
 import errno
 import re
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +26,7 @@ from pycontainer.net.messages import (
     CREATE,
     DEL_ADDRESS,
     DEL_LINK,
+    DEL_ROUTE,
     GATEWAY,
     GATEWAY6,
     GROUP,
@@ -56,6 +58,8 @@ T = TypeVar("T")
 
 UP, NOARP = 0x1, 0x80  # IFF_*
 SCOPE_GLOBAL, SCOPE_LINK = 0, 253
+UNREACHABLE = 7  # RTN_UNREACHABLE
+LAST_METRIC = 0xFFFFFFFE  # an administrator's own route comes before
 ONLINK = 4  # RTNH_F_ONLINK: the gateway need not lie in a connected subnet
 NODAD = 2  # IFA_F_NODAD
 LOOPBACK_INDEX = 1
@@ -127,13 +131,16 @@ class Links:
         index = self._create_pair(wire, netns_fd, inner_index)
         try:
             before_up(index)
-            values = _values(wire, index, inner_index)
-            self.netlink.send(_host_template(bool(wire.ip6), bool(wire.bridge_index)), values, wire.name)
-            in_namespace(netns_fd, lambda: _configure_inside(wire, values))
+            self.route(wire, index)
+            in_namespace(netns_fd, lambda: _configure_inside(wire, _values(wire, index, inner_index)))
         except BaseException:
             self.delete(index)
             raise
         return index
+
+    def route(self, wire: Wire, index: int) -> None:
+        """Set the host's end up and lead there what is for the instance; nothing happens if that is so."""
+        self.netlink.send(_host_template(bool(wire.ip6), bool(wire.bridge_index)), _values(wire, index, 0), wire.name)
 
     def detach(self, index: int) -> None:
         """Take a link whose namespace is dying out of service: its routes and its name are free at once.
@@ -194,6 +201,19 @@ class Links:
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
         self.netlink.send(_gateway_template(DEL_ADDRESS, bool(gateway6), 32, 128), values, ignore=gone)
 
+    def close_subnets(self, subnet: str, subnet6: str) -> None:
+        """Have nothing that is for a routed network leave by another route than those to its instances."""
+        self._subnets(NEW_ROUTE, subnet, subnet6)
+
+    def open_subnets(self, subnet: str, subnet6: str) -> None:
+        """Undo that; nothing happens if it is undone."""
+        self._subnets(DEL_ROUTE, subnet, subnet6, ignore=(errno.ESRCH,))
+
+    def _subnets(self, kind: int, subnet: str, subnet6: str, *, ignore: Sequence[int] = ()) -> None:
+        (ip, _, length), (ip6, _, length6) = subnet.partition("/"), subnet6.partition("/")
+        values: dict[Marker, int | bytes] = {SUBNET: socket.inet_aton(ip), SUBNET6: packed6(ip6)}
+        self.netlink.send(_subnets_template(kind, int(length), int(length6 or 0)), values, ignore=ignore)
+
     def leftovers(self) -> list[tuple[int, str]]:
         """Return index and name of every link that is named as ours are. A dump of all links: not for the fast path."""
         ours = re.compile(re.escape(self._prefix) + r"(?:[vb][0-9]+|x[0-9a-f]+)")
@@ -252,6 +272,7 @@ def warm_up() -> None:
     _inside_template(True, 0, 0)
     _park_template()
     _gateway_template(NEW_ADDRESS, True, 32, 128)
+    _subnets_template(NEW_ROUTE, 16, 64)
 
 
 def is_there(index: int) -> bool:
@@ -397,4 +418,17 @@ def _gateway_template(kind: int, ipv6: bool, length: int, length6: int) -> Templ
     if ipv6:
         fields6 = {"family": socket.AF_INET6, "prefixlen": length6, "flags": NODAD, **index}
         messages.append(("set the IPv6 gateway address", address(kind, flags, fields6, [("IFA_ADDRESS", IP6.mark)])))
+    return Template(messages)
+
+
+@lru_cache
+def _subnets_template(kind: int, length: int, length6: int) -> Template:
+    """Without IPv6 `length6` is 0."""
+    flags = REPLACE if kind == NEW_ROUTE else ACK
+    metric = ("RTA_PRIORITY", LAST_METRIC)
+    fields4 = {"family": socket.AF_INET, "dst_len": length, "type": UNREACHABLE}
+    messages = [("close the IPv4 subnet", route(kind, flags, fields4, [("RTA_DST", SUBNET.mark), metric]))]
+    if length6:
+        fields6 = {"family": socket.AF_INET6, "dst_len": length6, "type": UNREACHABLE}
+        messages.append(("close the IPv6 subnet", route(kind, flags, fields6, [("RTA_DST", SUBNET6.mark), metric])))
     return Template(messages)

@@ -39,14 +39,14 @@ from pycontainer.net.addresses import (
     random_subnet6,
 )
 from pycontainer.net.bandwidth import Bandwidth
-from pycontainer.net.bridge import bridge_name, ensure_bridge
+from pycontainer.net.bridge import add_addresses, bridge_name, ensure_bridge
 from pycontainer.net.elements import Element
 from pycontainer.net.firewall import Firewall
 from pycontainer.net.messages import Netlink
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
 from pycontainer.net.shaping import Shaping, tenant_owner
-from pycontainer.net.tracked import IsLeft, Tracked
+from pycontainer.net.tracked import ANY_PORT, IsLeft, Tracked, is_own
 from pycontainer.paths import HostPaths
 from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
@@ -56,6 +56,7 @@ from pycontainer.units import shown
 DEFAULT = "default"
 DRIVERS = ("routed", "bridge")
 RESERVED_NAMES = ("host", "none")
+FORWARDING, FORWARDING6 = "ipv4/ip_forward", "ipv6/conf/all/forwarding"
 DEFAULT_SHARE = 8192  # tracked connections of a container ...
 LEAST_SHARES = 8  # ... where the host's table holds at least eight times as many
 
@@ -86,7 +87,7 @@ class NetworkManager:
         self._networks: dict[str, Network] = {}
         self._pools: dict[str, tuple[Pool, Pool]] = {}
         self._reservations: dict[str, Reservation] = {}
-        self._with_gateway: set[str] = set()
+        self._with_gateway: set[str] = set()  # networks, also of bridges
         self._host_is_ready = False
         self._next_slot = 1
         self._groups: dict[tuple[str, str], int] = {}  # (network, tenant) → the packet mark of those who may talk
@@ -496,7 +497,8 @@ class NetworkManager:
         have lost, for the log.
         """
         problems: _Problems = []
-        self._tracked.forget_left(_nobodys(pool for pools in self._pools.values() for pool in pools))
+        if self._pools:
+            self._tracked.forget_left(_nobodys(pool for pools in self._pools.values() for pool in pools))
         alive = [r for r in self._reservations.values() if live.get(r.container_id)]
         links = {name: index for index, name in self._links.leftovers()}
         groups: dict[str, _Elements] = {}
@@ -509,6 +511,8 @@ class NetworkManager:
                 elif (network := self._networks.get(endpoint.network)) is None:  # without its elements it is cut off
                     problems.append(f"container '{reservation.name}': network '{endpoint.network}' is damaged")
                 else:
+                    self._host_is_ready = True
+                    self._with_gateway.add(network.name)
                     if network.driver == "bridge":
                         links.pop(bridge_name(self._prefix, network), None)
                         groups[_bridge_owner(network)] = self._bridge_elements(network)
@@ -558,6 +562,44 @@ class NetworkManager:
         """Delete one of `strays`; nothing happens if it is none by now."""
         if (index := self.strays().get(name)) is not None:
             self._links.delete(index)
+
+    def forwarding_off(self) -> _Names:
+        """Return the settings of the host, below net, that are off and that its containers need to be on."""
+        return _forwarding_off() if self._host_is_ready else []
+
+    def forward(self, setting: str) -> None:
+        """Switch one on. A host that learns its routes from RAs must be told to go on doing so as a router."""
+        if setting == FORWARDING6:
+            for name in os.listdir("/proc/sys/net/ipv6/conf"):
+                if sysctl.read(f"ipv6/conf/{name}/accept_ra") == "1":
+                    sysctl.write(f"ipv6/conf/{name}/accept_ra", "2")
+        sysctl.write(setting, "1")
+
+    def gateway_harm(self) -> dict[str, str]:
+        """Say what the host lacks of the networks that were used since there are containers that run; by network."""
+        has_ipv6 = sysctl.has_ipv6()
+        harm = {}
+        for name in sorted(self._with_gateway):
+            network = self._networks[name]
+            routed = network.driver == "routed"
+            if not routed and not link.index_of(bridge_name(self._prefix, network)):
+                continue  # with its ports, it is more than its addresses that is lost
+            gateways = (network.gateway, network.gateway6 if has_ipv6 else "")
+            subnets = (network.subnet, network.subnet6 if has_ipv6 else "") if routed else ()
+            lost = [f"gateway {ip}" for ip in gateways if ip and not is_own(ip)]
+            lost += [f"route 'unreachable {subnet}'" for subnet in subnets if subnet and not _is_closed(subnet)]
+            if lost:
+                harm[name] = f"lost: {', '.join(lost)}"
+        return harm
+
+    def mend_gateway(self, name: str) -> None:
+        """Put that right. With a gateway's IPv4 address went the routes to instances, of which it was the source."""
+        network = self._networks[name]
+        self._add_gateway(network)
+        if network.driver == "routed":
+            for endpoint in (reservation.endpoint(name) for reservation in self._reservations.values()):
+                if endpoint is not None and link.is_there(endpoint.index):
+                    self._links.route(self._wire(network, endpoint), endpoint.index)
 
     def lost_links(self, container_id: str) -> _Names:
         """Return the networks of a running container on which its link is gone; those that are damaged do not count."""
@@ -795,9 +837,9 @@ class NetworkManager:
                 if not self._firewall.has(_bridge_owner(network)):
                     self._firewall.add({_bridge_owner(network): self._bridge_elements(network)})
                 bridges[network.name] = ensure_bridge(self._links, self._prefix, network)
-            elif network.name not in self._with_gateway:
-                self._links.add_gateway(network.gateway, network.gateway6 if sysctl.has_ipv6() else "")
                 self._with_gateway.add(network.name)
+            elif network.name not in self._with_gateway:
+                self._add_gateway(network)
             groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(reservation, endpoint)
         if fresh:
             groups[_share_owner(reservation)] = self._share_elements(reservation)
@@ -817,23 +859,24 @@ class NetworkManager:
         *,
         fresh: bool,
     ) -> None:
-        has_ipv6 = sysctl.has_ipv6()
         for endpoint in endpoints:
-            network = self._networks[endpoint.network]
-            wire = link.Wire(
-                self._link_name(endpoint),
-                endpoint.device,
-                endpoint.ip,
-                endpoint.ip6 if has_ipv6 else "",
-                network.gateway,
-                network.gateway6,
-                network.subnet,
-                network.subnet6,
-                bridges.get(network.name, 0),
-            )
+            wire = self._wire(self._networks[endpoint.network], endpoint, bridges.get(endpoint.network, 0))
             with span("link"):
                 endpoint.index = self._attach_link(reservation.container_id, wire, netns_fd, fresh=fresh)
             self._join(reservation, endpoint)
+
+    def _wire(self, network: Network, endpoint: Endpoint, bridge_index: int = 0) -> link.Wire:
+        return link.Wire(
+            self._link_name(endpoint),
+            endpoint.device,
+            endpoint.ip,
+            endpoint.ip6 if sysctl.has_ipv6() else "",
+            network.gateway,
+            network.gateway6,
+            network.subnet,
+            network.subnet6,
+            bridge_index,
+        )
 
     def _attach_link(self, container_id: str, wire: link.Wire, netns_fd: int, *, fresh: bool) -> int:
         """Make the link, with its cap in place, and the host deaf to what it announces, before a packet can pass."""
@@ -961,16 +1004,20 @@ class NetworkManager:
         return self._groups.setdefault((network.name, tenant), len(self._groups) + 1)
 
     def _prepare_host(self) -> None:
-        """Switch forwarding on. A host that learns its routes from RAs must be told to go on doing so as a router."""
-        if self._host_is_ready:
+        if not self._host_is_ready:
+            for setting in _forwarding_off():
+                self.forward(setting)
+            self._host_is_ready = True
+
+    def _add_gateway(self, network: Network) -> None:
+        """Give the host a network's gateway addresses; and if it is routed, no other way to its subnets."""
+        if network.driver == "bridge":
+            add_addresses(self._links, link.index_of(bridge_name(self._prefix, network)), network)
             return
-        sysctl.write("ipv4/ip_forward", "1")
-        if sysctl.has_ipv6() and sysctl.read("ipv6/conf/all/forwarding") != "1":
-            for name in os.listdir("/proc/sys/net/ipv6/conf"):
-                if sysctl.read(f"ipv6/conf/{name}/accept_ra") == "1":
-                    sysctl.write(f"ipv6/conf/{name}/accept_ra", "2")
-            sysctl.write("ipv6/conf/all/forwarding", "1")
-        self._host_is_ready = True
+        has_ipv6 = sysctl.has_ipv6()
+        self._links.add_gateway(network.gateway, network.gateway6 if has_ipv6 else "")
+        self._links.close_subnets(network.subnet, network.subnet6 if has_ipv6 else "")
+        self._with_gateway.add(network.name)
 
     def _take_down(self, network: Network) -> None:
         """Remove what a network has on the host beside its instances' links."""
@@ -979,15 +1026,25 @@ class NetworkManager:
             if index:
                 self._links.delete(index)
             self._firewall.remove(_bridge_owner(network))
-        elif _is_local(network.gateway):
-            self._links.remove_gateway(network.gateway, network.gateway6 if sysctl.has_ipv6() else "")
+        else:
+            self._remove_gateway(network.gateway, network.gateway6, network.subnet, network.subnet6)
         self._with_gateway.discard(network.name)
 
+    def _remove_gateway(self, gateway: str, gateway6: str, subnet: str, subnet6: str) -> None:
+        """Undo `_add_gateway`; nothing happens, and pyroute2 is not imported, if there is nothing."""
+        if not sysctl.has_ipv6():
+            gateway6 = subnet6 = ""
+        if any(map(is_own, filter(None, (gateway, gateway6)))):
+            self._links.remove_gateway(gateway, gateway6)
+        if any(map(_is_closed, filter(None, (subnet, subnet6)))):
+            self._links.open_subnets(subnet, subnet6)
+
     def _take_down_remains(self, name: str) -> None:
-        """Remove the gateway's addresses of a damaged network, if its record or those of its containers tell them."""
-        gateways = {subnet.version: first_address(str(subnet)) for subnet in self._remains[name].subnets}
-        if 4 in gateways and _is_local(gateways[4]):
-            self._links.remove_gateway(gateways[4], gateways.get(6, "") if sysctl.has_ipv6() else "")
+        """Remove the gateway of a damaged network, if its record or those of its containers tell its subnets."""
+        subnets = {subnet.version: str(subnet) for subnet in self._remains[name].subnets}
+        if 4 in subnets:
+            subnet, subnet6 = subnets[4], subnets.get(6, "")
+            self._remove_gateway(first_address(subnet), first_address(subnet6), subnet, subnet6)
 
     def _drop_table(self) -> None:
         try:
@@ -1096,11 +1153,17 @@ def _lies_in(route: object, subnet: object) -> bool:
     return route.version == subnet.version and route.subnet_of(subnet)  # type: ignore[attr-defined, no-any-return]
 
 
-def _is_local(ip: str) -> bool:
-    """Tell whether the host has this IPv4 address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _forwarding_off() -> list[str]:
+    needed = (FORWARDING, FORWARDING6) if sysctl.has_ipv6() else (FORWARDING,)
+    return [setting for setting in needed if sysctl.read(setting) != "1"]
+
+
+def _is_closed(subnet: str) -> bool:
+    """Tell whether the kernel calls the address of this subnet that nobody can have unreachable; nothing is sent."""
+    ip = subnet.partition("/")[0]
+    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind((ip, 0))
-        except OSError:
-            return False
-    return True
+            probe.connect((ip, ANY_PORT))
+        except OSError as error:
+            return error.errno == errno.EHOSTUNREACH
+    return False

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-NEW_LINK, DEL_LINK, SET_LINK, NEW_ADDRESS, DEL_ADDRESS, NEW_ROUTE, GET_STATS = 16, 17, 19, 20, 21, 24, 94
+NEW_LINK, DEL_LINK, SET_LINK, NEW_ADDRESS, DEL_ADDRESS, NEW_ROUTE, DEL_ROUTE, GET_STATS = 16, 17, 19, 20, 21, 24, 25, 94
 GET_CLASS = 42
 ACK = 0x5  # NLM_F_REQUEST | NLM_F_ACK
 CREATE = 0x605  # ... | NLM_F_CREATE | NLM_F_EXCL
@@ -93,7 +93,7 @@ def address(kind: int, flags: int, fields: Mapping[str, Any], attributes: Sequen
 
 
 def route(kind: int, flags: int, fields: Mapping[str, Any], attributes: Sequence[tuple[str, Any]]) -> bytes:
-    """Encode one message about a unicast route of the main table (rtmsg)."""
+    """Encode one message about a route of the main table, a unicast one unless `fields` say otherwise (rtmsg)."""
     from pyroute2.netlink.rtnl.rtmsg import rtmsg  # as above
 
     return _encode(rtmsg(), kind, flags, {"table": 254, "type": 1, "proto": 4, **fields}, attributes)

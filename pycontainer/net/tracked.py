@@ -44,7 +44,7 @@ _AT_ONCE = 100  # acknowledgements that wait in the socket's buffer
 _PORTS_ONE_BY_ONE = 4  # of more ports all that is UDP is asked for, and read here
 _FINISH_SECONDS = 1.0
 _LEFT_MOST = 4096  # addresses that were left, until they are seen to all the same
-_ANY_PORT = 9
+ANY_PORT = 9
 _WILDCARD: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 _FAMILY_AT = 16  # nfgen_family, behind nlmsghdr
 
@@ -181,7 +181,7 @@ def forget(published: Iterable[Published]) -> int:
         if keep is None:
             keep = places.get((entry.port, _WILDCARD[family]))
             if keep is not None and address not in own:
-                own[address] = _is_own(family, address)
+                own[address] = is_own(address)
             if keep is None or not own[address]:
                 return False
         return entry.answered_by not in keep
@@ -268,13 +268,13 @@ def _names_it(found: dict[int, bytes]) -> bytes:
     return named + b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
 
 
-def _is_own(family: int, address: str) -> bool:
+def is_own(address: str) -> bool:
     """Tell whether this host has an address: what it sends there comes from there. (It may be let bind any address.)"""
     if address.startswith("fe80:"):  # reached on a link, and from nowhere else
         return True
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((address, _ANY_PORT))
+            probe.connect((address, ANY_PORT))
         except OSError:
             return False
         return str(probe.getsockname()[0]) == address

@@ -1,4 +1,4 @@
-"""What of the kernel's objects with this world's marker is nobody's, or is not there any more: strays, ports, the boot.
+"""What of the kernel's objects with our marker is nobody's, or is not there any more: strays, gateways, ports, the boot.
 
 Ours is what bears our names at our place: cgroups beneath our parent that are named as containers or tenants are, links with
 our prefix and a number. All else is somebody else's, whatever it is, and stays. What containers that run have lost is in
@@ -30,7 +30,17 @@ _NAMES_TOLD = 5
 async def look(world: "World") -> AsyncIterator[Finding]:
     """Yield what is repaired without being asked, with a pause for others after each container."""
     world.endings.settle()
-    for check in (_cgroups, _tenants, _links, _ports, storagecheck.mounts, runcheck.shaping, runcheck.tenants):
+    for check in (
+        _cgroups,
+        _tenants,
+        _links,
+        _forwarding,
+        _gateways,
+        _ports,
+        storagecheck.mounts,
+        runcheck.shaping,
+        runcheck.tenants,
+    ):
         for finding in check(world):
             yield finding._replace(check=finding.check or check)
         await asyncio.sleep(0)
@@ -118,6 +128,22 @@ def _links(world: "World") -> Iterator[Finding]:
         yield Finding(
             "link without a container", name, "it is on no network of any container", "deletes it",
             lambda name=name: world.networks.delete_stray(name),  # type: ignore[misc]
+        )  # fmt: skip
+
+
+def _forwarding(world: "World") -> Iterator[Finding]:
+    for setting in world.networks.forwarding_off():
+        yield Finding(
+            "no forwarding", f"net.{setting.replace('/', '.')}", "it was switched off: containers reach nobody but the host",
+            "switches it on", lambda setting=setting: world.networks.forward(setting),  # type: ignore[misc]
+        )  # fmt: skip
+
+
+def _gateways(world: "World") -> Iterator[Finding]:
+    for network, lost in world.networks.gateway_harm().items():
+        yield Finding(
+            "lost gateway", f"network '{network}'", lost, "sets it again",
+            lambda network=network: world.networks.mend_gateway(network),  # type: ignore[misc]
         )  # fmt: skip
 
 

@@ -296,6 +296,7 @@ def _forwarder_pid(site: Site) -> int:
 
 def test_a_forwarder_that_does_not_answer_keeps_no_way_open(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     web, other = site.instance("web", Port(8080, HTTP)), site.instance("other")
+    assert ask(site.inside, "127.0.0.1", 8080)
     pid = _forwarder_pid(site)
     monkeypatch.setattr("pycontainer.net.ports.REPLY_TIMEOUT_SECONDS", 0.1)
     os.kill(pid, signal.SIGSTOP)
@@ -393,7 +394,7 @@ def test_subnets_do_not_overlap(site: Site) -> None:
 
 
 def test_subnet_of_another_world_that_has_no_running_container(site: Site, tmp_path: Path) -> None:
-    """Of a network whose containers have ended, its gateway on lo is all that another world can see."""
+    """Of a network whose containers have ended, its gateway and its route to nowhere are all that another world can see."""
     one, its_links = site.instance("one"), f" dev {site.paths.interface_prefix}"
     network = site.do(lambda: site.manager.inspect("default"))
     assert its_links in site.inside.run("ip", "route")
@@ -402,7 +403,7 @@ def test_subnet_of_another_world_that_has_no_running_container(site: Site, tmp_p
     other = site.do(lambda: NetworkManager(HostPaths(str(tmp_path))))
     with pytest.raises(AlreadyExists) as caught:
         site.do(lambda: other.create("two", "routed", str(network["subnet"])))
-    assert caught.value.message == f"subnet {network['subnet']} overlaps {network['gateway']}/32, which is in use"
+    assert caught.value.message == f"subnet {network['subnet']} overlaps {network['subnet']}, which is in use"
     site.do(lambda: other.close(remove=True))
 
 
