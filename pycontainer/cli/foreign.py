@@ -16,7 +16,7 @@ COMMANDS = {
     "history": "image inspect", "image history": "image inspect", "image build": "image build-from",
     "image get": "image pull", "image export": "image save", "volumes": "volume list", "networks": "network list",
     "network prune": "network rm", "containers": "ps", "status": "ps", "vzlist": "list",
-    "show": "inspect", "system info": "info", "system events": "events", "prune": "system prune", "gc": "system prune",
+    "show": "inspect", "system info": "info", "system events": "events", "gc": "system prune",
     "df": "system df", "compose": "up", "launch": "run", "new": "create", "exec2": "exec", "runscript": "exec",
     "shell": "enter", "bash": "enter", "sh": "enter", "console": "attach", "resume": "unpause", "unfreeze": "unpause",
     "thaw": "unpause", "freeze": "pause", "suspend": "pause", "reboot": "restart", "poweroff": "stop", "shutdown": "stop",
@@ -31,6 +31,7 @@ WITHOUT = {
     "search": "registries are not searched; 'pycontainer image pull' fetches an image by its name",
     "logout": "logins are not kept here: 'pycontainer image pull' reads yours, or takes --username",
     "checkpoint": "processes are not kept; 'pycontainer snapshot create' keeps files, 'pycontainer pause' holds processes",
+    "prune": "'pycontainer system prune' deletes stopped containers, and unused images and leftovers with them",
     "container": "commands for containers need no word before them: 'pycontainer ps', 'pycontainer rm'",
     "init": "a container needs no such step: 'pycontainer create', then 'pycontainer start'",
 }

@@ -78,7 +78,11 @@ def tell(text: str, *, newline: bool = True) -> None:
 def flush(stream: TextIO) -> None:
     """Write out what is buffered, or forget it: what fails is tried again at every flush, and at the process's end."""
     try:
-        stream.flush()
+        try:
+            stream.flush()
+        except BlockingIOError:  # a pipe of somebody who has it so, and reads on
+            os.set_blocking(stream.fileno(), True)
+            stream.flush()
     except OSError:
         null_fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null_fd, stream.fileno())

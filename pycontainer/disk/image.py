@@ -115,6 +115,7 @@ class DiskImage:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has the descriptor as well
             os.close(fd)
 
     def _mount(self, image: str) -> int:

@@ -90,13 +90,13 @@ def _serve(request: dict[str, Any], action: str) -> object:
 
 def _import(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     source, name, config = (request[key] for key in ("source", "name", "config"))
-    told = {"given_fd": request["fd"], "platform": request["platform"], "form": request["format"]}
+    told = {"given_fd": request.get("fd"), "platform": request["platform"], "form": request["format"]}
     return import_image(store, source, name, config, importer, _tell, **told, in_use=in_use)
 
 
 def _load(store: ImageStore, importer: Importer, request: dict[str, Any], in_use: Set[str]) -> object:
     source, name, platform = (request[key] for key in ("source", "name", "platform"))
-    told = {"given_fd": request["fd"], "name": name, "platform": platform}
+    told = {"given_fd": request.get("fd"), "name": name, "platform": platform}
     return load(store, source, importer, **told, on_progress=_tell, in_use=in_use)
 
 

@@ -20,10 +20,13 @@ from pycontainer.runtime.importer import Importer, TimeLimits
 from pycontainer.runtime.worker import end_with
 from pycontainer.store.unpack import Budgets
 
-# What a backup of ours can hold: databases are full of holes, which take no space and compress to nothing. What the files
-# really take, the volume's file system or quota holds.
-_BUDGETS = Budgets(max_bytes=1 << 60, max_entries=20_000_000, max_depth=2048, max_xattr_bytes=1 << 40, max_ratio=None)
-_TIME_LIMITS = TimeLimits(total_seconds=7 * 24 * 3600)
+# What a backup of ours can hold: databases are full of holes, which take no space and compress to nothing, and zstd has 128
+# KiB of one byte in four. What the files really take, the volume's file system or quota holds.
+_BUDGETS = Budgets(
+    max_bytes=1 << 60, max_entries=20_000_000, max_depth=2048, max_xattr_bytes=1 << 40, max_ratio=1 << 15,
+    grace_bytes=64 << 30,
+)  # fmt: skip
+_TIME_LIMITS = TimeLimits(total_seconds=24 * 3600)
 
 
 def main() -> int:

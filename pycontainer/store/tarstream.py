@@ -7,6 +7,7 @@ streams; it also writes layers, where what overlayfs keeps of deletions becomes 
 https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
 
+import copy
 import enum
 import errno
 import os
@@ -41,7 +42,10 @@ class Kind(enum.Enum):
 
 
 class Entry(NamedTuple):
-    """One entry: names as bytes, `mtime` as the decimal text of the header."""
+    """One entry: names as bytes, `mtime` as the decimal text of the header.
+
+    `data` are the ranges (offset, bytes) of a file that the stream has, one after the other; between them are holes.
+    """
 
     name: bytes
     kind: Kind
@@ -52,7 +56,12 @@ class Entry(NamedTuple):
     size: int
     mtime: str
     xattrs: dict[str, bytes]
-    is_sparse: bool
+    data: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_sparse(self) -> bool:
+        """Tell whether the archive knew of holes."""
+        return self.kind is Kind.FILE and self.data != ((0, self.size),)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -140,12 +149,14 @@ class TarReader:
         self._content = None
         entry = guarded(lambda: _entry(member))
         if entry.kind is Kind.FILE:
-            self._bounded.allow(entry.size)
-            self._content = guarded(lambda: self._tar.extractfile(member))
+            stored = copy.copy(member)  # tarfile would make up the zeros of holes, and that of a terabyte takes minutes
+            stored.sparse, stored.size = None, sum(count for _, count in entry.data)
+            self._bounded.allow(stored.size)
+            self._content = guarded(lambda: self._tar.extractfile(stored))
         return entry
 
     def read(self, size: int) -> bytes:
-        """Return exactly `size` bytes of the present file; there must be as many."""
+        """Return the next `size` bytes of the present file's data; there must be as many."""
         content = self._content
         assert content is not None
         block = guarded(lambda: content.read(size))
@@ -185,8 +196,21 @@ def _entry(member: tarfile.TarInfo) -> Entry:
         member.size if kind is Kind.FILE else 0,
         headers["mtime"] if "mtime" in headers else str(int(member.mtime)),
         xattrs,
-        bool(member.issparse()),
+        _data(member) if kind is Kind.FILE else (),
     )
+
+
+def _data(member: tarfile.TarInfo) -> tuple[tuple[int, int], ...]:
+    sparse = cast("list[tuple[int, int]] | None", member.sparse)  # typeshed has it as bytes
+    if sparse is None:
+        return ((0, member.size),)
+    ranges = tuple((offset, count) for offset, count in sparse if count)
+    end = 0
+    for offset, count in ranges:
+        if offset < end or count < 0 or offset + count > member.size:
+            raise InvalidInput(f"the archive is damaged: the holes of {member.name!r} do not fit", hint=HINT)
+        end = offset + count
+    return ranges
 
 
 def _kind(member: tarfile.TarInfo) -> Kind:

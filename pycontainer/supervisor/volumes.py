@@ -43,6 +43,7 @@ class VolumeKeeper:
         self.going: set[str] = set()  # directories that are being made or erased
         self._readers: Counter[str] = Counter()  # backups at work, by volume
         self._starting: set[tuple[str, str]] = set()  # volumes, and whose start has them already
+        self._restoring: set[str] = set()
 
     # -- what there is -----------------------------------------------------------------------------------------------
 
@@ -109,7 +110,8 @@ class VolumeKeeper:
         A new one gets the labels.
         """
         if self._store.has(name):
-            async with self.locked(name):
+            self.require_restored(name)
+            async with self.locked(name), self._noted_restore(name):
                 data = self.data(name)
                 if users := self.at_work(world, name):
                     raise InvalidState(f"volume '{name}' is in use by {named(users)}", hint="stop them first")
@@ -117,10 +119,10 @@ class VolumeKeeper:
                 if os.path.exists(marker):
                     await asyncio.to_thread(clear, data)
                     os.unlink(marker)
-                if not data.is_empty():
+                if not await asyncio.to_thread(data.is_empty):
                     raise InvalidState(f"volume '{name}' is not empty", hint="restore into a new one")
                 if caps != Caps():
-                    data.cap(caps)
+                    await asyncio.to_thread(data.cap, caps)
                 with self._filling(marker):
                     try:
                         yield data
@@ -143,6 +145,19 @@ class VolumeKeeper:
             raise
         finally:
             self.going.discard(staging)
+
+    @contextlib.asynccontextmanager
+    async def _noted_restore(self, name: str) -> AsyncIterator[None]:
+        self._restoring.add(name)
+        try:
+            yield
+        finally:
+            self._restoring.discard(name)
+
+    def require_restored(self, name: str) -> None:
+        """Raise InvalidState for a volume that is being restored: that may take hours, in which nobody should wait for it."""
+        if name in self._restoring:
+            raise InvalidState(f"volume '{name}' is just being restored", hint="try again when it is there")
 
     def at_work(self, world: "World", name: str) -> list[Container]:
         """Return the containers that may be writing to a volume: those that run, and those whose start has it."""
@@ -233,8 +248,9 @@ class VolumeKeeper:
             if mount.type != "volume":
                 continue
             self.ensure(mount.source)
+            self.require_restored(mount.source)
             async with self.locked(mount.source):
-                others = self.at_work(world, mount.source)
+                others = [user for user in self.at_work(world, mount.source) if user.id != container.id]
                 self._starting.add((mount.source, container.id))
                 undo.callback(self._starting.discard, (mount.source, container.id))
                 if others:
@@ -265,13 +281,15 @@ class VolumeKeeper:
                         await self._copy(image_fd, mount.target, data)
                         _give_root(data, found.status)
                         await asyncio.to_thread(_write_out, data)
-                    except PycontainerError as error:
+                    except (PycontainerError, OSError) as error:
                         await asyncio.to_thread(clear, data)
                         os.unlink(marker)
+                        why = error.message if isinstance(error, PycontainerError) else error.strerror or str(error)
                         raise StartFailed(
                             f"cannot start '{container.spec.name}': cannot copy '{mount.target}' of the image into volume "
-                            f"'{mount.source}': {error.message}",
-                            hint=error.hint or f"with -v {mount.source}:{mount.target}:nocopy it stays empty",
+                            f"'{mount.source}': {why}",
+                            hint=getattr(error, "hint", "")
+                            or f"with -v {mount.source}:{mount.target}:nocopy it stays empty",
                             step="volumes",
                         ) from error
         finally:

@@ -221,6 +221,8 @@ def test_sparse_files_stay_sparse_and_count_in_full(tmp_path: Path) -> None:
     assert details.st_size == 10 << 20 and details.st_blocks * 512 <= 1 << 18
     with pytest.raises(InvalidInput, match="unpacks to more than"):
         unpack(tmp_path, _sparse(1 << 50))
+    unpack(tmp_path, _sparse(1 << 43), budgets=Budgets(max_bytes=1 << 60))  # for hours, if each zero were looked at
+    assert (tmp_path / "root/big").stat().st_size == 1 << 43
 
 
 @pytest.mark.parametrize("sparse_map", [b"999999999\n", b"x\n", b"2\n0\n1\n-5\n9\n", b"1" * 512])

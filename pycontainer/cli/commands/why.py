@@ -23,6 +23,7 @@ _HEADERS = ("TIME", "EVENT", "CAUSE", "BY")
     type=Seconds(0, 60),
     default=1.0,
     show_default=True,
+    metavar="NUMBER",
     help="How long to watch what a running container waits for.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

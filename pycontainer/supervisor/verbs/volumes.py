@@ -49,6 +49,7 @@ async def volume_inspect(world: World, call: Call) -> object:
 async def volume_set(world: World, call: Call) -> object:
     """Change the caps of a volume, also while containers use it."""
     volume = world.volumes.get(call.text("volume"))
+    world.volumes.require_restored(volume.name)
     async with world.volumes.locked(volume.name):
         data = world.volumes.data(volume.name)
         caps = _caps(call.text("size"), call.text("inodes"), data.caps())

@@ -19,7 +19,7 @@ from pycontainer.supervisor.world import World
 @pytest.mark.parametrize(
     ("failure", "raised"),
     [
-        (OSError("no descriptors"), OSError),
+        (OSError("no descriptors"), StartFailed),
         (asyncio.CancelledError(), asyncio.CancelledError),
         (PycontainerError("the disk is full"), StartFailed),
     ],
