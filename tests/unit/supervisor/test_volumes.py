@@ -89,3 +89,29 @@ def test_whose_start_has_a_volume_is_at_work_in_it(tmp_path: Path, monkeypatch: 
 
     asyncio.run(both())
     assert os.listdir(volume.data) == []
+
+
+def test_a_volume_that_is_mounted_twice_is_filled_by_the_mount_that_has_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "layer" / "srv").mkdir(parents=True)
+    (tmp_path / "layer" / "srv" / "page").write_text("x")
+    world = World(HostPaths(str(tmp_path / "root")), open_files_soft=1024)
+    image = ImageRecord("i", f"sha256:{'5' * 64}", [str(tmp_path / "layer")], {})
+    mounts = (Mount("volume", "/nothing-there", "site"), Mount("volume", "/srv", "site"))
+    spec = ContainerSpec(name="x", image="i", mounts=mounts)
+    container = Container(world.paths, "0123456789ab", spec, image, base=0, created=0.0)
+    world.containers[container.id] = container
+    volume = world.volumes.create("site", Caps())
+
+    async def copy(image_fd: int, target: str, data: VolumeData) -> None:
+        Path(volume.data, "from").write_text(target)
+
+    monkeypatch.setattr(world.volumes, "_copy", copy)
+
+    async def fill() -> None:
+        with contextlib.ExitStack() as undo:
+            await world.volumes.fill(world, container, undo)
+
+    asyncio.run(fill())
+    assert Path(volume.data, "from").read_text() == "/srv"
