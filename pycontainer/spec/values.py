@@ -550,8 +550,11 @@ def or_unlimited(parse: Callable[[object], object], *, unlimited: object = None)
     def read(value: object) -> object:
         if value == "unlimited":
             return unlimited
-        if isinstance(value, str) and value.startswith("-"):
-            raise InvalidInput(f"{shown(value)} is not a limit", hint="write 'unlimited' for none")
-        return parse(value)
+        try:
+            return parse(value)
+        except InvalidInput as error:
+            if isinstance(value, str) and value.startswith("-"):  # others have -1 for that
+                error.hint = "write 'unlimited' for none"
+            raise
 
     return read

@@ -505,8 +505,8 @@ def test_default_takes_away_what_has_no_other_value() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message", "hint"),
     [
-        ("memory", "-1", "memory: '-1' is not a limit", "write 'unlimited' for none"),
-        ("pids", "-2", "pids: '-2' is not a limit", "write 'unlimited' for none"),
+        ("memory", "-1", "memory: '-1' is not a size", "write 'unlimited' for none"),
+        ("net_in", "-5mbit", "net_in: '-5mbit' is not a rate of a network", "write 'unlimited' for none"),
         (
             "memory_swap",
             "-1",
