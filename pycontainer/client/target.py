@@ -67,9 +67,7 @@ def _read_by_somebody(fd: int) -> Iterator[None]:
         yield
     except PycontainerError as error:
         poller = select.poll()
-        poller.register(fd, 0)
-        if type(error) is PycontainerError and poller.poll(
-            0
-        ):  # POLLERR, of a pipe; poll(2). What has a class is another matter
+        poller.register(fd, 0)  # for POLLERR alone, of a pipe; poll(2)
+        if type(error) is PycontainerError and poller.poll(0):  # what has a class is another matter
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
         raise

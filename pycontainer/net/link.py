@@ -131,8 +131,9 @@ class Links:
         index = self._create_pair(wire, netns_fd, inner_index)
         try:
             before_up(index)
-            self.route(wire, index)
-            in_namespace(netns_fd, lambda: _configure_inside(wire, _values(wire, index, inner_index)))
+            values = _values(wire, index, inner_index)
+            self._lead(wire, values)
+            in_namespace(netns_fd, lambda: _configure_inside(wire, values))
         except BaseException:
             self.delete(index)
             raise
@@ -140,7 +141,10 @@ class Links:
 
     def route(self, wire: Wire, index: int) -> None:
         """Set the host's end up and lead there what is for the instance; nothing happens if that is so."""
-        self.netlink.send(_host_template(bool(wire.ip6), bool(wire.bridge_index)), _values(wire, index, 0), wire.name)
+        self._lead(wire, _values(wire, index, 0))
+
+    def _lead(self, wire: Wire, values: dict[Marker, int | bytes]) -> None:
+        self.netlink.send(_host_template(bool(wire.ip6), bool(wire.bridge_index)), values, wire.name)
 
     def detach(self, index: int) -> None:
         """Take a link whose namespace is dying out of service: its routes and its name are free at once.

@@ -149,8 +149,10 @@ class TarReader:
         self._content = None
         entry = guarded(lambda: _entry(member))
         if entry.kind is Kind.FILE:
-            stored = copy.copy(member)  # tarfile would make up the zeros of holes, and that of a terabyte takes minutes
-            stored.sparse, stored.size = None, sum(count for _, count in entry.data)
+            stored = member
+            if entry.is_sparse:  # tarfile would make up the zeros of holes, and that of a terabyte takes minutes
+                stored = copy.copy(member)
+                stored.sparse, stored.size = None, sum(count for _, count in entry.data)
             self._bounded.allow(stored.size)
             self._content = guarded(lambda: self._tar.extractfile(stored))
         return entry

@@ -334,20 +334,22 @@ class Unpacker:
                     raise
                 self._remove(name, parent_fd)
         try:
+            is_hole = False
             for offset, left in entry.data:
-                os.lseek(fd, offset, os.SEEK_SET)
+                if offset:
+                    os.lseek(fd, offset, os.SEEK_SET)
                 while left:
                     block = reader.read(min(left, _BLOCK_BYTES))
                     left -= len(block)
-                    if block == _ZEROS or (entry.is_sparse and block == _ZEROS[: len(block)]):
-                        os.lseek(
-                            fd, len(block), os.SEEK_CUR
-                        )  # zeros take no space, whether the archive knew of the hole or not
+                    is_hole = block == _ZEROS or (entry.is_sparse and block == _ZEROS[: len(block)])
+                    if is_hole:  # zeros take no space, whether the archive knew of the hole or not
+                        os.lseek(fd, len(block), os.SEEK_CUR)
                     else:
                         self._solid_bytes += len(block)
                         self._charge_ratio(entry)
                         _write_all(fd, block)
-            os.ftruncate(fd, entry.size)  # it may end in a hole
+            if is_hole or entry.is_sparse:  # what it ends in was not written
+                os.ftruncate(fd, entry.size)
             self.size_bytes += entry.size
             self._set_attributes(fd, entry)
             os.utime(fd, ns=(mtime_ns, mtime_ns))

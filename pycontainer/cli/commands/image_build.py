@@ -55,14 +55,10 @@ def command(
         signal.signal(number, _leave)
     with settings.client() as host:
         on_progress = _show_progress if sys.stderr.isatty() else None
-        image = host.build_image(recipe, name, arguments, on_output=_show_line, on_progress=on_progress)
+        image = host.build_image(recipe, name, arguments, on_output=tell, on_progress=on_progress)
         if on_progress is not None:
             tell("\r\x1b[K", newline=False)
         click.echo(image.info["id"])
-
-
-def _show_line(line: str) -> None:
-    tell(line)
 
 
 def _show_progress(now: dict[str, Any]) -> None:

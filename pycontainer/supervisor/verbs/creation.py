@@ -208,10 +208,8 @@ async def prepare(
         write_atomically(f"{directory}/etc/resolv.conf", resolv, mode=0o644, sync=False)
         reach("create:files")
         if container.driver == "copy" and not spec.rootfs_writable:
-            if container.spec.has_disk_cap:
-                storage.cap(
-                    *container.spec.disk_caps
-                )  # before there is anything in it: a disk image cannot take files over
+            if container.spec.has_disk_cap:  # before there is anything in it: a disk image cannot take files over
+                storage.cap(*container.spec.disk_caps)
             frozen = [world.layers.frozen.path(layer) for layer in lowers]
             await asyncio.to_thread(fill, container, (*(() if frozen else container.base_layers()), *frozen))
             reach("create:filled")
