@@ -31,6 +31,14 @@ class Network:
         """Take a container (name or id) off it."""
         self._pool.request("network_disconnect", {"network": self.name, "container": container})
 
+    def set(self, *, fast_path: bool) -> "NetworkInfo":
+        """Hand long connections to its published ports over, past the host's firewall once that let them; or no more.
+
+        Raises InvalidInput for a bridge, Unsupported if the kernel cannot. docs/network.md says what it means.
+        """
+        args = {"network": self.name, "fast_path": fast_path}
+        return self._pool.request("network_set", args)  # type: ignore[no-any-return]
+
     def remove(self) -> None:
         """Delete it. Raises InvalidState while a container is on it."""
         self._pool.request("network_rm", {"network": self.name})

@@ -318,6 +318,9 @@ class NetworkInfo(TypedDict):
     subnet6: str
     gateway: str
     containers: dict[str, NetworkMember]
+    fast_path: bool  # long connections to published ports are handed over
+    fast_connections: int  # so many are, now
+    fast_obstacle: str  # why none can be on this host; empty: they can
     damaged: str
 
 

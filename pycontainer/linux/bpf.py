@@ -1,17 +1,21 @@
-"""bpf(2): load a program, hang it on a cgroup, look at what hangs there.
+"""bpf(2): load a program, hang it on a cgroup or a link, look at what hangs there; maps that it shares with us.
 
 Numbers and layouts from the kernel's include/uapi/linux/bpf.h. Programs are made here of instructions: nothing is compiled.
 """
 
+import os
 import struct
 
 from pycontainer.linux import ffi
 from pycontainer.linux.libc import syscall
 from pycontainer.linux.named import NamedTuple
 
-_PROG_LOAD, _PROG_ATTACH, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 5, 8, 13, 15, 16
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
+_PROG_LOAD, _PROG_ATTACH, _PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 5, 8, 10, 13, 15, 16
+_LINK_CREATE = 28
+_MAP_TYPE_HASH, _NO_PREALLOC = 1, 1
 _PROG_TYPE_SCHED_CLS, _PROG_TYPE_CGROUP_DEVICE = 3, 15
-_CGROUP_DEVICE = 6  # enum bpf_attach_type
+_CGROUP_DEVICE, _TCX_INGRESS = 6, 46  # enum bpf_attach_type
 _ALLOW_MULTI, _REPLACE = 2, 4  # BPF_F_*
 INSTRUCTION_BYTES = 8
 _LICENSE = b"MIT\0"  # no helper that is for GPL programs alone is called
@@ -20,6 +24,10 @@ _ATTACH = struct.Struct("=IIIII")  # cgroup, program, attach type, flags, progra
 _QUERY = struct.Struct("=IIIIQI")  # cgroup, attach type, query flags, attach flags (out), where ids go, their count
 _GET_INFO = struct.Struct("=IIQ")  # program, size of the information, where it goes
 _INFO = struct.Struct("=II8sIIQQ24x16s")  # type, id, tag, compiled and plain size, where each goes; ...; name
+_MAP = struct.Struct("=IIIII8x16s")  # type, bytes of a key and of a value, how many at most, flags; ...; name
+_ELEMENT = struct.Struct("=I4xQQQ")  # map, where key and value are, flags
+_LINK = struct.Struct("=IIII")  # program, interface, attach type, flags
+_TEST = struct.Struct("=IIIIQQ")  # program, what it returned, bytes of both packets, and where they are
 _ATTRIBUTES_BYTES = 128  # the kernel writes into fields of bpf_attr that older ones do not have, unasked for their room
 _PROGRAMS_MAX = 64  # BPF_CGROUP_MAX_PROGS
 
@@ -43,6 +51,59 @@ def load_classifier(program: bytes) -> int:
     OSError(EPERM) where we may not, EINVAL or ENOSYS where the kernel was built without.
     """
     return _load(_PROG_TYPE_SCHED_CLS, program, "")
+
+
+def attach_to_link(index: int, program_fd: int) -> int:
+    """Have a classifier see all that comes in on a link, behind those that are there; return what holds it there.
+
+    It is gone when that descriptor is closed, or with the link. The kernel waits until nobody uses what was there before:
+    10 to 20 ms. OSError(EINVAL) before Linux 6.6 (TCX), ENODEV if there is no such link in this network namespace.
+    """
+    return _call(_LINK_CREATE, _LINK.pack(program_fd, index, _TCX_INGRESS, 0))
+
+
+def run_classifier(program_fd: int, frame: bytes, *, most_bytes: int = 2048) -> tuple[int, bytes]:
+    """Give a frame to a program as if it came in by `lo`; return what the program said, and the frame as it then is."""
+    given, got = ffi.create_string_buffer(frame, len(frame)), ffi.create_string_buffer(most_bytes)
+    places = ffi.addressof(given), ffi.addressof(got)
+    answer = _bpf(_PROG_TEST_RUN, _TEST.pack(program_fd, 0, len(frame), most_bytes, *places))
+    _, result, _, length, _, _ = _TEST.unpack_from(answer)
+    return result, got.raw[:length]
+
+
+class HashMap:
+    """Keys and values of fixed sizes, which a program finds by key; `fd` is its descriptor."""
+
+    def __init__(self, name: str, key_bytes: int, value_bytes: int, most: int) -> None:
+        """`name` is as that of a program. Errors as of `load_classifier`."""
+        self.fd = _call(
+            _MAP_CREATE, _MAP.pack(_MAP_TYPE_HASH, key_bytes, value_bytes, most, _NO_PREALLOC, name.encode())
+        )
+        self._value_bytes = value_bytes
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Put a value there, in place of one that is there already. OSError(E2BIG) if the map is full."""
+        place = ffi.create_string_buffer(value, len(value))
+        self._do(_MAP_UPDATE, key, ffi.addressof(place))
+
+    def get(self, key: bytes) -> bytes | None:
+        place = ffi.create_string_buffer(self._value_bytes)
+        return bytes(place.raw) if self._do(_MAP_LOOKUP, key, ffi.addressof(place)) else None
+
+    def remove(self, key: bytes) -> bool:
+        """Return whether it was there."""
+        return self._do(_MAP_DELETE, key, 0)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def _do(self, command: int, key: bytes, value_at: int) -> bool:
+        place = ffi.create_string_buffer(key, len(key))
+        try:
+            _call(command, _ELEMENT.pack(self.fd, ffi.addressof(place), value_at, 0))
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def load_device_filter(program: bytes, name: str) -> int:
@@ -72,8 +133,7 @@ def attached_device_filters(cgroup_fd: int) -> list[int]:
 
 def open_program(program_id: int) -> int:
     """Return a descriptor of a program by its id; FileNotFoundError if it is gone."""
-    buffer = ffi.create_string_buffer(struct.pack("=I", program_id), _ATTRIBUTES_BYTES)
-    return syscall("bpf", _PROG_GET_FD_BY_ID, ffi.addressof(buffer), _ATTRIBUTES_BYTES)
+    return _call(_PROG_GET_FD_BY_ID, struct.pack("=I", program_id))
 
 
 def program_info(program_fd: int) -> Program:
@@ -97,9 +157,15 @@ def _load(program_type: int, program: bytes, name: str) -> int:
     code = ffi.create_string_buffer(program, len(program))
     license = ffi.create_string_buffer(_LICENSE, len(_LICENSE))
     count = len(program) // INSTRUCTION_BYTES
-    attributes = _LOAD.pack(program_type, count, ffi.addressof(code), ffi.addressof(license), name.encode())
+    return _call(
+        _PROG_LOAD, _LOAD.pack(program_type, count, ffi.addressof(code), ffi.addressof(license), name.encode())
+    )
+
+
+def _call(command: int, attributes: bytes) -> int:
+    """Do a command that returns a number, most often a descriptor; the kernel closes these on exec."""
     buffer = ffi.create_string_buffer(attributes, _ATTRIBUTES_BYTES)
-    return syscall("bpf", _PROG_LOAD, ffi.addressof(buffer), _ATTRIBUTES_BYTES)
+    return syscall("bpf", command, ffi.addressof(buffer), _ATTRIBUTES_BYTES)
 
 
 def _bpf(command: int, attributes: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Who has which address: networks as recorded, and one small file per container that survives restarts.
 
-    networks/NAME.json           {"version", "name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6"}
+    networks/NAME.json           {"version", "name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6",
+                                  "fast_path"}
     networks/addresses/ID.json   {"version", "name", "hostname", "endpoints": [{"network", "device", "slot", "ip", "ip6",
                                                                          "subnet", "subnet6"}],
                                   "ports": [...], "add_hosts": [...], "packets_per_second", "tenant", "connections"}
@@ -51,6 +52,7 @@ class Network:
     subnet6: str
     gateway: str
     gateway6: str
+    fast_path: bool = False  # long connections to published ports are handed over, see fastpath/
 
 
 @dataclass(slots=True)
@@ -224,7 +226,8 @@ def _network(name: str, record: Record) -> Network:
         if record.text(key) != first_address(of):
             raise ValueError(f"field '{key}' holds {record[key]!a}")
     number = record.integer("number", 1, _MAX_NUMBER)
-    return Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6))
+    fast_path = record.flag("fast_path") if "fast_path" in record else False
+    return Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6), fast_path)
 
 
 def _reservation(container_id: str, record: Record) -> Reservation:

@@ -12,7 +12,8 @@ class Bandwidth:
     """The limits of all links of `owner` together; `parent` is the group of its tenant, or empty."""
 
     __slots__ = (
-        "_links", "_owner", "_parent", "_shaping", "guard", "guarded", "guarded_packets", "refused", "share", "shared",
+        "_capped", "_links", "_owner", "_parent", "_shaping",
+        "guard", "guarded", "guarded_packets", "refused", "share", "shared",
     )  # fmt: skip
 
     def __init__(
@@ -28,16 +29,19 @@ class Bandwidth:
         share: Callable[[int | None], None] = lambda connections: None,
         shared: Callable[[], int | None] = lambda: None,
         refused: Callable[[], int] = lambda: 0,
+        capped: Callable[[], None] = lambda: None,
     ) -> None:
         """`links` are the indexes of those that are up.
 
         `guard` sets the packets per second that may be sent, None for no limit; `guarded` returns that, and
         `guarded_packets` how many were dropped. `share` sets the connections that the host tracks at once, None for
-        the default; `shared` returns that, and `refused` how often there was no room for another.
+        the default; `shared` returns that, and `refused` how often there was no room for another. `capped` is called
+        when a cap was set.
         """
         self._shaping, self._owner, self._parent, self._links = shaping, owner, parent, links
         self.guard, self.guarded, self.guarded_packets = guard, guarded, guarded_packets
         self.share, self.shared, self.refused = share, shared, refused
+        self._capped = capped
 
     def cap(self, direction: str, guaranteed: int | None, ceiling: int | None) -> None:
         """Cap what the owner sends ("out") or is sent ("in"), bits per second; None is no limit.
@@ -53,6 +57,7 @@ class Bandwidth:
             self._shaping.cap(self._owner, direction, wish)
         for index in self._links:
             self._shaping.join(self._owner, index)
+        self._capped()
 
     def ceiling(self, direction: str) -> int | None:
         """Return the cap that is in force, bits per second."""

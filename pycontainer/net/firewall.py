@@ -100,7 +100,7 @@ _RULES = """
     iifname "PREFIX*" jump between
     oifname "PREFIX*" jump between
   }
-  chain between {
+  chain between {SAMPLE
     ct state vmap { established : accept, related : accept, invalid : drop }
     oifname "PREFIX*" ct status dnat accept
     iifname "PREFIX*" oifname "PREFIX*" meta mark set iifname map @network oifname . meta mark @member accept
@@ -160,6 +160,11 @@ _BRIDGE_RULES = """
 """
 _BRIDGE_SETS = frozenset({"mac", "port4", "port6", "target6", "port_guard"})
 
+# Of large packets of connections to published ports one in 128 is shown to the fast path, at most 100 a second.
+_SAMPLE = """
+    meta length > 1000 ct status dnat meta l4proto tcp numgen random mod 128 == 0 limit rate 100/second burst 20 packets \
+log group {group} snaplen {bytes} queue-threshold 1"""
+
 _STATELESS, _HANDLES, _TERSE = 1 << 2, 1 << 3, 1 << 11  # NFT_CTX_OUTPUT_*
 
 # A question about 100 links with IPv6 addresses is too much for libnftables 1.0.6: it dies, and we with it.
@@ -174,10 +179,9 @@ class Firewall:
     def __init__(self, table: str, prefix: str) -> None:
         self.name = table
         self._inet, self._bridge = f"inet {table}", f"bridge {table}"
-        self._rules = {
-            self._inet: _RULES.replace("PREFIX", prefix),
-            self._bridge: _BRIDGE_RULES.replace("PREFIX", prefix),
-        }
+        self._prefix = prefix
+        self._rules: dict[str, str] = {}
+        self._write_rules("")
         self._elements: dict[str, tuple[Element, ...]] = {}
         self._bridged: set[str] = set()  # owners of elements of the bridge table
         self._made: dict[str, str] = {}  # table → its structure as nft listed it when it was made
@@ -260,6 +264,16 @@ class Firewall:
             except OSError:
                 return f"elements of '{where}' are gone"
         return ""
+
+    def show_samples(self, group: int | None, header_bytes: int = 0) -> None:
+        """Show so many bytes of some packets of long connections to a group of listeners (nfnetlink_log); None to nobody."""
+        self._write_rules("" if group is None else _SAMPLE.format(group=group, bytes=header_bytes))
+        if self._made:
+            self.rebuild()
+
+    def _write_rules(self, sample: str) -> None:
+        self._rules[self._inet] = _RULES.replace("SAMPLE", sample).replace("PREFIX", self._prefix)
+        self._rules[self._bridge] = _BRIDGE_RULES.replace("PREFIX", self._prefix)
 
     def require_bridge(self) -> None:
         """Raise Unsupported if this kernel cannot filter the frames of a bridge."""

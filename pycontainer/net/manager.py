@@ -5,6 +5,7 @@
     claim_ports, attach → detach         one run: ports, firewall elements, links, names; undone in the other order
     connect, disconnect                  one more network or one less, running or not
     reconcile                            after a restart of the supervisor, before anything else
+    set_fast_path                        hand long connections to a network's published ports over (fastpath/), or not
     close                                leave, or take everything of ours off the host
 
 The firewall's elements come before the link and go after it. `host` and `none` never get here.
@@ -19,6 +20,8 @@ import os
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pycontainer.errors import AlreadyExists, InvalidInput, InvalidState, NotFound, PycontainerError, Unsupported
 from pycontainer.failpoints import reach
@@ -52,6 +55,9 @@ from pycontainer.spec.model import Port
 from pycontainer.spec.names import check_name
 from pycontainer.trace import span
 from pycontainer.units import shown
+
+if TYPE_CHECKING:
+    from pycontainer.net.fastpath.worker import FastPath
 
 DEFAULT = "default"
 DRIVERS = ("routed", "bridge")
@@ -96,6 +102,8 @@ class NetworkManager:
         self._expected: dict[str, dict[str, int]] = {}  # containers whose walls are open, with their bridges' indexes
         self._remains: dict[str, Remains] = {}  # of each damaged network
         self._held: dict[str, list[tuple[Pool, str]]] = {}  # by containers whose reservation is damaged
+        self._fast_path: FastPath | None = None
+        self._fast_path_refusal = ""  # why this kernel has none
         networks, reservations = self._records.load_networks(), self._records.load_reservations()
         self.damaged_networks: dict[str, PycontainerError] = networks.damaged
         self.damaged_reservations: dict[str, PycontainerError] = reservations.damaged
@@ -112,7 +120,9 @@ class NetworkManager:
 
     # -- networks
 
-    def create(self, name: str, driver: str = "routed", subnet: str = "", subnet6: str = "") -> NetworkInfo:
+    def create(
+        self, name: str, driver: str = "routed", subnet: str = "", subnet6: str = "", *, fast_path: bool = False
+    ) -> NetworkInfo:
         """Make a network; subnets left empty are chosen. Returns NetworkInfo."""
         check_name(name, "network")
         self._require_whole(name)
@@ -124,7 +134,24 @@ class NetworkManager:
             )
         if driver == "bridge":
             self._firewall.require_bridge()
-        self._create(name, driver, subnet, subnet6)
+        if fast_path:
+            self._require_fast_path(driver)
+        self._create(name, driver, subnet, subnet6, fast_path=fast_path)
+        return self.inspect(name)
+
+    def set_fast_path(self, name: str, fast_path: bool) -> NetworkInfo:
+        """Hand long connections to the published ports of a network over from now on, or leave all to the kernel."""
+        network = self._find(name)
+        if fast_path:
+            self._require_fast_path(network.driver)
+        network = replace(network, fast_path=fast_path)
+        self._records.save_network(network)
+        self._networks[name] = network
+        for reservation in self._reservations.values():
+            if (endpoint := reservation.endpoint(name)) is not None:
+                self._admit(reservation, endpoint)
+        if not any(network.fast_path for network in self._networks.values()):
+            self._close_fast_path()
         return self.inspect(name)
 
     def list(self) -> _Infos:
@@ -152,6 +179,9 @@ class NetworkManager:
             "subnet6": network.subnet6 if network else "",
             "gateway": network.gateway if network else "",
             "containers": containers,
+            "fast_path": bool(network and network.fast_path),
+            "fast_connections": self._fast_connections(name),
+            "fast_obstacle": self._fast_obstacle() if network and network.fast_path else "",
             "damaged": "" if network else self.damaged_networks[name].message,
         }
 
@@ -453,6 +483,7 @@ class NetworkManager:
             share=lambda connections: self._share(reservation, connections),
             shared=lambda: reservation.connections or default_share(),
             refused=lambda: self._counted(_share_owner(reservation)),
+            capped=self._decide_anew,
         )
 
     def _counted(self, owner: str) -> int:
@@ -460,7 +491,7 @@ class NetworkManager:
 
     def tenant_bandwidth(self, tenant: str) -> Bandwidth:
         """Return the limits of all links of a tenant's containers, together. Packets are guarded one by one."""
-        return Bandwidth(self._shaping, tenant_owner(tenant))
+        return Bandwidth(self._shaping, tenant_owner(tenant), capped=self._decide_anew)
 
     # -- files inside
 
@@ -517,6 +548,7 @@ class NetworkManager:
                         links.pop(bridge_name(self._prefix, network), None)
                         groups[_bridge_owner(network)] = self._bridge_elements(network)
                     groups[_endpoint_owner(reservation.container_id, endpoint)] = self._elements(reservation, endpoint)
+                    self._admit(reservation, endpoint)
             groups[_share_owner(reservation)] = self._share_elements(reservation)
             groups[_ports_owner(reservation.container_id)] = _port_elements(reservation.ports, _targets(reservation))
         problems += self._ports.adopt({r.container_id: (r.name, r.ports, _targets(r)) for r in alive if r.endpoints})
@@ -670,6 +702,7 @@ class NetworkManager:
         `remove` is for when no container runs. Forwarding, once switched on, stays on: others may rely on it by now.
         """
         self._tracked.finish()
+        self._close_fast_path()
         self._ports.close(remove=remove)
         if remove:
             self._shaping.remove()
@@ -705,7 +738,7 @@ class NetworkManager:
             raise NotFound(f"container {container_id} has no addresses on any network")
         return reservation
 
-    def _create(self, name: str, driver: str, subnet: str, subnet6: str) -> Network:
+    def _create(self, name: str, driver: str, subnet: str, subnet6: str, *, fast_path: bool = False) -> Network:
         own = [subnet for pools in self._pools.values() for subnet in (pools[0].subnet, pools[1].subnet)]
         own += self._subnets_of_damaged()
         host = [*host_routes(), *host_addresses()]
@@ -720,7 +753,8 @@ class NetworkManager:
         numbers = {network.number for network in self._networks.values()}
         numbers |= {remains.number for remains in self._remains.values()} - {0}
         number = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
-        network = Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6))
+        gateways = first_address(subnet), first_address(subnet6)
+        network = Network(name, driver, number, subnet, subnet6, *gateways, fast_path)
         self._records.save_network(network)
         reach("network:recorded")
         self._know(network)
@@ -863,6 +897,7 @@ class NetworkManager:
             wire = self._wire(self._networks[endpoint.network], endpoint, bridges.get(endpoint.network, 0))
             with span("link"):
                 endpoint.index = self._attach_link(reservation.container_id, wire, netns_fd, fresh=fresh)
+            self._admit(reservation, endpoint)
             self._join(reservation, endpoint)
 
     def _wire(self, network: Network, endpoint: Endpoint, bridge_index: int = 0) -> link.Wire:
@@ -910,6 +945,8 @@ class NetworkManager:
 
     def _detach_link(self, reservation: Reservation, endpoint: Endpoint, *, alive: bool) -> None:
         if endpoint.index:
+            if self._fast_path is not None:
+                self._fast_path.dismiss(endpoint.index)
             self._shaping.leave(reservation.container_id, endpoint.index)
             if alive:
                 self._links.delete(endpoint.index)
@@ -937,6 +974,8 @@ class NetworkManager:
             self._firewall.remove(_guard_owner(reservation))
         else:
             self._firewall.add({_guard_owner(reservation): self._guard_elements(reservation)})
+        for endpoint in reservation.endpoints:
+            self._admit(reservation, endpoint)
 
     def _guard_elements(self, reservation: Reservation) -> _Elements:
         rate = reservation.packets_per_second
@@ -952,6 +991,68 @@ class NetworkManager:
             for endpoint in reservation.endpoints
             if endpoint.network in self._networks
         ]
+
+    # -- the fast path
+
+    def _require_fast_path(self, driver: str) -> None:
+        if driver != "routed":
+            raise InvalidInput(
+                "only a routed network has a fast path: what a bridge decides of frames is not passed by",
+                field="fast_path",
+                hint="leave out --fast-path, or use the driver routed",
+            )
+        if self._open_fast_path() is None:
+            raise Unsupported(
+                f"cannot hand connections over: {self._fast_path_refusal}",
+                hint="it takes Linux 6.6 or later, with TCX, nf_conntrack_netlink and nfnetlink_log",
+                feature="fast_path",
+            )
+
+    def _open_fast_path(self) -> "FastPath | None":
+        if self._fast_path is None and not self._fast_path_refusal:
+            from pycontainer.net.fastpath import worker  # saves a start without it the import
+
+            try:
+                self._fast_path = worker.FastPath(self._firewall.name, self._firewall.writers)
+            except OSError as error:
+                self._fast_path_refusal = error.strerror or str(error)
+                return None
+            self._firewall.show_samples(self._fast_path.group, worker.HEADER_BYTES)
+        return self._fast_path
+
+    def _close_fast_path(self) -> None:
+        if self._fast_path is not None:
+            self._firewall.show_samples(None)
+            self._fast_path.close()
+            self._fast_path = None
+
+    def _admit(self, reservation: Reservation, endpoint: Endpoint) -> None:
+        """Have connections to an endpoint that is up handed over, or not. A guard is to see each packet that is sent."""
+        if not endpoint.index:
+            return
+        is_fast = self._networks[endpoint.network].fast_path and reservation.packets_per_second is None
+        if is_fast and (fast_path := self._open_fast_path()) is not None:
+            fast_path.admit(endpoint.index, link.mac_address(endpoint.ip), endpoint.ip, endpoint.ip6)
+        elif self._fast_path is not None:
+            self._fast_path.dismiss(endpoint.index)
+
+    def _decide_anew(self) -> None:
+        if self._fast_path is not None:
+            self._fast_path.forget()
+
+    def _fast_connections(self, name: str) -> int:
+        if self._fast_path is None:
+            return 0
+        links = {e.index for r in self._reservations.values() if (e := r.endpoint(name)) is not None and e.index}
+        return self._fast_path.count(links)
+
+    def _fast_obstacle(self) -> str:
+        """Say why nothing is handed over at all; empty if something may be."""
+        if self._fast_path is None:
+            return self._fast_path_refusal
+        return self._fast_path.obstacle()
+
+    # -- shares of connections
 
     def _share(self, reservation: Reservation, connections: int | None) -> None:
         """Have the host track so many connections of a container; None is the default share."""

@@ -38,6 +38,7 @@ class RulesetWatch:
         self._writers = writers
         self._table = table.encode() + b"\0"
         self._is_touched = False
+        self._others_changed = False
         self._socket = _open()
         self._questions = _open()
         self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
@@ -63,8 +64,14 @@ class RulesetWatch:
                 if error.errno != errno.ENOBUFS:
                     raise
                 culprit = culprit or "somebody"  # it is not known who, or whether at all
+                self._others_changed = True
                 continue
             culprit = self._take(data) or culprit
+
+    def others_changed(self) -> bool:
+        """Tell whether anybody but us changed anything of nftables in what was heard since this was asked last."""
+        changed, self._others_changed = self._others_changed, False
+        return changed
 
     def missed(self) -> bool:
         """Tell whether there were transactions of which nothing was heard; they count as heard from now on."""
@@ -83,7 +90,9 @@ class RulesetWatch:
                 self._is_touched = self._is_touched or attributes.get(_TABLE) == self._table
                 continue
             self._generation = _number(attributes[_GEN_ID])
-            if self._is_touched and _number(attributes[_GEN_PID]) not in self._writers:
+            is_of_others = _number(attributes[_GEN_PID]) not in self._writers
+            self._others_changed = self._others_changed or is_of_others
+            if self._is_touched and is_of_others:
                 culprit = attributes[_GEN_NAME].rstrip(b"\0").decode(errors="replace") or "somebody"
             self._is_touched = False
         return culprit

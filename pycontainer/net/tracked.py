@@ -9,8 +9,7 @@ What is established passes every wall. So of an address that nobody has any more
 protocol, before somebody else gets it. That is seldom soon, so nothing is done when it is left: the kernel would look through
 its table for each end.
 
-ctnetlink: kernel include/uapi/linux/netfilter/nfnetlink_conntrack.h. CTA_FILTER, from 5.8 on, has the kernel choose; before,
-it tells all and we choose.
+CTA_FILTER, from Linux 5.8 on, has the kernel choose; before, it tells all and we choose. Messages: ctnetlink.py.
 """
 
 import errno
@@ -24,22 +23,29 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from pycontainer.net import sysctl
+from pycontainer.net.ctnetlink import (
+    DELETE,
+    FILTER,
+    GET,
+    HEADER,
+    ID,
+    NESTED,
+    PROTO_DST_PORT,
+    PROTO_NUM,
+    SRC,
+    TUPLE_IP,
+    TUPLE_ORIG,
+    TUPLE_PROTO,
+    TUPLE_REPLY,
+    ZONE,
+    message,
+)
 from pycontainer.net.messages import ACK, DUMP, NETLINK_NETFILTER, Netlink, attribute, read_attributes
 from pycontainer.net.ports import WILDCARDS
 from pycontainer.spec.model import Port
 
-_GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET, _DELETE
-_HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr, nfgenmsg
-_NESTED = 0x8000
-_TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25  # CTA_*
-_TUPLE_IP, _TUPLE_PROTO = 1, 2
-_PROTO_NUM, _PROTO_DST_PORT = 1, 3
 _FILTER_ORIG_FLAGS = 1
 _BY_NUM, _BY_DST_PORT = 1 << 3, 1 << 5
-_SRC: dict[int, int] = {
-    socket.AF_INET: 1,
-    socket.AF_INET6: 3,
-}  # CTA_IP_V4_SRC, CTA_IP_V6_SRC; the destination's are one more
 _AT_ONCE = 100  # acknowledgements that wait in the socket's buffer
 _PORTS_ONE_BY_ONE = 4  # of more ports all that is UDP is asked for, and read here
 _FINISH_SECONDS = 1.0
@@ -56,8 +62,8 @@ def _pair(source: int, length: int) -> re.Pattern[bytes]:
 
 
 _PAIRS: dict[int, re.Pattern[bytes]] = {
-    socket.AF_INET: _pair(_SRC[socket.AF_INET], 4),
-    socket.AF_INET6: _pair(_SRC[socket.AF_INET6], 16),
+    socket.AF_INET: _pair(SRC[socket.AF_INET], 4),
+    socket.AF_INET6: _pair(SRC[socket.AF_INET6], 16),
 }
 
 IsLeft = Callable[[bytes], bool]  # of a packed address
@@ -206,9 +212,9 @@ def forget_addresses(left: Iterable[IsLeft]) -> int:
         return any(is_left(address) for is_left in left for address in addresses)
 
     with Netlink(NETLINK_NETFILTER) as netlink:
-        answers = netlink.each_answer(_message(_GET, DUMP, socket.AF_UNSPEC, b""), "look at what is tracked")
+        answers = netlink.each_answer(message(GET, DUMP, socket.AF_UNSPEC, b""), "look at what is tracked")
         stale = [
-            (answer[_FAMILY_AT], _names_it(read_attributes(answer[_HEADER.size :])))
+            (answer[_FAMILY_AT], _names_it(read_attributes(answer[HEADER.size :])))
             for answer in answers
             if answer[_FAMILY_AT] in _PAIRS and is_stale(answer)
         ]
@@ -217,14 +223,14 @@ def forget_addresses(left: Iterable[IsLeft]) -> int:
 
 
 def _delete(netlink: Netlink, stale: Iterable[tuple[int, bytes]]) -> None:
-    deletes = [("forget a connection", _message(_DELETE, ACK, family, names_it)) for family, names_it in stale]
+    deletes = [("forget a connection", message(DELETE, ACK, family, names_it)) for family, names_it in stale]
     for first in range(0, len(deletes), _AT_ONCE):
         netlink.run(deletes[first : first + _AT_ONCE], ignore=(errno.ENOENT,))
 
 
 def _entries(netlink: Netlink, ports: Collection[int]) -> Iterator[tuple[int, _Entry]]:
     """Tell what is tracked of UDP that goes to these ports, with its family."""
-    for family in _SRC:
+    for family in SRC:
         for only in ports if len(ports) <= _PORTS_ONE_BY_ONE else (0,):
             for answer in netlink.answers(_question(family, only), "look at what is tracked"):
                 entry = _read(family, answer)
@@ -234,29 +240,25 @@ def _entries(netlink: Netlink, ports: Collection[int]) -> Iterator[tuple[int, _E
 
 def _question(family: int, port: int) -> bytes:
     """Ask for all that is UDP; other than 0, `port` is the only one that is wanted."""
-    number = attribute(_PROTO_NUM, bytes([socket.IPPROTO_UDP]))
-    wanted = number + (attribute(_PROTO_DST_PORT, struct.pack(">H", port)) if port else b"")
+    number = attribute(PROTO_NUM, bytes([socket.IPPROTO_UDP]))
+    wanted = number + (attribute(PROTO_DST_PORT, struct.pack(">H", port)) if port else b"")
     flags = _BY_NUM | (_BY_DST_PORT if port else 0)
-    orig = attribute(_TUPLE_ORIG | _NESTED, attribute(_TUPLE_PROTO | _NESTED, wanted))
-    chosen = attribute(_FILTER | _NESTED, attribute(_FILTER_ORIG_FLAGS, struct.pack("=I", flags)))
-    return _message(_GET, DUMP, family, orig + chosen)
-
-
-def _message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(attributes), kind, flags, 1, 0, family, 0, 0) + attributes
+    orig = attribute(TUPLE_ORIG | NESTED, attribute(TUPLE_PROTO | NESTED, wanted))
+    chosen = attribute(FILTER | NESTED, attribute(_FILTER_ORIG_FLAGS, struct.pack("=I", flags)))
+    return message(GET, DUMP, family, orig + chosen)
 
 
 def _read(family: int, answer: bytes) -> _Entry | None:
-    found = read_attributes(answer[_HEADER.size :])
+    found = read_attributes(answer[HEADER.size :])
     try:
-        orig, reply = read_attributes(found[_TUPLE_ORIG]), read_attributes(found[_TUPLE_REPLY])
-        proto = read_attributes(orig[_TUPLE_PROTO])
-        if proto[_PROTO_NUM] != bytes([socket.IPPROTO_UDP]):
+        orig, reply = read_attributes(found[TUPLE_ORIG]), read_attributes(found[TUPLE_REPLY])
+        proto = read_attributes(orig[TUPLE_PROTO])
+        if proto[PROTO_NUM] != bytes([socket.IPPROTO_UDP]):
             return None
         return _Entry(
-            read_attributes(orig[_TUPLE_IP])[_SRC[family] + 1],
-            int.from_bytes(proto[_PROTO_DST_PORT], "big"),
-            read_attributes(reply[_TUPLE_IP])[_SRC[family]],
+            read_attributes(orig[TUPLE_IP])[SRC[family] + 1],
+            int.from_bytes(proto[PROTO_DST_PORT], "big"),
+            read_attributes(reply[TUPLE_IP])[SRC[family]],
             _names_it(found),
         )
     except KeyError:  # of another family or protocol, where the kernel tells all
@@ -264,8 +266,8 @@ def _read(family: int, answer: bytes) -> _Entry | None:
 
 
 def _names_it(found: dict[int, bytes]) -> bytes:
-    named = attribute(_TUPLE_ORIG | _NESTED, found[_TUPLE_ORIG])
-    return named + b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
+    named = attribute(TUPLE_ORIG | NESTED, found[TUPLE_ORIG])
+    return named + b"".join(attribute(kind, found[kind]) for kind in (ID, ZONE) if kind in found)
 
 
 def is_own(address: str) -> bool:

@@ -541,6 +541,7 @@ VERBS: dict[str, Row | str] = {
     "image_rm": "images are the host's",
     "image_prune": "images are the host's",
     "network_create": "networks are the host's",
+    "network_set": "networks are the host's",
     "network_rm": "networks are the host's",
     "volume_prune": "it looks at all volumes; 'pycontainer volume rm' removes one",
     "tenant_create": "tenants are the host's",

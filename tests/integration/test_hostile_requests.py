@@ -186,6 +186,7 @@ REQUESTS: dict[str, dict[str, object]] = {
     "image_import": {"source": "/nowhere", "name": "x", "config": {}},
     "image_rm": {"image": "nobody"},
     "network_create": {"name": "target", "driver": "none", "subnet": "", "subnet6": ""},
+    "network_set": {"network": "nobody", "fast_path": True},
     "network_list": {},
     "network_inspect": {"network": "nobody"},
     "network_rm": {"network": "nobody"},

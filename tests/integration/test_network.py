@@ -1,8 +1,11 @@
 """Networks as a user sees them: addresses, published ports, neighbours, isolation. Their host is a private one."""
 
+import hashlib
 import ipaddress
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,10 @@ def serving(world: World, *options: str) -> str:
 
 def address(world: World, name: str, network: str = "default") -> dict[str, Any]:
     return dict(world.inspect(name)["networks"][network])
+
+
+def network_info(world: World, name: str) -> dict[str, Any]:
+    return dict(json.loads(world.ok("network", "inspect", name))[0])
 
 
 def fetch(world: World, name: str, ip: str) -> str:
@@ -227,6 +234,33 @@ def test_bridge_network(world: World) -> None:
     finally:
         world.clear()
         world.ok("network", "rm", "segment")
+
+
+def test_a_download_takes_the_fast_path_of_its_network(world: World) -> None:
+    """A page of 400 MB from a published port: the same bytes, and its connection was handed over while they came."""
+    assert "only a routed network" in world.refused(2, "network", "create", "--driver", "bridge", "--fast-path", "no")
+    assert "--fast-path" in world.refused(2, "network", "set", "default")
+    world.ok("network", "create", "--fast-path", "quick")
+    try:
+        name = serving(world, "--network", "quick", "-p", "8090:80")
+        world.ok("exec", name, "sh", "-c", "yes 0123456789abcde | head -c 400000000 > /www/page")
+        assert world.network.outside.http_get_soon(f"http://{INSIDE_IP}:8090/").strip() == name
+        script = "import time, urllib.request as u, hashlib; r = u.urlopen(sys.argv[1]); h = hashlib.sha256()"
+        script = (
+            f"import sys; {script}\nwhile d := r.read(1 << 20): h.update(d); time.sleep(0.002)\nprint(h.hexdigest())"
+        )
+        url = f"http://{INSIDE_IP}:8090/page"
+        argv = world.network.outside.argv(sys.executable, "-c", script, url)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={}) as client:
+            poll_until(lambda: network_info(world, "quick")["fast_connections"] == 1, what="it is handed over")
+            output, _ = client.communicate()
+        expected = hashlib.sha256(b"0123456789abcde\n" * 25_000_000).hexdigest()
+        assert output.strip() == expected
+        world.ok("network", "set", "quick", "--no-fast-path")
+        assert network_info(world, "quick")["fast_path"] is False
+        world.ok("rm", "-f", name)
+    finally:
+        world.ok("network", "rm", "quick")
 
 
 def test_connect_and_disconnect(world: World) -> None:

@@ -243,8 +243,8 @@ NAMES_NOTHING = {
 }  # fmt: skip
 OF_THE_HOST = {
     "mount", "umount", "commit", "instance_import", "image_import", "image_load", "image_tag", "image_rm", "image_prune",
-    "network_create", "network_rm", "volume_prune", "tenant_create", "tenant_set", "tenant_rm", "system_df", "system_prune",
-    "capacity", "metrics", "doctor", "boot", "stop_all", "reload", "shutdown",
+    "network_create", "network_set", "network_rm", "volume_prune", "tenant_create", "tenant_set", "tenant_rm", "system_df",
+    "system_prune", "capacity", "metrics", "doctor", "boot", "stop_all", "reload", "shutdown",
 }  # fmt: skip
 
 

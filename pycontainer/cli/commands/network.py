@@ -6,6 +6,10 @@ from pycontainer.cli import output
 from pycontainer.cli.context import Settings, container_argument, pass_settings
 from pycontainer.cli.group import Group
 from pycontainer.cli.report import for_each
+from pycontainer.errors import InvalidInput
+
+_FAST_PATH = "--fast-path/--no-fast-path"
+_FAST_PATH_HELP = "Hand long connections to published ports over, past the host's firewall once that let them."
 
 
 @click.group(cls=Group)
@@ -25,8 +29,9 @@ def command() -> None:
 )
 @click.option("--subnet", default="", metavar="CIDR", help="IPv4 subnet, like 10.90.0.0/24; picked if left out.")
 @click.option("--subnet6", default="", metavar="CIDR", help="IPv6 subnet, like fd00:90::/64; picked if left out.")
+@click.option(_FAST_PATH, default=False, help=_FAST_PATH_HELP)
 @pass_settings
-def create(settings: Settings, name: str, driver: str, subnet: str, subnet6: str) -> None:
+def create(settings: Settings, name: str, driver: str, subnet: str, subnet6: str, fast_path: bool) -> None:
     """Create a network and print its name.
 
     \b
@@ -34,7 +39,25 @@ def create(settings: Settings, name: str, driver: str, subnet: str, subnet6: str
       pycontainer network create --driver bridge --subnet 10.90.0.0/24 backend
     """
     with settings.client() as host:
-        click.echo(host.create_network(name, driver=driver, subnet=subnet, subnet6=subnet6).name)
+        network = host.create_network(name, driver=driver, subnet=subnet, subnet6=subnet6, fast_path=fast_path)
+        click.echo(network.name)
+
+
+@command.command("set")
+@click.argument("network")
+@click.option(_FAST_PATH, default=None, help=_FAST_PATH_HELP)
+@pass_settings
+def set_(settings: Settings, network: str, fast_path: bool | None) -> None:
+    """Change a network while containers are on it.
+
+    \b
+    Example:
+      pycontainer network set default --fast-path
+    """
+    if fast_path is None:
+        raise InvalidInput("nothing to change", hint="give --fast-path or --no-fast-path")
+    with settings.client() as host:
+        host.network(network).set(fast_path=fast_path)
 
 
 @command.command("list")

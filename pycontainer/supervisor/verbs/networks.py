@@ -1,4 +1,4 @@
-"""network_create, network_list, network_inspect, network_rm, network_connect, network_disconnect."""
+"""network_create, network_set, network_list, network_inspect, network_rm, network_connect, network_disconnect."""
 
 import os
 
@@ -18,7 +18,12 @@ async def network_create(world: World, call: Call) -> object:
         driver=call.text("driver", "routed"),
         subnet=call.text("subnet"),
         subnet6=call.text("subnet6"),
+        fast_path=call.flag("fast_path"),
     )
+
+
+async def network_set(world: World, call: Call) -> object:
+    return world.networks.set_fast_path(call.text("network"), call.flag("fast_path"))
 
 
 async def network_list(world: World, call: Call) -> object:

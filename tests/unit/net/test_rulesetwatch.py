@@ -32,6 +32,7 @@ def commit(pid: int, name: str = "nft") -> bytes:
 
 def watch() -> RulesetWatch:
     made = RulesetWatch.__new__(RulesetWatch)
+    made._others_changed = False
     made._table, made._writers, made._is_touched, made._generation = b"ours\0", {OWN}, False, 0
     return made
 
@@ -43,11 +44,15 @@ def test_transaction_of_another_process_on_our_table() -> None:
 def test_transaction_of_ours() -> None:
     made = watch()
     assert made._take(about(NEWRULE, "ours") + commit(OWN)) == ""
+    assert not made.others_changed()
     assert made._generation == 7
 
 
 def test_tables_of_others() -> None:
-    assert watch()._take(about(NEWTABLE, "ours-too") + about(DELSETELEM, "our") + commit(OTHER)) == ""
+    made = watch()
+    assert made._take(about(NEWTABLE, "ours-too") + about(DELSETELEM, "our") + commit(OTHER)) == ""
+    assert made.others_changed()
+    assert not made.others_changed()
 
 
 def test_transaction_in_several_datagrams() -> None:

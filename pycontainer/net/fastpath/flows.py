@@ -1,0 +1,53 @@
+"""The connections that are handed over, and the links at which the program hangs that does it."""
+
+import os
+
+from pycontainer.linux import bpf
+from pycontainer.net.fastpath import program
+from pycontainer.net.fastpath.program import Flow
+
+MOST = 1024  # each is looked at every other second
+
+
+class Flows:
+    """A map, a program, and what holds that at links; the kernel lets go of all of it when its descriptors are closed."""
+
+    def __init__(self) -> None:
+        """OSError where the kernel takes no such program, or holds none at links (TCX, before Linux 6.6)."""
+        self._map = bpf.HashMap("pyc_flows", program.KEY_BYTES, program.VALUE_BYTES, 2 * MOST)
+        try:
+            self._program_fd = program.load(self._map.fd)
+        except BaseException:
+            self._map.close()
+            raise
+        self._hooks: dict[int, int] = {}  # link -> descriptor of what holds the program there
+
+    def close(self) -> None:
+        for index in [*self._hooks]:
+            self.unhook(index)
+        os.close(self._program_fd)
+        self._map.close()
+
+    def hook(self, index: int) -> None:
+        """Hang the program at a link, if it does not yet: some 15 ms. OSError if there is no such link."""
+        if index not in self._hooks:
+            self._hooks[index] = bpf.attach_to_link(index, self._program_fd)
+
+    def unhook(self, index: int) -> None:
+        os.close(self._hooks.pop(index))
+
+    def hooked(self) -> set[int]:
+        return {*self._hooks}
+
+    def put(self, flow: Flow) -> None:
+        for key, value in flow.entries():
+            self._map.put(key, value)
+
+    def take_out(self, flow: Flow) -> None:
+        for key, _ in flow.entries():
+            self._map.remove(key)
+
+    def bytes_of(self, flow: Flow) -> int | None:
+        """Return how many bytes were handed over; None if one direction has ended."""
+        values = [self._map.get(key) for key, _ in flow.entries()]
+        return None if None in values else sum(program.bytes_in(value) for value in values if value is not None)

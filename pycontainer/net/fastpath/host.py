@@ -1,0 +1,80 @@
+"""What a host may have that decides of each packet: where there is any of it, none is handed over.
+
+    rules of iptables-legacy          nobody is told when they change; those of nftables, and of iptables-nft, are watched
+    policies of IPsec                 what is for a tunnel must not leave beside it
+    traffic control of what comes in  our caps on a link, too: it comes behind the program
+    another way back                  what a route says of an answer, for who came by another link
+    a smaller MTU                     who sends too much is told so by the kernel
+
+Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
+"""
+
+import socket
+import struct
+
+from pycontainer.net import sysctl, tc
+from pycontainer.net.messages import Netlink, attribute, read_attributes
+
+_LEGACY = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
+_FORWARDING: dict[int, str] = {socket.AF_INET: "ipv4/ip_forward", socket.AF_INET6: "ipv6/conf/all/forwarding"}
+_REQUEST = 1
+_NLMSG = struct.Struct("=IHHII")
+_NETLINK_XFRM, _GET_SPD_INFO, _SPD_INFO = 6, 0x25, 1  # XFRM_MSG_GETSPDINFO, XFRMA_SPD_INFO
+_SPD = struct.Struct("=III")  # policies for what comes in, goes out, is forwarded
+_GET_LINK, _IFINFO_BYTES, _MTU = 18, 16, 4  # RTM_GETLINK, struct ifinfomsg, IFLA_MTU
+_GET_ROUTE, _RTMSG_BYTES = 26, 12  # RTM_GETROUTE, struct rtmsg
+_DST, _SRC, _IIF, _OIF = 1, 2, 3, 4  # RTA_*
+
+
+def obstacle() -> str:
+    """Say what of the whole host stands against handing packets over; empty if nothing does."""
+    for path in _LEGACY:
+        try:
+            with open(path, encoding="ascii") as file:
+                if file.read().strip():
+                    return "it has rules of iptables-legacy, whose changes nobody is told of"
+        except OSError:  # there are none
+            pass
+    if has_ipsec():
+        return "it has policies of IPsec"
+    return ""
+
+
+def has_ipsec() -> bool:
+    """Tell whether this network namespace has any policy of IPsec."""
+    try:
+        netlink = Netlink(_NETLINK_XFRM)
+    except OSError:  # the kernel was built without
+        return False
+    with netlink:
+        answer = netlink.ask("look for IPsec", _NLMSG.pack(20, _GET_SPD_INFO, _REQUEST, 1, 0) + bytes(4))
+    return any(_SPD.unpack_from(read_attributes(answer[20:])[_SPD_INFO]))
+
+
+def forwards(family: int) -> bool:
+    return sysctl.read(_FORWARDING[family]) == "1"
+
+
+def is_controlled(netlink: Netlink, index: int) -> bool:
+    """Tell whether there is traffic control of what comes in on a link."""
+    return bool(netlink.find(tc.get_clsact(index)))
+
+
+def mtu(netlink: Netlink, index: int) -> int:
+    """Return a link's MTU. OSError(ENODEV) if it is gone."""
+    question = struct.pack("=BxHiII", 0, 0, index, 0, 0)
+    answer = netlink.ask(f"look at link {index}", _message(_GET_LINK, question))
+    return int(struct.unpack("=I", read_attributes(answer[_NLMSG.size + _IFINFO_BYTES :])[_MTU])[0])
+
+
+def way_back(netlink: Netlink, family: int, instance: bytes, client: bytes, link: int) -> int:
+    """Return by which link what an instance sends on its own leaves the host for a client. OSError if by none."""
+    bits = 8 * len(client)
+    question = struct.pack("=BBBBBBBBI", family, bits, bits, 0, 0, 0, 0, 0, 0)
+    question += attribute(_DST, client) + attribute(_SRC, instance) + attribute(_IIF, struct.pack("=I", link))
+    answer = netlink.ask("look for a route", _message(_GET_ROUTE, question))
+    return int(struct.unpack("=I", read_attributes(answer[_NLMSG.size + _RTMSG_BYTES :]).get(_OIF, bytes(4)))[0])
+
+
+def _message(kind: int, body: bytes) -> bytes:
+    return _NLMSG.pack(_NLMSG.size + len(body), kind, _REQUEST, 1, 0) + body

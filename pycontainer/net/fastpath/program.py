@@ -1,0 +1,297 @@
+"""The program that hangs at both links of a connection that is handed over, and what it finds of it in its map.
+
+For each frame: if it is TCP in IPv4 without options, or in IPv6 without extension headers, is for this host, whole, not at
+the end of its life, and its connection is in the map, then
+
+    to the instance       destination address and port become the instance's, and it leaves by the instance's link
+    from the instance     source address and port become the host's, and it leaves by the uplink, to whom routes say
+
+with one hop less to live, its checksums adjusted. All else goes on as if there were no program. SYN, FIN and RST are for
+connection tracking to see: they take the kernel's way, and with them all that follows in that direction, since they
+delete the entry. What leaves meets the traffic control of the link by which it does, and is counted there.
+
+A checksum that the hardware is to fill in holds that of addresses and lengths by now (CHECKSUM_PARTIAL); the kernel's helper
+knows, so it gets the difference that the addresses make, and then that of the ports.
+Source: kernel include/uapi/linux/bpf.h (struct __sk_buff, enum bpf_func_id), bpf-helpers(7).
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pycontainer.linux import bpf
+from pycontainer.linux.bpfcode import STACK, U8, U16, U32, Code
+
+NAME = "pyc_fast"
+_TCX_NEXT, _TCX_DROP = -1, 2
+_ETHERNET_BYTES, _IPV4_BYTES, _IPV6_BYTES, _TCP_BYTES = 14, 20, 40, 20
+
+# struct __sk_buff
+_LENGTH, _PACKET_TYPE, _PROTOCOL, _HAS_VLAN, _INDEX = 0, 4, 16, 20, 40
+_IPV4, _IPV6 = socket.htons(0x0800), socket.htons(0x86DD)
+# enum bpf_func_id
+_MAP_LOOKUP, _MAP_DELETE, _LOAD_BYTES, _STORE_BYTES, _REPLACE_TCP_SUM = 1, 3, 26, 9, 11
+_REDIRECT, _REDIRECT_NEIGHBOUR = 23, 152
+_PSEUDO_HEADER, _OF_IPV6 = 0x10, 0x80  # BPF_F_PSEUDO_HDR, BPF_F_IPV6
+_FIN_SYN_RST = 0x07
+_FRAGMENT = socket.htons(0x3FFF)  # more of them follow, or it is not the first
+
+# Registers that calls keep.
+_CONTEXT, _FLOW, _FAMILY, _OLD_PORT = 6, 7, 8, 9
+
+# The stack: the frame's first bytes, with the IP header at a multiple of four; below them the key.
+_FRAME = -82
+_IP = _FRAME + _ETHERNET_BYTES
+_KEY_AT = -128
+
+# The key: the link it came in on, both ports as one, both addresses. IPv4 addresses are followed by zeros.
+_KEY = struct.Struct("=I2s2s16s16s")
+_KEY_LINK, _KEY_PORTS, _KEY_SOURCE, _KEY_DESTINATION = 0, 4, 8, 24
+
+# The value: the link to leave by, whether it is from the instance, what the address adds to the sums of TCP and of IPv4, the
+# new address and port, MAC addresses; how many bytes there were.
+_VALUE = struct.Struct("=IIII16s2s4x6s6s6xQ")
+_LINK, _IS_FROM, _TCP_SUM, _IP_SUM, _ADDRESS, _PORT, _MACS, _BYTES = 0, 4, 8, 12, 16, 32, 38, 56
+KEY_BYTES, VALUE_BYTES = _KEY.size, _VALUE.size
+
+
+class Flow(NamedTuple):
+    """A connection that is handed over: packed addresses of one family, ports, and the two links by their indexes.
+
+    `mac` is what both ends of the instance's link have.
+    """
+
+    client: bytes
+    client_port: int
+    host: bytes
+    host_port: int
+    instance: bytes
+    instance_port: int
+    uplink: int
+    link: int
+    mac: bytes
+
+    def entries(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Return key and value of the direction to the instance, and of the one from it."""
+        change = _sum_change(self.host, self.instance)
+        to_it = (
+            _KEY.pack(self.uplink, _port(self.client_port), _port(self.host_port), self.client, self.host),
+            _VALUE.pack(self.link, 0, change, change, self.instance, _port(self.instance_port), self.mac, self.mac, 0),
+        )
+        change = _sum_change(self.instance, self.host)
+        nobody = bytes(6)  # whom the route leads to
+        from_it = (
+            _KEY.pack(self.link, _port(self.instance_port), _port(self.client_port), self.instance, self.client),
+            _VALUE.pack(self.uplink, 1, change, change, self.host, _port(self.host_port), nobody, nobody, 0),
+        )
+        return to_it, from_it
+
+
+def bytes_in(value: bytes) -> int:
+    """Return how many bytes a direction had that were handed over."""
+    return int(_VALUE.unpack(value)[-1])
+
+
+def load(flows_fd: int) -> int:
+    """Load the program for the map of this descriptor. OSError where the kernel does not take it."""
+    return bpf.load_classifier(program(flows_fd, has_ipv6=takes_ipv6()))
+
+
+def takes_ipv6() -> bool:
+    """Tell whether the kernel's helper gets the sums of IPv6 right: it does from Linux 6.16 on, and where that was mended."""
+    code = Code()
+    code.copy(_CONTEXT, 1)
+    _change_sum_of_tcp(code, _IPV6_BYTES, lambda: code.set(4, 0), _PSEUDO_HEADER | _OF_IPV6)
+    code.leave()
+    program_fd = bpf.load_classifier(bytes(code))
+    try:
+        frame = bytes(12) + struct.pack(">H", 0x86DD) + bytes(_IPV6_BYTES + _TCP_BYTES)
+        return bpf.run_classifier(program_fd, frame)[0] == 0
+    finally:
+        os.close(program_fd)
+
+
+def program(flows_fd: int, *, has_ipv6: bool) -> bytes:
+    """Return the instructions for the map of this descriptor."""
+    code = Code()
+    code.copy(_CONTEXT, 1)
+    code.load(U32, 1, _CONTEXT, _PACKET_TYPE)
+    code.jump_unless(1, 0, "next")  # PACKET_HOST: what a bridge or a listener shows us is for others
+    code.load(U32, 1, _CONTEXT, _HAS_VLAN)
+    code.jump_unless(1, 0, "next")
+    code.load(U32, _FAMILY, _CONTEXT, _PROTOCOL)
+    code.jump_if(_FAMILY, _IPV4, "ipv4")
+    code.jump_unless(_FAMILY, _IPV6 if has_ipv6 else _IPV4, "next")
+    if has_ipv6:
+        _read_ipv6(code)
+    code.label("ipv4")
+    _read_ipv4(code)
+    code.label("known")
+    code.load(U32, 1, _CONTEXT, _INDEX)
+    code.store(U32, 1, STACK, _KEY_AT + _KEY_LINK)
+    code.point_to_map(1, flows_fd)
+    code.point(2, STACK, _KEY_AT)
+    code.jump_if_set(_OLD_PORT, _FIN_SYN_RST, "last")  # it holds the flags of TCP until here
+    code.call(_MAP_LOOKUP)
+    code.jump_if(0, 0, "next")
+    code.copy(_FLOW, 0)
+    for size, place in ((U16, 0), (U32, 2), (U32, 6), (U16, 10)):
+        code.load(size, 1, _FLOW, _MACS + place)
+        code.store(size, 1, STACK, _FRAME + place)
+    if has_ipv6:
+        code.jump_if(_FAMILY, _IPV4, "translate ipv4")
+        _translate(code, _IPV6_BYTES, hops=7, source=8, address_bytes=16, flags=_OF_IPV6)
+    code.label("translate ipv4")
+    _translate(code, _IPV4_BYTES, hops=8, source=12, address_bytes=4, flags=0)
+    code.label("send")
+    code.load(U32, 1, _CONTEXT, _LENGTH)
+    code.add_atomically(1, _FLOW, _BYTES)
+    code.load(U32, 1, _FLOW, _LINK)
+    code.set(2, 0)
+    code.load(U32, 3, _FLOW, _IS_FROM)
+    code.jump_unless(3, 0, "by route")
+    code.call(_REDIRECT)
+    code.leave()
+    code.label("by route")
+    code.set(3, 0)
+    code.set(4, 0)
+    code.call(_REDIRECT_NEIGHBOUR)
+    code.leave()
+    code.label("last")
+    code.call(_MAP_DELETE)
+    code.label("next")
+    code.leave(_TCX_NEXT)
+    code.label("drop")  # half of it is changed: the sender sends it again
+    code.leave(_TCX_DROP)
+    return bytes(code)
+
+
+def _read_ipv4(code: Code) -> None:
+    """Read the headers onto the stack, go to "next" if it is none of ours, and write the key but for its link."""
+    _read_frame(code, _IPV4_BYTES)
+    code.load(U8, 1, STACK, _IP)
+    code.jump_unless(1, 0x45, "next")  # version 4, five words: no options
+    code.load(U16, 1, STACK, _IP + 6)
+    code.jump_if_set(1, _FRAGMENT, "next")
+    _require_tcp(code, _IPV4_BYTES, protocol=9, hops=8)
+    code.set(1, 0)
+    for place in range(_KEY_SOURCE + 4, KEY_BYTES, 4):
+        code.store(U32, 1, STACK, _KEY_AT + place)
+    for place, key_place in ((12, _KEY_SOURCE), (16, _KEY_DESTINATION), (_IPV4_BYTES, _KEY_PORTS)):
+        code.load(U32, 1, STACK, _IP + place)
+        code.store(U32, 1, STACK, _KEY_AT + key_place)
+
+
+def _read_ipv6(code: Code) -> None:
+    """Do the same for IPv6, and go to "known"."""
+    _read_frame(code, _IPV6_BYTES)
+    _require_tcp(code, _IPV6_BYTES, protocol=6, hops=7)
+    for place in range(0, 32, 4):
+        code.load(U32, 1, STACK, _IP + 8 + place)
+        code.store(U32, 1, STACK, _KEY_AT + _KEY_SOURCE + place)
+    code.load(U32, 1, STACK, _IP + _IPV6_BYTES)
+    code.store(U32, 1, STACK, _KEY_AT + _KEY_PORTS)
+    code.jump("known")
+
+
+def _read_frame(code: Code, ip_bytes: int) -> None:
+    code.copy(1, _CONTEXT)
+    code.set(2, 0)
+    code.point(3, STACK, _FRAME)
+    code.set(4, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
+    code.call(_LOAD_BYTES)
+    code.jump_unless(0, 0, "next")
+
+
+def _require_tcp(code: Code, ip_bytes: int, *, protocol: int, hops: int) -> None:
+    code.load(U8, 1, STACK, _IP + protocol)
+    code.jump_unless(1, socket.IPPROTO_TCP, "next")
+    code.load(U8, 1, STACK, _IP + hops)
+    code.jump_if_at_most(1, 1, "next")  # the kernel tells the sender
+    code.load(U8, _OLD_PORT, STACK, _IP + ip_bytes + 13)  # the flags
+
+
+def _translate(code: Code, ip_bytes: int, *, hops: int, source: int, address_bytes: int, flags: int) -> None:
+    """Change the headers on the stack and in the frame, and go to "send"; labels bear `ip_bytes`."""
+    code.load(U8, 1, STACK, _IP + hops)
+    code.add(1, -1)
+    code.store(U8, 1, STACK, _IP + hops)
+    if ip_bytes == _IPV4_BYTES:
+        _change_sum_of_ipv4(code)
+    code.load(U32, 1, _FLOW, _IS_FROM)
+    code.jump_unless(1, 0, f"from {ip_bytes}")
+    _replace(code, _IP + source + address_bytes, _IP + ip_bytes + 2, address_bytes)
+    code.jump(f"sums {ip_bytes}")
+    code.label(f"from {ip_bytes}")
+    _replace(code, _IP + source, _IP + ip_bytes, address_bytes)
+    code.label(f"sums {ip_bytes}")
+    _change_sum_of_tcp(code, ip_bytes, lambda: code.load(U32, 4, _FLOW, _TCP_SUM), _PSEUDO_HEADER | flags)
+    code.jump_unless(0, 0, "drop")
+    _change_sum_of_tcp(code, ip_bytes, lambda: code.load(U16, 4, _FLOW, _PORT), 2, old=_OLD_PORT)
+    code.jump_unless(0, 0, "drop")
+    code.copy(1, _CONTEXT)
+    code.set(2, 0)
+    code.point(3, STACK, _FRAME)
+    code.set(4, _ETHERNET_BYTES + ip_bytes + 4)  # up to the ports: what follows has a sum that was changed
+    code.set(5, 0)
+    code.call(_STORE_BYTES)
+    code.jump_unless(0, 0, "drop")
+    code.jump("send")
+
+
+def _replace(code: Code, address_at: int, port_at: int, address_bytes: int) -> None:
+    """Replace an address and a port on the stack, and keep the old port."""
+    for place in range(0, address_bytes, 4):
+        code.load(U32, 1, _FLOW, _ADDRESS + place)
+        code.store(U32, 1, STACK, address_at + place)
+    code.load(U16, _OLD_PORT, STACK, port_at)
+    code.load(U16, 1, _FLOW, _PORT)
+    code.store(U16, 1, STACK, port_at)
+
+
+def _change_sum_of_ipv4(code: Code) -> None:
+    """Add to the sum of the header what address and hops change. RFC 1624"""
+    one_hop_less = 0xFFFF - socket.htons(0x0100)
+    code.load(U16, 1, STACK, _IP + 10)
+    code.flip(1, 0xFFFF)
+    code.load(U32, 2, _FLOW, _IP_SUM)
+    code.add_register(1, 2)
+    code.add(1, one_hop_less)
+    for _ in range(2):
+        code.copy(2, 1)
+        code.shift_right(2, 16)
+        code.mask(1, 0xFFFF)
+        code.add_register(1, 2)
+    code.flip(1, 0xFFFF)
+    code.store(U16, 1, STACK, _IP + 10)
+
+
+def _change_sum_of_tcp(code: Code, ip_bytes: int, load_new: Callable[[], None], flags: int, *, old: int = 0) -> None:
+    """Have the kernel change the frame's sum by a difference, or with `old` from what that register holds to another.
+
+    `load_new` puts the difference, or what is new, into register 4.
+    """
+    code.copy(1, _CONTEXT)
+    code.set(2, _ETHERNET_BYTES + ip_bytes + 16)
+    if old:
+        code.copy(3, old)
+    else:
+        code.set(3, 0)
+    load_new()
+    code.set(5, flags)
+    code.call(_REPLACE_TCP_SUM)
+
+
+def _sum_change(old: bytes, new: bytes) -> int:
+    """Return what a ones' complement sum of 16-bit words changes by, in the order of bytes that this machine reads."""
+    words = struct.Struct(f"={len(old) // 2}H")
+    total = sum(0xFFFF - int(word) for word in words.unpack(old)) + sum(map(int, words.unpack(new)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def _port(number: int) -> bytes:
+    return number.to_bytes(2, "big")

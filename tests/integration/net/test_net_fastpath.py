@@ -1,0 +1,470 @@
+"""The fast path: long connections to published ports are handed over, and nothing that the host decides is lost by it."""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pycontainer.errors import InvalidInput, Unsupported
+from pycontainer.linux import bpf
+from pycontainer.net import tracked
+from pycontainer.net.fastpath import host, program, worker
+from pycontainer.net.fastpath.program import Flow
+from pycontainer.spec.model import Port
+from tests.integration.net.conftest import Instance, Site
+from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP
+from tests.support.poll import SLOWNESS, poll_until
+
+STREAM = 9000
+PORT = Port(8080, STREAM)
+PATTERN = bytes(range(256)) * 256
+
+
+@pytest.fixture
+def fast(site: Site) -> Site:
+    try:
+        site.do(lambda: site.manager.set_fast_path("default", True))
+    except Unsupported as error:  # Linux before 6.6
+        pytest.skip(str(error))
+    return site
+
+
+def count(site: Site) -> int:
+    found = site.do(lambda: site.manager.inspect("default"))["fast_connections"]
+    assert isinstance(found, int)
+    return found
+
+
+class Stream:
+    """A connection from outside to `instance` by a published port; what is sent, one way, is compared where it arrives."""
+
+    def __init__(self, site: Site, instance: Instance, target: str = INSIDE_IP, *, out: bool = False) -> None:
+        family = socket.AF_INET6 if ":" in target else socket.AF_INET
+        self.received = 0
+        self.is_intact = True
+        self._may_send = threading.Event()
+        self._may_send.set()
+        self._is_over = False
+        with instance.namespace.make_socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("", STREAM))
+            listener.listen()
+            self.client = site.outside.connect(target, PORT.host_port)
+            self.server, _ = listener.accept()
+        for sock in (self.client, self.server):
+            sock.settimeout(60 * SLOWNESS)
+        source, sink = (self.server, self.client) if out else (self.client, self.server)
+        self._threads = [
+            threading.Thread(target=self._send, args=(source,)),
+            threading.Thread(target=self._receive, args=(sink,)),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # reset by `abort`
+            while self._may_send.wait() and not self._is_over:
+                sock.sendall(PATTERN)
+            sock.shutdown(socket.SHUT_WR)
+
+    def _receive(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := sock.recv(len(PATTERN)):
+                begin = self.received % 256
+                self.is_intact = self.is_intact and data == (PATTERN + PATTERN)[begin : begin + len(data)]
+                self.received += len(data)
+
+    def goes_on(self) -> None:
+        before = self.received
+        poll_until(lambda: self.received > before + 1_000_000, what="more arrives")
+
+    def pause(self) -> None:
+        self._may_send.clear()
+
+    def resume(self) -> None:
+        self._may_send.set()
+
+    def finish(self) -> int:
+        """End it in good order; return how much arrived."""
+        self._is_over = True
+        self._join()
+        assert self.is_intact
+        return self.received
+
+    def abort(self) -> None:
+        self._is_over = True
+        self.resume()
+        for sock in (self.client, self.server):
+            with contextlib.suppress(OSError):  # it is over already
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.shutdown(socket.SHUT_RDWR)
+        self._join()
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self.client.close()
+        self.server.close()
+
+
+@contextlib.contextmanager
+def stream(site: Site, instance: Instance, target: str = INSIDE_IP, *, out: bool = False) -> Iterator[Stream]:
+    """Run a stream that is handed over."""
+    made = Stream(site, instance, target, out=out)
+    try:
+        poll_until(lambda: count(site) == 1, what="it is handed over")
+        yield made
+    finally:
+        made.abort()
+
+
+@pytest.mark.parametrize(
+    ("target", "out"),
+    [
+        pytest.param(INSIDE_IP, False, marks=pytest.mark.vm),
+        (INSIDE_IP, True),
+        (INSIDE_IP6, False),
+        pytest.param(INSIDE_IP6, True, marks=pytest.mark.vm),
+    ],
+)
+def test_what_is_sent_arrives_whole_and_is_counted(fast: Site, target: str, *, out: bool) -> None:
+    if ":" in target and not program.takes_ipv6():
+        pytest.skip("this kernel's helper gets sums of IPv6 wrong: IPv6 takes the kernel's way")
+    web = fast.instance("web", PORT)
+    fast.inside.run(
+        "nft", "table inet spy { chain seen { type filter hook forward priority 10; ct state invalid counter; }; }"
+    )
+    before = fast.do(lambda: fast.manager.stats(web.id))
+    with stream(fast, web, target, out=out) as made:
+        handed_at = made.received
+        poll_until(lambda: made.received > handed_at + 20_000_000, what="20 MB have gone the fast way")
+        assert count(fast) == 1
+        sent = made.finish()
+    received_bytes, sent_bytes = (
+        after - had for after, had in zip(fast.do(lambda: fast.manager.stats(web.id)), before, strict=True)
+    )
+    assert (sent_bytes if out else received_bytes) > sent
+    poll_until(lambda: count(fast) == 0, what="it has ended")
+    rules = fast.inside.run("nft", "list", "table", "inet", "spy")
+    assert "counter packets 0 bytes 0" in rules  # the end of it is taken for what it is
+    lines = [line for line in fast.inside.run("cat", "/proc/net/nf_conntrack").splitlines() if " dport=8080 " in line]
+    assert all("ESTABLISHED" not in line for line in lines)
+    fast.inside.run("nft", "delete", "table", "inet", "spy")
+
+
+@pytest.mark.vm
+def test_a_ban_of_the_administrator_holds_at_once(fast: Site) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        fast.inside.run(
+            "nft",
+            f"table inet ban {{ chain banned {{ type filter hook forward priority 0; ip saddr {OUTSIDE_IP} drop; }}; }}",
+        )
+        time.sleep(0.2 * SLOWNESS)
+        assert count(fast) == 0
+        before = made.received
+        time.sleep(1)
+        assert made.received - before < 1_000_000  # what lay in the receiver's queue
+        fast.inside.run("nft", "delete", "table", "inet", "ban")
+        made.goes_on()
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+def test_a_cap_holds_at_once(fast: Site) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        fast.do(lambda: fast.manager.bandwidth(web.id).cap("in", None, 80_000_000))
+        assert count(fast) == 0
+        time.sleep(1)  # what was on its way
+        before, began = made.received, time.monotonic()
+        time.sleep(3)
+        assert (made.received - before) * 8 / (time.monotonic() - began) < 88_000_000
+        assert count(fast) == 0
+        fast.do(lambda: fast.manager.bandwidth(web.id).release())
+
+
+def test_what_an_instance_may_send_is_counted_packet_by_packet(fast: Site) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web, out=True) as made:
+        fast.do(lambda: fast.manager.bandwidth(web.id).guard(1_000_000))
+        assert count(fast) == 0
+        made.goes_on()
+        assert count(fast) == 0
+        fast.do(lambda: fast.manager.bandwidth(web.id).guard(None))
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+def test_a_connection_that_is_tracked_no_more_is_given_back(fast: Site) -> None:
+    """The kernel then tracks it anew, from the middle, by the rules as they are; that one may be handed over again."""
+    web = fast.instance("web", PORT)
+    with stream(fast, web):
+        before = handed_ids(fast)
+        address = socket.inet_aton(web.ip)
+        assert fast.do(lambda: tracked.forget_addresses([lambda one: one == address])) >= 1
+        poll_until(lambda: handed_ids(fast).isdisjoint(before), what="it is given back")
+
+
+def handed_ids(site: Site) -> set[bytes]:
+    """Return what the kernel calls the connections that are handed over."""
+    fast_path = site.manager._fast_path
+    assert fast_path is not None
+    return {handed.connection.id for handed in [*fast_path._handed.values()]}
+
+
+@pytest.mark.parametrize("what", ["traffic control", "smaller MTU", "another way back"])
+def test_what_a_host_puts_between_is_heeded(fast: Site, what: str) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        do, undo = {
+            "traffic control": ("tc qdisc add dev eth0 clsact", "tc qdisc del dev eth0 clsact"),
+            "smaller MTU": ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
+            "another way back": (f"ip route add {OUTSIDE_IP}/32 dev lo", f"ip route del {OUTSIDE_IP}/32 dev lo"),
+        }[what]
+        fast.inside.run(*do.split())
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        if what == "traffic control":
+            made.goes_on()
+        assert count(fast) == 0
+        fast.inside.run(*undo.split())
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+@pytest.mark.parametrize("of", ["iptables-legacy", "IPsec"])
+def test_rules_that_nobody_is_told_of_are_an_obstacle(
+    fast: Site, of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        if of == "IPsec":
+            if not _add_ipsec(fast):
+                pytest.skip("this kernel has no IPsec")
+        else:
+            (tmp_path / "names").write_text("filter\n")
+            monkeypatch.setattr(host, "_LEGACY", (str(tmp_path / "names"),))
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        made.goes_on()
+        assert count(fast) == 0
+        assert of in str(fast.do(lambda: fast.manager.inspect("default"))["fast_obstacle"])
+
+
+def _add_ipsec(site: Site) -> bool:
+    """Add a policy for others; False if the kernel has none."""
+    policy = "ip xfrm policy add src 203.0.113.0/24 dst 198.51.100.0/24 dir out tmpl proto esp mode tunnel"
+    try:
+        site.inside.run(*policy.split())
+    except AssertionError:
+        return False
+    return site.do(host.has_ipsec)
+
+
+def test_nothing_that_is_idle_is_kept(fast: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.2 * SLOWNESS)
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        made.pause()
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        made.resume()
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+        assert made.finish()
+
+
+def test_without_it_a_connection_goes_on_by_the_kernel(fast: Site) -> None:
+    """Connection tracking has missed most of it, and lets it pass all the same."""
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        fast.do(lambda: fast.manager.set_fast_path("default", False))
+        assert count(fast) == 0
+        made.goes_on()
+        assert "numgen" not in fast.inside.run("nft", "list", "ruleset")
+        assert made.finish()
+
+
+def test_a_supervisor_that_comes_up_hands_over_again(fast: Site) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        fast.do(lambda: fast.manager.close(remove=False))
+        made.goes_on()
+        fast.restart_manager()
+        assert fast.do(lambda: fast.manager.reconcile({web.id: True})) == []
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+        made.goes_on()
+        assert made.finish()
+
+
+def test_an_instance_that_ends_leaves_nothing(fast: Site) -> None:
+    web, other = fast.instance("web", PORT), fast.instance("other")
+    with stream(fast, web):
+        fast.do(lambda: fast.manager.detach(web.id, alive=True))
+        assert count(fast) == 0
+    assert count(fast) == 0
+    other.end()
+
+
+def test_connections_between_containers_take_the_kernels_way(fast: Site) -> None:
+    web, peer = fast.instance("web", PORT), fast.instance("peer")
+    made = Stream(replace_outside(fast, peer), web)
+    try:
+        made.goes_on()
+        time.sleep(0.2)
+        assert count(fast) == 0
+        assert made.finish()
+    finally:
+        made.abort()
+
+
+def replace_outside(site: Site, peer: Instance) -> Site:
+    """Return the site as a client in `peer` sees it."""
+    seen = object.__new__(Site)
+    seen.__dict__.update({**site.__dict__, "outside": peer.namespace})
+    return seen
+
+
+def test_only_routed_networks_have_it_and_the_record_keeps_it(site: Site) -> None:
+    with pytest.raises(InvalidInput, match="only a routed network has a fast path"):
+        site.do(lambda: site.manager.create("segment", "bridge", fast_path=True))
+    try:
+        info = site.do(lambda: site.manager.create("quick", fast_path=True))
+    except Unsupported as error:
+        pytest.skip(str(error))
+    assert (info["fast_path"], info["fast_connections"], info["fast_obstacle"]) == (True, 0, "")
+    record = json.loads((Path(site.paths.networks_dir) / "quick.json").read_text())
+    assert record["fast_path"] is True
+    site.do(lambda: site.manager.close(remove=False))
+    site.restart_manager()
+    assert site.do(lambda: site.manager.inspect("quick"))["fast_path"] is True
+    assert site.do(lambda: site.manager.set_fast_path("quick", False))["fast_path"] is False
+
+
+# -- the program, frame by frame
+
+CLIENT, CLIENT6 = "198.51.100.7", "2001:db8:1::7"
+FLOW = Flow(
+    *(socket.inet_aton(CLIENT), 40000, socket.inet_aton(INSIDE_IP), 8080, socket.inet_aton("10.64.0.2"), 80, 1, 1),
+    mac=b"\x02\x50\x0a\x40\x00\x02",
+)
+FLOW6 = FLOW._replace(
+    client=socket.inet_pton(socket.AF_INET6, CLIENT6),
+    host=socket.inet_pton(socket.AF_INET6, INSIDE_IP6),
+    instance=socket.inet_pton(socket.AF_INET6, "fd00:1::2"),
+)
+NEXT, REDIRECT = 0xFFFFFFFF, 7
+
+
+def checksum(data: bytes) -> bytes:
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack(">H", total ^ 0xFFFF)
+
+
+def frame(
+    source: tuple[bytes, int],
+    destination: tuple[bytes, int],
+    *,
+    hops: int = 64,
+    flags: int = 0x10,
+    fragment: int = 0x4000,
+) -> bytes:
+    """Return a frame to this host with TCP in it and every sum right."""
+    (address, port), (to_address, to_port) = source, destination
+    tcp = struct.pack(">HHIIBBHHH", port, to_port, 1, 2, 0x50, flags, 100, 0, 0) + b"an odd number of bytes"[:21]
+    is_wide = len(address) == 16
+    pseudo = (
+        address + to_address + struct.pack(">II" if is_wide else ">HH", *((len(tcp), 6) if is_wide else (6, len(tcp))))
+    )
+    tcp = tcp[:16] + checksum(pseudo + tcp) + tcp[18:]
+    if is_wide:
+        return bytes(12) + b"\x86\xdd" + struct.pack(">IHBB", 6 << 28, len(tcp), 6, hops) + address + to_address + tcp
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 7, fragment, hops, 6, 0) + address + to_address
+    return bytes(12) + b"\x08\x00" + ip[:10] + checksum(ip) + ip[12:] + tcp
+
+
+@pytest.fixture
+def loaded() -> Iterator[tuple[bpf.HashMap, int]]:
+    flows = bpf.HashMap("pyc_flows", program.KEY_BYTES, program.VALUE_BYTES, 16)
+    try:
+        program_fd = program.load(flows.fd)
+        yield flows, program_fd
+        os.close(program_fd)
+    finally:
+        flows.close()
+
+
+FLOWS = pytest.mark.parametrize("flow", [FLOW, FLOW6], ids=["IPv4", "IPv6"])
+
+
+def skip_without(flow: Flow) -> None:
+    if flow is FLOW6 and not program.takes_ipv6():
+        pytest.skip("this kernel's helper gets sums of IPv6 wrong")
+
+
+@pytest.mark.vm
+@FLOWS
+def test_both_directions_are_translated_with_every_sum_right(loaded: tuple[bpf.HashMap, int], flow: Flow) -> None:
+    skip_without(flow)
+    flows, program_fd = loaded
+    for key, value in flow.entries():
+        flows.put(key, value)
+    client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
+    instance = (flow.instance, flow.instance_port)
+    said, there = bpf.run_classifier(program_fd, frame(client, at_host))
+    assert (said, there[:12]) == (REDIRECT, flow.mac * 2)
+    assert there[14:] == frame(client, instance, hops=63)[14:]
+    said, back = bpf.run_classifier(program_fd, frame(instance, client))
+    assert said == REDIRECT
+    assert back[14:] == frame(at_host, client, hops=63)[14:]
+    for key, _ in flow.entries():
+        counted = flows.get(key)
+        assert counted is not None
+        assert program.bytes_in(counted) == len(there)
+
+
+@pytest.mark.vm
+@FLOWS
+def test_what_is_not_known_or_not_plain_is_left_as_it_is(loaded: tuple[bpf.HashMap, int], flow: Flow) -> None:
+    skip_without(flow)
+    flows, program_fd = loaded
+    for key, value in flow.entries():
+        flows.put(key, value)
+    client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
+    plain = frame(client, at_host)
+    others = {
+        "another port": frame((flow.client, 40001), at_host),
+        "at the end of its life": frame(client, at_host, hops=1),
+        "short": plain[: 60 if flow is FLOW6 else 40],
+        "UDP": plain[: 14 + (9 if flow is FLOW else 6)] + b"\x11" + plain[14 + (10 if flow is FLOW else 7) :],
+        "for another host": b"\x02\x00\x00\x00\x00\x01" + plain[6:],
+        "another protocol": plain[:12] + b"\x08\x06" + plain[14:],
+    }
+    if flow is FLOW:
+        others["the first of some fragments"] = frame(client, at_host, fragment=0x2000)
+        others["a later fragment"] = frame(client, at_host, fragment=0x0010)
+        others["with options"] = plain[:14] + b"\x46" + plain[15:]
+    for what, other in others.items():
+        assert bpf.run_classifier(program_fd, other) == (NEXT, other), what
+    assert bpf.run_classifier(program_fd, plain)[0] == REDIRECT
+
+
+@pytest.mark.parametrize("flags", [0x11, 0x12, 0x14], ids=["FIN", "SYN", "RST"])
+@FLOWS
+def test_the_end_and_a_new_beginning_are_the_kernels(loaded: tuple[bpf.HashMap, int], flow: Flow, flags: int) -> None:
+    skip_without(flow)
+    flows, program_fd = loaded
+    for key, value in flow.entries():
+        flows.put(key, value)
+    client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
+    last = frame(client, at_host, flags=flags)
+    assert bpf.run_classifier(program_fd, last) == (NEXT, last)
+    after = frame(client, at_host)
+    assert bpf.run_classifier(program_fd, after) == (NEXT, after)
+    (to_it, _), (from_it, _) = flow.entries()
+    assert flows.get(to_it) is None
+    assert flows.get(from_it) is not None
