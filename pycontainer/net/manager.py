@@ -152,6 +152,7 @@ class NetworkManager:
                 self._admit(reservation, endpoint)
         if not any(network.fast_path for network in self._networks.values()):
             self._close_fast_path()
+            self._firewall.show_samples(None)
         return self.inspect(name)
 
     def list(self) -> _Infos:
@@ -1022,7 +1023,6 @@ class NetworkManager:
 
     def _close_fast_path(self) -> None:
         if self._fast_path is not None:
-            self._firewall.show_samples(None)
             self._fast_path.close()
             self._fast_path = None
 
@@ -1030,7 +1030,8 @@ class NetworkManager:
         """Have connections to an endpoint that is up handed over, or not. A guard is to see each packet that is sent."""
         if not endpoint.index:
             return
-        is_fast = self._networks[endpoint.network].fast_path and reservation.packets_per_second is None
+        network = self._networks.get(endpoint.network)  # it may be damaged
+        is_fast = network is not None and network.fast_path and reservation.packets_per_second is None
         if is_fast and (fast_path := self._open_fast_path()) is not None:
             fast_path.admit(endpoint.index, link.mac_address(endpoint.ip), endpoint.ip, endpoint.ip6)
         elif self._fast_path is not None:

@@ -6,7 +6,7 @@ from pycontainer.linux import bpf
 from pycontainer.net.fastpath import program
 from pycontainer.net.fastpath.program import Flow
 
-MOST = 1024  # each is looked at every other second
+MOST = 512  # each is looked at every other second
 
 
 class Flows:

@@ -5,12 +5,15 @@
     traffic control of what comes in  our caps on a link, too: it comes behind the program
     another way back                  what a route says of an answer, for who came by another link
     a smaller MTU                     who sends too much is told so by the kernel
+    an uplink without Ethernet        tunnels: the program reads frames
+    an instance at the other end      what it sends is counted, too
 
 Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
 """
 
 import socket
 import struct
+from typing import NamedTuple
 
 from pycontainer.net import sysctl, tc
 from pycontainer.net.messages import Netlink, attribute, read_attributes
@@ -21,7 +24,9 @@ _REQUEST = 1
 _NLMSG = struct.Struct("=IHHII")
 _NETLINK_XFRM, _GET_SPD_INFO, _SPD_INFO = 6, 0x25, 1  # XFRM_MSG_GETSPDINFO, XFRMA_SPD_INFO
 _SPD = struct.Struct("=III")  # policies for what comes in, goes out, is forwarded
-_GET_LINK, _IFINFO_BYTES, _MTU = 18, 16, 4  # RTM_GETLINK, struct ifinfomsg, IFLA_MTU
+_GET_LINK, _IFNAME, _MTU = 18, 3, 4  # RTM_GETLINK, IFLA_*
+_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, changes
+_ETHERNET = 1  # ARPHRD_ETHER
 _GET_ROUTE, _RTMSG_BYTES = 26, 12  # RTM_GETROUTE, struct rtmsg
 _DST, _SRC, _IIF, _OIF = 1, 2, 3, 4  # RTA_*
 
@@ -60,11 +65,18 @@ def is_controlled(netlink: Netlink, index: int) -> bool:
     return bool(netlink.find(tc.get_clsact(index)))
 
 
-def mtu(netlink: Netlink, index: int) -> int:
-    """Return a link's MTU. OSError(ENODEV) if it is gone."""
-    question = struct.pack("=BxHiII", 0, 0, index, 0, 0)
-    answer = netlink.ask(f"look at link {index}", _message(_GET_LINK, question))
-    return int(struct.unpack("=I", read_attributes(answer[_NLMSG.size + _IFINFO_BYTES :])[_MTU])[0])
+class Link(NamedTuple):
+    name: str
+    is_ethernet: bool
+    mtu: int
+
+
+def look_at(netlink: Netlink, index: int) -> Link:
+    """Return what a link is. OSError(ENODEV) if it is gone."""
+    answer = netlink.ask(f"look at link {index}", _message(_GET_LINK, _IFINFO.pack(0, 0, index, 0, 0)))
+    kind = _IFINFO.unpack_from(answer, _NLMSG.size)[1]
+    found = read_attributes(answer[_NLMSG.size + _IFINFO.size :])
+    return Link(found[_IFNAME].rstrip(b"\0").decode(), kind == _ETHERNET, struct.unpack("=I", found[_MTU])[0])
 
 
 def way_back(netlink: Netlink, family: int, instance: bytes, client: bytes, link: int) -> int:

@@ -14,6 +14,7 @@ nothing of them: for a twentieth of a second nothing is believed.
 """
 
 import os
+import re
 import select
 import socket
 import sys
@@ -31,12 +32,14 @@ from pycontainer.net.messages import NETLINK_NETFILTER, Netlink
 from pycontainer.net.rulesetwatch import RulesetWatch
 
 __all__ = ["HEADER_BYTES", "FastPath"]
+_OF_AN_INSTANCE = re.compile(r"pc-|px[0-9a-f]{4}-")  # of any world: HostPaths.interface_prefix
 _LOOK_SECONDS = 2.0
 _IDLE_LOOKS = 5
 _UNUSED_LOOKS = (
     30  # of a link, until the program is taken from it: it takes longer to hang it there than to be passed by
 )
 _DEAF_SECONDS = 0.05
+_REFUSED_SECONDS = 1.0
 _MOST_OF_ONE = 128  # of an instance
 
 
@@ -66,10 +69,11 @@ class FastPath:
     """Works in the network namespace in which it is made, until `close`; `group` is where the firewall is to show packets."""
 
     def __init__(self, table: str, writers: Collection[int]) -> None:
-        """`table` and `writers` as of RulesetWatch. OSError if the kernel lacks what this takes; see `obstacle`."""
+        """`table` and `writers` as of RulesetWatch. OSError if the kernel lacks what this takes."""
         self._lock = threading.Lock()  # of places and flows, never while the kernel is asked for more than an entry
         self._places: dict[bytes, _Place] = {}
         self._handed: dict[_Ends, _Handed] = {}
+        self._refused: dict[_Ends, float] = {}  # until when nobody asks again
         self._unused_looks: dict[int, int] = {}  # of links
         self._deaf_until = 0.0
         self._is_over = False
@@ -178,30 +182,40 @@ class FastPath:
             return
         if not self._handed:
             self._hear()
-        before = time.monotonic()
-        if before < self._deaf_until:
+        now = time.monotonic()
+        if now < self._deaf_until or now < self._refused.get(ends, 0):
             return
         uplink = sample.leaves_by if instance == sample.source else sample.came_by
-        family = sample.family
         with suppress(OSError):  # it ended, or a link is gone
-            connection = find(self._tracked, family, *ends)
-            if connection is None or not connection.is_plain or connection.client != client:
+            if self._hand_over(sample.family, ends, place, uplink, now):
                 return
-            flow = Flow(*connection[:4], instance, instance_port, uplink, place.link, place.mac)
-            if host.obstacle() or not self._may_pass(family, flow):
-                return
-            self._flows.hook(uplink)
-            self._flows.hook(place.link)
-            if not be_liberal(self._tracked, family, connection):
-                return
-            with self._lock:
-                if self._places.get(instance) is not place or self._deaf_until > before:
-                    return
-                self._flows.put(flow)
-                self._handed[ends] = handed = _Handed(family, connection, flow)
-            if not self._is_as_it_was(ends, handed):
-                with self._lock:
-                    self._give_back([ends])
+        if len(self._refused) >= MOST:
+            self._refused.clear()
+        self._refused[ends] = now + _REFUSED_SECONDS
+
+    def _hand_over(self, family: int, ends: _Ends, place: _Place, uplink: int, began: float) -> bool:
+        """Do so, if what the kernel and the host say of it `began` to be asked after the last change of rules."""
+        instance, instance_port, client, _ = ends
+        connection = find(self._tracked, family, *ends)
+        if connection is None or not connection.is_plain or connection.client != client:
+            return False
+        flow = Flow(*connection[:4], instance, instance_port, uplink, place.link, place.mac)
+        if host.obstacle() or not self._are_plain(uplink, place.link) or not self._may_pass(family, flow):
+            return False
+        self._flows.hook(uplink)
+        self._flows.hook(place.link)
+        if not be_liberal(self._tracked, family, connection):
+            return False
+        with self._lock:
+            if self._places.get(instance) is not place or self._deaf_until > began:
+                return False
+            self._flows.put(flow)
+            self._handed[ends] = handed = _Handed(family, connection, flow)
+        if self._is_as_it_was(ends, handed):
+            return True
+        with self._lock:
+            self._give_back([ends])
+        return False
 
     def _has_room(self, place: _Place) -> bool:
         with self._lock:
@@ -210,12 +224,19 @@ class FastPath:
 
     def _may_pass(self, family: int, flow: Flow) -> bool:
         """Tell whether the host has nothing between the two links that decides of each packet."""
+        back_by = host.way_back(self._routes, family, flow.instance, flow.client, flow.link)
+        return host.forwards(family) and back_by == flow.uplink
+
+    def _are_plain(self, uplink: int, link: int) -> bool:
+        """Tell whether there is nothing at the two links themselves that does."""
         routes = self._routes
+        seen, seen_uplink = host.look_at(routes, link), host.look_at(routes, uplink)
         return (
-            host.forwards(family)
-            and not any(host.is_controlled(routes, index) for index in (flow.uplink, flow.link))
-            and host.mtu(routes, flow.link) <= host.mtu(routes, flow.uplink)
-            and host.way_back(routes, family, flow.instance, flow.client, flow.link) == flow.uplink
+            seen_uplink.is_ethernet
+            and seen_uplink.mtu >= seen.mtu
+            and not _OF_AN_INSTANCE.match(seen_uplink.name)
+            and not host.is_controlled(routes, uplink)
+            and not host.is_controlled(routes, link)
         )
 
     def _is_as_it_was(self, ends: _Ends, handed: _Handed) -> bool:
@@ -224,13 +245,17 @@ class FastPath:
 
     def _look(self) -> None:
         """Look at everything that nobody tells of."""
+        self._hear()
         if self._watch.missed() or host.obstacle():
             self.forget()
+        plain: dict[tuple[int, int], bool] = {}
         for ends, handed in [*self._handed.items()]:
-            try:
-                stays = self._goes_on(ends, handed)
-            except OSError:
-                stays = False
+            links = handed.flow.uplink, handed.flow.link
+            stays = False
+            with suppress(OSError):  # something of it is gone
+                if links not in plain:
+                    plain[links] = self._are_plain(*links)
+                stays = plain[links] and self._goes_on(ends, handed)
             if not stays:
                 with self._lock:
                     self._give_back([ends])

@@ -307,8 +307,12 @@ def test_an_instance_that_ends_leaves_nothing(fast: Site) -> None:
     other.end()
 
 
-def test_connections_between_containers_take_the_kernels_way(fast: Site) -> None:
-    web, peer = fast.instance("web", PORT), fast.instance("peer")
+@pytest.mark.parametrize("network", ["default", "slow"])
+def test_connections_between_containers_take_the_kernels_way(fast: Site, network: str) -> None:
+    """Who asks may have a guard, or a cap, that is to see its packets, whether its own network is a fast one or not."""
+    if network == "slow":
+        fast.do(lambda: fast.manager.create("slow"))
+    web, peer = fast.instance("web", PORT), fast.instance("peer", networks=(network,))
     made = Stream(replace_outside(fast, peer), web)
     try:
         made.goes_on()
