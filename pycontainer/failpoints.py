@@ -33,7 +33,7 @@ NAMES = (
     "end:heard", "end:told", "end:network", "end:limits", "end:cgroup", "end:over",
     "rm:renamed", "rm:network", "rm:storage", "rm:range", "rm:forgotten", "rm:volumes", "rm:erased",
     "rename:neighbours", "rename:recorded",
-    "set:noted", "set:applied", "set:recorded",
+    "set:noted", "set:applied", "set:recorded",  # of a container, or of a tenant
     # what they have written
     "snapshot:intent", "snapshot:moved", "snapshot:begun", "snapshot:still", "snapshot:copied", "snapshot:frozen",
     "snapshot:recorded",
@@ -51,8 +51,8 @@ NAMES = (
     "network:recorded", "network:down", "network:unnamed", "connect:linked", "connect:reserved", "connect:recorded",
     "disconnect:reserved", "disconnect:unlinked", "disconnect:recorded",
     # tenants
-    "tenant:pool", "tenant:recorded", "tenant:noted", "tenant:applied", "tenant:updated", "tenant:unnamed",
-    "tenant:lowered", "tenant:erased", "transfer:noted", "transfer:acted", "transfer:undone",
+    "tenant:pool", "tenant:recorded", "tenant:unnamed", "tenant:lowered", "tenant:erased", "transfer:noted",
+    "transfer:acted", "transfer:undone",
     # coming up
     "recover:read", "recover:adopted", "recover:networks", "recover:ended", "recover:cgroups", "recover:over",
     # the monitor

@@ -65,7 +65,7 @@ OPERATIONS: dict[Operation, tuple[str, ...]] = {
     connect: ("connect:linked", "connect:reserved", "connect:recorded"),
     disconnect: ("disconnect:reserved", "disconnect:unlinked", "disconnect:recorded"),
     create_a_tenant: ("tenant:pool", "tenant:recorded"),
-    change_a_tenant: ("tenant:noted", "tenant:applied", "tenant:updated"),
+    change_a_tenant: ("set:noted", "set:applied", "set:recorded"),
     use_up_a_transfer: ("transfer:noted", "transfer:acted"),
     give_more_transfer: ("transfer:undone",),
     remove_a_tenant: ("tenant:unnamed", "tenant:lowered", "tenant:erased"),

@@ -67,9 +67,12 @@ def test_it_grows_while_it_is_in_use(world: World) -> None:
     world.ok("exec", name, "dd", "if=/dev/zero", "of=/x", "bs=1M", "count=100")
     world.ok("tenant", "set", tenant, "--disk", "400M")
     assert free_inside(world, name) == pytest.approx(300 * MIB, rel=0.05)
-    assert "cannot shrink" in world.refused(6, "tenant", "set", tenant, "--disk", "100M")
+    assert "cannot shrink" in world.refused(6, "tenant", "set", tenant, "--disk", "200M")
     refused = world.refused(6, "tenant", "set", tenant, "--disk", "500M", "--transient")
     assert f"cannot change the disk of tenant '{tenant}' for a while" in refused
+    world.ok("exec", "-d", name, "sleep", "1000")
+    refused = world.refused(5, "tenant", "set", tenant, "--disk", "500M", "--pids-limit", "1")
+    assert "2 processes and threads are there, more than 1" in refused
     assert free_inside(world, name) == pytest.approx(300 * MIB, rel=0.05)
 
 

@@ -122,6 +122,9 @@ def test_a_lower_limit_below_what_is_in_use_is_refused(world: World) -> None:
     world.ok("tenant", "set", tenant, "--memory", "200M")
     limits = limits_of(world, tenant)
     assert (limits["pids"]["limit"], limits["memory"]["limit"]) == (50, 200 << 20)
+    world.ok("tenant", "set", tenant, "--memory", "128M", "--transient")
+    refused = world.refused(2, "tenant", "set", tenant, "--memory-reservation", "160M")
+    assert "is more than the 128MiB of memory" in refused and "were set with --transient" in refused
     for member in members:
         world.ok("stop", "-t", "0", member)
     world.ok("start", members[0])

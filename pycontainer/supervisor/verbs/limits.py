@@ -1,23 +1,22 @@
 """set, limits: changing what a container may use while it runs, and showing how near it is."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance, read_host
 from pycontainer.disk.storage import Caps
-from pycontainer.errors import InvalidInput, InvalidState, PycontainerError, Unsupported
-from pycontainer.failpoints import reach
+from pycontainer.errors import InvalidInput
 from pycontainer.runtime.container import Container
 from pycontainer.runtime.healthcheck import CHECK_TARGETS
 from pycontainer.spec.model import ContainerSpec
 from pycontainer.spec.parse import parse_changes
 from pycontainer.spec.problems import as_error
 from pycontainer.spec.validate import validate
-from pycontainer.supervisor import authorise
+from pycontainer.supervisor import authorise, changing
 from pycontainer.supervisor.call import Call
+from pycontainer.supervisor.changing import Limited
 from pycontainer.supervisor.report import container_info
 from pycontainer.supervisor.world import World
 
@@ -37,53 +36,37 @@ async def set(world: World, call: Call) -> object:
         # There is one check: what asks another way takes the place of it.
         if chosen := {key for key in CHECK_TARGETS & changes.keys() if changes[key] is not None}:
             changes |= {key: getattr(ContainerSpec(), key) for key in CHECK_TARGETS - chosen}
-        before, in_force = container.spec, world.transient.spec_of(container)
-        kept, live = before if transient else _changed(before, changes), _changed(in_force, changes)
-        if not transient:
-            _check(world, container, kept, before)
-        if transient or in_force is not before:
-            with contextlib.nullcontext() if transient else _amid_transient():
-                _check(world, container, live, in_force)
-        excess = world.capacity.admit_change(container, live if transient else kept)
-        run = world.runs.get(container.id)
-        if run is None and transient:
-            raise InvalidState(
-                f"container '{container.spec.name}' does not run: there is nothing a transient change could apply to",
-                hint="leave --transient out, and it holds from the next start on",
-            )
-        if transient and live.disk_caps != in_force.disk_caps and not _shrinks(container):
-            raise stays_grown(f"'{before.name}'")
-        warnings = container.warnings
-        with world.unfinished.changing(container.id) if run is not None else contextlib.nullcontext():
-            reach("set:noted")
-            if run is not None:
-                instance, owner = world.instance(container, run.cgroup), f"'{before.name}'"
-                held, wanted = world.measured(container, in_force), world.measured(container, live)
-                container.warnings = apply_changed(instance, held, wanted, owner, force=call.flag("force"))
-            reach("set:applied")
-            container.spec = kept
-            try:
-                world.transient.note(container.id, None if live == kept else live)
-                if run is not None:
-                    world.refresh_view(container, run.cgroup)
-                if not transient:
-                    container.save()
-            except BaseException:
-                container.spec = before
-                if run is not None:
-                    with contextlib.suppress(OSError):  # it is known all the same
-                        world.transient.note(container.id, None if in_force is before else in_force)
-                    registry.apply(world.instance(container, run.cgroup), world.measured(container, in_force))
-                    world.refresh_view(container, run.cgroup)
-                container.warnings = warnings
-                raise
-            reach("set:recorded")
+        limited = _limited(world, container)
+        change = changing.plan(
+            limited,
+            lambda spec: _changed(spec, changes),
+            lambda spec, old: _check(world, container, spec, old),
+            transient=transient,
+        )
+        excess = world.capacity.admit_change(container, change.asked)
+        changing.carry_out(limited, change, force=call.flag("force"))
         if "snapshots" in changes:
             world.schedule.plan(container)
         if not transient and any(key.startswith("health_") for key in changes):
             world.health.plan(container)
         world.events.emit("update", container)
     return world.capacity.tell(excess, container_info(world, container), container)
+
+
+def _limited(world: World, container: Container) -> Limited:
+    run, name = world.runs.get(container.id), f"'{container.spec.name}'"
+    return Limited(
+        container,
+        name,
+        f"container {name} does not run",
+        None if run is None else world.instance(container, run.cgroup),
+        world.transient.spec_of(container),
+        container.spec.rootfs_writable or container.storage().shrinks,
+        lambda spec: world.measured(container, spec),
+        lambda spec: world.transient.note(container.id, spec),
+        lambda: world.unfinished.changing(container.id),
+        lambda: None if run is None else world.refresh_view(container, run.cgroup),
+    )
 
 
 def _changed(spec: ContainerSpec, changes: Mapping[str, Any]) -> ContainerSpec:
@@ -105,48 +88,8 @@ def _check(world: World, container: Container, spec: ContainerSpec, old: Contain
         raise InvalidInput("; ".join(refused), field="limits")
 
 
-@contextlib.contextmanager
-def _amid_transient() -> Iterator[None]:
-    """Say of a refusal that it is for what else is in force, which no record shows."""
-    try:
-        yield
-    except PycontainerError as error:
-        why = "limits are in force that were set with --transient: change these first, or restart it"
-        error.hint = f"{error.hint}; {why}" if error.hint else why
-        raise
-
-
-def stays_grown(owner: str) -> Unsupported:
-    """Return the error for a disk that would be another one for the present run alone."""
-    return Unsupported(
-        f"cannot change the disk of {owner} for a while: it is an image, which grows and does not shrink",
-        hint="leave --transient out, and it is changed for good",
-        feature="disk",
-    )
-
-
-def _shrinks(container: Container) -> bool:
-    return container.spec.rootfs_writable or container.storage().shrinks
-
-
 def _default_caps(container: Container) -> Caps:
     return Caps() if container.spec.rootfs_writable else container.storage().default_caps()
-
-
-def apply_changed(
-    instance: Instance, before: ContainerSpec, spec: ContainerSpec, owner: str, *, force: bool
-) -> list[str]:
-    """Set all caps and return the warnings, or leave them as they were."""
-    if not force and (excess := registry.excess(instance, spec)):
-        raise InvalidState(
-            f"cannot lower the limits of {owner}: {'; '.join(excess)}",
-            hint="let it use less first, or use --force: the kernel takes back what it can, and on v2 kills for the rest",
-        )
-    try:
-        return registry.apply(instance, spec)
-    except BaseException:
-        registry.apply(instance, before)
-        raise
 
 
 async def limits(world: World, call: Call) -> object:

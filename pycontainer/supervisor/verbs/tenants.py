@@ -3,7 +3,6 @@
 No verb here waits for anything, so none needs a lock against another.
 """
 
-import contextlib
 import dataclasses
 from typing import Any
 
@@ -19,11 +18,12 @@ from pycontainer.spec.parse import parse_pool
 from pycontainer.spec.problems import as_error
 from pycontainer.spec.transfer import Allowance
 from pycontainer.spec.validate import validate_pool
+from pycontainer.supervisor import changing
 from pycontainer.supervisor.books import pool
 from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.caller import may_see
+from pycontainer.supervisor.changing import Limited
 from pycontainer.supervisor.transfer import describe, require_hook
-from pycontainer.supervisor.verbs.limits import apply_changed, stays_grown
 from pycontainer.supervisor.world import World
 
 
@@ -33,7 +33,8 @@ async def tenant_create(world: World, call: Call) -> object:
     if name in world.tenants.by_name:
         raise AlreadyExists(f"tenant '{name}' exists already", hint=f"change it: pycontainer tenant set {name}")
     limits, alone = parse_pool(call.mapping("spec"))
-    spec = _checked(world, dataclasses.replace(NO_LIMITS, **limits))
+    spec = dataclasses.replace(NO_LIMITS, **limits)
+    _check(world, spec)
     excess = world.capacity.admit_tenant(name, spec)
     world.reserve.require_room(f"tenant '{name}'")
     tenant = Tenant(world.paths, name, spec, created=now())
@@ -66,57 +67,34 @@ async def tenant_inspect(world: World, call: Call) -> object:
 
 
 async def tenant_set(world: World, call: Call) -> object:
-    """Change limits; those of running containers are written again, as v1 lets none exceed its parent's.
-
-    What else is in force until its last container ends stays so.
-    """
+    """Change limits; those of running containers are written again, as v1 lets none exceed its parent's."""
     tenant = world.tenants.find(call.text("tenant"))
     changes, alone = parse_pool(call.mapping("spec"))
     allowance = _allowance(alone, tenant.allowance)
     if not changes and not alone:
         raise InvalidInput("there is nothing to change", field="spec")
     transient = call.flag("transient")
-    before, in_force = tenant.spec, world.transient.spec_of_tenant(tenant)
-    kept = before if transient else _checked(world, dataclasses.replace(before, **changes))
-    live = _checked(world, dataclasses.replace(in_force, **changes))
-    is_raised = world.tenants.is_raised(tenant.name)
     if transient and alone:
         raise InvalidInput("this can only be changed for good", field=min(alone), hint="leave --transient out")
-    if transient and not is_raised:
-        raise InvalidState(
-            f"tenant '{tenant.name}' has no running container: a transient change would apply to nothing",
-            hint="leave --transient out",
-        )
-    if transient and live.disk_caps != in_force.disk_caps:
-        raise stays_grown(f"tenant '{tenant.name}'")
-    excess = world.capacity.admit_tenant(tenant.name, live if transient else kept)
+    limited = _limited(world, tenant)
+    change = changing.plan(
+        limited,
+        lambda spec: dataclasses.replace(spec, **changes),
+        lambda spec, _: _check(world, spec),
+        transient=transient,
+    )
+    excess = world.capacity.admit_tenant(tenant.name, change.asked)
+    if limited.instance is None:  # else it grows with the others, once these may be changed
+        _cap_pool(world, tenant.name, change.live)
+    else:
+        _require_pool(world, tenant.name, change.live)
     had = tenant.max_containers, tenant.allowance
-    with world.unfinished.changing_tenant(tenant.name):
-        reach("tenant:noted")
-        _cap_pool(world, tenant.name, live)
-        if is_raised:
-            instance, owner = world.tenants.instance(tenant.name), f"tenant '{tenant.name}'"
-            held, wanted = tenant.measured(in_force), tenant.measured(live)
-            tenant.warnings = apply_changed(instance, held, wanted, owner, force=call.flag("force"))
-        tenant.spec, tenant.allowance = kept, allowance
-        tenant.max_containers = alone.get("max_containers", tenant.max_containers)
-        try:
-            world.transient.note_tenant(tenant.name, None if live == kept else live)
-            if is_raised:
-                world.apply_to_members(tenant.name)
-            reach("tenant:applied")
-            if not transient:
-                tenant.save()
-        except BaseException:
-            tenant.spec = before
-            tenant.max_containers, tenant.allowance = had
-            if is_raised:
-                with contextlib.suppress(OSError):  # it is known all the same
-                    world.transient.note_tenant(tenant.name, None if in_force is before else in_force)
-                registry.apply(world.tenants.instance(tenant.name), tenant.measured(in_force))
-                world.apply_to_members(tenant.name)
-            raise
-        reach("tenant:updated")
+    tenant.max_containers, tenant.allowance = alone.get("max_containers", tenant.max_containers), allowance
+    try:
+        changing.carry_out(limited, change, force=call.flag("force"))
+    except BaseException:
+        tenant.max_containers, tenant.allowance = had
+        raise
     world.events.emit("tenant-update", tenant=tenant.name)
     world.transfer.check()
     return world.capacity.tell(excess, _info(world, tenant))
@@ -146,23 +124,41 @@ def _allowance(asked: dict[str, Any], held: Allowance) -> Allowance:
     return allowance
 
 
-def _checked(world: World, spec: ContainerSpec) -> ContainerSpec:
+def _limited(world: World, tenant: Tenant) -> Limited:
+    name = tenant.name
+    return Limited(
+        tenant,
+        f"tenant '{name}'",
+        f"tenant '{name}' has no running container",
+        world.tenants.instance(name) if world.tenants.is_raised(name) else None,
+        world.transient.spec_of_tenant(tenant),
+        False,
+        tenant.measured,
+        lambda spec: world.transient.note_tenant(name, spec),
+        lambda: world.unfinished.changing_tenant(name),
+        lambda: world.apply_to_members(name),
+    )
+
+
+def _check(world: World, spec: ContainerSpec) -> None:
     if problems := validate_pool(spec):
         raise as_error(problems)
     if refused := registry.validate(spec, read_host(world.hierarchy.layout, for_tenant=True)):
         raise InvalidInput("; ".join(refused), field="limits")
-    return spec
 
 
 def _cap_pool(world: World, name: str, spec: ContainerSpec) -> None:
     """Make the pool that the layers of the tenant's containers are to lie in, or let it grow."""
-    pool = world.tenants.pool(name)
-    if not pool.exists() and spec.has_disk_cap and _members(world, name):
+    _require_pool(world, name, spec)
+    world.tenants.pool(name).cap(*spec.disk_caps)
+
+
+def _require_pool(world: World, name: str, spec: ContainerSpec) -> None:
+    if not world.tenants.pool(name).exists() and spec.has_disk_cap and _members(world, name):
         raise InvalidState(
             f"tenant '{name}' has containers whose layers lie elsewhere: a disk cap would not count them",
             hint="give the tenant its disk before its first container",
         )
-    pool.cap(*spec.disk_caps)
 
 
 def _members(world: World, name: str) -> list[Container]:
