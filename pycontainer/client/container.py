@@ -506,7 +506,8 @@ class Container:
             if not ended:
                 return None
             with self._pool.span("end of the run"):
-                return known(waiter.exit_code(), info["name"])
+                code = waiter.exit_code(lambda connection: session.wait_for_end(connection, self.pass_signal))
+                return known(code, info["name"])
 
     def _runs(self) -> bool:
         try:

@@ -50,10 +50,10 @@ class _Running:
         self.info: ContainerInfo = event["started"]
         self._waiter = Waiter(pool, self.info["id"], connection)
 
-    def exit_code(self) -> int:
-        """Wait for its end and return its exit code."""
+    def exit_code(self, wait: Callable[[Connection], None] = lambda connection: None) -> int:
+        """Wait for its end and return its exit code; `wait` may wait until a reply can be read."""
         with self._pool.span("end of the run"):
-            return known(self._waiter.exit_code(), self.info["name"])
+            return known(self._waiter.exit_code(wait), self.info["name"])
 
     def __enter__(self) -> "_Running":
         return self
@@ -102,4 +102,6 @@ def run_attached(
         on_start(container)
         with pool.span("output"):
             ended = session.relay(running.socket, container.pass_signal)
-        return running.exit_code() if ended else None
+        if not ended:
+            return None
+        return running.exit_code(lambda connection: session.wait_for_end(connection, container.pass_signal))

@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pycontainer.client.attach import relay_attach
 from pycontainer.client.connection import Connection
@@ -65,14 +65,15 @@ class Session:
 
     def wait(self, connection: Connection) -> None:
         """Wait until a reply can be read. A signal that asks for an end ends this process; others are kept for `relay`."""
-        poller = select.poll()
-        poller.register(connection, select.POLLIN)
-        poller.register(self.inbox.fd, select.POLLIN)
-        while connection.fileno() not in dict(poller.poll()):
-            for number in self.inbox.read():
-                if number in _ENDING and connection.fileno() not in dict(poller.poll(0)):
-                    leave(number)
-                self._early.append(number)
+        for number in self._signals_until(connection):
+            if number in _ENDING and not _has_reply(connection):
+                leave(number)
+            self._early.append(number)
+
+    def wait_for_end(self, connection: Connection, on_signal: Callable[[signal.Signals], None]) -> None:
+        """Wait until a reply can be read, of a container that may go on without output. Signals are as in `relay`."""
+        for number in self._signals_until(connection):
+            self._pass(number, on_signal)
 
     def relay(self, sock: socket.socket, on_signal: Callable[[signal.Signals], None]) -> bool:
         """Be the other end of a container's attach socket until its output ends; False if the detach keys were pressed.
@@ -81,12 +82,23 @@ class Session:
         """
         self.take_keyboard()
         for number in self._early:
-            if number != signal.SIGWINCH:  # the size is told in any case
-                (leave if self.is_raw else on_signal)(number)
+            self._pass(number, on_signal)
         return relay_attach(
             sock, self.feed, self.stdout, self.stderr, inbox=self.inbox,
             on_signal=leave if self.is_raw else on_signal, terminal_fd=self.terminal_fd,
         )  # fmt: skip
+
+    def _pass(self, number: signal.Signals, on_signal: Callable[[signal.Signals], None]) -> None:
+        if number != signal.SIGWINCH:  # the size is told in any case
+            (leave if self.is_raw else on_signal)(number)
+
+    def _signals_until(self, connection: Connection) -> Iterator[signal.Signals]:
+        """Yield the signals that come until a reply can be read."""
+        poller = select.poll()
+        poller.register(connection, select.POLLIN)
+        poller.register(self.inbox.fd, select.POLLIN)
+        while connection.fileno() not in dict(poller.poll()):
+            yield from self.inbox.read()
 
     def stdout(self, data: bytes) -> None:
         write_all(STDOUT_FD, data)
@@ -98,3 +110,9 @@ class Session:
 def leave(number: signal.Signals) -> None:
     """End this process for signal `number` in good order, so that the terminal is restored; the workload goes on."""
     raise SystemExit(128 + number)
+
+
+def _has_reply(connection: Connection) -> bool:
+    poller = select.poll()
+    poller.register(connection, select.POLLIN)
+    return bool(poller.poll(0))

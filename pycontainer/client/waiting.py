@@ -1,6 +1,7 @@
 """Learning of a container's end: a connection on which the supervisor answers, or tells of it among its events."""
 
 import select
+from collections.abc import Callable
 
 from pycontainer.client.connection import Connection, ConnectionLost, Pool
 from pycontainer.errors import NotFound
@@ -54,20 +55,21 @@ class Waiter:
             pass
         return True
 
-    def exit_code(self) -> int | None:
-        """Wait for the end and return the exit code; None if it could not be learnt."""
+    def exit_code(self, wait: Callable[[Connection], None] = lambda connection: None) -> int | None:
+        """Wait for the end and return the exit code; None if it could not be learnt. `wait` as of `Pool.begin`."""
         while True:
             try:
-                return self._receive()
+                return self._receive(wait)
             except ConnectionLost:
                 continue
             except NotFound:
                 return None  # removed before we could ask
 
-    def _receive(self) -> int | None:
+    def _receive(self, wait: Callable[[Connection], None] = lambda connection: None) -> int | None:
         connection = self._ask()
         try:
             while True:
+                wait(connection)
                 is_result, payload, _ = connection.receive()
                 if is_result:
                     return payload["exit_code"]  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, runs: bool = True, failing: str = "") -> None:
         self.log: list[Any] = []
         self.failing = failing
-        self.record: Any = SimpleNamespace(spec=RECORDED, warnings=["old"], save=self._step("save"))
+        self.record = cast(Any, SimpleNamespace(spec=RECORDED, warnings=["old"], save=self._step("save")))
         self.limited = Limited(
             self.record,
             "'x'",
