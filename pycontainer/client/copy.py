@@ -6,6 +6,7 @@ A stream from a container is hostile. `tarfile` only reads its headers; every fi
 descriptor, each component opened without following links, so nothing lands outside of the target.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -155,11 +156,13 @@ class Unpacker:
                 os.close(self._open_directory(parts))  # refuses a link
                 return
             self._modes.append((parts, member.mode & _PERMISSIONS))
+        elif member.isreg():
+            self._make_file(tar, member, parent_fd, name)
+            return
         else:
-            self._remove(name, parent_fd)
-            if member.isreg():
-                self._make_file(tar, member, parent_fd, name)
-            elif member.issym():
+            if self._is_in_the_way(name, parent_fd):
+                os.unlink(name, dir_fd=parent_fd)
+            if member.issym():
                 os.symlink(member.linkname, name, dir_fd=parent_fd)
             else:
                 target = rename(_safe_parts(member.linkname))
@@ -174,33 +177,50 @@ class Unpacker:
         if self._archive:
             os.chown(name, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=False)
 
-    def _remove(self, name: str, parent_fd: int) -> None:
-        """Take away a file or link in the way; never a device, which could be the host's /dev/null."""
+    def _is_in_the_way(self, name: str, parent_fd: int) -> bool:
+        """Tell whether there is a file or link to replace; never a device, which could be the host's /dev/null."""
         try:
             mode = os.lstat(name, dir_fd=parent_fd).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
-                raise InvalidInput(f"a device, fifo or socket is in the place of '{name}'")
-            os.unlink(name, dir_fd=parent_fd)
         except FileNotFoundError:
-            pass
+            return False
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise InvalidInput(f"a device, fifo or socket is in the place of '{name}'")
+        return True
 
     def _make_file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent_fd: int, name: str) -> None:
+        """Make a file under another name until it is whole: what it replaces stays until then."""
+        self._is_in_the_way(name, parent_fd)
+        temporary = f".{os.urandom(8).hex()}.partial"  # which the stream cannot know
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600, dir_fd=parent_fd)
+        fd = -1
         try:
-            content = tar.extractfile(member)
-            while content is not None and (block := content.read(_BLOCK_BYTES)):
-                if block.count(0) == len(block):  # a hole inside costs its maker nothing, and must not fill our disk
-                    os.lseek(fd, len(block), os.SEEK_CUR)
-                else:
-                    write_all(fd, block)
-            os.ftruncate(fd, member.size)
-            if self._archive:
-                os.fchown(fd, member.uid, member.gid)
-            os.fchmod(fd, member.mode & _PERMISSIONS)
-            os.utime(fd, (member.mtime, member.mtime))
+            fd = os.open(temporary, flags, 0o600, dir_fd=parent_fd)
+            self._fill(tar, member, fd)
+            os.rename(temporary, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # not made, or made and renamed, as an interrupt came
+                os.unlink(temporary, dir_fd=parent_fd)
+            if isinstance(error, OSError) and error.filename == temporary:
+                error.filename, error.filename2 = name, None
+            raise
         finally:
-            os.close(fd)
+            if fd != -1:
+                os.close(fd)
+
+    def _fill(self, tar: tarfile.TarFile, member: tarfile.TarInfo, fd: int) -> None:
+        content = tar.extractfile(member)
+        while content is not None and (block := content.read(_BLOCK_BYTES)):
+            if block.count(0) == len(block):  # a hole inside costs its maker nothing, and must not fill our disk
+                os.lseek(fd, len(block), os.SEEK_CUR)
+            else:
+                write_all(fd, block)
+        os.ftruncate(fd, member.size)
+        if self._archive:
+            os.fchown(fd, member.uid, member.gid)
+        os.fchmod(fd, member.mode & _PERMISSIONS)
+        os.utime(fd, (member.mtime, member.mtime))
 
     def _open_directory(self, parts: tuple[str, ...]) -> int:
         """Open a directory beneath the root component by component, making what the stream did not mention."""

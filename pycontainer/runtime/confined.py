@@ -102,12 +102,19 @@ bpf clone clone3 connect execve execveat fork init_module io_uring_setup keyctl 
 open_tree perf_event_open pivot_root process_vm_readv process_vm_writev ptrace setns setuid setresuid socket tgkill unshare
 userfaultfd vfork
 """
-FILTER = Policy(
-    refuse(errno.EPERM),
-    (Rule(tuple(_ALLOWED.split()), ALLOW), Rule(tuple(_FATAL.split()), KILL_PROCESS)),
-    newest_number=NEWEST_NUMBER,
-    denied_ioctls=TERMINAL_INPUT,
-)
+_RENAMES = "renameat renameat2"  # by which a file that is whole takes the place of another
+
+
+def _filter(allowed: str) -> Policy:
+    return Policy(
+        refuse(errno.EPERM),
+        (Rule(tuple(allowed.split()), ALLOW), Rule(tuple(_FATAL.split()), KILL_PROCESS)),
+        newest_number=NEWEST_NUMBER,
+        denied_ioctls=TERMINAL_INPUT,
+    )
+
+
+FILTER, REPLACING_FILTER = _filter(_ALLOWED), _filter(_ALLOWED + _RENAMES)
 
 
 class Confinement(NamedTuple):

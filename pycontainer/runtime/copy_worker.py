@@ -40,6 +40,7 @@ from pycontainer.runtime.confined import (
     FILE_CAPABILITIES,
     FILTER,
     MAX_MEMORY_BYTES,
+    REPLACING_FILTER,
     WRITE_RIGHTS,
     become_root_of,
     drop_capabilities,
@@ -73,7 +74,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prctl.set_no_new_privs(1)
     try:
-        filter_ = program(FILTER, filters)
+        filter_ = program(REPLACING_FILTER if direction == "in" else FILTER, filters)
         if where == "--pidfd":
             _join(int(fd))
         else:

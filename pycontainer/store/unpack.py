@@ -73,8 +73,8 @@ class Unpacker:
 
     `owner` gives everything to one uid and gid, and takes set-user-id and set-group-id bits away; without it the
     stream's numbers hold, 0 to 65535. With `merge`, for copying into a tree in use, directories that are there (and
-    links to such) stay as they are, and none replaces a file. After `unpack`: `entries`, `size_bytes` (content
-    written) and `dropped` (names of devices, fifos and sockets).
+    links to such) stay as they are, none replaces a file, and a file is there when it is whole. After `unpack`: `entries`,
+    `size_bytes` (content written) and `dropped` (names of devices, fifos and sockets).
     """
 
     def __init__(
@@ -324,38 +324,70 @@ class Unpacker:
     def _make_file(
         self, reader: TarReader, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int
     ) -> None:
-        name = parts[-1]
+        if self._merge:
+            self._replace_file(reader, parts[-1], parent_fd, entry, mtime_ns)
+            return
         for attempt in range(_RETRIES):
             try:
-                fd = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent_fd)
+                fd = os.open(parts[-1], _CREATE_FLAGS, 0o600, dir_fd=parent_fd)
                 break
             except FileExistsError:
                 if attempt == _RETRIES - 1:
                     raise
-                self._remove(name, parent_fd)
+                self._remove(parts[-1], parent_fd)
         try:
-            is_hole = False
-            for offset, left in entry.data:
-                if offset:
-                    os.lseek(fd, offset, os.SEEK_SET)
-                while left:
-                    block = reader.read(min(left, _BLOCK_BYTES))
-                    left -= len(block)
-                    is_hole = block == _ZEROS or (entry.is_sparse and block == _ZEROS[: len(block)])
-                    if is_hole:  # zeros take no space, whether the archive knew of the hole or not
-                        os.lseek(fd, len(block), os.SEEK_CUR)
-                    else:
-                        self._solid_bytes += len(block)
-                        self._charge_ratio(entry)
-                        _write_all(fd, block)
-            if is_hole or entry.is_sparse:  # what it ends in was not written
-                os.ftruncate(fd, entry.size)
-            self.size_bytes += entry.size
-            self._set_attributes(fd, entry)
-            os.utime(fd, ns=(mtime_ns, mtime_ns))
-            self._files.add(*_inode(os.fstat(fd)))
+            self._fill(reader, fd, entry, mtime_ns)
         finally:
             os.close(fd)
+
+    def _replace_file(self, reader: TarReader, name: bytes, parent_fd: int, entry: Entry, mtime_ns: int) -> None:
+        """Make a file under another name until it is whole: what it replaces stays until then."""
+        temporary = b".%s.partial" % os.urandom(8).hex().encode()  # which the stream cannot know
+        fd = -1
+        try:
+            fd = os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=parent_fd)
+            self._fill(reader, fd, entry, mtime_ns)
+            self._parent_may_have_changed = True
+            for attempt in range(_RETRIES):
+                try:
+                    os.rename(temporary, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+                    break
+                except IsADirectoryError:
+                    if attempt == _RETRIES - 1:
+                        raise
+                    self._remove(name, parent_fd)
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # not made, or moved by who owns the tree
+                os.unlink(temporary, dir_fd=parent_fd)
+            if isinstance(error, OSError) and error.filename == temporary:
+                error.filename, error.filename2 = name, None
+            raise
+        finally:
+            if fd != -1:
+                os.close(fd)
+
+    def _fill(self, reader: TarReader, fd: int, entry: Entry, mtime_ns: int) -> None:
+        """Write a file's content and attributes into a new file."""
+        is_hole = False
+        for offset, left in entry.data:
+            if offset:
+                os.lseek(fd, offset, os.SEEK_SET)
+            while left:
+                block = reader.read(min(left, _BLOCK_BYTES))
+                left -= len(block)
+                is_hole = block == _ZEROS or (entry.is_sparse and block == _ZEROS[: len(block)])
+                if is_hole:  # zeros take no space, whether the archive knew of the hole or not
+                    os.lseek(fd, len(block), os.SEEK_CUR)
+                else:
+                    self._solid_bytes += len(block)
+                    self._charge_ratio(entry)
+                    _write_all(fd, block)
+        if is_hole or entry.is_sparse:  # what it ends in was not written
+            os.ftruncate(fd, entry.size)
+        self.size_bytes += entry.size
+        self._set_attributes(fd, entry)
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+        self._files.add(*_inode(os.fstat(fd)))
 
     def _make_symlink(self, parts: tuple[bytes, ...], parent_fd: int, entry: Entry, mtime_ns: int) -> None:
         if not entry.target or b"\0" in entry.target or len(entry.target) > self._budgets.max_path_bytes:

@@ -284,6 +284,93 @@ def test_copy_that_is_given_up_leaves_no_worker(world: World) -> None:
     poll_until(lambda: not workers(world), what="the worker is gone")
 
 
+def cut_off(world: World, target: str, data: bytes, number: signal.Signals) -> None:
+    """Copy a tar stream, of which no more than `data` comes, and end the command when all of that was written."""
+    with world.popen("cp", "-", target, stdin=subprocess.PIPE) as put:
+        assert put.stdin is not None
+        put.stdin.write(data)
+        put.stdin.flush()
+        poll_until(
+            lambda: written(world) >= len(data) - (1 << 18), what="the worker has written it"
+        )  # it reads in blocks
+        put.send_signal(number)
+        put.wait(10)
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_copy_in_that_is_interrupted_leaves_what_was_there(
+    world: World, running: bool, number: signal.Signals, tmp_path: Path
+) -> None:
+    name = container(world, running, script="mkdir /d; echo old > /d/f")
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as writer:
+        for member in ("f", "new"):
+            info = tarfile.TarInfo(member)
+            info.size = 1 << 20
+            writer.addfile(info, io.BytesIO(os.urandom(info.size)))
+    for cut in (1 << 19, (1 << 20) + (1 << 19)):
+        cut_off(world, f"{name}:/d", tar.getvalue()[:cut], number)
+        poll_until(lambda: not workers(world), what="the worker is gone")
+        assert inside(world, name, "ls -A /d").split() == ["f"]
+        assert (inside(world, name, "cat /d/f") == "old") == (cut < 1 << 20)
+        if not running:
+            world.ok("stop", "-t", "0", name)
+
+
+def test_copy_out_that_is_interrupted_leaves_what_was_there(world: World, tmp_path: Path) -> None:
+    name = container(world, script="echo old > /f")
+    world.ok("cp", f"{name}:/f", f"{tmp_path}/f")
+    size = 1 << 24
+    world.ok("exec", name, "sh", "-c", "dd if=/dev/urandom bs=1M count=32 of=/f 2>/dev/null; truncate -s 64G /f")
+    with world.popen("cp", f"{name}:/f", f"{tmp_path}/f") as get:
+        poll_until(lambda: sum(path.stat().st_size for path in tmp_path.iterdir()) > size, what="a part of it is there")
+        get.send_signal(signal.SIGINT)
+        assert get.wait(10) == 130
+    assert os.listdir(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_text() == "old\n"
+
+
+def test_file_that_finds_no_room_replaces_nothing(world: World, tmp_path: Path) -> None:
+    name = container(world, True, "--tmpfs", "/small:size=64k", script="echo old > /small/f")
+    (tmp_path / "f").write_bytes(b"x" * 1_000_000)
+    assert "No space left on device" in world.refused(1, "cp", str(tmp_path / "f"), f"{name}:/small")
+    assert inside(world, name, "ls -A /small; cat /small/f") == "f\nold"
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_what_a_file_replaces(world: World, running: bool, tmp_path: Path) -> None:
+    script = "mkdir -p /d/empty /d/full/x; ln -s /etc/passwd /d/link; mkfifo /d/fifo; echo old > /d/file; ln /d/file /d/other"
+    name = container(world, running, script=script)
+    source = tmp_path / "d"
+    source.mkdir()
+    for each in ("empty", "link", "fifo", "file"):
+        (source / each).write_text(f"{each}\n")
+    world.ok("cp", f"{source}/.", f"{name}:/d")
+    (tmp_path / "full").write_text("no")
+    with world.popen("cp", "-", f"{name}:/d", stdin=subprocess.PIPE) as put:
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as writer:
+            writer.add(tmp_path / "full", "full")
+        _, errors = put.communicate(tar.getvalue())
+    assert (put.returncode, "'full': a directory with files is in its place" in errors.decode()) == (2, True)
+    shown = inside(world, name, "cd /d; ls -A | sort; cat empty link fifo file other; head -c 4 /etc/passwd; ls full")
+    assert shown.split() == [
+        "empty",
+        "fifo",
+        "file",
+        "full",
+        "link",
+        "other",
+        "empty",
+        "link",
+        "fifo",
+        "file",
+        "old",
+        "rootx",
+    ]
+
+
 def test_stalled_copy_does_not_keep_stop(world: World) -> None:
     name = container(world)
     with stalled_copy(world, name) as (put, _):
@@ -382,6 +469,15 @@ def workers(world: World) -> list[int]:
     return [
         pid for pid, command in process_commands() if "copy_worker" in command and status(pid).get("PPid") == parent
     ]
+
+
+def written(world: World) -> int:
+    """Return how many bytes the copy workers have written so far."""
+    count = 0
+    for pid in workers(world):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/io") as file:
+            count += int(dict(line.split(": ") for line in file)["wchar"])
+    return count
 
 
 def status(pid: int) -> dict[str, str]:

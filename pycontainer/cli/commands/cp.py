@@ -23,6 +23,7 @@ def command(settings: Settings, source: str, target: str, archive: bool, quiet: 
 
     The container may run or not; in one that does not, its volumes are not there. Links are copied as links and never
     followed out of the target; devices and sockets are left out, and so is what is mounted beneath a copied directory.
+    A file that is replaced stays as it is until the new one is whole.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ from pycontainer.supervisor.call import Call
 from pycontainer.supervisor.world import World
 
 _MAX_PATH_BYTES = 4095  # PATH_MAX, without its final NUL
-_STALL_SECONDS, _LOOK_SECONDS, _KILL_SECONDS = 30.0, 1.0, 5.0
+_STALL_SECONDS, _LOOK_SECONDS, _CLEARING_SECONDS, _KILL_SECONDS = 30.0, 1.0, 2.0, 5.0
 
 
 async def cp_from(world: World, call: Call) -> object:
@@ -103,6 +103,9 @@ async def _result(worker: asyncio.subprocess.Process, container: Container, path
     try:
         _, errors = await worker.communicate()
     finally:
+        if worker.returncode is None:
+            with contextlib.suppress(TimeoutError):  # its stream ends as well when its client leaves: it clears up
+                await asyncio.wait_for(worker.wait(), _CLEARING_SECONDS)
         if worker.returncode is None:
             worker.kill()
             with contextlib.suppress(TimeoutError):  # it is reaped later, if a file system inside keeps it

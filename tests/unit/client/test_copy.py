@@ -2,14 +2,19 @@
 
 import io
 import os
+import signal
 import socket
+import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from pycontainer.client.client import Client
-from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.errors import InvalidInput, NotFound, PycontainerError
+from tests.support.poll import poll_until
+from tests.support.world import PROGRAM
 from tests.unit.client.fake_supervisor import Exchange, FakeSupervisor, container_info
 
 
@@ -114,6 +119,53 @@ def test_get_a_file_to_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such directory"):
         get(stream(entry("f", data=b"1")), "/f", f"{tmp_path}/new/")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_does_not_come_whole_replaces_nothing(tmp_path: Path) -> None:
+    cut = stream(entry("first", data=b"1"), entry("f", data=os.urandom(1 << 20)))[: 1 << 19]
+    (tmp_path / "f").write_text("old")
+    with pytest.raises(PycontainerError, match="cannot copy '/.' from container"):
+        get(cut, "/.", tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["f", "first"]
+    assert (tmp_path / "f").read_text() == "old"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_interrupt_leaves_what_was_there(is_there: bool, tmp_path: Path) -> None:
+    data = stream(entry("f", data=os.urandom(1 << 20)))
+    is_over = threading.Event()
+
+    def cp_from(exchange: Exchange) -> object:
+        with os.fdopen(exchange.fds.pop(), "wb") as out:
+            out.write(data[: 1 << 19])
+            out.flush()
+            is_over.wait(10)
+        return {}
+
+    if is_there:
+        (tmp_path / "f").write_text("old")
+    verbs = {"cp_from": cp_from, "inspect": lambda exchange: container_info()}
+    with FakeSupervisor(verbs) as fake:
+        command = [PROGRAM, "--root", fake.root, "cp", "web:/f", str(tmp_path / "f")]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        poll_until(
+            lambda: sum(path.stat().st_size for path in tmp_path.iterdir()) > 1 << 18, what="half of it is there"
+        )
+        assert not is_there or (tmp_path / "f").read_text() == "old"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        is_over.set()
+        assert (process.returncode, b"Traceback" in errors) == (130, False)
+    assert os.listdir(tmp_path) == ["f"] * is_there
+    assert not is_there or (tmp_path / "f").read_text() == "old"
+
+
+def test_a_directory_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        get(stream(entry("f", data=b"1")), "/.", tmp_path)
+    assert caught.value.filename == "f"
+    assert os.listdir(tmp_path) == ["f"]
 
 
 def test_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
