@@ -21,7 +21,9 @@ INSTRUCTION_BYTES = 8
 _LICENSE = b"MIT\0"  # no helper that is for GPL programs alone is called
 _LOAD = struct.Struct("=IIQQ24x16s")  # type, instruction count, instructions, license; log, kernel, flags; name
 _ATTACH = struct.Struct("=IIIII")  # cgroup, program, attach type, flags, program that is replaced
-_QUERY = struct.Struct("=IIIIQI")  # cgroup, attach type, query flags, attach flags (out), where ids go, their count
+_QUERY = struct.Struct(
+    "=IIIIQI"
+)  # cgroup or interface, attach type, query flags, attach flags (out), where ids go, their count
 _GET_INFO = struct.Struct("=IIQ")  # program, size of the information, where it goes
 _INFO = struct.Struct("=II8sIIQQ24x16s")  # type, id, tag, compiled and plain size, where each goes; ...; name
 _MAP = struct.Struct("=IIIII8x16s")  # type, bytes of a key and of a value, how many at most, flags; ...; name
@@ -45,12 +47,12 @@ def instruction(opcode: int, destination: int, source: int, offset: int, immedia
     return struct.pack("=BBhi", opcode, source << 4 | destination, offset, immediate)
 
 
-def load_classifier(program: bytes) -> int:
-    """Load a traffic classifier (BPF_PROG_TYPE_SCHED_CLS) and return its descriptor.
+def load_classifier(program: bytes, name: str = "") -> int:
+    """Load a traffic classifier (BPF_PROG_TYPE_SCHED_CLS) and return its descriptor; `name` as of `load_device_filter`.
 
     OSError(EPERM) where we may not, EINVAL or ENOSYS where the kernel was built without.
     """
-    return _load(_PROG_TYPE_SCHED_CLS, program, "")
+    return _load(_PROG_TYPE_SCHED_CLS, program, name)
 
 
 def attach_to_link(index: int, program_fd: int) -> int:
@@ -126,8 +128,17 @@ def attach_device_filter(cgroup_fd: int, program_fd: int, *, replaced_fd: int = 
 
 def attached_device_filters(cgroup_fd: int) -> list[int]:
     """Return the ids of the filters that hang on this very cgroup."""
+    return _attached(cgroup_fd, _CGROUP_DEVICE)
+
+
+def attached_to_link(index: int) -> list[int]:
+    """Return the ids of the programs (TCX) that see what comes in on a link."""
+    return _attached(index, _TCX_INGRESS)
+
+
+def _attached(target: int, attach_type: int) -> list[int]:
     ids = (ffi.c_uint32 * _PROGRAMS_MAX)()
-    answer = _bpf(_PROG_QUERY, _QUERY.pack(cgroup_fd, _CGROUP_DEVICE, 0, 0, ffi.addressof(ids), _PROGRAMS_MAX))
+    answer = _bpf(_PROG_QUERY, _QUERY.pack(target, attach_type, 0, 0, ffi.addressof(ids), _PROGRAMS_MAX))
     return ids[: _QUERY.unpack_from(answer)[5]]
 
 

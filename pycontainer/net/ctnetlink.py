@@ -27,80 +27,110 @@ SRC: dict[int, int] = {
 _PROTOINFO_TCP = 1
 _TCP_STATE, _TCP_FLAGS_ORIGINAL, _TCP_FLAGS_REPLY = 1, 4, 5
 _ESTABLISHED = 3
-_BE_LIBERAL = 0x08
-_ASSURED, _SRC_NAT, _DST_NAT, _SEQ_ADJUST = 0x04, 0x10, 0x20, 0x40  # IPS_*
+_BE_LIBERAL, _MAXACK_SET = 0x08, 0x20  # IP_CT_TCP_FLAG_*
+_ASSURED, _SRC_NAT, _DST_NAT, _SEQ_ADJUST, _OFFLOAD = 0x04, 0x10, 0x20, 0x40, 0x4000  # IPS_*
+_TELLING = _ASSURED | _SRC_NAT | _DST_NAT | _SEQ_ADJUST | _OFFLOAD
 _REQUEST = 0x1
 
 
 class Connection(NamedTuple):
     """A TCP connection to a published port: packed addresses, ports, and what the kernel calls it."""
 
+    family: int
     client: bytes
     client_port: int
     host: bytes
     host_port: int
+    instance: bytes
+    instance_port: int
     id: bytes
     timeout_seconds: int
-    is_plain: bool  # established, translated by its destination and by nothing else, followed by no helper
+    is_plain: bool  # established, translated by its destination and by nothing else, followed by no helper or flowtable
     orig: bytes  # the attribute that names it
+
+    @property
+    def ends(self) -> tuple[bytes, int, bytes, int, bytes, int]:
+        """Client, host and instance, each with its port."""
+        return self[1:7]
+
+    @property
+    def begun(self) -> tuple[bytes, int, bytes, int]:
+        """Who began it, and with whom."""
+        return self[1:5]
 
 
 def message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(attributes), kind, flags, 1, 0, family, 0, 0) + attributes
 
 
-def find(
-    netlink: Netlink, family: int, instance: bytes, instance_port: int, client: bytes, client_port: int
+def find_begun(
+    netlink: Netlink, family: int, client: bytes, client_port: int, host: bytes, host_port: int
+) -> Connection | None:
+    """Ask for the connection that a client began with the host; None if there is none."""
+    return _find(netlink, family, _tuple(TUPLE_ORIG, family, (client, client_port), (host, host_port)))
+
+
+def find_answered(
+    netlink: Netlink, family: int, client: bytes, client_port: int, instance: bytes, instance_port: int
 ) -> Connection | None:
     """Ask for the connection in which an instance answers a client; None if there is none."""
-    wanted = _tuple(TUPLE_REPLY, family, (instance, instance_port), (client, client_port))
+    return _find(netlink, family, _tuple(TUPLE_REPLY, family, (instance, instance_port), (client, client_port)))
+
+
+def _find(netlink: Netlink, family: int, wanted: bytes) -> Connection | None:
     try:
         answer = netlink.ask("look for a connection", message(GET, _REQUEST, family, wanted))
     except FileNotFoundError:
         return None
     found = read_attributes(answer[HEADER.size :])
-    orig = read_attributes(found[TUPLE_ORIG])
-    addresses, ports = read_attributes(orig[TUPLE_IP]), read_attributes(orig[TUPLE_PROTO])
+    client, host = _ends(family, found[TUPLE_ORIG])
+    instance, answered = _ends(family, found[TUPLE_REPLY])
     tcp = read_attributes(read_attributes(found.get(_PROTOINFO, b"")).get(_PROTOINFO_TCP, b""))
-    status = int.from_bytes(found[_STATUS], "big")
     is_plain = (
-        status & (_ASSURED | _SRC_NAT | _DST_NAT | _SEQ_ADJUST) == _ASSURED | _DST_NAT
+        int.from_bytes(found[_STATUS], "big") & _TELLING == _ASSURED | _DST_NAT
+        and _TIMEOUT in found
         and _HELP not in found
+        and answered == client
         and tcp.get(_TCP_STATE) == bytes([_ESTABLISHED])
     )
-    return Connection(
-        addresses[SRC[family]],
-        int.from_bytes(ports[PROTO_SRC_PORT], "big"),
-        addresses[SRC[family] + 1],
-        int.from_bytes(ports[PROTO_DST_PORT], "big"),
-        found[ID],
-        int.from_bytes(found.get(_TIMEOUT, b""), "big"),
-        is_plain,
-        attribute(TUPLE_ORIG | NESTED, found[TUPLE_ORIG]),
-    )
+    timeout_seconds = int.from_bytes(found.get(_TIMEOUT, b""), "big")
+    orig = attribute(TUPLE_ORIG | NESTED, found[TUPLE_ORIG])
+    return Connection(family, *client, *host, *instance, found[ID], timeout_seconds, is_plain, orig)
 
 
-def be_liberal(netlink: Netlink, family: int, connection: Connection) -> bool:
-    """Have the kernel not take for a forgery what follows packets that it has not seen; False if the connection is gone."""
-    flags = bytes([_BE_LIBERAL, _BE_LIBERAL])  # struct nf_ct_tcp_flags: flags, which of them
+def be_liberal(netlink: Netlink, connection: Connection) -> bool:
+    """Have the kernel not take for a forgery what follows packets that it has not seen; False if the connection is gone.
+
+    An RST is compared with the last acknowledgement that was seen, however liberal it is: that is forgotten, too.
+    """
+    flags = bytes([_BE_LIBERAL, _BE_LIBERAL | _MAXACK_SET])  # struct nf_ct_tcp_flags: flags, which of them
     tcp = attribute(_TCP_FLAGS_ORIGINAL, flags) + attribute(_TCP_FLAGS_REPLY, flags)
-    info = attribute(_PROTOINFO | NESTED, attribute(_PROTOINFO_TCP | NESTED, tcp))
-    return _change(netlink, family, connection, info)
+    return _change(netlink, connection, attribute(_PROTOINFO | NESTED, attribute(_PROTOINFO_TCP | NESTED, tcp)))
 
 
-def extend(netlink: Netlink, family: int, connection: Connection) -> bool:
-    """Have the kernel wait for another packet as long as it did when it was asked; False if the connection is gone."""
-    return _change(netlink, family, connection, attribute(_TIMEOUT, struct.pack(">I", connection.timeout_seconds)))
+def expire(netlink: Netlink, connection: Connection, seconds: int) -> bool:
+    """Have the kernel forget it if no packet comes for so long; False if the connection is gone."""
+    return _change(netlink, connection, attribute(_TIMEOUT, struct.pack(">I", seconds)))
 
 
-def _change(netlink: Netlink, family: int, connection: Connection, attributes: bytes) -> bool:
+def _change(netlink: Netlink, connection: Connection, attributes: bytes) -> bool:
     try:
-        netlink.run([("change a connection", message(NEW, ACK, family, connection.orig + attributes))])
+        netlink.run([("change a connection", message(NEW, ACK, connection.family, connection.orig + attributes))])
     except OSError as error:
         if error.errno == errno.ENOENT:
             return False
         raise
     return True
+
+
+def _ends(family: int, data: bytes) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
+    """Return address and port of source and destination of a tuple."""
+    found = read_attributes(data)
+    addresses, ports = read_attributes(found[TUPLE_IP]), read_attributes(found[TUPLE_PROTO])
+    return (
+        (addresses[SRC[family]], int.from_bytes(ports[PROTO_SRC_PORT], "big")),
+        (addresses[SRC[family] + 1], int.from_bytes(ports[PROTO_DST_PORT], "big")),
+    )
 
 
 def _tuple(kind: int, family: int, source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes:

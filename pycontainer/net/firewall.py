@@ -100,7 +100,7 @@ _RULES = """
     iifname "PREFIX*" jump between
     oifname "PREFIX*" jump between
   }
-  chain between {SAMPLE
+  chain between {
     ct state vmap { established : accept, related : accept, invalid : drop }
     oifname "PREFIX*" ct status dnat accept
     iifname "PREFIX*" oifname "PREFIX*" meta mark set iifname map @network oifname . meta mark @member accept
@@ -160,10 +160,18 @@ _BRIDGE_RULES = """
 """
 _BRIDGE_SETS = frozenset({"mac", "port4", "port6", "target6", "port_guard"})
 
-# Of large packets of connections to published ports one in 128 is shown to the fast path, at most 100 a second.
+# Of the packets of published ports that all rules have let pass, those of others too, one in 128 is shown to the fast path,
+# at most 100 a second. It is the last chain that a packet meets but for the one that confirms what is tracked.
 _SAMPLE = """
-    meta length > 1000 ct status dnat meta l4proto tcp numgen random mod 128 == 0 limit rate 100/second burst 20 packets \
-log group {group} snaplen {bytes} queue-threshold 1"""
+  chain sampled { type filter hook postrouting priority 2147483646; policy accept;
+    iifname "PREFIX*" jump sample
+    oifname "PREFIX*" jump sample
+  }
+  chain sample {
+    ct status dnat meta l4proto tcp numgen random mod 128 == 0 limit rate 100/second burst 20 packets \
+log group {group} snaplen {bytes} queue-threshold 1
+  }
+"""
 
 _STATELESS, _HANDLES, _TERSE = 1 << 2, 1 << 3, 1 << 11  # NFT_CTX_OUTPUT_*
 
@@ -180,8 +188,10 @@ class Firewall:
         self.name = table
         self._inet, self._bridge = f"inet {table}", f"bridge {table}"
         self._prefix = prefix
-        self._rules: dict[str, str] = {}
-        self._write_rules("")
+        self._rules = {
+            self._inet: _RULES.replace("PREFIX", prefix),
+            self._bridge: _BRIDGE_RULES.replace("PREFIX", prefix),
+        }
         self._elements: dict[str, tuple[Element, ...]] = {}
         self._bridged: set[str] = set()  # owners of elements of the bridge table
         self._made: dict[str, str] = {}  # table → its structure as nft listed it when it was made
@@ -266,14 +276,22 @@ class Firewall:
         return ""
 
     def show_samples(self, group: int | None, header_bytes: int = 0) -> None:
-        """Show so many bytes of some packets of long connections to a group of listeners (nfnetlink_log); None to nobody."""
-        self._write_rules("" if group is None else _SAMPLE.format(group=group, bytes=header_bytes))
-        if self._made:
-            self.rebuild()
+        """Show so many bytes of some packets to a group of listeners (nfnetlink_log); with None to nobody.
 
-    def _write_rules(self, sample: str) -> None:
-        self._rules[self._inet] = _RULES.replace("SAMPLE", sample).replace("PREFIX", self._prefix)
-        self._rules[self._bridge] = _BRIDGE_RULES.replace("PREFIX", self._prefix)
+        OSError if nftables refuses it; then nothing is changed.
+        """
+        sample = "" if group is None else _SAMPLE.replace("{group}", str(group)).replace("{bytes}", str(header_bytes))
+        before = self._rules[self._inet]
+        self._rules[self._inet] = f"{_RULES}{sample}".replace("PREFIX", self._prefix)
+        try:
+            if self._made:
+                self.rebuild()
+            elif sample:
+                trial = f"inet {self.name}_trial"
+                self._run(f"table {trial} {{{self._rules[self._inet]}}}\ndelete table {trial}\n")
+        except BaseException:
+            self._rules[self._inet] = before
+            raise
 
     def require_bridge(self) -> None:
         """Raise Unsupported if this kernel cannot filter the frames of a bridge."""

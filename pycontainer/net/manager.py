@@ -150,9 +150,7 @@ class NetworkManager:
         for reservation in self._reservations.values():
             if (endpoint := reservation.endpoint(name)) is not None:
                 self._admit(reservation, endpoint)
-        if not any(network.fast_path for network in self._networks.values()):
-            self._close_fast_path()
-            self._firewall.show_samples(None)
+        self._end_unused_fast_path()
         return self.inspect(name)
 
     def list(self) -> _Infos:
@@ -206,6 +204,7 @@ class NetworkManager:
         self._records.delete_network(name)
         reach("network:unnamed")
         del self._networks[name], self._pools[name]
+        self._end_unused_fast_path()
 
     def _remove_damaged(self, name: str) -> None:
         self._take_down_remains(name)
@@ -655,6 +654,8 @@ class NetworkManager:
         with ExitStack() as undo:
             undo.callback(self._detach_link, reservation, endpoint, alive=True)
             self._shaping.leave(container_id, endpoint.index)
+            if self._fast_path is not None:
+                self._fast_path.dismiss(endpoint.index)
             endpoint.index = 0
             bridges = self._open_walls(reservation, [endpoint], fresh=False)
             self._attach(reservation, [endpoint], netns_fd, bridges, fresh=False)
@@ -1014,12 +1015,23 @@ class NetworkManager:
             from pycontainer.net.fastpath import worker  # saves a start without it the import
 
             try:
-                self._fast_path = worker.FastPath(self._firewall.name, self._firewall.writers)
+                fast_path = worker.FastPath(self._firewall.name, self._firewall.writers)
             except OSError as error:
                 self._fast_path_refusal = error.strerror or str(error)
                 return None
-            self._firewall.show_samples(self._fast_path.group, worker.HEADER_BYTES)
+            try:
+                self._firewall.show_samples(fast_path.group, worker.HEADER_BYTES)
+            except OSError as error:
+                fast_path.close()
+                self._fast_path_refusal = error.strerror or str(error)
+                return None
+            self._fast_path = fast_path
         return self._fast_path
+
+    def _end_unused_fast_path(self) -> None:
+        if self._fast_path is not None and not any(network.fast_path for network in self._networks.values()):
+            self._close_fast_path()
+            self._firewall.show_samples(None)
 
     def _close_fast_path(self) -> None:
         if self._fast_path is not None:

@@ -23,8 +23,7 @@ class Flows:
         self._hooks: dict[int, int] = {}  # link -> descriptor of what holds the program there
 
     def close(self) -> None:
-        for index in [*self._hooks]:
-            self.unhook(index)
+        self.unhook_all()
         os.close(self._program_fd)
         self._map.close()
 
@@ -36,12 +35,25 @@ class Flows:
     def unhook(self, index: int) -> None:
         os.close(self._hooks.pop(index))
 
+    def unhook_all(self) -> None:
+        for index in [*self._hooks]:
+            self.unhook(index)
+
+    def is_beside_others(self, index: int) -> bool:
+        """Tell whether a link where it hangs has a program that is not the fast path's, of this world or another."""
+        ids = bpf.attached_to_link(index)
+        return len(ids) > 1 and any(not _is_fast_path(each) for each in ids)
+
     def hooked(self) -> set[int]:
         return {*self._hooks}
 
     def put(self, flow: Flow) -> None:
-        for key, value in flow.entries():
-            self._map.put(key, value)
+        try:
+            for key, value in flow.entries():
+                self._map.put(key, value)
+        except BaseException:
+            self.take_out(flow)
+            raise
 
     def take_out(self, flow: Flow) -> None:
         for key, _ in flow.entries():
@@ -51,3 +63,14 @@ class Flows:
         """Return how many bytes were handed over; None if one direction has ended."""
         values = [self._map.get(key) for key, _ in flow.entries()]
         return None if None in values else sum(program.bytes_in(value) for value in values if value is not None)
+
+
+def _is_fast_path(program_id: int) -> bool:
+    try:
+        program_fd = bpf.open_program(program_id)
+    except FileNotFoundError:  # it is gone by now
+        return True
+    try:
+        return bpf.program_info(program_fd).name == program.NAME
+    finally:
+        os.close(program_fd)

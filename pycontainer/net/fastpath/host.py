@@ -3,7 +3,8 @@
     rules of iptables-legacy          nobody is told when they change; those of nftables, and of iptables-nft, are watched
     policies of IPsec                 what is for a tunnel must not leave beside it
     traffic control of what comes in  our caps on a link, too: it comes behind the program
-    another way back                  what a route says of an answer, for who came by another link
+    other programs there              they may drop what they like
+    another way                       what routes say of either direction, other than the program does
     a smaller MTU                     who sends too much is told so by the kernel
     an uplink without Ethernet        tunnels: the program reads frames
     an instance at the other end      what it sends is counted, too
@@ -11,8 +12,10 @@
 Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
 """
 
+import errno
 import socket
 import struct
+import sys
 from typing import NamedTuple
 
 from pycontainer.net import sysctl, tc
@@ -27,8 +30,10 @@ _SPD = struct.Struct("=III")  # policies for what comes in, goes out, is forward
 _GET_LINK, _IFNAME, _MTU = 18, 3, 4  # RTM_GETLINK, IFLA_*
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, changes
 _ETHERNET = 1  # ARPHRD_ETHER
-_GET_ROUTE, _RTMSG_BYTES = 26, 12  # RTM_GETROUTE, struct rtmsg
-_DST, _SRC, _IIF, _OIF = 1, 2, 3, 4  # RTA_*
+_GET_ROUTE = 26  # RTM_GETROUTE
+_RTMSG = struct.Struct("=BBBBBBBBI")  # family, bits of destination and source; ...
+_DST, _SRC, _IIF, _OIF, _GATEWAY, _METRICS, _VIA = 1, 2, 3, 4, 5, 8, 18  # RTA_*
+_METRIC_MTU = 2  # RTAX_MTU
 
 
 def obstacle() -> str:
@@ -71,6 +76,16 @@ class Link(NamedTuple):
     mtu: int
 
 
+def is_there(netlink: Netlink, index: int) -> bool:
+    try:
+        look_at(netlink, index)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return False
+        raise
+    return True
+
+
 def look_at(netlink: Netlink, index: int) -> Link:
     """Return what a link is. OSError(ENODEV) if it is gone."""
     answer = netlink.ask(f"look at link {index}", _message(_GET_LINK, _IFINFO.pack(0, 0, index, 0, 0)))
@@ -79,13 +94,29 @@ def look_at(netlink: Netlink, index: int) -> Link:
     return Link(found[_IFNAME].rstrip(b"\0").decode(), kind == _ETHERNET, struct.unpack("=I", found[_MTU])[0])
 
 
-def way_back(netlink: Netlink, family: int, instance: bytes, client: bytes, link: int) -> int:
-    """Return by which link what an instance sends on its own leaves the host for a client. OSError if by none."""
-    bits = 8 * len(client)
-    question = struct.pack("=BBBBBBBBI", family, bits, bits, 0, 0, 0, 0, 0, 0)
-    question += attribute(_DST, client) + attribute(_SRC, instance) + attribute(_IIF, struct.pack("=I", link))
+class Way(NamedTuple):
+    """Where a route leads: by which link, with which MTU of its own (0: the link's), to which gateway (empty: none)."""
+
+    link: int
+    mtu: int
+    gateway: bytes
+
+
+def way(
+    netlink: Netlink, family: int, source: bytes, destination: bytes, *, came_by: int = 0, leaves_by: int = 0
+) -> Way:
+    """Return where a packet that came by a link, or that is to leave by one, is sent. OSError if nowhere."""
+    bits = 8 * len(source)
+    question = (
+        _RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0) + attribute(_DST, destination) + attribute(_SRC, source)
+    )
+    question += attribute(_IIF, struct.pack("=I", came_by)) if came_by else b""
+    question += attribute(_OIF, struct.pack("=I", leaves_by)) if leaves_by else b""
     answer = netlink.ask("look for a route", _message(_GET_ROUTE, question))
-    return int(struct.unpack("=I", read_attributes(answer[_NLMSG.size + _RTMSG_BYTES :]).get(_OIF, bytes(4)))[0])
+    found = read_attributes(answer[_NLMSG.size + _RTMSG.size :])
+    mtu = read_attributes(found.get(_METRICS, b"")).get(_METRIC_MTU, b"")
+    gateway = found.get(_GATEWAY, b"") + found.get(_VIA, b"")
+    return Way(int.from_bytes(found.get(_OIF, b""), sys.byteorder), int.from_bytes(mtu, sys.byteorder), gateway)
 
 
 def _message(kind: int, body: bytes) -> bytes:

@@ -96,7 +96,7 @@ def bytes_in(value: bytes) -> int:
 
 def load(flows_fd: int) -> int:
     """Load the program for the map of this descriptor. OSError where the kernel does not take it."""
-    return bpf.load_classifier(program(flows_fd, has_ipv6=takes_ipv6()))
+    return bpf.load_classifier(program(flows_fd, has_ipv6=takes_ipv6()), NAME)
 
 
 def takes_ipv6() -> bool:

@@ -1,7 +1,8 @@
-"""Packets of long connections, as the firewall shows them: one in a hundred or so of those that are large (nft: log group).
+"""Packets as the firewall shows them when all its rules have let them pass: one in a hundred or so (nft: log group).
 
-    struct nfulnl_msg_packet ...   [ link it came by, link it leaves by, its first bytes ]
+    [ link it came by, link it leaves by, mark, its first bytes ]
 
+They are translated by then: to an instance they have its address, and from it the host's.
 Source: kernel include/uapi/linux/netfilter/nfnetlink_log.h.
 """
 
@@ -19,13 +20,13 @@ _PACKET, _CONFIG = 0x400, 0x401  # NFNL_SUBSYS_ULOG, NFULNL_MSG_*
 _HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr, nfgenmsg
 _CMD, _MODE, _QTHRESH = 1, 2, 5  # NFULA_CFG_*
 _CMD_BIND, _COPY_PACKET = 1, 2
-_CAME_BY, _LEAVES_BY, _PAYLOAD = 4, 5, 9  # NFULA_IFINDEX_INDEV, _OUTDEV, NFULA_PAYLOAD
+_MARK, _CAME_BY, _LEAVES_BY, _PAYLOAD = 2, 4, 5, 9  # NFULA_MARK, _IFINDEX_INDEV, _IFINDEX_OUTDEV, _PAYLOAD
 _ERROR = 2  # NLMSG_ERROR
 _GROUPS = range(28700, 28764)  # 16 bits; others like to begin with 0
 
 
 class Sample(NamedTuple):
-    """A packet on its way through the host; addresses are packed, links by their indexes."""
+    """A packet that leaves the host; addresses are packed, links by their indexes."""
 
     family: int
     source: bytes
@@ -34,6 +35,17 @@ class Sample(NamedTuple):
     destination_port: int
     came_by: int
     leaves_by: int
+    mark: int
+
+    @property
+    def to_it(self) -> tuple[int, bytes, int, bytes, int]:
+        """Family, client and instance, of one that is for an instance."""
+        return self[:5]
+
+    @property
+    def from_it(self) -> tuple[int, bytes, int, bytes, int]:
+        """Family, client and host, of one that is from an instance."""
+        return self.family, *self[3:5], *self[1:3]
 
 
 class Samples:
@@ -96,15 +108,15 @@ def _samples(data: bytes) -> Iterator[Sample]:
     while offset + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, offset)
         if kind == _PACKET:
-            found = read_attributes(data[offset + _HEADER.size : offset + length])
-            sample = _sample(found.get(_PAYLOAD, b""), _index(found.get(_CAME_BY)), _index(found.get(_LEAVES_BY)))
+            sample = _sample(read_attributes(data[offset + _HEADER.size : offset + length]))
             if sample is not None:
                 yield sample
         offset += max(16, (length + 3) & ~3)
 
 
-def _sample(packet: bytes, came_by: int, leaves_by: int) -> Sample | None:
+def _sample(found: dict[int, bytes]) -> Sample | None:
     """Return None for what the fast path has no way for: options of IPv4, extension headers of IPv6, no TCP."""
+    packet = found.get(_PAYLOAD, b"")
     if packet[:1] == b"\x45" and len(packet) >= 24 and packet[9] == socket.IPPROTO_TCP:
         family, addresses, ports = socket.AF_INET, packet[12:20], packet[20:24]
     elif packet[:1] and packet[0] >> 4 == 6 and len(packet) >= 44 and packet[6] == socket.IPPROTO_TCP:
@@ -113,8 +125,5 @@ def _sample(packet: bytes, came_by: int, leaves_by: int) -> Sample | None:
         return None
     half = len(addresses) // 2
     source_port, destination_port = struct.unpack(">HH", ports)
-    return Sample(family, addresses[:half], source_port, addresses[half:], destination_port, came_by, leaves_by)
-
-
-def _index(data: bytes | None) -> int:
-    return int.from_bytes(data or b"", "big")
+    ends = addresses[:half], source_port, addresses[half:], destination_port
+    return Sample(family, *ends, *(int.from_bytes(found.get(key, b""), "big") for key in (_CAME_BY, _LEAVES_BY, _MARK)))

@@ -1,25 +1,30 @@
 """The fast path: long connections to published ports are handed over, and nothing that the host decides is lost by it."""
 
 import contextlib
+import errno
 import json
 import os
+import re
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.linux import bpf
+from pycontainer.linux.bpfcode import Code
 from pycontainer.net import tracked
 from pycontainer.net.fastpath import host, program, worker
+from pycontainer.net.fastpath.flows import Flows
 from pycontainer.net.fastpath.program import Flow
 from pycontainer.spec.model import Port
 from tests.integration.net.conftest import Instance, Site
-from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP
+from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, NetworkNamespace
 from tests.support.poll import SLOWNESS, poll_until
 
 STREAM = 9000
@@ -49,6 +54,7 @@ class Stream:
         family = socket.AF_INET6 if ":" in target else socket.AF_INET
         self.received = 0
         self.is_intact = True
+        self.is_broken = False  # whoever receives was told of a reset
         self._may_send = threading.Event()
         self._may_send.set()
         self._is_over = False
@@ -75,11 +81,13 @@ class Stream:
             sock.shutdown(socket.SHUT_WR)
 
     def _receive(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := sock.recv(len(PATTERN)):
                 begin = self.received % 256
                 self.is_intact = self.is_intact and data == (PATTERN + PATTERN)[begin : begin + len(data)]
                 self.received += len(data)
+        except OSError:
+            self.is_broken = True
 
     def goes_on(self) -> None:
         before = self.received
@@ -99,12 +107,14 @@ class Stream:
         return self.received
 
     def abort(self) -> None:
+        """End it by a reset from the client."""
         self._is_over = True
         self.resume()
-        for sock in (self.client, self.server):
-            with contextlib.suppress(OSError):  # it is over already
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it is over already
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.client.shutdown(socket.SHUT_RD)  # so that a thread of ours lets go of it
+        self._threads[0].join()
+        self.client.close()
         self._join()
 
     def _join(self) -> None:
@@ -159,14 +169,14 @@ def test_what_is_sent_arrives_whole_and_is_counted(fast: Site, target: str, *, o
     fast.inside.run("nft", "delete", "table", "inet", "spy")
 
 
+BAN = f"ip saddr {OUTSIDE_IP} drop"
+
+
 @pytest.mark.vm
 def test_a_ban_of_the_administrator_holds_at_once(fast: Site) -> None:
     web = fast.instance("web", PORT)
     with stream(fast, web) as made:
-        fast.inside.run(
-            "nft",
-            f"table inet ban {{ chain banned {{ type filter hook forward priority 0; ip saddr {OUTSIDE_IP} drop; }}; }}",
-        )
+        fast.inside.run("nft", f"table inet ban {{ chain banned {{ type filter hook forward priority 0; {BAN}; }}; }}")
         time.sleep(0.2 * SLOWNESS)
         assert count(fast) == 0
         before = made.received
@@ -175,6 +185,76 @@ def test_a_ban_of_the_administrator_holds_at_once(fast: Site) -> None:
         fast.inside.run("nft", "delete", "table", "inet", "ban")
         made.goes_on()
         poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+@pytest.mark.parametrize("where", ["forward priority 10", "postrouting priority 500", "forward priority 0"])
+def test_who_is_banned_late_is_not_handed_over_for_sending_on(fast: Site, where: str) -> None:
+    """Its packets are of an established connection, and pass our rules before those that drop them."""
+    chain = f"table inet ban {{ chain banned {{ type filter hook {where}; }}; }}"
+    fast.inside.run("nft", chain)  # an older table of the same priority comes after ours
+    web = fast.instance("web", PORT)
+    fast.do(lambda: fast.manager._firewall.rebuild())
+    with stream(fast, web) as made:
+        fast.inside.run("nft", f"insert rule inet ban banned {BAN}")
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        blast(fast.outside, frame(made.client.getsockname(), made.client.getpeername()))
+        assert count(fast) == 0
+        fast.inside.run("nft", "delete", "table", "inet", "ban")
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+def test_a_packet_of_one_direction_does_not_open_the_other(fast: Site) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        early = "type filter hook prerouting priority -160"
+        fast.inside.run("nft", f"table inet ban {{ chain banned {{ {early}; {BAN}; }}; }}")
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        blast(web.namespace, frame(made.server.getsockname(), made.server.getpeername()))
+        assert count(fast) == 0
+        fast.inside.run("nft", "delete", "table", "inet", "ban")
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+def blast(namespace: NetworkNamespace, packet: bytes) -> None:
+    """Send a packet again and again, as who is root there can, some 4000 times."""
+    with namespace.make_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        address = socket.inet_ntoa(packet[14 + 16 : 14 + 20])
+        for _ in range(40):
+            for _ in range(100):
+                raw.sendto(packet[14:], (address, 0))
+            time.sleep(0.005)
+
+
+def test_what_tells_nobody_holds_when_it_has_been_handed_over_for_long(
+    fast: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An element of a set runs out, and the kernel sends no word of it."""
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.2 * SLOWNESS)
+    web = fast.instance("web", PORT)
+    seconds = int(3 * SLOWNESS)
+    allowed = f"set ok {{ type ipv4_addr; flags timeout; elements = {{ {OUTSIDE_IP} timeout {seconds}s }}; }}"
+    chain = f"chain late {{ type filter hook forward priority 20; ip saddr {OUTSIDE_IP} ip saddr != @ok drop; }}"
+    fast.inside.run("nft", f"table inet wall {{ {allowed}; {chain}; }}")
+    with stream(fast, web) as made:
+        time.sleep(seconds)
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        time.sleep(0.5)
+        before = made.received
+        time.sleep(1)
+        assert made.received - before < 1_000_000
+        assert count(fast) == 0
+        fast.inside.run("nft", "delete", "table", "inet", "wall")
+
+
+def test_a_reset_after_more_than_2_gb_is_told(fast: Site) -> None:
+    """Half of the numbers that TCP has are before the last one that connection tracking saw acknowledged."""
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        poll_until(lambda: made.received > 2_500_000_000, timeout_seconds=60, what="2.5 GB arrive")
+        made.abort()
+        assert made.is_broken
+    own = [line for line in fast.inside.run("cat", "/proc/net/nf_conntrack").splitlines() if " dport=8080 " in line]
+    assert not any("ESTABLISHED" in line for line in own)
 
 
 def test_a_cap_holds_at_once(fast: Site) -> None:
@@ -218,15 +298,27 @@ def handed_ids(site: Site) -> set[bytes]:
     return {handed.connection.id for handed in [*fast_path._handed.values()]}
 
 
-@pytest.mark.parametrize("what", ["traffic control", "smaller MTU", "another way back"])
+BETWEEN = {
+    "traffic control": ("tc qdisc add dev eth0 clsact", "tc qdisc del dev eth0 clsact"),
+    "smaller MTU": ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
+    "another way back": (f"ip route add {OUTSIDE_IP}/32 dev lo", f"ip route del {OUTSIDE_IP}/32 dev lo"),
+    "another gateway": (f"ip route add {OUTSIDE_IP}/32 via 192.0.2.77", f"ip route del {OUTSIDE_IP}/32"),
+    "no way in": (
+        f"ip rule add from {OUTSIDE_IP} iif eth0 prohibit",
+        f"ip rule del from {OUTSIDE_IP} iif eth0 prohibit",
+    ),
+    "no forwarding": ("sysctl -qw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.conf.eth0.forwarding=1"),
+}
+
+
+@pytest.mark.parametrize("what", BETWEEN)
 def test_what_a_host_puts_between_is_heeded(fast: Site, what: str) -> None:
     web = fast.instance("web", PORT)
+    do, undo = BETWEEN[what]
+    if what == "another gateway":  # by the instance's address alone: the host's own packets go as before
+        do, undo = "ip route add default via 192.0.2.77 table 99", "ip route flush table 99"
+        fast.inside.run("ip", "rule", "add", "from", web.ip, "lookup", "99")
     with stream(fast, web) as made:
-        do, undo = {
-            "traffic control": ("tc qdisc add dev eth0 clsact", "tc qdisc del dev eth0 clsact"),
-            "smaller MTU": ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
-            "another way back": (f"ip route add {OUTSIDE_IP}/32 dev lo", f"ip route del {OUTSIDE_IP}/32 dev lo"),
-        }[what]
         fast.inside.run(*do.split())
         poll_until(lambda: count(fast) == 0, what="it is given back")
         if what == "traffic control":
@@ -234,6 +326,39 @@ def test_what_a_host_puts_between_is_heeded(fast: Site, what: str) -> None:
         assert count(fast) == 0
         fast.inside.run(*undo.split())
         poll_until(lambda: count(fast) == 1, what="it is handed over again")
+    if what == "another gateway":
+        fast.inside.run("ip", "rule", "del", "from", web.ip, "lookup", "99")
+
+
+def test_a_program_of_others_at_the_uplink_sees_each_packet(fast: Site) -> None:
+    web = fast.instance("web", PORT)
+    with stream(fast, web) as made:
+        code = Code()
+        code.leave(-1)
+        program_fd = bpf.load_classifier(bytes(code), "others")
+        hook_fd = fast.do(lambda: bpf.attach_to_link(socket.if_nametoindex("eth0"), program_fd))
+        os.close(program_fd)
+        poll_until(lambda: count(fast) == 0, what="it is given back")
+        made.goes_on()
+        assert count(fast) == 0
+        os.close(hook_fd)
+        poll_until(lambda: count(fast) == 1, what="it is handed over again")
+
+
+def test_what_has_a_mark_takes_the_kernels_way(fast: Site) -> None:
+    """Rules, routes and queues of the host may go by it."""
+    chain = "chain marking { type filter hook prerouting priority mangle; tcp dport 8080 meta mark set 7; }"
+    fast.inside.run("nft", f"table inet marks {{ {chain}; }}")
+    web = fast.instance("web", PORT)
+    made = Stream(fast, web)
+    try:
+        made.goes_on()
+        time.sleep(0.3)
+        assert count(fast) == 0
+        fast.inside.run("nft", "delete", "table", "inet", "marks")
+        poll_until(lambda: count(fast) == 1, what="it is handed over")
+    finally:
+        made.abort()
 
 
 @pytest.mark.parametrize("of", ["iptables-legacy", "IPsec"])
@@ -346,6 +471,51 @@ def test_only_routed_networks_have_it_and_the_record_keeps_it(site: Site) -> Non
     assert site.do(lambda: site.manager.set_fast_path("quick", False))["fast_path"] is False
 
 
+def test_a_kernel_that_refuses_the_rules_has_no_fast_path_and_a_firewall_all_the_same(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pycontainer.net.firewall._SAMPLE", " chain odd { nothing of nft; } ")
+    for is_used in (False, True):
+        if is_used:
+            site.instance("web")
+        with pytest.raises(Unsupported, match="cannot hand connections over"):
+            site.do(lambda: site.manager.set_fast_path("default", True))
+        assert site.do(lambda: site.manager.inspect("default"))["fast_path"] is False
+        site.do(site.manager._firewall.rebuild)
+    site.instance("another")
+
+
+def test_of_what_is_half_handed_over_nothing_stays(fast: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    flows = Flows()
+    put, keys = bpf.HashMap.put, []
+
+    def put_one(self: bpf.HashMap, key: bytes, value: bytes) -> None:
+        keys.append(key)
+        if len(keys) == 2:
+            raise OSError(errno.ENOMEM, "no memory")
+        put(self, key, value)
+
+    monkeypatch.setattr(bpf.HashMap, "put", put_one)
+    with pytest.raises(OSError, match="no memory"):
+        flows.put(FLOW)
+    assert [flows._map.get(key) for key in keys] == [None, None]
+    flows.close()
+
+
+def test_what_is_idle_costs_nothing(fast: Site) -> None:
+    """With nothing handed over the thread sleeps, also while containers come and go; without any fast network it ends."""
+    assert any(thread.name == "fastpath" for thread in threading.enumerate())
+    fast_path = fast.manager._fast_path
+    assert fast_path is not None
+    thread = Path(f"/proc/self/task/{fast_path._thread.native_id}/status")
+    before = re.findall("voluntary_ctxt_switches:\\s*([0-9]+)", thread.read_text())
+    fast.instance("web", PORT)
+    time.sleep(3)
+    assert re.findall("voluntary_ctxt_switches:\\s*([0-9]+)", thread.read_text()) == before
+    fast.do(lambda: fast.manager.set_fast_path("default", False))
+    assert not any(thread.name == "fastpath" for thread in threading.enumerate())
+
+
 # -- the program, frame by frame
 
 CLIENT, CLIENT6 = "198.51.100.7", "2001:db8:1::7"
@@ -370,15 +540,17 @@ def checksum(data: bytes) -> bytes:
 
 
 def frame(
-    source: tuple[bytes, int],
-    destination: tuple[bytes, int],
+    source: tuple[Any, ...],
+    destination: tuple[Any, ...],
     *,
     hops: int = 64,
     flags: int = 0x10,
     fragment: int = 0x4000,
 ) -> bytes:
     """Return a frame to this host with TCP in it and every sum right."""
-    (address, port), (to_address, to_port) = source, destination
+    (address, port), (to_address, to_port) = (
+        (socket.inet_aton(ip) if isinstance(ip, str) else ip, number) for ip, number, *_ in (source, destination)
+    )
     tcp = struct.pack(">HHIIBBHHH", port, to_port, 1, 2, 0x50, flags, 100, 0, 0) + b"an odd number of bytes"[:21]
     is_wide = len(address) == 16
     pseudo = (
