@@ -142,6 +142,7 @@ def test_exec_ends_and_its_process_goes_on(world: World, number: signal.Signals,
     name = unique_name()
     world.ok("run", "-d", "--name", name, IMAGE, "sleep", "1000")
     with foreground(world, "exec", name, "sh", "-c", "echo up; exec sleep 999") as process:
+        poll_until(lambda: "sleep 999" in world.ok("top", name), what="it has begun for the supervisor as well")
         process.send_signal(number)
         assert ending(process)[0] == exit_code
     assert "sleep 999" in world.ok("top", name)
