@@ -116,8 +116,8 @@ LISTS = (
     (
         "volumes",
         ("-v", "--volume"),
-        "SOURCE:TARGET[:ro,...]",
-        "Host path (ro, idmap), or named volume (ro, nocopy), to see inside.",
+        "[SOURCE:]TARGET[:ro,...]",
+        "Host path (ro, idmap), named volume (ro, nocopy), or anonymous one, to see inside.",
     ),
     ("mounts", ("--mount",), "type=...,source=...,target=...", "The same spelled out; type is bind, volume or tmpfs."),
     ("tmpfs", ("--tmpfs",), "TARGET[:size=64m]", "File system in memory."),

@@ -330,7 +330,7 @@ class VolumeInfo(TypedDict):
     name: str
     created: float | None  # None: made by an earlier version
     labels: dict[str, str]
-    anonymous: bool  # an image asked for it, or nobody named it
+    anonymous: bool  # nobody named it
     mountpoint: str
     backend: str  # "project quota", "btrfs qgroup", "loop image (ext4)", or "directory", which nothing caps
     size_bytes: int | None

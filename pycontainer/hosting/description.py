@@ -321,6 +321,13 @@ class _Reader(Form):
 
     def _check_alone(self, spec: ContainerSpec, replicas: int, data: Mapping[str, object], path: str) -> None:
         """What only one container can have."""
+        for mount in spec.mounts:
+            if mount.type == "volume" and not mount.source:
+                self.wrong(
+                    f"{path}.volumes",
+                    f"a volume without a name, for '{mount.target}', would go with each container that is replaced",
+                    f"give it one: name:{mount.target}",
+                )
         taken = {
             "ports": any(port.host_port for port in spec.ports),
             "ip": bool(spec.ip),

@@ -118,7 +118,7 @@ class Container:
         self.damaged_snapshots: list[str] = []  # warnings; while there are any, no frozen layer is deleted
         self.addresses: dict[str, dict[str, str]] = {}
         self.warnings: list[str] = []
-        self.image_warnings: list[str] = []  # what its image asked for and did not get
+        self.image_warnings: list[str] = []  # what its image, or who made it, asked for and did not get
         self.label: list[str] = []  # of the present run, as of security/lsm.Label
         self.missing_walls: list[str] = []  # warnings: what confines others and not the present run
         self.pid = 0

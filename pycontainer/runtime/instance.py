@@ -80,7 +80,7 @@ def reaches_host(spec: ContainerSpec, has_volume: Callable[[str], bool]) -> list
     found |= {
         f"--volume {mount.source}:{mount.target}"
         for mount in spec.mounts
-        if mount.type == "volume" and has_volume(mount.source)
+        if mount.type == "volume" and mount.source and has_volume(mount.source)
     }
     found |= {f"--publish {format_port(port)}" for port in spec.ports}
     if spec.pids_max is None:

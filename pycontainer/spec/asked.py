@@ -64,7 +64,8 @@ def _mount(mount: Mount) -> dict[str, object]:
         if mount.mode is not None:
             data["tmpfs-mode"] = f"{mount.mode:03o}"
     else:
-        data["source"] = mount.source
+        if mount.source:
+            data["source"] = mount.source
         if mount.type == "bind":
             data |= {"bind-nonrecursive": not mount.recursive, "bind-idmap": mount.idmap}
         else:

@@ -763,7 +763,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "volumes",
         parse_volume,
-        "host paths or named volumes: SOURCE:TARGET[:ro,idmap,nocopy]",
+        "host paths or named volumes: SOURCE:TARGET[:ro,idmap,nocopy]; TARGET alone is an anonymous volume",
         '["/srv/www:/var/www:ro"]',
         "-v/--volume",
         "mounts",

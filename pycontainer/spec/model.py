@@ -21,7 +21,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount inside; `source` is an absolute host path (bind), a volume's name (volume) or empty (tmpfs)."""
+    """One mount inside; `source` is an absolute host path (bind), a volume's name (volume) or empty (tmpfs).
+
+    A volume without a name gets one when the container is made, which has it for itself.
+    """
 
     type: str  # bind | volume | tmpfs
     target: str

@@ -2,6 +2,7 @@
 
 volumes   /host/dir:/inside[:ro,idmap]  a directory or file of the host
           name:/inside[:ro,nocopy]      a volume, made when missing
+          /inside                       an anonymous volume, which goes with the container
 tmpfs     /inside[:size=64m,mode=1777,exec,ro]
 mounts    type=bind,source=/host/dir,target=/inside,readonly     or a mapping with the same keys
 """
@@ -27,11 +28,13 @@ _TMPFS_HINT = "write /inside:size=64m,mode=1777; further options are ro, rw, exe
 
 
 def parse_volume(value: object) -> Mount:
-    """Return the mount of `source:target[:option,...]`; a source with a slash is a host path, else a volume's name."""
+    """Return the mount of `[source:]target[:option,...]`; a source with a slash is a host path, else a volume's name."""
     text = parse_word(value)
     parts = text.split(":")
     if len(parts) == 1:
-        raise InvalidInput(f"{shown(text)} has no {'source' if text.startswith('/') else 'target'}", hint=_VOLUME_HINT)
+        if text.startswith("/"):
+            return Mount("volume", parse_target(text))
+        raise InvalidInput(f"{shown(text)} has no target", hint=_VOLUME_HINT)
     if len(parts) > 3:
         raise InvalidInput(f"{shown(text)} is not a volume", hint=_VOLUME_HINT)
     if not parts[0] or not parts[1]:
@@ -110,16 +113,14 @@ def _build(values: dict[str, object], entry: str) -> Mount:
         raise InvalidInput(f"{shown(entry)}: a {kind} mount has no {foreign[0]!r}")
     if "target" not in values:
         raise InvalidInput(f"{shown(entry)}: the mount has no target", hint="write target=/path/inside")
-    if kind != "tmpfs" and "source" not in values:
-        raise InvalidInput(
-            f"{shown(entry)}: the {kind} mount has no source", hint="write source=/host/path, or a volume's name"
-        )
+    if kind == "bind" and "source" not in values:
+        raise InvalidInput(f"{shown(entry)}: the bind mount has no source", hint="write source=/host/path")
     sources: dict[str, Callable[[object], str]] = {"bind": parse_path, "volume": _parse_volume_name}
     size = values.get("tmpfs-size")
     return Mount(
         kind,
         parse_target(values["target"]),
-        sources[kind](values["source"]) if kind in sources else "",
+        sources[kind](values["source"]) if "source" in values else "",
         read_only=parse_bool(values.get("readonly", False)),
         size_bytes=None if size is None else parse_bytes(size, minimum=LEAST_TMPFS_BYTES),
         mode=_parse_mode(values["tmpfs-mode"]) if "tmpfs-mode" in values else None,

@@ -200,7 +200,9 @@ def admitted(world: "World", spec: ContainerSpec) -> ContainerSpec:
     for network in spec.networks:
         _require_network(caller, network)
     mounts = tuple(
-        dataclasses.replace(mount, source=_own_volume(world, caller, mount.source)) if mount.type == "volume" else mount
+        dataclasses.replace(mount, source=_own_volume(world, caller, mount.source))
+        if mount.type == "volume" and mount.source
+        else mount
         for mount in spec.mounts
     )
     return dataclasses.replace(

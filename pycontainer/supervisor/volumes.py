@@ -6,6 +6,7 @@ filled is emptied before it is used.
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 from collections import Counter
@@ -164,8 +165,13 @@ class VolumeKeeper:
         return [user for user in users_of(world, name) if user.id in world.runs or (name, user.id) in self._starting]
 
     def without_anonymous(self, mounts: Iterable[Mount]) -> tuple[Mount, ...]:
-        """Return the mounts without those of volumes that the image asked for, which are one container's."""
-        return tuple(mount for mount in mounts if mount.type != "volume" or not self._is_anonymous(mount.source))
+        """Return the mounts for another container, which is to get anonymous volumes of its own in the place of these."""
+        return tuple(
+            dataclasses.replace(mount, source="")
+            if mount.type == "volume" and self._is_anonymous(mount.source)
+            else mount
+            for mount in mounts
+        )
 
     def _is_anonymous(self, name: str) -> bool:
         try:

@@ -253,10 +253,67 @@ def test_volumes_of_an_image_do_not_leave_the_pool_of_a_tenant(world: World, sto
     one = run(world, "--tenant", tenant, image=stocked)
     assert world.ok("volume", "list", "-q") == ""
     assert f"outside the pool of tenant '{tenant}'" in "".join(world.inspect(one)["warnings"])
+    result = world.cli("run", "--rm", "--tenant", tenant, "-v", "/own", stocked, "sh", "-c", "ls /own || echo none")
+    assert "no volume for '/own': it would be outside the pool" in result.stderr
+    assert (result.exit_code, result.stdout) == (0, "none\n")
     assert sh(world, one, "cat /srv/site/index") == "hello"
     assert "No space left" in sh(world, one, "dd if=/dev/zero of=/srv/site/big bs=1M count=80 2>&1 || rm /srv/site/big")
     world.ok("rm", "-f", one)
     world.ok("tenant", "rm", tenant)
+
+
+def sources(world: World, name: str) -> dict[str, str]:
+    """Return the volume at each target of a container."""
+    return {mount["target"]: mount["source"] for mount in world.inspect(name)["spec"]["mounts"]}
+
+
+def test_anonymous_volumes_that_are_asked_for(world: World, stocked: str) -> None:
+    one = run(world, "-v", "/own", "--mount", "target=/srv/site,readonly", "-v", "named:/named", image=stocked)
+    found = sources(world, one)
+    assert sorted(found) == ["/named", "/new/place", "/own", "/srv/site"]
+    assert (
+        sh(world, one, "echo x >/own/file; cat /srv/site/index; touch /srv/site/x 2>/dev/null || echo no") == "hellono"
+    )
+    infos = {info["name"]: info["anonymous"] for info in json.loads(world.ok("volume", "list", "--format", "json"))}
+    assert infos == {found[target]: target != "/named" for target in found}
+    world.ok("restart", "-t", "0", one)
+    assert sh(world, one, "cat /own/file") == "x"
+    assert one in world.refused(5, "volume", "rm", found["/own"])
+    world.ok("rm", "-f", one)
+    assert found["/own"] in world.ok("volume", "list", "-q").split()
+    assert len(world.ok("volume", "prune", "--yes").splitlines()) == 4
+    two = run(world, "-v", "/own", image=stocked)
+    assert sh(world, two, "ls /own") == ""
+    world.ok("rm", "-f", "-v", two)
+    world.ok("run", "--rm", "-v", "/own", "-v", "named:/named", stocked, "sh", "-c", "echo x >/own/file")
+    poll_until(lambda: world.ok("volume", "list", "-q") == "named", what="anonymous volumes went with --rm")
+
+
+def test_an_anonymous_volume_that_is_asked_for_is_one_containers(world: World, tmp_path: Path) -> None:
+    """Another container that is like it has its own: a clone, and who was exported and imported."""
+    one = run(world, "--disk", "32M", "-v", "/own")
+    sh(world, one, "echo x >/own/file")
+    world.ok("stop", "-t", "0", one)
+    world.ok("clone", one, f"{one}-clone")
+    world.ok("export", one, "-o", str(tmp_path / "one.tar"))
+    world.ok("import", str(tmp_path / "one.tar"), f"{one}-import")
+    names = (one, f"{one}-clone", f"{one}-import")
+    assert len({sources(world, name)["/own"] for name in names}) == 3
+    for name in names[1:]:
+        world.ok("start", name)
+        assert sh(world, name, "ls /own") == ""
+    infos = json.loads(world.ok("volume", "list", "--format", "json"))
+    assert [info["size_bytes"] for info in infos] == [32 * MIB] * 3
+    world.ok("rm", "-f", "-v", *names)
+    assert world.ok("volume", "list", "-q") == ""
+    world.ok(
+        "image", "rm", next(name for name in world.ok("image", "list", "-q").split() if name.startswith("instance/"))
+    )
+
+
+def test_a_create_that_fails_leaves_no_anonymous_volume(world: World) -> None:
+    assert "192.0.2.1 is not in" in world.refused(125, "run", "--ip", "192.0.2.1", "-v", "/own", "busybox", "true")
+    assert world.ok("volume", "list", "-q") == ""
 
 
 def test_a_clone_has_anonymous_volumes_of_its_own(world: World, stocked: str) -> None:

@@ -9,7 +9,7 @@ from pycontainer.cli.report import for_each
 @click.command
 @containers_argument
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs.")
-@click.option("-v", "--volumes", is_flag=True, help="Also the anonymous volumes that its image asked for.")
+@click.option("-v", "--volumes", is_flag=True, help="Also its anonymous volumes.")
 @pass_settings
 def command(settings: Settings, containers: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Delete containers and what they wrote.

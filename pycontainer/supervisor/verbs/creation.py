@@ -157,30 +157,15 @@ async def prepare(
         excess = world.capacity.admit_new(container)
         if not spec.rootfs_writable:
             _check_beneath(container, storage)
-        anonymous: list[Mount] = []
-        if image is not None:
-            targets, container.image_warnings = imagevolumes.declared(
-                [str(path) for path in cast("list[object]", image.config.get("volumes") or [])],
-                image.layers,
-                [mount.target for mount in spec.mounts],
-                is_system=spec.profile == "system",
-            )
-            if spec.tenant and world.tenants.pool(spec.tenant).exists():
-                container.image_warnings += [
-                    f"no volume for {shown(target)}, which the image asks for: it would be outside the pool of tenant "
-                    f"'{spec.tenant}', so its files are the container's own"
-                    for target in targets
-                ]
-                targets = []
-            anonymous = [Mount("volume", target, new_anonymous_name()) for target in targets]
-            container.spec = dataclasses.replace(container.spec, mounts=(*spec.mounts, *anonymous))
+        mounts, anonymous, container.image_warnings = _mounts(world, spec, image)
+        container.spec = dataclasses.replace(container.spec, mounts=mounts)
         if missing := world.volumes.missing(container.spec.mounts):
             making.note(directory, missing)
             reach("create:noted")
             caps = Caps(container.spec.disk_bytes, None, container.spec.disk_inodes)
             for mount in anonymous:
                 world.volumes.create(mount.source, caps, labels=authorise.labels_of(spec.tenant), is_anonymous=True)
-            for mount in spec.mounts:
+            for mount in mounts:
                 if mount.type == "volume":
                     world.volumes.ensure(mount.source)
             reach("create:volumes")
@@ -219,6 +204,38 @@ async def prepare(
         await _undo(world, container_id, spec.name, error)
         raise
     return container, excess
+
+
+def _mounts(
+    world: World, spec: ContainerSpec, image: ImageRecord | None
+) -> tuple[tuple[Mount, ...], list[Mount], list[str]]:
+    """Return all mounts of a container, the anonymous volumes among them, and which of these are left out and why."""
+    from_image: list[Mount] = []
+    warnings: list[str] = []
+    if image is not None:
+        targets, warnings = imagevolumes.declared(
+            [str(path) for path in cast("list[object]", image.config.get("volumes") or [])],
+            image.layers,
+            [mount.target for mount in spec.mounts],
+            is_system=spec.profile == "system",
+        )
+        from_image = [Mount("volume", target) for target in targets]
+    is_pooled = spec.tenant and world.tenants.pool(spec.tenant).exists()
+    mounts: list[Mount] = []
+    anonymous: list[Mount] = []
+    for mount in (*spec.mounts, *from_image):
+        if mount.type != "volume" or mount.source:
+            mounts.append(mount)
+        elif is_pooled:
+            whose = ", which the image asks for" if mount in from_image else ""
+            warnings.append(
+                f"no volume for {shown(mount.target)}{whose}: it would be outside the pool of tenant '{spec.tenant}', "
+                "so its files are the container's own"
+            )
+        else:
+            anonymous.append(dataclasses.replace(mount, source=new_anonymous_name()))
+            mounts.append(anonymous[-1])
+    return tuple(mounts), anonymous, warnings
 
 
 def _check_beneath(container: Container, storage: Storage) -> None:

@@ -57,7 +57,7 @@ async def export(world: World, call: Call) -> object:
             raise InvalidInput("export needs one descriptor, of a file to write to", field="fds")
         container = world.find(call.text("container"))
         labels = container.image.config.get("labels") if container.image else None
-        mounts = world.volumes.without_anonymous(container.spec.mounts)  # the image's config asks for them again
+        mounts = world.volumes.without_anonymous(container.spec.mounts)  # of whoever imports it
         description = described(dataclasses.replace(container.spec, mounts=mounts))
         config = {"labels": {**(labels if isinstance(labels, dict) else {}), LABEL: description}}
         with _transit(world) as name:

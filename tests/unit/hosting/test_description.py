@@ -216,6 +216,10 @@ def test_the_form_of_a_file(text: str, expected: list[str], plans: Plans) -> Non
         ("certificate: a.pem\nkey: b.pem", "h.yaml:6: certificate: there are no domains that it could be for"),
         ("drain: 2h", "h.yaml:6: drain: '2h' is out of range"),
         ("limits: {memory_high: 10G}", "h.yaml:6: limits.memory_high: 10GiB is more than the 128MiB of memory"),
+        (
+            "volumes: [/data]",
+            "h.yaml:6: volumes: a volume without a name, for '/data', would go with each container that is replaced",
+        ),
         ("mounts: []", "h.yaml:6: mounts: a site has no such setting"),
         ("imag: x", "h.yaml:6: imag: unknown key, did you mean 'image'?"),
         ("restart:", "h.yaml:6: restart: there is no value"),

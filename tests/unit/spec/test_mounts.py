@@ -16,6 +16,7 @@ from pycontainer.spec.mounts import parse_mount, parse_tmpfs, parse_volume
         ("/src:/dst:rw", Mount("bind", "/dst", "/src")),
         ("/src/:/dst//x/.:ro", Mount("bind", "/dst/x", "/src", read_only=True)),
         ("data:/var/lib/data", Mount("volume", "/var/lib/data", "data")),
+        ("/var//lib/data/", Mount("volume", "/var/lib/data")),
         ("data:/d:ro", Mount("volume", "/d", "data", read_only=True)),
         ("/dev/kvm:/dev/kvm", Mount("bind", "/dev/kvm", "/dev/kvm")),
         ("/src:/dst:idmap", Mount("bind", "/dst", "/src", idmap=True)),
@@ -30,7 +31,10 @@ def test_volumes(entry: object, expected: Mount) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("/dst", "'/dst' has no source"),
+        ("/", "nothing may be mounted at '/'"),
+        ("/proc/x", "nothing may be mounted at '/proc/x'"),
+        ("/dst/../x", "'/dst/../x' holds '..'"),
+        ("./dst", "'./dst' has no target"),
         ("data", "'data' has no target"),
         (":", "':' has no source"),
         (":/dst", "':/dst' has no source"),
@@ -135,7 +139,7 @@ def test_mounts(entry: object, expected: Mount) -> None:
         ("type=bind,source=,target=/b", "the value is empty"),
         ("type=bind,source=/a", "'type=bind,source=/a': the mount has no target"),
         ("type=bind,target=/b", "'type=bind,target=/b': the bind mount has no source"),
-        ("target=/b", "'target=/b': the volume mount has no source"),
+        ("source=,target=/b", "'' is not a volume name"),
         ("type=tmpfs,source=/a,target=/b", "'type=tmpfs,source=/a,target=/b': a tmpfs mount has no 'source'"),
         (
             "type=bind,source=/a,target=/b,tmpfs-size=1M",
