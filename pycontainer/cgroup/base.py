@@ -12,9 +12,12 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+
+    _Name = tuple[str, str]  # of a file: the controller, and the name where that lives; `../` leads to the cgroup above
 
 GONE = (errno.ENOENT, errno.ENODEV)  # errors of a file whose directory is removed, or just being so
+_ABOVE, _ABOVE_MAX = "../", 16  # open at a time, with a descriptor for each controller
 _ALL_BYTES = 2048
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.00005, 0.01
 
@@ -77,11 +80,66 @@ def parse_keyed(text: str) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
 
 
+def _held(path: str, dirfd: int) -> bytes | None:
+    """Return what a file holds that lies beneath a directory, as far as one read(2) tells; None if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dirfd)
+        try:
+            return os.read(fd, 65536)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+
+
+class Above:
+    """The directories above the cgroups that are looked at in one go, open: of the way to a file, each step costs as much as
+    to read it. What is read above is read once for all."""
+
+    def __init__(self) -> None:
+        self._dirfds: dict[str, dict[str, int]] = {}
+        self._held: dict[tuple[int, str], bytes | None] = {}
+
+    def close(self) -> None:
+        for dirfds in self._dirfds.values():
+            for dirfd in dirfds.values():
+                os.close(dirfd)
+        self._dirfds.clear()
+        self._held.clear()
+
+    def dirfds(self, paths: Mapping[str, str]) -> dict[str, int]:
+        """Return controller -> descriptor of the directory above, for all that lie there; they stay ours.
+
+        OSError if one is gone.
+        """
+        directory = os.path.dirname(next(iter(paths.values())))
+        if directory not in self._dirfds and len(self._dirfds) >= _ABOVE_MAX:
+            self.close()
+        found = self._dirfds.setdefault(directory, {})
+        if len(found) < len(paths):
+            for controller in paths.keys() - found.keys():
+                path = os.path.dirname(paths[controller])
+                found[controller] = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return found
+
+    def held(self, dirfd: int, name: str) -> bytes | None:
+        """Return what a file in one of them holds."""
+        key = dirfd, name
+        if key not in self._held:
+            self._held[key] = _held(name, dirfd)
+        return self._held[key]
+
+
 def subdirectories(directory: str) -> list[str]:
     """Return the paths of the child cgroups; none if the directory is gone."""
+    return [f"{directory}/{name}" for name in subdirectory_names(directory)]
+
+
+def subdirectory_names(directory: str, known: Container[str] = ()) -> list[str]:
+    """Return the names of the child cgroups, but of those that are `known`; none if the directory is gone."""
     try:
         with os.scandir(directory) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [e.name for e in entries if e.name not in known and e.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
 
@@ -134,25 +192,46 @@ def remove_tree(directory: str, timeout_seconds: float) -> None:
 class Cgroup(ABC):
     """One container's cgroup. Holds paths, no descriptors: nothing has to be closed."""
 
-    __slots__ = ("_directories", "_paths", "container_id", "is_untouched")
+    __slots__ = ("__weakref__", "_directories", "_paths", "container_id", "seen")
     version: int
 
     def __init__(self, container_id: str, paths: dict[str, str]) -> None:
         self.container_id = container_id
         self._paths = paths
         self._directories = tuple(dict.fromkeys(paths.values()))  # v1 may have cpu and cpuacct in one
-        self.is_untouched = False
+        self.seen: dict[_Name, bytes | None] | None = None  # if untouched: what was read, None if that failed
+
+    @property
+    def is_untouched(self) -> bool:
+        return self.seen is not None
 
     def untouched(self) -> Cgroup:
         """Return the same cgroup for somebody to look at: what is written changes nothing, and nobody is inside or beneath.
 
-        Who sets a limit there and reads it back finds what is held already.
+        Who sets a limit there and reads it back finds what is held already. Each file is read once, and noted in `seen`.
         """
         import copy  # 1 ms that a start of an OCI container does not need
 
         view = copy.copy(self)
-        view.is_untouched = True
+        view.seen = {}
         return view
+
+    def reads_as(self, seen: Iterable[tuple[_Name, bytes | None]], above: Above) -> bool:
+        """Tell whether the files hold what was `seen`."""
+        try:
+            dirfds = above.dirfds(self._paths)
+        except OSError:
+            return False
+        own_name = os.path.basename(self._directories[0])
+        for (controller, name), before in seen:
+            dirfd = dirfds[controller]
+            if name.startswith(_ABOVE):
+                now = above.held(dirfd, name.removeprefix(_ABOVE))
+            else:
+                now = _held(f"{own_name}/{name}", dirfd)
+            if now != before:
+                return False
+        return True
 
     def paths(self) -> dict[str, str]:
         """Return controller -> directory on the host."""
@@ -168,7 +247,17 @@ class Cgroup(ABC):
 
     def read(self, controller: str, name: str) -> str:
         """Return the text of file `name` where `controller` lives, stripped. FileNotFoundError: the kernel lacks it."""
-        return read_file(self._file(controller, name)).strip()
+        return self._read((controller, name), self._file(controller, name))
+
+    def _read(self, name: _Name, path: str) -> str:
+        """Read a file, of which one that is untouched remembers what it holds, or that it is not there."""
+        if self.seen is None:
+            return read_file(path).strip()
+        held = self.seen.get(name)
+        if held is None:
+            self.seen[name] = None
+            held = self.seen[name] = read_file(path).encode()
+        return held.decode().strip()
 
     def write(self, controller: str, name: str, value: str) -> None:
         """Write `value` to file `name` where `controller` lives."""
@@ -190,7 +279,7 @@ class Cgroup(ABC):
 
     def read_above(self, controller: str, name: str) -> str:
         """Return the text of file `name` of the cgroup above, stripped."""
-        return read_file(f"{os.path.dirname(self._paths[controller])}/{name}").strip()
+        return self._read((controller, _ABOVE + name), f"{os.path.dirname(self._paths[controller])}/{name}")
 
     def beneath(self, controller: str) -> list[str]:
         """Return the directories of the cgroups directly below where `controller` lives."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROGRAM_NAME = "pycontainer"
 _CACHED_MAX = 64
 _cached: dict[bytes, tuple[int, int]] = {}  # instructions -> descriptor, id; most containers share one program
+_latest: tuple[tuple[int, tuple[Rule, ...]], tuple[Rule, ...], bytes] = ((0, ()), (), b"")  # asked, and what came of it
 _program_refusal: str | None = None  # why the kernel takes none, asked once
 
 
@@ -48,9 +49,14 @@ def hold(cgroup: Cgroup, rules: Sequence[Rule]) -> None:
     A policy that is there changes with no moment in which less or more is allowed than before and after.
     OSError if the kernel refuses, Unsupported if it holds something else or has nothing to hold it with.
     """
-    rules = merged(rules)
+    global _latest
+    asked = cgroup.version, tuple(rules)
+    if _latest[0] != asked:
+        rules = merged(rules)
+        _latest = asked, rules, program(rules) if cgroup.version == 2 else b""
+    _, rules, code = _latest
     if cgroup.version == 2:
-        hold_program(cgroup, program(rules))
+        hold_program(cgroup, code)
     elif cgroup.has("devices"):
         _hold_list(cgroup, rules)
     else:
@@ -97,8 +103,10 @@ def held(cgroup: Cgroup) -> tuple[Rule, ...] | None:
 
 
 def _hold_list(cgroup: Cgroup, rules: tuple[Rule, ...]) -> None:
-    wanted = {rule[:3]: rule.access for rule in rules}
     present = parse(cgroup.read("devices", "devices.list"))
+    if present == rules:
+        return
+    wanted = {rule[:3]: rule.access for rule in rules}
     if present is not None and {rule[:3]: rule.access for rule in present} == wanted:
         return
     if present is None:

@@ -22,7 +22,7 @@ from pycontainer.cgroup.base import (
     read_file,
     remove_directory,
     remove_tree,
-    subdirectories,
+    subdirectory_names,
     write_file,
 )
 
@@ -175,7 +175,10 @@ class TreeV1:
     def list(self, path: str = "") -> list[str]:
         parents = [*self._parents.values(), *filter(None, [self._unified])]
         directories = [f"{parent}/{path}" for parent in parents]
-        return sorted({os.path.basename(child) for directory in directories for child in subdirectories(directory)})
+        found: set[str] = set()
+        for directory in directories:
+            found.update(subdirectory_names(directory, found))
+        return sorted(found)
 
     def remove_parent(self) -> None:
         for parent in reversed(dict.fromkeys(self._parents.values())):

@@ -16,7 +16,15 @@ import errno
 import os
 
 from pycontainer.cgroup import delegation
-from pycontainer.cgroup.base import GONE, Cgroup, parse_keyed, read_file, remove_directory, subdirectories, write_file
+from pycontainer.cgroup.base import (
+    GONE,
+    Cgroup,
+    parse_keyed,
+    read_file,
+    remove_directory,
+    subdirectory_names,
+    write_file,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +131,7 @@ class TreeV2:
         return self.open(path)
 
     def list(self, path: str = "") -> list[str]:
-        return sorted(os.path.basename(child) for child in subdirectories(f"{self._parent}/{path}"))
+        return sorted(subdirectory_names(f"{self._parent}/{path}"))
 
     def remove_parent(self) -> None:
         remove_directory(self._parent)

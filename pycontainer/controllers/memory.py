@@ -128,11 +128,16 @@ def working_set_bytes(cgroup: Cgroup) -> int:
     """Return what the processes hold, without the file pages that the kernel would drop first (as Docker counts)."""
     if cgroup.version == 2:
         used = int(cgroup.read("memory", "memory.current"))
-        inactive = parse_keyed(cgroup.read("memory", "memory.stat")).get("inactive_file", 0)
+        inactive = _number_of(cgroup.read("memory", "memory.stat"), "inactive_file")
     else:
         used = int(cgroup.read("memory", "memory.usage_in_bytes"))
-        inactive = parse_keyed(cgroup.read("memory", "memory.stat")).get("total_inactive_file", 0)
+        inactive = _number_of(cgroup.read("memory", "memory.stat"), "total_inactive_file")
     return max(0, used - inactive)
+
+
+def _number_of(text: str, key: str) -> int:
+    """Return one number of a flat keyed file, 0 if it is not there; to parse all of memory.stat is more than to read it."""
+    return int(f"\n{text}".partition(f"\n{key} ")[2].partition("\n")[0] or 0)
 
 
 def _soft_limits(spec: ContainerSpec) -> list[tuple[str, str, int | None]]:

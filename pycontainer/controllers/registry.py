@@ -11,11 +11,15 @@ installed metadata must not lose its limits; an entry point of the same name tak
 
 import functools
 import importlib
+from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
+from pycontainer.cgroup.base import Above, Cgroup
 from pycontainer.controllers.protocol import Controller, Host, Instance, Lacking, Reading
 from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.spec.model import ContainerSpec
 
+_T = TypeVar("_T")
 GROUP = "pycontainer.controllers"
 
 _BUILT_IN = {
@@ -97,22 +101,63 @@ def apply(instance: Instance, spec: ContainerSpec) -> list[str]:
     return warnings
 
 
-def differences(instance: Instance, spec: ContainerSpec) -> list[str]:
+class _Well(NamedTuple):
+    """What was read of a cgroup when nothing differed: as long as it reads so, its files alone need not be judged again."""
+
+    spec: ContainerSpec
+    seen: tuple[tuple[tuple[str, str], bytes | None], ...]
+    others: tuple[Controller, ...]  # those that judge by more than these files
+
+
+_well: WeakKeyDictionary[Cgroup, _Well] = WeakKeyDictionary()
+
+
+def differences(instance: Instance, spec: ContainerSpec, above: Above | None = None) -> list[str]:
     """Say what the cgroup of `instance` holds other than `apply` has set, the first thing of each controller.
 
     Nothing is changed: each goes its way through a cgroup that takes nothing, and compares what it reads. What the host
-    cannot hold, and what lies outside of the cgroup, is no difference.
+    cannot hold, and what lies outside of the cgroup, is no difference. With `above`, a cgroup that reads as it did when
+    nothing differed is not judged again.
     """
-    looked_at = instance._replace(cgroup=instance.cgroup.untouched(), network=None, storage=None, is_new=False)
+    cgroup = instance.cgroup
+    well = _well.get(cgroup)
+    if well is not None:
+        if above is None or well.spec is not spec or not cgroup.reads_as(well.seen, above):
+            well = None
+            del _well[cgroup]
+        elif not well.others:
+            return []
+    view = cgroup.untouched()
+    find_disks = functools.cache(instance.find_disks)
+    looked_at = instance._replace(cgroup=view, find_disks=find_disks, network=None, storage=None, is_new=False)
     found: list[str] = []
-    for controller in controllers():
+    others: list[Controller] = []
+    for controller in controllers() if well is None else well.others:
+        asked = find_disks.cache_info()
         try:
             controller.apply(looked_at, spec)
         except Unsupported as error:
             found += filter(None, [error.difference])
         except (OSError, InvalidInput):  # the kernel has no such file, or there is no such device any more
-            continue
+            pass
+        if not _judges_by_files(controller, instance, spec) or find_disks.cache_info() != asked:
+            others.append(controller)
+    if well is None and not found and view.seen:
+        _well[cgroup] = _Well(spec, _shared((*view.seen.items(),)), (*others,))
     return found
+
+
+def _judges_by_files(controller: Controller, instance: Instance, spec: ContainerSpec) -> bool:
+    """Tell whether a controller looks at nothing but the files of the cgroup, and the disks."""
+    if controller.name == "devices" and (instance.cgroup.version == 2 or spec.devices):
+        return False  # at a program, or at nodes
+    return _BUILT_IN.get(controller.name) == f"{type(controller).__module__}:{type(controller).__qualname__}"
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(value: _T) -> _T:
+    """Return the one object that many which are equal share."""
+    return value
 
 
 def readings(instance: Instance) -> dict[str, tuple[str, Reading]]:

@@ -15,7 +15,7 @@ An instance with several networks has one default route each, told apart by metr
 import errno
 import re
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -218,10 +218,14 @@ class Links:
         values: dict[Marker, int | bytes] = {SUBNET: socket.inet_aton(ip), SUBNET6: packed6(ip6)}
         self.netlink.send(_subnets_template(kind, int(length), int(length6 or 0)), values, ignore=ignore)
 
-    def leftovers(self) -> list[tuple[int, str]]:
-        """Return index and name of every link that is named as ours are. A dump of all links: not for the fast path."""
+    def leftovers(self, known: Container[int] = ()) -> list[tuple[int, str]]:
+        """Return index and name of every link that is named as ours are, but of those that are `known`.
+
+        A dump of all links: not for the fast path.
+        """
         ours = re.compile(re.escape(self._prefix) + r"(?:[vb][0-9]+|x[0-9a-f]+)")
-        return [(index, name) for index, name in socket.if_nameindex() if ours.fullmatch(name)]
+        names = ((index, name_of(index)) for index in self.netlink.links() if index not in known)
+        return [(index, name) for index, name in names if ours.fullmatch(name)]
 
     def _create_pair(self, wire: Wire, netns_fd: int, inner_index: int) -> int:
         """Create the pair alone: the messages that follow go by index, which must be ours for certain."""
@@ -280,12 +284,16 @@ def warm_up() -> None:
 
 
 def is_there(index: int) -> bool:
-    """Tell whether there is a link of this index."""
+    """Tell whether there is a link of this index; none has 0."""
+    return bool(name_of(index))
+
+
+def name_of(index: int) -> str:
+    """Return the name of a link, empty if there is none of this index."""
     try:
-        socket.if_indextoname(index)
+        return socket.if_indextoname(index)
     except OSError:
-        return False
-    return True
+        return ""
 
 
 def _values(wire: Wire, index: int, inner_index: int) -> dict[Marker, int | bytes]:

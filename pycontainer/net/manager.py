@@ -18,7 +18,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -582,7 +582,7 @@ class NetworkManager:
         known = {endpoint.index for reservation in self._reservations.values() for endpoint in reservation.endpoints}
         known.update(self._links.parked())
         bridges = {bridge_name(self._prefix, n) for n in self._networks.values() if n.driver == "bridge"}
-        found = {name: index for index, name in self._links.leftovers() if index not in known}
+        found = {name: index for index, name in self._links.leftovers(known)}
         is_told = not self.damaged_networks  # else nobody knows whose a bridge is
         return {
             name: index
@@ -633,13 +633,20 @@ class NetworkManager:
                 if endpoint is not None and link.is_there(endpoint.index):
                     self._links.route(self._wire(network, endpoint), endpoint.index)
 
-    def lost_links(self, container_id: str) -> _Names:
-        """Return the networks of a running container on which its link is gone; those that are damaged do not count."""
+    def links_there(self) -> Collection[int]:
+        """Return the indexes of all links that there are on the host, whosever they are."""
+        return frozenset(self._links.netlink.links())
+
+    def lost_links(self, container_id: str, there: Container[int] = ()) -> _Names:
+        """Return the networks of a running container on which its link is gone; those that are damaged do not count.
+
+        Those `there` need not be looked for, see `links_there`.
+        """
         reservation = self._reservations.get(container_id)
         return [
             endpoint.network
             for endpoint in (reservation.endpoints if reservation else ())
-            if endpoint.network in self._networks and not (endpoint.index and link.is_there(endpoint.index))
+            if endpoint.network in self._networks and not (endpoint.index in there or link.is_there(endpoint.index))
         ]
 
     def attach_again(self, container_id: str, network: str, netns_fd: int) -> None:

@@ -9,12 +9,13 @@ seen half done.
 """
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
-from pycontainer.cgroup.base import Cgroup
+from pycontainer.cgroup.base import Above, Cgroup
 from pycontainer.spec.names import is_container_id
 from pycontainer.supervisor import runcheck, storagecheck
 from pycontainer.supervisor.boot import asks_to_start
@@ -44,11 +45,13 @@ async def look(world: "World") -> AsyncIterator[Finding]:
         for finding in check(world):
             yield finding._replace(check=finding.check or check)
         await asyncio.sleep(0)
-    for container_id in list(world.runs):
-        if container_id in world.runs and not _is_locked(world, container_id):
-            for finding in runcheck.of_run(world, container_id):
-                yield finding
-        await asyncio.sleep(0)
+    with contextlib.closing(Above()) as above:
+        common = runcheck.Common(world.networks.links_there(), above)
+        for container_id in list(world.runs):
+            if container_id in world.runs and not _is_locked(world, container_id):
+                for finding in runcheck.of_run(world, container_id, common):
+                    yield finding
+            await asyncio.sleep(0)
 
 
 async def findings(world: "World") -> list[Finding]:

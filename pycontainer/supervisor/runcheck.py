@@ -6,9 +6,10 @@ The record says what should be, the kernel is asked what is, and the repair is t
 import functools
 import os
 import select
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
+from pycontainer.cgroup.base import Above
 from pycontainer.controllers import registry
 from pycontainer.controllers.protocol import Instance
 from pycontainer.net.shaping import tenant_owner
@@ -18,23 +19,29 @@ if TYPE_CHECKING:
     from pycontainer.runtime.container import Container
     from pycontainer.supervisor.world import World
 
-_Check = Callable[["Container", "World"], Iterable[Finding]]
+
+class Common(NamedTuple):
+    """What is read once for all containers of a look. It may be a moment old: what is wrong by it is read again."""
+
+    links: Collection[int]  # those that there are
+    above: Above | None
 
 
-def of_run(world: "World", container_id: str) -> Iterator[Finding]:
+_Check = Callable[["Container", "World", Common], Iterable[Finding]]
+
+
+def of_run(world: "World", container_id: str, common: Common) -> Iterator[Finding]:
     """Yield what a running container has lost, in the order in which it is put right: a new link gets all limits, too."""
     container = world.containers[container_id]
-    if not _is_up(container, world):
-        return
     for check in (_limits, _links, _bandwidth):
-        for finding in check(container, world):
+        for finding in check(container, world, common):
             if not _is_up(container, world):  # it is ending, and loses all
                 return
             yield finding._replace(check=functools.partial(_again, check, container), container_id=container_id)
 
 
 def _again(check: _Check, container: "Container", world: "World") -> Iterable[Finding]:
-    return check(container, world) if _is_up(container, world) else ()
+    return check(container, world, Common((), None)) if _is_up(container, world) else ()
 
 
 def _is_up(container: "Container", world: "World") -> bool:
@@ -50,10 +57,10 @@ def _is_up(container: "Container", world: "World") -> bool:
     return not poll.poll(0)
 
 
-def _links(container: "Container", world: "World") -> Iterator[Finding]:
+def _links(container: "Container", world: "World", common: Common) -> Iterator[Finding]:
     if not container.addresses:
         return
-    for network in world.networks.lost_links(container.id):
+    for network in world.networks.lost_links(container.id, common.links):
         yield Finding(
             "lost link", f"container '{container.spec.name}', network '{network}'", "its link was deleted",
             "makes it anew", lambda network=network: _attach(world, container, network),  # type: ignore[misc]
@@ -70,9 +77,9 @@ def _attach(world: "World", container: "Container", network: str) -> None:
     _apply(world, container)
 
 
-def _limits(container: "Container", world: "World") -> Iterator[Finding]:
+def _limits(container: "Container", world: "World", common: Common) -> Iterator[Finding]:
     instance = Instance(world.runs[container.id].cgroup, container.disks)
-    changed = registry.differences(instance, world.spec_in_force(container))
+    changed = registry.differences(instance, world.spec_in_force(container), common.above)
     if changed:
         yield Finding(
             "changed limits", f"container '{container.spec.name}'", "; ".join(changed), "sets them again",
@@ -85,7 +92,7 @@ def _apply(world: "World", container: "Container") -> None:
     container.warnings = registry.apply(world.instance(container, run.cgroup), world.spec_in_force(container))
 
 
-def _bandwidth(container: "Container", world: "World") -> Iterator[Finding]:
+def _bandwidth(container: "Container", world: "World", common: Common) -> Iterator[Finding]:
     if not container.addresses:
         return
     if harm := world.networks.shaping_harm(container.id):

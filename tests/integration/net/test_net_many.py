@@ -1,8 +1,9 @@
 """What holds for few holds for hundreds, and for many supervisors: how the firewall is looked at, how links are numbered."""
 
+import socket
 import sys
 
-from pycontainer.net.link import Links, Wire, index_of
+from pycontainer.net.link import Links, Wire, index_of, is_there
 from tests.integration.net.conftest import Site
 from tests.support.hostns import NetworkNamespace
 
@@ -55,3 +56,26 @@ def test_a_link_is_not_deleted_for_one_that_had_its_index() -> None:
     finally:
         for namespace in (host, first, second):
             namespace.close()
+
+
+def test_all_links_are_listed() -> None:
+    """Whosever they are, and however many datagrams that takes; those that are named as ours are told of unless known."""
+    host = NetworkNamespace()
+    host.run("sh", "-c", "for n in $(seq 300); do echo link add px-v$n type bridge; done | ip -batch -")
+    host.run("ip", "link", "add", "px-mine", "type", "bridge")
+
+    def work() -> None:
+        links = Links("px-", "")
+        there = dict(socket.if_nameindex())
+        assert len(there) > 300 and sorted(links.netlink.links()) == sorted(there)
+        ours = [index for index, name in there.items() if name.startswith("px-v")]
+        assert sorted(links.leftovers()) == sorted((index, there[index]) for index in ours)
+        assert links.leftovers(ours[1:]) == [(ours[0], there[ours[0]])]
+        links.delete(ours[0])
+        assert ours[0] not in links.netlink.links() and not is_there(ours[0]) and is_there(ours[1])
+        links.close()
+
+    try:
+        host.call(work)
+    finally:
+        host.close()

@@ -1,12 +1,21 @@
 """Plain directories stand for cgroup directories: an empty one can be removed, one with a file in it cannot."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from pycontainer.cgroup.base import parse_keyed, read_file, remove_tree, write_file
+from pycontainer.cgroup.base import (
+    Above,
+    parse_keyed,
+    read_file,
+    remove_tree,
+    subdirectories,
+    subdirectory_names,
+    write_file,
+)
 from pycontainer.cgroup.v2 import CgroupV2
 
 
@@ -71,3 +80,75 @@ def test_a_controller_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="this host has no io controller") as caught:
         cgroup.read("io", "io.stat")
     assert (caught.value.errno, caught.value.filename) == (errno.EOPNOTSUPP, "io.stat")
+
+
+# -- one that is only looked at --
+
+
+@pytest.fixture
+def looked_at(tmp_path: Path) -> CgroupV2:
+    (tmp_path / "c1").mkdir()
+    for path, text in {"c1/pids.max": "5\n", "c1/long": "x" * 100_000, "cpuset.cpus": "0-1\n"}.items():
+        (tmp_path / path).write_text(text)
+    return CgroupV2("c1", {"pids": f"{tmp_path}/c1", "cpuset": f"{tmp_path}/c1"})
+
+
+def test_who_looks_reads_each_file_once_and_writes_nothing(looked_at: CgroupV2, tmp_path: Path) -> None:
+    view = looked_at.untouched()
+    assert (view.is_untouched, looked_at.is_untouched, looked_at.seen) == (True, False, None)
+    view.write("pids", "pids.max", "6")
+    for _ in range(2):
+        assert (view.read("pids", "pids.max"), view.read_above("cpuset", "cpuset.cpus")) == ("5", "0-1")
+        with pytest.raises(FileNotFoundError):
+            view.read("pids", "pids.peak")
+        (tmp_path / "c1/pids.max").write_text("7\n")
+        (tmp_path / "cpuset.cpus").write_text("0\n")
+    assert view.seen == {
+        ("pids", "pids.max"): b"5\n",
+        ("cpuset", "../cpuset.cpus"): b"0-1\n",
+        ("pids", "pids.peak"): None,
+    }
+    assert looked_at.read("pids", "pids.max") == "7"
+
+
+def test_whether_it_reads_as_it_did(looked_at: CgroupV2, tmp_path: Path) -> None:
+    """What no single read(2) tells whole is never the same."""
+    seen = {("pids", "pids.max"): b"5\n", ("cpuset", "../cpuset.cpus"): b"0-1\n", ("pids", "pids.peak"): None}
+    long = {("pids", "long"): b"x" * 100_000}
+    with contextlib.closing(Above()) as above:
+        assert looked_at.reads_as(seen.items(), above)
+        assert not looked_at.reads_as(long.items(), above)
+        assert not looked_at.reads_as((seen | {("pids", "pids.peak"): b"5\n"}).items(), above)
+        (tmp_path / "cpuset.cpus").write_text("0\n")
+        assert looked_at.reads_as(seen.items(), above)  # of what lies above
+        (tmp_path / "c1/pids.max").write_text("50\n")
+        assert not looked_at.reads_as(seen.items(), above)
+    (tmp_path / "c1/pids.max").write_text("5\n")
+    with contextlib.closing(Above()) as above:
+        assert not looked_at.reads_as(seen.items(), above)
+
+
+def test_descriptors_of_what_lies_above(tmp_path: Path) -> None:
+    """They are few, however many tenants there are, and none is left. A directory that is gone is no error."""
+    before = os.listdir("/proc/self/fd")
+    cgroups = []
+    for number in range(100):
+        (tmp_path / f"tenant-{number}/c1").mkdir(parents=True)
+        (tmp_path / f"tenant-{number}/c1/pids.max").write_text(f"{number}\n")
+        cgroups.append(CgroupV2("c1", {"pids": f"{tmp_path}/tenant-{number}/c1"}))
+    with contextlib.closing(Above()) as above:
+        for number, cgroup in enumerate(cgroups):
+            assert cgroup.reads_as([(("pids", "pids.max"), f"{number}\n".encode())], above)
+            assert len(os.listdir("/proc/self/fd")) <= len(before) + 16
+        gone = CgroupV2("c1", {"pids": f"{tmp_path}/gone/c1"})
+        assert not gone.reads_as([(("pids", "pids.max"), None)], above)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_directories_beneath(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pids.max").touch()
+    assert sorted(subdirectories(str(tmp_path))) == [f"{tmp_path}/one", f"{tmp_path}/two"]
+    assert subdirectory_names(str(tmp_path), {"one"}) == ["two"]
+    assert subdirectory_names(f"{tmp_path}/gone") == []

@@ -1,14 +1,20 @@
 """What a cgroup holds other than was set is found by the controllers themselves, and nothing is written for that."""
 
+import contextlib
 import dataclasses
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pycontainer.cgroup.base import Above
+from pycontainer.cgroup.v1 import CgroupV1
 from pycontainer.cgroup.v2 import CgroupV2
 from pycontainer.controllers import registry
-from pycontainer.controllers.protocol import Instance
-from pycontainer.spec.model import ContainerSpec
+from pycontainer.controllers.devices import DEFAULT
+from pycontainer.controllers.protocol import Controller, Instance
+from pycontainer.spec.model import ContainerSpec, Device
 
 SPEC = ContainerSpec(
     name="x",
@@ -45,7 +51,7 @@ def test_nothing_differs(instance: Instance, tmp_path: Path) -> None:
     assert content(tmp_path) == FILES
 
 
-@pytest.mark.parametrize(
+CHANGES = pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("memory.max", "max", f"memory.max is 'max', not '{64 << 20}'"),
@@ -63,6 +69,9 @@ def test_nothing_differs(instance: Instance, tmp_path: Path) -> None:
         ("io.max", "8:0 rbps=1000 wbps=max riops=max wiops=max", "io_read of disk 8:0 is 1000, not None"),
     ],
 )
+
+
+@CHANGES
 def test_each_file_is_missed(instance: Instance, tmp_path: Path, name: str, value: str, said: str) -> None:
     (tmp_path / name).write_text(f"{value}\n")
     assert registry.differences(instance, SPEC) == [said]
@@ -87,3 +96,171 @@ def test_an_idle_group_has_no_weight(instance: Instance, tmp_path: Path) -> None
     (tmp_path / "cpu.weight").write_text("0\n")
     (tmp_path / "cpu.idle").write_text("1\n")
     assert registry.differences(instance, SPEC) == []
+
+
+# -- one look after another --
+
+
+@pytest.fixture
+def above() -> Iterator[Above]:
+    with contextlib.closing(Above()) as made:
+        yield made
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the controllers that are asked, in turn, from here on."""
+    names: list[str] = []
+    for each in registry.controllers():
+
+        def apply(instance: Instance, spec: ContainerSpec, each: Controller = each) -> list[str]:
+            names.append(each.name)
+            return type(each).apply(each, instance, spec)
+
+        monkeypatch.setattr(each, "apply", apply)
+    return names
+
+
+@CHANGES
+def test_each_file_is_missed_after_all_was_well(
+    instance: Instance, tmp_path: Path, above: Above, name: str, value: str, said: str
+) -> None:
+    for _ in range(2):
+        assert registry.differences(instance, SPEC, above) == []
+        (tmp_path / name).write_text(f"{value}\n")
+        for _ in range(2):
+            assert registry.differences(instance, SPEC, above) == [said]
+        (tmp_path / name).write_text(f"{FILES[name]}\n")
+
+
+def test_what_reads_as_before_is_not_judged_again(instance: Instance, above: Above, judged: list[str]) -> None:
+    """But by those that look elsewhere: at the program for devices."""
+    assert registry.differences(instance, SPEC, above) == []
+    assert len(judged) == len(registry.controllers())
+    judged.clear()
+    assert registry.differences(instance, SPEC, above) == []
+    assert judged == ["devices"]
+    assert registry.differences(instance, SPEC) == []
+    assert len(judged) == 1 + len(registry.controllers())
+
+
+def test_another_wish_is_judged(instance: Instance, above: Above) -> None:
+    assert registry.differences(instance, SPEC, above) == []
+    spec = dataclasses.replace(SPEC, pids_max=51)
+    assert registry.differences(instance, spec, above) == ["pids.max is '50', not '51'"]
+    assert registry.differences(instance, SPEC, above) == []
+
+
+def test_a_file_that_comes_or_goes_is_noticed(
+    instance: Instance, tmp_path: Path, above: Above, judged: list[str]
+) -> None:
+    (tmp_path / "cpu.max.burst").unlink()
+    spec = dataclasses.replace(SPEC, cpu_burst_usec=None)
+    assert registry.differences(instance, spec, above) == []
+    (tmp_path / "cpu.max.burst").write_text("5\n")
+    assert registry.differences(instance, spec, above) == ["cpu.max.burst is '5', not '0'"]
+    (tmp_path / "cpu.max.burst").write_text("0\n")
+    assert registry.differences(instance, spec, above) == []
+    judged.clear()
+    (tmp_path / "cpu.max.burst").unlink()
+    assert registry.differences(instance, spec, above) == []
+    assert len(judged) == len(registry.controllers())
+
+
+def test_disks_are_looked_for_in_each_look(instance: Instance, tmp_path: Path, above: Above) -> None:
+    """Once: those beneath may be others by then."""
+    (tmp_path / "io.max").write_text("8:0 rbps=1000 wbps=1000 riops=max wiops=max\n")
+    disks, looked = ["8:0"], 0
+
+    def find_disks() -> list[str]:
+        nonlocal looked
+        looked += 1
+        return disks
+
+    instance = instance._replace(find_disks=find_disks)
+    spec = dataclasses.replace(SPEC, io_read_bps=1000, io_write_bps=1000)
+    assert registry.differences(instance, spec, above) == []
+    assert registry.differences(instance, spec, above) == []
+    assert looked == 2
+    disks[:] = ["8:16"]
+    assert len(registry.differences(instance, spec, above)) == 2
+
+
+# -- version 1 --
+
+V1_FILES = {
+    "memory.limit_in_bytes": str((1 << 63) - 4096), "memory.soft_limit_in_bytes": str((1 << 63) - 4096),
+    "cpu.shares": "1024", "cpu.cfs_quota_us": "-1", "cpuset.cpus": "0-1", "cpuset.mems": "0", "pids.max": "2048",
+    "blkio.throttle.read_bps_device": "", "blkio.throttle.write_bps_device": "", "blkio.throttle.read_iops_device": "",
+    "blkio.throttle.write_iops_device": "", "blkio.bfq.weight": "100", "devices.list": "\n".join(map(str, DEFAULT)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Instance:
+    (tmp_path / "c1").mkdir()
+    for name, text in V1_FILES.items():
+        (tmp_path / "c1" / name).write_text(f"{text}\n")
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        (tmp_path / name).write_text(f"{V1_FILES[name]}\n")
+    names = ("memory", "cpu", "cpuset", "pids", "blkio", "devices")
+    return Instance(CgroupV1("c1", dict.fromkeys(names, f"{tmp_path}/c1")))
+
+
+def test_nobody_is_asked_where_files_tell_all(legacy: Instance, above: Above, judged: list[str]) -> None:
+    spec = ContainerSpec(name="x")
+    assert registry.differences(legacy, spec, above) == []
+    judged.clear()
+    assert registry.differences(legacy, spec, above) == []
+    assert judged == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("memory.limit_in_bytes", "4096", "memory.limit_in_bytes is '4096', not '-1'"),
+        ("cpu.shares", "2", "cpu.shares is '2', not '1024'"),
+        ("cpu.cfs_quota_us", "1000", "cpu.cfs_quota_us is '1000', not '-1'"),
+        ("cpuset.cpus", "0", "cpuset.cpus is '0', not '0-1'"),
+        ("pids.max", "max", "pids.max is 'max', not '2048'"),
+        ("blkio.throttle.read_bps_device", "8:0 1000", "io_read of disk 8:0 is 1000, not None"),
+        ("blkio.throttle.write_bps_device", "8:0 1000", "io_write of disk 8:0 is 1000, not None"),
+        ("blkio.throttle.read_iops_device", "8:0 1000", "io_read_ops of disk 8:0 is 1000, not None"),
+        ("blkio.throttle.write_iops_device", "8:0 1000", "io_write_ops of disk 8:0 is 1000, not None"),
+        ("blkio.bfq.weight", "500", "blkio.bfq.weight is '500', not 'default 100'"),
+        ("devices.list", "a *:* rwm", "the devices allowed are None"),
+    ],
+)
+def test_each_file_of_v1_is_missed_after_all_was_well(
+    legacy: Instance, tmp_path: Path, above: Above, name: str, value: str, said: str
+) -> None:
+    spec = ContainerSpec(name="x")
+    assert registry.differences(legacy, spec, above) == []
+    (tmp_path / "c1" / name).write_text(f"{value}\n")
+    assert registry.differences(legacy, spec, above) == [said]
+    assert registry.differences(legacy, spec) == [said]
+    assert content(tmp_path / "c1") == V1_FILES | {name: value}
+
+
+def test_what_lies_above_is_read_once_a_look_and_again_by_who_differs(
+    legacy: Instance, tmp_path: Path, above: Above
+) -> None:
+    spec = ContainerSpec(name="x")
+    for _ in range(2):
+        assert registry.differences(legacy, spec, above) == []
+    for directory in (tmp_path, tmp_path / "c1"):
+        (directory / "cpuset.cpus").write_text("0\n")
+    assert registry.differences(legacy, spec, above) == []
+    (tmp_path / "cpuset.cpus").write_text("1\n")
+    with contextlib.closing(Above()) as next_look:
+        assert registry.differences(legacy, spec, next_look) == ["cpuset.cpus is '0', not '1'"]
+
+
+def test_a_node_that_becomes_another_device_is_noticed(legacy: Instance, tmp_path: Path, above: Above) -> None:
+    spec = ContainerSpec(name="x", devices=(Device(f"{tmp_path}/node", "/dev/node", "rw"),))
+    os.symlink("/dev/null", tmp_path / "node")
+    assert registry.differences(legacy, spec, above) == []
+    (tmp_path / "node").unlink()
+    os.symlink("/dev/kmsg", tmp_path / "node")
+    (found,) = registry.differences(legacy, spec, above)
+    assert found.startswith("the devices allowed are")

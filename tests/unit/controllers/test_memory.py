@@ -146,6 +146,8 @@ def test_working_set_is_what_docker_shows() -> None:
     v2_files = {"memory.current": "100", "memory.stat": "anon 60\ninactive_file 30\n"}
     v1_files = {"memory.usage_in_bytes": "100", "memory.stat": "inactive_file 1\ntotal_inactive_file 120\n"}
     assert working_set_bytes(FakeCgroup(2, v2_files)) == 70
+    assert working_set_bytes(FakeCgroup(2, v2_files | {"memory.stat": "inactive_file 30"})) == 70
+    assert working_set_bytes(FakeCgroup(2, v2_files | {"memory.stat": "total_inactive_file 30\n"})) == 100
     assert working_set_bytes(FakeCgroup(1, v1_files)) == 0
 
 
