@@ -40,9 +40,8 @@ class Flows:
             self.unhook(index)
 
     def is_beside_others(self, index: int) -> bool:
-        """Tell whether a link where it hangs has a program that is not the fast path's, of this world or another."""
-        ids = bpf.attached_to_link(index)
-        return len(ids) > 1 and any(not _is_fast_path(each) for each in ids)
+        """Tell whether a link has a program that is not the fast path's, of this world or another."""
+        return not all(map(_is_fast_path, bpf.attached_to_link(index)))
 
     def hooked(self) -> set[int]:
         return {*self._hooks}

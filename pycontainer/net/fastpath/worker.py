@@ -177,8 +177,10 @@ class FastPath:
                 is_listening = is_busy
             poll.poll(_LOOK_SECONDS * 1000 if is_busy else None)
             self._hear()
-            for sample in self._samples.read():
-                self._consider(sample)
+            samples = self._samples.read()
+            if not self._is_deaf():
+                for sample in samples:
+                    self._consider(sample)
             if is_busy and time.monotonic() >= next_look:
                 self._look()
                 next_look = time.monotonic() + _LOOK_SECONDS
@@ -190,21 +192,21 @@ class FastPath:
             self.forget()
 
     def _is_deaf(self) -> bool:
-        """Tell whether rules have changed just now; when that is over, what has come until then is thrown away."""
+        """Tell whether rules have changed just now, or that was over when packets were read: these say nothing, either."""
         with self._lock:
             if self._deaf_until is None:
                 return False
             if time.monotonic() >= self._deaf_until:
                 self._samples.read()
                 self._deaf_until = None
-            self._shown.clear()
-            self._refused.clear()
-            return True
+        self._shown.clear()
+        self._refused.clear()
+        return True
 
     def _consider(self, sample: Sample) -> None:
         """Hand a connection over if it may be, now that one of its packets was let pass."""
         self._hear()
-        if self._is_deaf():
+        if self._deaf_until is not None:
             return
         is_from = sample.came_by in self._places
         place = self._places.get(sample.came_by if is_from else sample.leaves_by)
@@ -249,10 +251,10 @@ class FastPath:
     def _hand_over(self, connection: Connection, place: _Place, uplink: int) -> bool:
         flow = Flow(*connection.ends, uplink, place.link, place.mac)
         self._shown.pop(connection.orig, None)
-        self._flows.hook(uplink)
-        self._flows.hook(place.link)
         if host.obstacle() or not self._are_plain(uplink, place.link) or not self._may_pass(connection, flow):
             return False
+        self._flows.hook(uplink)
+        self._flows.hook(place.link)
         if not be_liberal(self._tracked, connection):
             return False
         with self._lock:
