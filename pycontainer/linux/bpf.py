@@ -21,9 +21,8 @@ INSTRUCTION_BYTES = 8
 _LICENSE = b"MIT\0"  # no helper that is for GPL programs alone is called
 _LOAD = struct.Struct("=IIQQ24x16s")  # type, instruction count, instructions, license; log, kernel, flags; name
 _ATTACH = struct.Struct("=IIIII")  # cgroup, program, attach type, flags, program that is replaced
-_QUERY = struct.Struct(
-    "=IIIIQI"
-)  # cgroup or interface, attach type, query flags, attach flags (out), where ids go, their count
+# Cgroup or interface, attach type, query flags, attach flags (out), where ids go, their count.
+_QUERY = struct.Struct("=IIIIQI")
 _GET_INFO = struct.Struct("=IIQ")  # program, size of the information, where it goes
 _INFO = struct.Struct("=II8sIIQQ24x16s")  # type, id, tag, compiled and plain size, where each goes; ...; name
 _MAP = struct.Struct("=IIIII8x16s")  # type, bytes of a key and of a value, how many at most, flags; ...; name

@@ -59,6 +59,11 @@ class Connection(NamedTuple):
         return self[1:5]
 
 
+def packed(address: str) -> bytes:
+    """Return an address of either family as the kernel has it."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
 def message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(attributes), kind, flags, 1, 0, family, 0, 0) + attributes
 

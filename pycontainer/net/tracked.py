@@ -39,6 +39,7 @@ from pycontainer.net.ctnetlink import (
     TUPLE_REPLY,
     ZONE,
     message,
+    packed,
 )
 from pycontainer.net.messages import ACK, DUMP, NETLINK_NETFILTER, Netlink, attribute, read_attributes
 from pycontainer.net.ports import WILDCARDS
@@ -101,13 +102,13 @@ class Tracked:
 
     def leave(self, *addresses: str) -> None:
         """Note that nobody has these addresses any more; `settle` is for who gets one of them."""
-        self._left.update(map(_packed, filter(None, addresses)))
+        self._left.update(map(packed, filter(None, addresses)))
         if len(self._left) >= _LEFT_MOST:
             self._forget_left()
 
     def settle(self, *addresses: str) -> None:
         """Return when nothing is remembered of these addresses from before; that is nearly always at once."""
-        wanted = [*map(_packed, filter(None, addresses))]
+        wanted = [*map(packed, filter(None, addresses))]
         if not self._left.isdisjoint(wanted):
             self._forget_left()
         self._awaited = [(is_left, thread) for is_left, thread in self._awaited if thread.is_alive()]
@@ -178,7 +179,7 @@ def forget(published: Iterable[Published]) -> int:
     for ports, keep in published:
         for port in ports:
             for host_ip in WILDCARDS.get(port.host_ip, (port.host_ip,)):
-                places[port.host_port, host_ip] = frozenset(map(_packed, keep))
+                places[port.host_port, host_ip] = frozenset(map(packed, keep))
     own: dict[str, bool] = {}
 
     def is_stale(family: int, entry: _Entry) -> bool:
@@ -280,7 +281,3 @@ def is_own(address: str) -> bool:
         except OSError:
             return False
         return str(probe.getsockname()[0]) == address
-
-
-def _packed(address: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)

@@ -12,7 +12,6 @@
 Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
 """
 
-import errno
 import socket
 import struct
 import sys
@@ -74,16 +73,6 @@ class Link(NamedTuple):
     name: str
     is_ethernet: bool
     mtu: int
-
-
-def is_there(netlink: Netlink, index: int) -> bool:
-    try:
-        look_at(netlink, index)
-    except OSError as error:
-        if error.errno == errno.ENODEV:
-            return False
-        raise
-    return True
 
 
 def look_at(netlink: Netlink, index: int) -> Link:

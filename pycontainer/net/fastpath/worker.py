@@ -18,18 +18,18 @@ import errno
 import os
 import re
 import select
-import socket
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 
-from pycontainer.net.ctnetlink import Connection, be_liberal, expire, find_answered, find_begun
+from pycontainer.net.ctnetlink import Connection, be_liberal, expire, find_answered, find_begun, packed
 from pycontainer.net.fastpath import host
 from pycontainer.net.fastpath.flows import MOST, Flows
 from pycontainer.net.fastpath.program import Flow
 from pycontainer.net.fastpath.samples import HEADER_BYTES, Sample, Samples
+from pycontainer.net.link import is_there
 from pycontainer.net.messages import NETLINK_NETFILTER, Netlink
 from pycontainer.net.rulesetwatch import RulesetWatch
 
@@ -53,7 +53,7 @@ class _Place:
     __slots__ = ("link", "mac", "addresses")
 
     def __init__(self, link: int, mac: bytes, addresses: Iterable[str]) -> None:
-        self.link, self.mac, self.addresses = link, mac, frozenset(map(_packed, addresses))
+        self.link, self.mac, self.addresses = link, mac, frozenset(map(packed, addresses))
 
 
 class _Shown:
@@ -315,7 +315,7 @@ class FastPath:
         used = {index for handed in all_handed for index in (handed.flow.uplink, handed.flow.link)}
         self._unused_looks = {index: self._unused_looks.get(index, 0) + 1 for index in self._flows.hooked() - used}
         for index, looks in self._unused_looks.items():
-            if looks >= _UNUSED_LOOKS or (index not in self._places and not host.is_there(self._routes, index)):
+            if looks >= _UNUSED_LOOKS or (index not in self._places and not is_there(index)):
                 self._flows.unhook(index)
 
     def _goes_on(self, handed: _Handed) -> bool:
@@ -329,7 +329,3 @@ class FastPath:
                 return False
         handed.bytes, handed.looks = count, handed.looks + 1
         return handed.looks < _LEASE_LOOKS
-
-
-def _packed(address: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)

@@ -571,32 +571,29 @@ def frame(
     return bytes(12) + b"\x08\x00" + ip[:10] + checksum(ip) + ip[12:] + tcp
 
 
+FLOWS = pytest.mark.parametrize("flow", [FLOW, FLOW6], ids=["IPv4", "IPv6"])
+
+
 @pytest.fixture
-def loaded() -> Iterator[tuple[bpf.HashMap, int]]:
+def loaded(flow: Flow) -> Iterator[tuple[bpf.HashMap, int]]:
+    """A map with both directions of `flow` in it, and the descriptor of the program that reads it."""
+    if flow is FLOW6 and not program.takes_ipv6():
+        pytest.skip("this kernel's helper gets sums of IPv6 wrong")
     flows = bpf.HashMap("pyc_flows", program.KEY_BYTES, program.VALUE_BYTES, 16)
     try:
         program_fd = program.load(flows.fd)
+        for key, value in flow.entries():
+            flows.put(key, value)
         yield flows, program_fd
         os.close(program_fd)
     finally:
         flows.close()
 
 
-FLOWS = pytest.mark.parametrize("flow", [FLOW, FLOW6], ids=["IPv4", "IPv6"])
-
-
-def skip_without(flow: Flow) -> None:
-    if flow is FLOW6 and not program.takes_ipv6():
-        pytest.skip("this kernel's helper gets sums of IPv6 wrong")
-
-
 @pytest.mark.vm
 @FLOWS
 def test_both_directions_are_translated_with_every_sum_right(loaded: tuple[bpf.HashMap, int], flow: Flow) -> None:
-    skip_without(flow)
     flows, program_fd = loaded
-    for key, value in flow.entries():
-        flows.put(key, value)
     client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
     instance = (flow.instance, flow.instance_port)
     said, there = bpf.run_classifier(program_fd, frame(client, at_host))
@@ -614,10 +611,7 @@ def test_both_directions_are_translated_with_every_sum_right(loaded: tuple[bpf.H
 @pytest.mark.vm
 @FLOWS
 def test_what_is_not_known_or_not_plain_is_left_as_it_is(loaded: tuple[bpf.HashMap, int], flow: Flow) -> None:
-    skip_without(flow)
-    flows, program_fd = loaded
-    for key, value in flow.entries():
-        flows.put(key, value)
+    _, program_fd = loaded
     client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
     plain = frame(client, at_host)
     others = {
@@ -640,10 +634,7 @@ def test_what_is_not_known_or_not_plain_is_left_as_it_is(loaded: tuple[bpf.HashM
 @pytest.mark.parametrize("flags", [0x11, 0x12, 0x14], ids=["FIN", "SYN", "RST"])
 @FLOWS
 def test_the_end_and_a_new_beginning_are_the_kernels(loaded: tuple[bpf.HashMap, int], flow: Flow, flags: int) -> None:
-    skip_without(flow)
     flows, program_fd = loaded
-    for key, value in flow.entries():
-        flows.put(key, value)
     client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
     last = frame(client, at_host, flags=flags)
     assert bpf.run_classifier(program_fd, last) == (NEXT, last)
