@@ -126,7 +126,8 @@ def send_frame(sock: socket.socket, message: object, fds: list[int] | None = Non
     if fds:
         sent = socket.send_fds(sock, [data], fds)
         data = data[sent:]
-    sock.sendall(data)
+    if data:  # to send nothing fails, too, once the other end is closed, which has read everything then
+        sock.sendall(data)
 
 
 def receive_frame(sock: socket.socket) -> tuple[object, list[int]] | None:

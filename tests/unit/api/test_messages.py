@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,25 @@ def test_frames_one_after_the_other(pair: tuple[socket.socket, socket.socket]) -
         (None, []),
         None,
     ]
+
+
+def test_who_reads_a_frame_and_closes_has_read_it(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a request that was begun would be sent again."""
+    here, there = pair
+    send_fds = socket.send_fds
+
+    def send_to_who_closes(*arguments: Any) -> int:
+        sent = send_fds(*arguments)
+        message, fds = receive_frame(there) or ({}, [])
+        assert message == {"verb": "run"}
+        os.close(*fds)
+        there.close()
+        return sent
+
+    monkeypatch.setattr(socket, "send_fds", send_to_who_closes)
+    send_frame(here, {"verb": "run"}, [here.fileno()])
 
 
 @pytest.mark.parametrize(
