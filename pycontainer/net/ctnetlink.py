@@ -33,30 +33,31 @@ _TELLING = _ASSURED | _SRC_NAT | _DST_NAT | _SEQ_ADJUST | _OFFLOAD
 _REQUEST = 0x1
 
 
-class Connection(NamedTuple):
-    """A TCP connection to a published port: packed addresses, ports, and what the kernel calls it."""
+class Ends(NamedTuple):
+    """Who talks by a published port: packed addresses of one family, ports."""
 
-    family: int
     client: bytes
     client_port: int
     host: bytes
     host_port: int
     instance: bytes
     instance_port: int
-    id: bytes
-    timeout_seconds: int
-    is_plain: bool  # established, translated by its destination and by nothing else, followed by no helper or flowtable
-    orig: bytes  # the attribute that names it
-
-    @property
-    def ends(self) -> tuple[bytes, int, bytes, int, bytes, int]:
-        """Client, host and instance, each with its port."""
-        return self[1:7]
 
     @property
     def begun(self) -> tuple[bytes, int, bytes, int]:
         """Who began it, and with whom."""
-        return self[1:5]
+        return self[:4]
+
+
+class Connection(NamedTuple):
+    """A TCP connection to a published port, and what the kernel calls it."""
+
+    family: int
+    ends: Ends
+    id: bytes
+    timeout_seconds: int
+    is_plain: bool  # established, translated by its destination and by nothing else, followed by no helper or flowtable
+    orig: bytes  # the attribute that names it
 
 
 def packed(address: str) -> bytes:
@@ -100,7 +101,7 @@ def _find(netlink: Netlink, family: int, wanted: bytes) -> Connection | None:
     )
     timeout_seconds = int.from_bytes(found.get(_TIMEOUT, b""), "big")
     orig = attribute(TUPLE_ORIG | NESTED, found[TUPLE_ORIG])
-    return Connection(family, *client, *host, *instance, found[ID], timeout_seconds, is_plain, orig)
+    return Connection(family, Ends(*client, *host, *instance), found[ID], timeout_seconds, is_plain, orig)
 
 
 def be_liberal(netlink: Netlink, connection: Connection) -> bool:

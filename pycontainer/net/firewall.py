@@ -160,7 +160,7 @@ _BRIDGE_RULES = """
 """
 _BRIDGE_SETS = frozenset({"mac", "port4", "port6", "target6", "port_guard"})
 
-# Of the packets of published ports that all rules have let pass, those of others too, one in 128 is shown to the fast path,
+# Of the packets of published ports that all rules have let pass, those of others too, one in 32 is shown to the fast path,
 # at most 100 a second. It is the last chain that a packet meets but for the one that confirms what is tracked.
 _SAMPLE = """
   chain sampled { type filter hook postrouting priority 2147483646; policy accept;
@@ -168,7 +168,7 @@ _SAMPLE = """
     oifname "PREFIX*" jump sample
   }
   chain sample {
-    ct status dnat meta l4proto tcp numgen random mod 128 == 0 limit rate 100/second burst 20 packets \
+    ct status dnat meta l4proto tcp numgen random mod 32 == 0 limit rate 100/second burst 100 packets \
 log group {group} snaplen {bytes} queue-threshold 1
   }
 """

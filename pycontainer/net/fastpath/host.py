@@ -84,27 +84,27 @@ def look_at(netlink: Netlink, index: int) -> Link:
 
 
 class Way(NamedTuple):
-    """Where a route leads: by which link, with which MTU of its own (0: the link's), to which gateway (empty: none)."""
+    """Where a route leads: by which link, with which MTU of its own (0: the link's), to which gateway (empty: none).
+
+    The gateway of a route of IPv4 may have an address of IPv6.
+    """
 
     link: int
     mtu: int
     gateway: bytes
 
 
-def way(
-    netlink: Netlink, family: int, source: bytes, destination: bytes, *, came_by: int = 0, leaves_by: int = 0
-) -> Way:
-    """Return where a packet that came by a link, or that is to leave by one, is sent. OSError if nowhere."""
+def way(netlink: Netlink, family: int, source: bytes, destination: bytes, came_by: int) -> Way:
+    """Return where a packet that came by a link is sent. OSError if nowhere."""
     bits = 8 * len(source)
     question = (
         _RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0) + attribute(_DST, destination) + attribute(_SRC, source)
     )
-    question += attribute(_IIF, struct.pack("=I", came_by)) if came_by else b""
-    question += attribute(_OIF, struct.pack("=I", leaves_by)) if leaves_by else b""
+    question += attribute(_IIF, struct.pack("=I", came_by))
     answer = netlink.ask("look for a route", _message(_GET_ROUTE, question))
     found = read_attributes(answer[_NLMSG.size + _RTMSG.size :])
     mtu = read_attributes(found.get(_METRICS, b"")).get(_METRIC_MTU, b"")
-    gateway = found.get(_GATEWAY, b"") + found.get(_VIA, b"")
+    gateway = found.get(_GATEWAY, b"") or found.get(_VIA, b"")[2:]  # struct rtvia: family, address
     return Way(int.from_bytes(found.get(_OIF, b""), sys.byteorder), int.from_bytes(mtu, sys.byteorder), gateway)
 
 

@@ -4,7 +4,7 @@ For each frame: if it is TCP in IPv4 without options, or in IPv6 without extensi
 the end of its life, and its connection is in the map, then
 
     to the instance       destination address and port become the instance's, and it leaves by the instance's link
-    from the instance     source address and port become the host's, and it leaves by the uplink, to whom routes say
+    from the instance     source address and port become the host's, and it leaves by the uplink, to the next hop
 
 with one hop less to live, its checksums adjusted. All else goes on as if there were no program. SYN, FIN and RST are for
 connection tracking to see: they take the kernel's way, and with them all that follows in that direction, since they
@@ -18,11 +18,13 @@ Source: kernel include/uapi/linux/bpf.h (struct __sk_buff, enum bpf_func_id), bp
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 from pycontainer.linux import bpf
 from pycontainer.linux.bpfcode import STACK, U8, U16, U32, Code
+from pycontainer.net.ctnetlink import Ends
 
 NAME = "pyc_fast"
 _TCX_NEXT, _TCX_DROP = -1, 2
@@ -51,47 +53,47 @@ _KEY = struct.Struct("=I2s2s16s16s")
 _KEY_LINK, _KEY_PORTS, _KEY_SOURCE, _KEY_DESTINATION = 0, 4, 8, 24
 
 # The value: the link to leave by, whether it is from the instance, what the address adds to the sums of TCP and of IPv4, the
-# new address and port, MAC addresses; how many bytes there were.
-_VALUE = struct.Struct("=IIII16s2s4x6s6s6xQ")
-_LINK, _IS_FROM, _TCP_SUM, _IP_SUM, _ADDRESS, _PORT, _MACS, _BYTES = 0, 4, 8, 12, 16, 32, 38, 56
+# new address and port, MAC addresses, how many bytes there were; to whom it goes, as struct bpf_redir_neigh.
+_VALUE = struct.Struct("=IIII16s2s4x6s6s6xQ20s")
+_LINK, _IS_FROM, _TCP_SUM, _IP_SUM, _ADDRESS, _PORT, _MACS, _BYTES, _NEXT_HOP = 0, 4, 8, 12, 16, 32, 38, 56, 64
+_HOP = struct.Struct("=I16s")  # family, address
 KEY_BYTES, VALUE_BYTES = _KEY.size, _VALUE.size
 
 
 class Flow(NamedTuple):
-    """A connection that is handed over: packed addresses of one family, ports, and the two links by their indexes.
+    """A connection that is handed over, and the two links by their indexes.
 
-    `mac` is what both ends of the instance's link have.
+    `mac` is what both ends of the instance's link have, `next_hop` the packed address of who is asked for his on the uplink:
+    a gateway, of either family, or the client.
     """
 
-    client: bytes
-    client_port: int
-    host: bytes
-    host_port: int
-    instance: bytes
-    instance_port: int
+    ends: Ends
     uplink: int
     link: int
     mac: bytes
+    next_hop: bytes
 
     def entries(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
         """Return key and value of the direction to the instance, and of the one from it."""
-        change = _sum_change(self.host, self.instance)
+        client, client_port, host, host_port, instance, instance_port = self.ends
+        change = _sum_change(host, instance)
         to_it = (
-            _KEY.pack(self.uplink, _port(self.client_port), _port(self.host_port), self.client, self.host),
-            _VALUE.pack(self.link, 0, change, change, self.instance, _port(self.instance_port), self.mac, self.mac, 0),
+            _KEY.pack(self.uplink, _port(client_port), _port(host_port), client, host),
+            _VALUE.pack(self.link, 0, change, change, instance, _port(instance_port), self.mac, self.mac, 0, b""),
         )
-        change = _sum_change(self.instance, self.host)
-        nobody = bytes(6)  # whom the route leads to
+        change = _sum_change(instance, host)
+        unknown = bytes(6)  # until the kernel has asked the next hop
+        hop = _HOP.pack(socket.AF_INET6 if len(self.next_hop) == 16 else socket.AF_INET, self.next_hop)
         from_it = (
-            _KEY.pack(self.link, _port(self.instance_port), _port(self.client_port), self.instance, self.client),
-            _VALUE.pack(self.uplink, 1, change, change, self.host, _port(self.host_port), nobody, nobody, 0),
+            _KEY.pack(self.link, _port(instance_port), _port(client_port), instance, client),
+            _VALUE.pack(self.uplink, 1, change, change, host, _port(host_port), unknown, unknown, 0, hop),
         )
         return to_it, from_it
 
 
 def bytes_in(value: bytes) -> int:
     """Return how many bytes a direction had that were handed over."""
-    return int(_VALUE.unpack(value)[-1])
+    return int.from_bytes(value[_BYTES : _BYTES + 8], sys.byteorder)
 
 
 def load(flows_fd: int) -> int:
@@ -149,13 +151,14 @@ def program(flows_fd: int, *, has_ipv6: bool) -> bytes:
     code.load(U32, 1, _CONTEXT, _LENGTH)
     code.add_atomically(1, _FLOW, _BYTES)
     code.load(U32, 1, _FLOW, _LINK)
-    code.set(2, 0)
     code.load(U32, 3, _FLOW, _IS_FROM)
-    code.jump_unless(3, 0, "by route")
+    code.jump_unless(3, 0, "to next hop")
+    code.set(2, 0)
     code.call(_REDIRECT)
     code.leave()
-    code.label("by route")
-    code.set(3, 0)
+    code.label("to next hop")
+    code.point(2, _FLOW, _NEXT_HOP)
+    code.set(3, _HOP.size)
     code.set(4, 0)
     code.call(_REDIRECT_NEIGHBOUR)
     code.leave()

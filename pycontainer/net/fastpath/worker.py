@@ -233,7 +233,7 @@ class FastPath:
             of_one = sum(handed.flow.link == place.link for handed in self._handed.values())
             return (
                 connection.is_plain
-                and connection.instance in place.addresses
+                and connection.ends.instance in place.addresses
                 and connection.orig not in self._handed
                 and now >= self._refused.get(connection.orig, 0)
                 and of_one < _MOST_OF_ONE
@@ -249,10 +249,13 @@ class FastPath:
         return now - min(shown.times) < _FRESH_SECONDS and shown.uplinks[0] == shown.uplinks[1]
 
     def _hand_over(self, connection: Connection, place: _Place, uplink: int) -> bool:
-        flow = Flow(*connection.ends, uplink, place.link, place.mac)
         self._shown.pop(connection.orig, None)
-        if host.obstacle() or not self._are_plain(uplink, place.link) or not self._may_pass(connection, flow):
+        if host.obstacle() or not self._are_plain(uplink, place.link):
             return False
+        next_hop = self._next_hop(connection, uplink, place.link)
+        if not next_hop:
+            return False
+        flow = Flow(connection.ends, uplink, place.link, place.mac, next_hop)
         self._flows.hook(uplink)
         self._flows.hook(place.link)
         if not be_liberal(self._tracked, connection):
@@ -269,14 +272,16 @@ class FastPath:
             self._give_back([connection.orig])
         return False
 
-    def _may_pass(self, connection: Connection, flow: Flow) -> bool:
-        """Tell whether routes lead both directions by these links, as the program has it, with no MTU of their own."""
-        ask, family = self._routes, connection.family
-        there = host.way(ask, family, flow.client, flow.instance, came_by=flow.uplink)
-        back = host.way(ask, family, flow.instance, flow.client, came_by=flow.link)
-        ours = host.way(ask, family, flow.host, flow.client, leaves_by=flow.uplink)  # bpf_redirect_neigh asks so
-        is_by_them = there.link == flow.link and back.link == flow.uplink and back == ours
-        return is_by_them and there.mtu == back.mtu == 0 and host.forwards(family)
+    def _next_hop(self, connection: Connection, uplink: int, link: int) -> bytes:
+        """Return to whom routes lead what is for the client.
+
+        Empty if they lead either direction by other links than these, or have an MTU of their own.
+        """
+        ask, family, ends = self._routes, connection.family, connection.ends
+        there = host.way(ask, family, ends.client, ends.instance, uplink)
+        back = host.way(ask, family, ends.instance, ends.client, link)
+        is_by_them = there.link == link and back.link == uplink and there.mtu == back.mtu == 0
+        return back.gateway or ends.client if is_by_them and host.forwards(family) else b""
 
     def _are_plain(self, uplink: int, link: int) -> bool:
         """Tell whether there is nothing at the two links themselves that decides of each packet."""
@@ -292,7 +297,7 @@ class FastPath:
         )
 
     def _is_as_it_was(self, connection: Connection) -> bool:
-        now = find_begun(self._tracked, connection.family, *connection.begun)
+        now = find_begun(self._tracked, connection.family, *connection.ends.begun)
         return now is not None and now.is_plain and now.id == connection.id
 
     def _look(self) -> None:
@@ -319,8 +324,10 @@ class FastPath:
                 self._flows.unhook(index)
 
     def _goes_on(self, handed: _Handed) -> bool:
-        connection, count = handed.connection, self._flows.bytes_of(handed.flow)
-        if count is None or not self._is_as_it_was(connection) or not self._may_pass(connection, handed.flow):
+        connection, flow, count = handed.connection, handed.flow, self._flows.bytes_of(handed.flow)
+        if count is None or not self._is_as_it_was(connection):
+            return False
+        if self._next_hop(connection, flow.uplink, flow.link) != flow.next_hop:
             return False
         if count != handed.bytes:
             expire(self._tracked, connection, connection.timeout_seconds)

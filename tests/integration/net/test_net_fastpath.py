@@ -19,6 +19,7 @@ from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.linux import bpf
 from pycontainer.linux.bpfcode import Code
 from pycontainer.net import tracked
+from pycontainer.net.ctnetlink import Ends, packed
 from pycontainer.net.fastpath import host, program, worker
 from pycontainer.net.fastpath.flows import Flows
 from pycontainer.net.fastpath.program import Flow
@@ -310,7 +311,6 @@ BETWEEN = {
     "traffic control": ("tc qdisc add dev eth0 clsact", "tc qdisc del dev eth0 clsact"),
     "smaller MTU": ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
     "another way back": (f"ip route add {OUTSIDE_IP}/32 dev lo", f"ip route del {OUTSIDE_IP}/32 dev lo"),
-    "another gateway": (f"ip route add {OUTSIDE_IP}/32 via 192.0.2.77", f"ip route del {OUTSIDE_IP}/32"),
     "no way in": (
         f"ip rule add from {OUTSIDE_IP} iif eth0 prohibit",
         f"ip rule del from {OUTSIDE_IP} iif eth0 prohibit",
@@ -323,9 +323,6 @@ BETWEEN = {
 def test_what_a_host_puts_between_is_heeded(fast: Site, what: str) -> None:
     web = fast.instance("web", PORT)
     do, undo = BETWEEN[what]
-    if what == "another gateway":  # by the instance's address alone: the host's own packets go as before
-        do, undo = "ip route add default via 192.0.2.77 table 99", "ip route flush table 99"
-        fast.inside.run("ip", "rule", "add", "from", web.ip, "lookup", "99")
     with stream(fast, web) as made:
         fast.inside.run(*do.split())
         poll_until(lambda: count(fast) == 0, what="it is given back")
@@ -334,8 +331,31 @@ def test_what_a_host_puts_between_is_heeded(fast: Site, what: str) -> None:
         assert count(fast) == 0
         fast.inside.run(*undo.split())
         poll_until(lambda: count(fast) == 1, what="it is handed over again")
-    if what == "another gateway":
-        fast.inside.run("ip", "rule", "del", "from", web.ip, "lookup", "99")
+
+
+@pytest.mark.parametrize(("gateway", "nodad"), [("192.0.2.77", ""), ("inet6 fd00:99::77", "nodad")])
+def test_who_is_the_gateway_now_gets_what_is_for_beyond(fast: Site, gateway: str, nodad: str) -> None:
+    """A rule of the host leads by it what is from the instance, and nothing else."""
+    web = fast.instance("web", PORT)
+    address = gateway.split()[-1]
+    fast.outside.run(*f"ip address add {address} dev eth0 {nodad}".split())
+    try:
+        with stream(fast, web) as made:
+            fast.inside.run(*f"ip -4 route add default via {gateway} dev eth0 onlink table 99".split())
+            fast.inside.run("ip", "rule", "add", "from", web.ip, "lookup", "99")
+            poll_until(lambda: next_hops(fast) == {packed(address)}, what="it is handed over by the gateway")
+            made.goes_on()
+            assert next_hops(fast) == {packed(address)}
+            fast.inside.run("ip", "rule", "del", "from", web.ip, "lookup", "99")
+            poll_until(lambda: next_hops(fast) == {packed(OUTSIDE_IP)}, what="it is handed over as before")
+    finally:
+        fast.outside.run("ip", "address", "del", address, "dev", "eth0")
+
+
+def next_hops(site: Site) -> set[bytes]:
+    fast_path = site.manager._fast_path
+    assert fast_path is not None
+    return {handed.flow.next_hop for handed in [*fast_path._handed.values()]}
 
 
 def test_a_program_of_others_at_the_uplink_sees_each_packet(fast: Site) -> None:
@@ -527,14 +547,15 @@ def test_what_is_idle_costs_nothing(fast: Site) -> None:
 # -- the program, frame by frame
 
 CLIENT, CLIENT6 = "198.51.100.7", "2001:db8:1::7"
-FLOW = Flow(
-    *(socket.inet_aton(CLIENT), 40000, socket.inet_aton(INSIDE_IP), 8080, socket.inet_aton("10.64.0.2"), 80, 1, 1),
-    mac=b"\x02\x50\x0a\x40\x00\x02",
-)
-FLOW6 = FLOW._replace(
-    client=socket.inet_pton(socket.AF_INET6, CLIENT6),
-    host=socket.inet_pton(socket.AF_INET6, INSIDE_IP6),
-    instance=socket.inet_pton(socket.AF_INET6, "fd00:1::2"),
+FLOW, FLOW6 = (
+    Flow(
+        Ends(packed(client), 40000, packed(at_host), 8080, packed(instance), 80),
+        uplink=1,
+        link=1,
+        mac=b"\x02\x50\x0a\x40\x00\x02",
+        next_hop=packed(client),
+    )
+    for client, at_host, instance in ((CLIENT, INSIDE_IP, "10.64.0.2"), (CLIENT6, INSIDE_IP6, "fd00:1::2"))
 )
 NEXT, REDIRECT = 0xFFFFFFFF, 7
 
@@ -594,8 +615,8 @@ def loaded(flow: Flow) -> Iterator[tuple[bpf.HashMap, int]]:
 @FLOWS
 def test_both_directions_are_translated_with_every_sum_right(loaded: tuple[bpf.HashMap, int], flow: Flow) -> None:
     flows, program_fd = loaded
-    client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
-    instance = (flow.instance, flow.instance_port)
+    client, at_host = flow.ends[:2], flow.ends[2:4]
+    instance = flow.ends[4:]
     said, there = bpf.run_classifier(program_fd, frame(client, at_host))
     assert (said, there[:12]) == (REDIRECT, flow.mac * 2)
     assert there[14:] == frame(client, instance, hops=63)[14:]
@@ -612,10 +633,10 @@ def test_both_directions_are_translated_with_every_sum_right(loaded: tuple[bpf.H
 @FLOWS
 def test_what_is_not_known_or_not_plain_is_left_as_it_is(loaded: tuple[bpf.HashMap, int], flow: Flow) -> None:
     _, program_fd = loaded
-    client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
+    client, at_host = flow.ends[:2], flow.ends[2:4]
     plain = frame(client, at_host)
     others = {
-        "another port": frame((flow.client, 40001), at_host),
+        "another port": frame((flow.ends.client, 40001), at_host),
         "at the end of its life": frame(client, at_host, hops=1),
         "short": plain[: 60 if flow is FLOW6 else 40],
         "UDP": plain[: 14 + (9 if flow is FLOW else 6)] + b"\x11" + plain[14 + (10 if flow is FLOW else 7) :],
@@ -635,7 +656,7 @@ def test_what_is_not_known_or_not_plain_is_left_as_it_is(loaded: tuple[bpf.HashM
 @FLOWS
 def test_the_end_and_a_new_beginning_are_the_kernels(loaded: tuple[bpf.HashMap, int], flow: Flow, flags: int) -> None:
     flows, program_fd = loaded
-    client, at_host = (flow.client, flow.client_port), (flow.host, flow.host_port)
+    client, at_host = flow.ends[:2], flow.ends[2:4]
     last = frame(client, at_host, flags=flags)
     assert bpf.run_classifier(program_fd, last) == (NEXT, last)
     after = frame(client, at_host)
