@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.benchmarks.bed import SLEEPER, Bed
@@ -25,13 +25,19 @@ TEXT = (
     "of its own needs: two pairs, and a host that routes between them and has no rules. The port that is measured is "
     "the last one of those published. `fast path` is a network made with `--fast-path` ([networks](network.md)): a "
     "connection that goes on is handed over after some milliseconds, by rules that the host has; a new one, and its first "
-    "packets, take the way of all others."
+    "packets, take the way of all others. Client and server share a processor, so that each step of the way costs time "
+    "here. A ratio is the median of those of all rounds: what else the machine does meets both of a round."
 )
 BARE, ROUTED = "bare veth", "routed veth, no rules"
+FEW = "10 ports"
 FAST = "fast path"
 SERVER_PORT = 9000
 _FIRST_PORT = 20000
-_KINDS = {"bulk": ("bulk", "MB/s", 15), "latency": ("round trip", "us", 7), "connections": ("connections", "/s", 9)}
+_KINDS = {  # item, unit, rounds, seconds of each
+    "bulk": ("bulk", "MB/s", 25, 0.7),
+    "latency": ("round trip", "us", 8, 0.3),
+    "connections": ("connections", "/s", 16, 0.4),
+}
 LOAD = (sys.executable, "-m", "tests.benchmarks.netload")
 
 
@@ -44,10 +50,10 @@ class Way(NamedTuple):
 
 
 def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
-    seconds = 0.2 if bed.quick else 0.7
     with contextlib.ExitStack() as stack:
         ways = {BARE: _bare(bed, stack), ROUTED: _routed(bed, stack)}
-        for ports in (10, 50 if bed.quick else 1000):
+        many = 50 if bed.quick else 1000
+        for ports in (10, many):
             ways[f"pycontainer, {ports} ports"] = _ours(bed, stack, ports)
             ways[f"pycontainer, {ports} ports, {FAST}"] = _ours(bed, stack, ports, fast_path=True)
         for number, peer in enumerate(peers):
@@ -60,10 +66,24 @@ def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
                 ways[f"{peer.name}, 1 port"] = Way(client, INSIDE_IP, number + _FIRST_PORT)
         for way in ways.values():
             wait_for(way)
-        for kind, (item, unit, rounds) in _KINDS.items():
-            works = {subject: _work(way, kind, seconds) for subject, way in ways.items()}
-            for subject, values in interleave(works, 2 if bed.quick else rounds).items():
+        for kind, (item, unit, rounds, seconds) in _KINDS.items():
+            works = {subject: _work(way, kind, 0.2 if bed.quick else seconds) for subject, way in ways.items()}
+            taken = interleave(works, 2 if bed.quick else rounds)
+            for subject, values in taken.items():
                 yield row(NAME, subject, item, unit, values)
+            if kind == "bulk":
+                yield from _ratios(taken, f"bulk of {BARE}", dict.fromkeys(taken, BARE))
+            if kind != "latency":
+                fewer = {subject: subject.replace(f"{many} ports", FEW) for subject in taken}
+                yield from _ratios(taken, f"{item} of {FEW}", fewer)
+
+
+def _ratios(taken: Mapping[str, Sequence[float]], item: str, others: Mapping[str, str]) -> Iterator[Row]:
+    """What each had of what another had in the same round."""
+    for subject, values in taken.items():
+        if (other := others[subject]) != subject:
+            ratios = [value / of for value, of in zip(values, taken[other], strict=True)]
+            yield row(NAME, subject, item, "ratio", ratios)
 
 
 def _work(way: Way, kind: str, seconds: float) -> Callable[[], float]:
