@@ -174,11 +174,11 @@ class Suite:
             file.write(f'#!/bin/sh\nexec {runtime_path} --root {self._work}/state "$@"\n')
         os.chmod(self.wrapper, 0o755)
 
-    def run(self, program: str) -> Verdict:
-        """Run one program until it passes, three times at most: several race with their container."""
+    def run(self, program: str, *, expected: bool = True) -> Verdict:
+        """Run one program until it passes, or not, as expected; three times at most: several race with their container."""
         for _ in range(ATTEMPTS):
             verdict = self._run_once(program)
-            if verdict.passed:
+            if verdict.passed == expected:
                 break
         return verdict
 

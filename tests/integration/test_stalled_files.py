@@ -83,14 +83,25 @@ def test_an_overlay_of_it_over_dev(world: World) -> None:
     world.ok("rm", "-f", "web")
 
 
-def test_a_program_on_it(world: World) -> None:
-    """PATH-07: what the new process itself waits for ends with the client, or after a while."""
+def test_a_program_on_it(own_world: World) -> None:
+    """PATH-07: what the new process itself waits for ends with the client, or after a while, and keeps no reload.
+
+    The monitor becomes another program all the same; who asked for the process is told what keeps it.
+    """
+    world = own_world
     begin(world, f"{LAYERS} /over")
-    waiting = world.popen("exec", "-w", "/over/there", "web", "true")
+    waiting = [
+        world.popen("exec", "-w", "/over/there", "web", "true"),
+        world.popen("exec", "-e", "PATH=/over:/bin", "web", "true"),
+    ]
     goes_on(world)
-    out, errors = waiting.communicate(timeout=60 * SLOWNESS)
-    assert (waiting.returncode, out) == (125, b"")
-    assert one_clear_line(errors.decode()).endswith("the program is not executed within 30 seconds")
+    poll_until(lambda: len(world.ok("top", "web").splitlines()) > 4, what="both are on their way to their program")
+    assert world.ok("service", "reload").startswith("the service is version ")
+    for process in waiting:
+        out, errors = process.communicate(timeout=60 * SLOWNESS)
+        assert (process.returncode, out) == (125, b"")
+        assert one_clear_line(errors.decode()).endswith("the program is not executed within 30 seconds")
+    goes_on(world)
     world.ok("rm", "-f", "web")
 
 
@@ -126,17 +137,4 @@ def test_files_that_are_mounted_over(world: World, tmp_path: object) -> None:
         file.write("someone:x:77:77::/home:/bin/sh\n")
     world.ok("run", "-d", "--name", "web", "-v", f"{tmp_path}/passwd:/etc/passwd", IMAGE, "payload", "sleep", "0")
     assert world.ok("exec", "-u", "someone", "web", "sh", "-c", "id -u; echo $HOME") == "77\n/home"
-    world.ok("rm", "-f", "web")
-
-
-def test_a_program_that_is_looked_for_there_keeps_no_reload(own_world: World) -> None:
-    """The monitor becomes another program all the same; who asked for the process is told what keeps it."""
-    world = own_world
-    begin(world, "mkdir -p /fuse && payload stall /fuse")
-    asked = world.popen("exec", "-e", "PATH=/fuse:/bin", "web", "true")
-    poll_until(lambda: len(world.ok("top", "web").splitlines()) > 3, what="it is on its way to its program")
-    assert world.ok("service", "reload").startswith("the service is version ")
-    _, errors = asked.communicate(timeout=60 * SLOWNESS)
-    assert asked.returncode and "is not executed within 30 seconds" in one_clear_line(errors.decode())
-    goes_on(world)
     world.ok("rm", "-f", "web")
