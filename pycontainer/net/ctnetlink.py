@@ -69,6 +69,12 @@ def message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(attributes), kind, flags, 1, 0, family, 0, 0) + attributes
 
 
+def require(netlink: Netlink) -> None:
+    """Ask for a connection that cannot be: OSError if the kernel tells of none (CONFIG_NF_CT_NETLINK)."""
+    nobody = bytes(4), 0
+    find_begun(netlink, socket.AF_INET, *nobody, *nobody)
+
+
 def find_begun(
     netlink: Netlink, family: int, client: bytes, client_port: int, host: bytes, host_port: int
 ) -> Connection | None:

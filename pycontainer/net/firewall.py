@@ -161,7 +161,7 @@ _BRIDGE_RULES = """
 _BRIDGE_SETS = frozenset({"mac", "port4", "port6", "target6", "port_guard"})
 
 # Of the packets of published ports that all rules have let pass, those of others too, one in 32 is shown to the fast path,
-# at most 100 a second. It is the last chain that a packet meets but for the one that confirms what is tracked.
+# 100 a second in the long run. It is the last chain that a packet meets but for the one that confirms what is tracked.
 _SAMPLE = """
   chain sampled { type filter hook postrouting priority 2147483646; policy accept;
     iifname "PREFIX*" jump sample

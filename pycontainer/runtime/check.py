@@ -149,6 +149,14 @@ def _network(is_root: bool) -> Iterator[Check]:
         hostfacts.why_no_nftables,
         "apt install libnftables1; modprobe nf_tables, of a kernel with CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT",
     )
+    yield _tried(
+        is_root,
+        "fast path",
+        hostfacts.why_no_fast_path,
+        "Linux 6.6 has what it takes, with CONFIG_NF_CT_NETLINK and CONFIG_NETFILTER_NETLINK_LOG; only 'network create "
+        f"--fast-path' needs it; {_NEWER_KERNEL}",
+        needed=False,
+    )
     has_ipv6 = os.path.exists("/proc/net/if_inet6")
     yield _check(
         "ipv6", "" if has_ipv6 else "the kernel has it switched off", "boot without ipv6.disable=1", needed=False

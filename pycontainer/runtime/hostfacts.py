@@ -23,6 +23,7 @@ from pycontainer.linux import mounts
 from pycontainer.linux.libc import MACHINE, syscall
 from pycontainer.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare, user_namespace
 from pycontainer.net import nft
+from pycontainer.net.messages import NETLINK_NETFILTER, Netlink
 
 _CLONE_ARGS = struct.Struct("11Q")  # struct clone_args, with the cgroup descriptor as the last field
 _CLONE_INTO_CGROUP = 0x200000000
@@ -30,6 +31,7 @@ _PIDFD_INFO = struct.Struct("QQ11IiII")  # struct pidfd_info of 6.15
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF0B  # _IOWR(0xFF, 11, struct pidfd_info)
 _PIDFD_INFO_EXIT = 8
 _SECCOMP_GET_ACTION_AVAIL, _SECCOMP_RET_ERRNO = 2, 0x00050000
+_LOOPBACK_INDEX = 1
 _NO_UID = 1_000_000_000  # far from the ranges that people give out; only a map for a moment, no file gets it
 _ID_COUNT = 65536
 _LANDLOCK_CREATE_RULESET_VERSION = 1
@@ -144,6 +146,21 @@ def why_no_nftables() -> str:
     def attempt() -> None:
         unshare(CLONE_NEWNET)
         nft.Nft().run("add table inet t; add chain inet t c { type nat hook prerouting priority -100; }")
+
+    return _in_child(attempt)
+
+
+def why_no_fast_path() -> str:
+    """Try to hang the program at a link, and to be shown packets and connections, in a network namespace of its own."""
+    from pycontainer.net import ctnetlink  # none of this is for a start
+    from pycontainer.net.fastpath.flows import Flows
+    from pycontainer.net.fastpath.samples import Samples
+
+    def attempt() -> None:
+        unshare(CLONE_NEWNET)
+        Flows().hook(_LOOPBACK_INDEX)
+        ctnetlink.require(Netlink(NETLINK_NETFILTER))
+        nft.Nft().run(f"add table inet t; add chain inet t c; add rule inet t c log group {Samples().group}")
 
     return _in_child(attempt)
 

@@ -6,7 +6,7 @@
     instance ── link ─►┘  and the same from the instance to the client
 
 Each connection begins, and ends, by the kernel's way: what the host decides of it is decided there, and also who it is
-translated to. Of what goes on, one packet in a hundred or so is shown to us (samples.py); its connection is looked up in the
+translated to. Of what goes on, one packet in 32 is shown to us (samples.py); its connection is looked up in the
 kernel's table, and if it is what it must be, its two directions are put into a map that the program finds them in.
 
     program.py    what each packet of these two links is put to

@@ -1,5 +1,6 @@
 """The connections that are handed over, and the links at which the program hangs that does it."""
 
+import itertools
 import os
 
 from pycontainer.linux import bpf
@@ -20,6 +21,7 @@ class Flows:
         except BaseException:
             self._map.close()
             raise
+        self._serials = itertools.count(1)
         self._hooks: dict[int, int] = {}  # link -> descriptor of what holds the program there
 
     def close(self) -> None:
@@ -48,7 +50,7 @@ class Flows:
 
     def put(self, flow: Flow) -> None:
         try:
-            for key, value in flow.entries():
+            for key, value in flow.entries(next(self._serials) & 0xFFFFFFFF):
                 self._map.put(key, value)
         except BaseException:
             self.take_out(flow)

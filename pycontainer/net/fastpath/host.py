@@ -4,7 +4,8 @@
     policies of IPsec                 what is for a tunnel must not leave beside it
     traffic control of what comes in  our caps on a link, too: it comes behind the program
     other programs there              they may drop what they like
-    another way                       what routes say of either direction, other than the program does
+    another way                       what routes say of either direction: another link, none, or one that takes more than the
+                                      address of a gateway (a tunnel of the route's own, a realm for traffic control)
     a smaller MTU                     who sends too much is told so by the kernel
     an uplink without Ethernet        tunnels: the program reads frames
     an instance at the other end      what it sends is counted, too
@@ -12,6 +13,7 @@
 Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
 """
 
+import errno
 import socket
 import struct
 import sys
@@ -32,6 +34,8 @@ _ETHERNET = 1  # ARPHRD_ETHER
 _GET_ROUTE = 26  # RTM_GETROUTE
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, bits of destination and source; ...
 _DST, _SRC, _IIF, _OIF, _GATEWAY, _METRICS, _VIA = 1, 2, 3, 4, 5, 8, 18  # RTA_*
+_IP_PROTO, _SOURCE_PORT, _DESTINATION_PORT = 27, 28, 29  # RTA_IP_PROTO, RTA_SPORT, RTA_DPORT
+_MORE = {11, 21, 22}  # RTA_FLOW, RTA_ENCAP_TYPE, RTA_ENCAP: of the route that a packet bears, and ours bears none
 _METRIC_MTU = 2  # RTAX_MTU
 
 
@@ -94,15 +98,22 @@ class Way(NamedTuple):
     gateway: bytes
 
 
-def way(netlink: Netlink, family: int, source: bytes, destination: bytes, came_by: int) -> Way:
-    """Return where a packet that came by a link is sent. OSError if nowhere."""
-    bits = 8 * len(source)
+def way(netlink: Netlink, family: int, source: tuple[bytes, int], destination: tuple[bytes, int], came_by: int) -> Way:
+    """Return where a TCP packet that came by a link is sent, of which rules may know the ports. OSError if nowhere."""
+    bits = 8 * len(source[0])
     question = (
-        _RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0) + attribute(_DST, destination) + attribute(_SRC, source)
+        _RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
+        + attribute(_DST, destination[0])
+        + attribute(_SRC, source[0])
+        + attribute(_IIF, struct.pack("=I", came_by))
+        + attribute(_IP_PROTO, bytes([socket.IPPROTO_TCP]))
+        + attribute(_SOURCE_PORT, struct.pack(">H", source[1]))
+        + attribute(_DESTINATION_PORT, struct.pack(">H", destination[1]))
     )
-    question += attribute(_IIF, struct.pack("=I", came_by))
     answer = netlink.ask("look for a route", _message(_GET_ROUTE, question))
     found = read_attributes(answer[_NLMSG.size + _RTMSG.size :])
+    if _MORE & found.keys():
+        raise OSError(errno.EOPNOTSUPP, "the route asks for more than an address")
     mtu = read_attributes(found.get(_METRICS, b"")).get(_METRIC_MTU, b"")
     gateway = found.get(_GATEWAY, b"") or found.get(_VIA, b"")[2:]  # struct rtvia: family, address
     return Way(int.from_bytes(found.get(_OIF, b""), sys.byteorder), int.from_bytes(mtu, sys.byteorder), gateway)

@@ -12,6 +12,9 @@ delete the entry. What leaves meets the traffic control of the link by which it 
 
 A checksum that the hardware is to fill in holds that of addresses and lengths by now (CHECKSUM_PARTIAL); the kernel's helper
 knows, so it gets the difference that the addresses make, and then that of the ports.
+
+What a connection had in the map may be another's before a frame of it has left, since the kernel uses memory again at once.
+So each entry has a serial, and who finds another one in the end drops the frame.
 Source: kernel include/uapi/linux/bpf.h (struct __sk_buff, enum bpf_func_id), bpf-helpers(7).
 """
 
@@ -43,19 +46,20 @@ _FRAGMENT = socket.htons(0x3FFF)  # more of them follow, or it is not the first
 # Registers that calls keep.
 _CONTEXT, _FLOW, _FAMILY, _OLD_PORT = 6, 7, 8, 9
 
-# The stack: the frame's first bytes, with the IP header at a multiple of four; below them the key.
+# The stack: the frame's first bytes, with the IP header at a multiple of four; below them the key, and the serial.
 _FRAME = -82
 _IP = _FRAME + _ETHERNET_BYTES
-_KEY_AT = -128
+_KEY_AT, _SERIAL_AT = -128, -132
 
 # The key: the link it came in on, both ports as one, both addresses. IPv4 addresses are followed by zeros.
 _KEY = struct.Struct("=I2s2s16s16s")
 _KEY_LINK, _KEY_PORTS, _KEY_SOURCE, _KEY_DESTINATION = 0, 4, 8, 24
 
-# The value: the link to leave by, whether it is from the instance, what the address adds to the sums of TCP and of IPv4, the
-# new address and port, MAC addresses, how many bytes there were; to whom it goes, as struct bpf_redir_neigh.
-_VALUE = struct.Struct("=IIII16s2s4x6s6s6xQ20s")
-_LINK, _IS_FROM, _TCP_SUM, _IP_SUM, _ADDRESS, _PORT, _MACS, _BYTES, _NEXT_HOP = 0, 4, 8, 12, 16, 32, 38, 56, 64
+# The value: a serial, the link to leave by, whether it is from the instance, what the address adds to the sums of TCP and of
+# IPv4, the new address and port, MAC addresses, how many bytes there were; to whom it goes, as struct bpf_redir_neigh.
+_VALUE = struct.Struct("=IIIII16s2s6s6s6xQ20s")
+_SERIAL, _LINK, _IS_FROM, _TCP_SUM, _IP_SUM = 0, 4, 8, 12, 16
+_ADDRESS, _PORT, _MACS, _BYTES, _NEXT_HOP = 20, 36, 38, 56, 64
 _HOP = struct.Struct("=I16s")  # family, address
 KEY_BYTES, VALUE_BYTES = _KEY.size, _VALUE.size
 
@@ -63,8 +67,8 @@ KEY_BYTES, VALUE_BYTES = _KEY.size, _VALUE.size
 class Flow(NamedTuple):
     """A connection that is handed over, and the two links by their indexes.
 
-    `mac` is what both ends of the instance's link have, `next_hop` the packed address of who is asked for his on the uplink:
-    a gateway, of either family, or the client.
+    `mac` is what both ends of the instance's link have, `next_hop` the packed address of whose MAC the kernel asks for on the
+    uplink: a gateway's, of either family, or the client's.
     """
 
     ends: Ends
@@ -73,20 +77,22 @@ class Flow(NamedTuple):
     mac: bytes
     next_hop: bytes
 
-    def entries(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-        """Return key and value of the direction to the instance, and of the one from it."""
+    def entries(self, serial: int = 0) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Return key and value of the direction to the instance, and of the one from it; `serial` as of 32 bits."""
         client, client_port, host, host_port, instance, instance_port = self.ends
         change = _sum_change(host, instance)
         to_it = (
             _KEY.pack(self.uplink, _port(client_port), _port(host_port), client, host),
-            _VALUE.pack(self.link, 0, change, change, instance, _port(instance_port), self.mac, self.mac, 0, b""),
+            _VALUE.pack(
+                serial, self.link, 0, change, change, instance, _port(instance_port), self.mac, self.mac, 0, b""
+            ),
         )
         change = _sum_change(instance, host)
         unknown = bytes(6)  # until the kernel has asked the next hop
         hop = _HOP.pack(socket.AF_INET6 if len(self.next_hop) == 16 else socket.AF_INET, self.next_hop)
         from_it = (
             _KEY.pack(self.link, _port(instance_port), _port(client_port), instance, client),
-            _VALUE.pack(self.uplink, 1, change, change, host, _port(host_port), unknown, unknown, 0, hop),
+            _VALUE.pack(serial, self.uplink, 1, change, change, host, _port(host_port), unknown, unknown, 0, hop),
         )
         return to_it, from_it
 
@@ -139,6 +145,8 @@ def program(flows_fd: int, *, has_ipv6: bool) -> bytes:
     code.call(_MAP_LOOKUP)
     code.jump_if(0, 0, "next")
     code.copy(_FLOW, 0)
+    code.load(U32, 1, _FLOW, _SERIAL)
+    code.store(U32, 1, STACK, _SERIAL_AT)
     for size, place in ((U16, 0), (U32, 2), (U32, 6), (U16, 10)):
         code.load(size, 1, _FLOW, _MACS + place)
         code.store(size, 1, STACK, _FRAME + place)
@@ -155,18 +163,22 @@ def program(flows_fd: int, *, has_ipv6: bool) -> bytes:
     code.jump_unless(3, 0, "to next hop")
     code.set(2, 0)
     code.call(_REDIRECT)
-    code.leave()
+    code.jump("sent")
     code.label("to next hop")
     code.point(2, _FLOW, _NEXT_HOP)
     code.set(3, _HOP.size)
     code.set(4, 0)
     code.call(_REDIRECT_NEIGHBOUR)
+    code.label("sent")
+    code.load(U32, 1, _FLOW, _SERIAL)
+    code.load(U32, 2, STACK, _SERIAL_AT)
+    code.jump_unless_alike(1, 2, "drop")
     code.leave()
     code.label("last")
     code.call(_MAP_DELETE)
     code.label("next")
     code.leave(_TCX_NEXT)
-    code.label("drop")  # half of it is changed: the sender sends it again
+    code.label("drop")  # half of it is changed, or as for another: the sender sends it again
     code.leave(_TCX_DROP)
     return bytes(code)
 

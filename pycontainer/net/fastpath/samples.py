@@ -1,4 +1,4 @@
-"""Packets as the firewall shows them when all its rules have let them pass: one in a hundred or so (nft: log group).
+"""Packets as the firewall shows them when all its rules have let them pass: one in 32 (nft: log group).
 
     [ link it came by, link it leaves by, mark, its first bytes ]
 

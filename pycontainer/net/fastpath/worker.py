@@ -24,7 +24,7 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 
-from pycontainer.net.ctnetlink import Connection, be_liberal, expire, find_answered, find_begun, packed
+from pycontainer.net.ctnetlink import Connection, be_liberal, expire, find_answered, find_begun, packed, require
 from pycontainer.net.fastpath import host
 from pycontainer.net.fastpath.flows import MOST, Flows
 from pycontainer.net.fastpath.program import Flow
@@ -98,6 +98,7 @@ class FastPath:
             undo.callback(self._watch.close)
             self._tracked = Netlink(NETLINK_NETFILTER)
             undo.callback(self._tracked.close)
+            require(self._tracked)
             self._routes = Netlink()
             undo.callback(self._routes.close)
             self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -175,7 +176,7 @@ class FastPath:
             if is_busy != is_listening:  # or each start of a container would wake us
                 (poll.register if is_busy else poll.unregister)(self._watch.fileno())
                 is_listening = is_busy
-            poll.poll(_LOOK_SECONDS * 1000 if is_busy else None)
+            poll.poll(max(0.0, next_look - time.monotonic()) * 1000 if is_busy else None)
             self._hear()
             samples = self._samples.read()
             if not self._is_deaf():
@@ -278,8 +279,9 @@ class FastPath:
         Empty if they lead either direction by other links than these, or have an MTU of their own.
         """
         ask, family, ends = self._routes, connection.family, connection.ends
-        there = host.way(ask, family, ends.client, ends.instance, uplink)
-        back = host.way(ask, family, ends.instance, ends.client, link)
+        client, instance = (ends.client, ends.client_port), (ends.instance, ends.instance_port)
+        there = host.way(ask, family, client, instance, uplink)
+        back = host.way(ask, family, instance, client, link)
         is_by_them = there.link == link and back.link == uplink and there.mtu == back.mtu == 0
         return back.gateway or ends.client if is_by_them and host.forwards(family) else b""
 
