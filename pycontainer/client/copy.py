@@ -6,7 +6,6 @@ A stream from a container is hostile. `tarfile` only reads its headers; every fi
 descriptor, each component opened without following links, so nothing lands outside of the target.
 """
 
-import contextlib
 import errno
 import os
 import select
@@ -18,6 +17,7 @@ from typing import Any
 from pycontainer.client.connection import Connection, Pool
 from pycontainer.client.terminal import write_all
 from pycontainer.errors import InvalidInput, NotFound, NotPermitted, PycontainerError
+from pycontainer.linux.partialfile import partial_file
 
 _BLOCK_BYTES = 1 << 16
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -190,24 +190,10 @@ class Unpacker:
         return True
 
     def _make_file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent_fd: int, name: str) -> None:
-        """Make a file under another name until it is whole: what it replaces stays until then."""
         self._is_in_the_way(name, parent_fd)
-        temporary = f".{os.urandom(8).hex()}.partial"  # which the stream cannot know
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = -1
-        try:
-            fd = os.open(temporary, flags, 0o600, dir_fd=parent_fd)
+        with partial_file(name, parent_fd) as (fd, temporary):
             self._fill(tar, member, fd)
             os.rename(temporary, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
-        except BaseException as error:
-            with contextlib.suppress(OSError):  # not made, or made and renamed, as an interrupt came
-                os.unlink(temporary, dir_fd=parent_fd)
-            if isinstance(error, OSError) and error.filename == temporary:
-                error.filename, error.filename2 = name, None
-            raise
-        finally:
-            if fd != -1:
-                os.close(fd)
 
     def _fill(self, tar: tarfile.TarFile, member: tarfile.TarInfo, fd: int) -> None:
         content = tar.extractfile(member)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from pycontainer.errors import InvalidInput
 from pycontainer.linux.files import open_in_root
+from pycontainer.linux.partialfile import NEW_FILE, partial_file
 from pycontainer.store.compression import Source
 from pycontainer.store.inodes import InodeSet
 from pycontainer.store.tarstream import Entry, Kind, TarReader
@@ -28,7 +29,6 @@ from pycontainer.units import shown
 _BLOCK_BYTES = 1 << 18
 _ZEROS = bytes(_BLOCK_BYTES)
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_ID = 65535
 _MAX_NAME_BYTES = 255
 _RETRIES = 16
@@ -329,7 +329,7 @@ class Unpacker:
             return
         for attempt in range(_RETRIES):
             try:
-                fd = os.open(parts[-1], _CREATE_FLAGS, 0o600, dir_fd=parent_fd)
+                fd = os.open(parts[-1], NEW_FILE, 0o600, dir_fd=parent_fd)
                 break
             except FileExistsError:
                 if attempt == _RETRIES - 1:
@@ -341,11 +341,8 @@ class Unpacker:
             os.close(fd)
 
     def _replace_file(self, reader: TarReader, name: bytes, parent_fd: int, entry: Entry, mtime_ns: int) -> None:
-        """Make a file under another name until it is whole: what it replaces stays until then."""
-        temporary = b".%s.partial" % os.urandom(8).hex().encode()  # which the stream cannot know
-        fd = -1
-        try:
-            fd = os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=parent_fd)
+        """Make a file that replaces another when it is whole, or a directory."""
+        with partial_file(name, parent_fd) as (fd, temporary):
             self._fill(reader, fd, entry, mtime_ns)
             self._parent_may_have_changed = True
             for attempt in range(_RETRIES):
@@ -356,15 +353,6 @@ class Unpacker:
                     if attempt == _RETRIES - 1:
                         raise
                     self._remove(name, parent_fd)
-        except BaseException as error:
-            with contextlib.suppress(OSError):  # not made, or moved by who owns the tree
-                os.unlink(temporary, dir_fd=parent_fd)
-            if isinstance(error, OSError) and error.filename == temporary:
-                error.filename, error.filename2 = name, None
-            raise
-        finally:
-            if fd != -1:
-                os.close(fd)
 
     def _fill(self, reader: TarReader, fd: int, entry: Entry, mtime_ns: int) -> None:
         """Write a file's content and attributes into a new file."""
