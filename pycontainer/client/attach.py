@@ -27,6 +27,7 @@ from pycontainer.api.messages import (
 )
 from pycontainer.client.feed import Feed
 from pycontainer.client.terminal import SignalInbox, window_size
+from pycontainer.errors import PycontainerError
 
 Sink = Callable[[bytes], None]
 
@@ -44,7 +45,7 @@ def relay_attach(
     """Relay until the container's output ends (True) or the detach keys were pressed (False).
 
     `feed` None leaves the container's standard input alone. A signal from `inbox` is a new size if it is SIGWINCH and
-    there is a `terminal_fd`; every other one goes to `on_signal`. A socket that closes counts as the end.
+    there is a `terminal_fd`; every other one goes to `on_signal`. Raises PycontainerError if the other end is lost.
     """
     sock.setblocking(False)
     if terminal_fd is not None:
@@ -87,11 +88,14 @@ def _receive(sock: socket.socket, stdout: Sink, stderr: Sink) -> bool:
     """Deliver one packet; True at the end."""
     try:
         packet = sock.recv(ATTACH_PACKET_BYTES)
-    except BlockingIOError:
+    except (BlockingIOError, ConnectionResetError):  # it left input unread: told once, before what it has sent
         return False
-    except ConnectionResetError:
-        return True
-    if not packet or packet[0] == ATTACH_END:
+    if not packet:
+        raise PycontainerError(
+            "the container's output ends here: what relayed it was killed, or had to go",
+            hint="the container goes on, and 'pycontainer logs' has all that it has written",
+        )
+    if packet[0] == ATTACH_END:
         return True
     if packet[0] == ATTACH_STDOUT:
         stdout(packet[1:])

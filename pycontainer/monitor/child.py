@@ -19,7 +19,7 @@ from pycontainer.linux.namespaces import CLONE_FILES, CLONE_NEWPID, Home, write_
 from pycontainer.linux.process import pidfd_send_signal, reap
 from pycontainer.monitor.lending import Lending
 from pycontainer.monitor.logfile import LogFile
-from pycontainer.monitor.output import Output
+from pycontainer.monitor.output import Output, say_end
 from pycontainer.monitor.poller import Poller, report
 from pycontainer.trace import Recorder, span, step, told
 
@@ -411,7 +411,7 @@ class Child:
         if self.output is not None:
             self.output.attach(sock)
         else:
-            sock.close()
+            say_end(sock)
 
 
 def _pick(fds: list[int], index: object) -> int:

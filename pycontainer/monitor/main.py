@@ -39,6 +39,7 @@ from pycontainer.linux.process import PR_SET_DUMPABLE, prctl
 from pycontainer.monitor import channel, handover
 from pycontainer.monitor.child import Child, Room
 from pycontainer.monitor.lending import Lending
+from pycontainer.monitor.output import say_end
 from pycontainer.monitor.poller import Poller
 
 TYPE_CHECKING = False
@@ -304,10 +305,13 @@ class Monitor:
         return [*ours, *(fd for child in self._children.values() for fd in child.fds())]
 
     def _attach(self, message: dict[str, object], fds: list[int]) -> set[int]:
-        child = self._children.get(str(message["id"]))
-        if child is None or not fds:
+        if not fds:
             return set()
-        child.attach(_socket.socket(fileno=fds[0]))
+        sock, child = _socket.socket(fileno=fds[0]), self._children.get(str(message["id"]))
+        if child is not None:
+            child.attach(sock)
+        else:
+            say_end(sock)
         return {fds[0]}
 
     def _reported(self, child: Child) -> None:

@@ -29,6 +29,15 @@ _PACKET_BYTES = 32768
 _STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
 
 
+def say_end(sock: _socket.socket) -> None:
+    """Tell who attaches to what has no output any more, and close the socket."""
+    try:
+        sock.send(bytes([_END]))
+    except OSError:  # it is gone, too
+        pass
+    sock.close()
+
+
 class Client:
     """One attached socket, with what it could not take yet."""
 
@@ -86,7 +95,7 @@ class Output:
         sock.setblocking(False)
         client = Client(sock)
         self._clients.append(client)
-        self._poller.add(sock.fileno(), select.EPOLLIN, lambda events: self._serve(client, events))
+        self._poller.add(sock.fileno(), self._interest(client), lambda events: self._serve(client, events))
         return client
 
     def handed_over(self) -> dict[str, object]:
@@ -209,7 +218,7 @@ class Output:
             client.sock.send(packet)
         except BlockingIOError:
             client.pending.append(packet)
-            self._poller.change(client.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            self._listen(client)
             self._pause()
         except OSError:  # the client is gone
             self._drop(client)
@@ -225,7 +234,7 @@ class Output:
                     self._drop(client)
                     return
                 client.pending.pop(0)
-            self._poller.change(client.sock.fileno(), select.EPOLLIN)
+            self._listen(client)
             if not any(other.pending for other in self._clients):
                 self._resume()
         if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
@@ -235,7 +244,7 @@ class Output:
         """Take one packet of a client."""
         try:
             packet = client.sock.recv(_PACKET_BYTES)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):  # it left output unread: told once, before what it has sent
             return
         except OSError:
             packet = b""
@@ -261,7 +270,7 @@ class Output:
                 self._input_pending = self._input_pending[os.write(self._input_fd, self._input_pending) :]
         except BlockingIOError:
             if not waiting:
-                self._listen(False)
+                self._listen(*self._clients)
                 self._poller.add(self._input_fd, select.EPOLLOUT, lambda events: self._put(b""))
             return
         except OSError:  # nobody reads any more
@@ -269,15 +278,18 @@ class Output:
             self._input_ends = self._input_ends or not self._is_tty
         if waiting:
             self._poller.discard(self._input_fd)
-            self._listen(True)
+            self._listen(*self._clients)
         if self._input_ends and self._input_fd >= 0:
             os.close(self._input_fd)
             self._input_fd = -1
 
-    def _listen(self, on: bool) -> None:
-        for client in self._clients:
-            interest = (select.EPOLLIN if on else 0) | (select.EPOLLOUT if client.pending else 0)
-            self._poller.change(client.sock.fileno(), interest)
+    def _listen(self, *clients: Client) -> None:
+        for client in clients:
+            self._poller.change(client.sock.fileno(), self._interest(client))
+
+    def _interest(self, client: Client) -> int:
+        """Tell what is waited for: its input if all that came before is written, and room for its output."""
+        return (0 if self._input_pending else select.EPOLLIN) | (select.EPOLLOUT if client.pending else 0)
 
     def _drop(self, client: Client) -> None:
         self._clients.remove(client)

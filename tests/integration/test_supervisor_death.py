@@ -297,6 +297,20 @@ def test_killed_monitor_breaks_no_stream(own_world: World) -> None:
     assert world.inspect("tick")["exit_code"] in (137, None)
 
 
+def test_who_is_attached_is_told_of_a_killed_monitor(own_world: World) -> None:
+    """FLT-04: no end is made up for him: it goes on, and its log with it."""
+    world = own_world
+    running = world.popen("run", "--name", "tick", IMAGE, *TICK)
+    poll_until(lambda: "tick 3" in world.cli("logs", "tick").stdout, what="it ticks")
+    os.kill(monitor_of(world), signal.SIGKILL)
+    out, errors = running.communicate(timeout=30 * SLOWNESS)
+    assert running.returncode == 125 and b"the container's output ends here" in errors
+    assert out.startswith(b"tick 0\ntick 1\n")
+    seen = len(world.ok("logs", "tick").splitlines())
+    poll_until(lambda: len(world.ok("logs", "tick").splitlines()) > seen, what="it goes on")
+    world.ok("rm", "-f", "tick")
+
+
 def test_an_end_without_a_parent_is_told_once(own_world: World) -> None:
     """Supervisor and monitor die; what goes on without a monitor is given to the next one but one. One end, one restart."""
     world = own_world

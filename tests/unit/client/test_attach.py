@@ -73,8 +73,17 @@ def test_input_and_its_end_arrive_while_output_flows() -> None:
     assert bytes(got) == BIG
 
 
-def test_socket_that_closes_is_an_end() -> None:
-    assert relayed(lambda sock: sock.close(), Feed(data=b"x")) == (True, b"", b"")
+def test_a_socket_that_closes_without_an_end_is_told_of() -> None:
+    """All that was sent before is delivered; what the monitor left unread, which the kernel tells first, is no end."""
+    out: list[bytes] = []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.send(packet(ATTACH_STDIN, b"unread"))
+    theirs.send(packet(ATTACH_STDOUT, b"last"))
+    theirs.send(packet(ATTACH_STDOUT, b" words"))
+    theirs.close()
+    with ours, pytest.raises(PycontainerError, match="output ends here"):
+        relay_attach(ours, None, out.append, out.append)
+    assert out == [b"last", b" words"]
 
 
 def test_detach_keys_deliver_what_was_typed_before() -> None:

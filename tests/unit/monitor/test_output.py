@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -118,6 +119,43 @@ def test_large_input_is_written_as_the_container_reads(pump: Pump) -> None:
         except BlockingIOError:
             continue
     assert got == data
+
+
+def test_no_more_is_taken_than_can_be_written_also_after_output_was_slow(pump: Pump) -> None:
+    client, packet = pump.attach(), b"\x03" + bytes(30_000)
+    client.setblocking(False)
+    while not pump.output.handed_over()["input_pending"]:  # nobody reads it
+        client.send(packet)
+        pump.poller.wait(0)
+    while not pending(pump):  # the client reads nothing, either
+        os.write(pump.stdout, bytes(30_000))
+        pump.poller.wait(0)
+    while pending(pump):
+        client.recv(1 << 16)
+        pump.poller.wait(0)
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        while sent < 4_000_000:
+            sent += client.send(packet)
+            pump.poller.wait(0)
+    assert len(str(pump.output.handed_over()["input_pending"])) <= 2 * 2 * len(packet)  # two digits for each byte
+
+
+def pending(pump: Pump) -> list[str]:
+    """Return the packets that the only client could not take yet."""
+    (client,) = cast(list[dict[str, Any]], pump.output.handed_over()["clients"])
+    return list(client["pending"])
+
+
+def test_what_a_client_has_sent_before_it_left_goes_in(pump: Pump) -> None:
+    """It left output unread: the kernel tells of that first, and only then what was sent."""
+    client = pump.attach()
+    os.write(pump.stdout, b"unread")
+    pump.turn()
+    client.send(b"\x03typed")
+    client.close()
+    pump.turn(lambda: pump.output.handed_over()["clients"] == [])
+    assert os.read(pump.stdin, 100) == b"typed"
 
 
 def test_a_client_that_leaves_is_forgotten(pump: Pump) -> None:
