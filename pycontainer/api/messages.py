@@ -132,10 +132,12 @@ def send_frame(sock: socket.socket, message: object, fds: list[int] | None = Non
 
 def receive_frame(sock: socket.socket) -> tuple[object, list[int]] | None:
     """Receive one frame from a blocking socket, with the descriptors it carried (now the caller's); None at end of file."""
-    header, fds, _, _ = socket.recv_fds(sock, _HEADER.size, MAX_FRAME_FDS)
+    header, fds, flags, _ = socket.recv_fds(sock, _HEADER.size, MAX_FRAME_FDS)
     if not header:
         return None
     try:
+        if flags & socket.MSG_CTRUNC:
+            raise ConnectionError("no room for the descriptors of a frame")
         header += _receive_exactly(sock, _HEADER.size - len(header))
         (length,) = _HEADER.unpack(header)
         if length > MAX_FRAME_BYTES:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -288,6 +289,7 @@ class Container:
             if info["auto_remove"]:
                 waiter.watch()
             with self._attach_socket("start") as sock:
+                waiter.ask()
                 with self._pool.span("output"):
                     relay_attach(sock, feed, out.append, err.append)
             with self._pool.span("end of the run"):
@@ -326,7 +328,7 @@ class Container:
             yield from past
             if follow:
                 with Waiter(self._pool, self.id) as waiter:
-                    coming = logs.follow(reader, lambda msecs: waiter.has_ended(msecs) and not self._is_running())
+                    coming = logs.follow(reader, lambda msecs: self._is_over(waiter, msecs))
                     yield from (line for line in coming if after <= line.time <= before)
         finally:
             reader.close()
@@ -442,12 +444,17 @@ class Container:
             args.update(rows=size[0], columns=size[1])
         return {**args, "tty": tty, "privileged": privileged}
 
-    def _is_running(self) -> bool:
-        """Tell whether output may still come: it runs, or its restart policy will have it run again."""
-        try:
-            return bool(self._request("logs")["running"])
-        except NotFound:
+    def _is_over(self, waiter: Waiter, msecs: int) -> bool:
+        """Wait so long; tell whether it has ended, and nothing will have it run again."""
+        if not waiter.has_ended(msecs):
             return False
+        try:
+            is_on = self._request("logs")["running"]
+        except NotFound:
+            return True
+        if is_on:  # an end that is followed by a start is answered at once
+            time.sleep(msecs / 1000)
+        return not is_on
 
     def _open_log(self) -> list[int]:
         """Ask for the files of the log as descriptors, newest first; none once the container is gone."""
@@ -501,6 +508,7 @@ class Container:
             if info["auto_remove"]:
                 waiter.watch()
             with self._attach_socket(verb, size=session.size) as sock:
+                waiter.ask()
                 with self._pool.span("output"):
                     ended = session.relay(sock, self.pass_signal)
             if not ended:

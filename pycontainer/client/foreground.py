@@ -18,12 +18,16 @@ def stay(container: "Container", pool: Pool, on_start: Callable[[], None]) -> in
 
     None if that could not be learnt. Goes on over the death of a supervisor, and over restarts by the container's policy.
     """
-    has_begun = False
+    has_begun = is_asked = False
+    before: float | None = None
     while True:
         try:
             with _listening(pool) as connection:  # from before the first look on: nothing is missed
                 if not has_begun:
-                    if container.status not in _UP:
+                    info = container.info
+                    # The answer to a start may be lost with its supervisor, and what was started may have ended since.
+                    if info["status"] not in _UP and not (is_asked and info["started"] != before):
+                        before, is_asked = info["started"], True
                         container.start()
                     has_begun = True
                     on_start()

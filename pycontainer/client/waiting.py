@@ -1,5 +1,6 @@
 """Learning of a container's end: a connection on which the supervisor answers, or tells of it among its events."""
 
+import contextlib
 import select
 from collections.abc import Callable
 
@@ -11,8 +12,8 @@ class Waiter:
     """Waits for the end of one container.
 
     `watch` before the start listens to the events: a container that removes itself may be gone before it can be asked
-    about. Otherwise the question is `wait`, asked when it is needed. A supervisor that goes away is started again and
-    asked again.
+    about. Otherwise the question is `wait`: `ask` puts it now, of the run that is on, and else it is put when it is needed. A
+    supervisor that goes away is started again and asked again.
     """
 
     def __init__(self, pool: Pool, container_id: str, asked: Connection | None = None) -> None:
@@ -35,6 +36,11 @@ class Waiter:
             self._connection.send("events", {"filters": filters})
             self._connection.receive()  # it listens
 
+    def ask(self) -> None:
+        """Have the end of what runs now answered, unless that is asked already; what goes wrong is seen by who waits."""
+        with contextlib.suppress(ConnectionLost):
+            self._ask()
+
     def _ask(self) -> Connection:
         if self._connection is None:
             self._connection = self._pool.take()
@@ -44,10 +50,10 @@ class Waiter:
     def has_ended(self, msecs: int) -> bool:
         """Wait at most so long for the end; a container that is gone has ended."""
         poller = select.poll()
-        poller.register(self._ask(), select.POLLIN)
-        if not poller.poll(msecs):
-            return False
         try:
+            poller.register(self._ask(), select.POLLIN)
+            if not poller.poll(msecs):
+                return False
             self._receive()
         except ConnectionLost:
             return False

@@ -110,12 +110,14 @@ class Call:
         fds, self._fds = self._fds, []
         return fds
 
-    def take_socket(self) -> socket.socket | None:
-        """Return the request's first descriptor as a socket, now the verb's."""
+    def require_socket(self) -> socket.socket:
+        """Return the request's first descriptor as a socket, now the verb's; InvalidInput without one."""
         fds = self.take_fds()
         for fd in fds[1:]:
             os.close(fd)
-        return socket.socket(fileno=fds[0]) if fds else None
+        if not fds:
+            raise InvalidInput("attach needs a socket", field="fds")
+        return socket.socket(fileno=fds[0])
 
     async def event(self, event: object, fds: list[int] | None = None) -> None:
         """Send one event of a streaming verb."""

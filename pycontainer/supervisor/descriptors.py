@@ -110,7 +110,11 @@ async def _answer(sock: socket.socket) -> tuple[bytes, list[int]]:
         raise Busy("the files of a request could not be taken in time", hint="try again") from None
     finally:
         loop.remove_reader(sock.fileno())
-    data, fds, _ = receive_fds(sock, 1 << 16, MAX_FRAME_FDS)
+    data, fds, flags = receive_fds(sock, 1 << 16, MAX_FRAME_FDS)
+    if flags & socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        raise Busy("there is no room for the files of a request", hint="try again")
     return data, fds
 
 

@@ -143,6 +143,10 @@ class Connection:
         self._is_asked = False  # from the first byte of a request to the last of its reply
         self._call: Call | None = None
 
+    def is_open(self) -> bool:
+        """Tell whether its socket is there: it is closed a moment before its task has ended."""
+        return self._sock.fileno() >= 0
+
     def waiting(self) -> dict[str, object] | None:
         """Return what the next program needs to serve this client, None while it is being served."""
         waits_for = self._call.waits_for if self._call is not None and not self._call.is_answered() else None
@@ -393,7 +397,11 @@ class Connection:
     async def _receive_some(self, size: int, most_fds: int) -> tuple[bytes, list[int]]:
         """Return the next bytes of a header and what came with them; what a tenant's user sends is taken by somebody else."""
         if self._caller is None:
-            part, fds, _ = receive_fds(self._sock, size, most_fds)
+            part, fds, flags = receive_fds(self._sock, size, most_fds)
+            if flags & socket.MSG_CTRUNC:  # the kernel had no number for them: without them it would be another request
+                for fd in fds:
+                    os.close(fd)
+                raise ConnectionError("no room for the descriptors of a request")
             return part, fds
         if size == _HEADER.size and are_waiting(self._sock):
             return await self._budgets.porter.take(self._sock, self._caller.tenant)
@@ -513,7 +521,7 @@ class Server:
 
     def waiting(self) -> list[dict[str, object]] | None:
         """Return what the next program needs to serve these clients, None while one of them is being served."""
-        found = [connection.waiting() for connection in self.connections.values()]
+        found = [connection.waiting() for connection in self.connections.values() if connection.is_open()]
         return None if None in found else [each for each in found if each is not None]
 
     def _serve(

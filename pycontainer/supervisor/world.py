@@ -95,6 +95,7 @@ class World:
         self.ledger = Ledger(self)
         self.transfer = Transfer(self)
         self.restarts = Restarts(self)
+        self.being_restarted: set[str] = set()  # by who asked for it: between its end and its start it is not over
         self.health = Health(self)
         self.removal = Removal(self)
         self.boot = Boot(self)
@@ -256,7 +257,7 @@ class World:
         run = self.runs.get(container.id)
         if run is not None:
             return "paused" if run.cgroup.is_frozen() else "running"
-        if container.id in self.restarts:
+        if container.id in self.restarts or container.id in self.being_restarted:
             return "restarting"
         never_ran = container.started is None and container.finished is None and not container.ran_in
         return "created" if never_ran else "stopped"

@@ -40,7 +40,8 @@ def parameter(program: str) -> ParameterSet:
 
 @pytest.mark.parametrize("program", [parameter(program) for program in PROGRAMS])
 def test_verdict(runtime: Runtime, suite: Suite, program: str) -> None:
-    verdict = suite.run(program, expected=DOCUMENTED[runtime.name][program])
+    expected = runtime.name == OURS or DOCUMENTED[runtime.name][program]  # ours may always pass
+    verdict = suite.run(program, expected=expected)
     if runtime.name == OURS:
         wanted = program in ALSO or DOCUMENTED["runc"][program] or DOCUMENTED["crun"][program]
         assert verdict.passed or not wanted, verdict.text

@@ -249,7 +249,7 @@ def test_an_init_without_systemd(own_world: World, script: Path) -> None:
 
 
 def test_in_the_foreground(own_world: World) -> None:
-    """It tells the service manager that it runs, and stays over a restart by the policy and the death of the supervisor."""
+    """It tells the service manager that it runs, and stays over restarts, by the policy or not, and a supervisor's death."""
     world = own_world
     world.ok("create", "--name", "web", "--restart", "always", IMAGE, *QUICK)
     address = f"{world.root}/notify"
@@ -266,6 +266,9 @@ def test_in_the_foreground(own_world: World) -> None:
     os.kill(world.supervisor_pid(), signal.SIGKILL)
     poll_until(lambda: "ready" in world.ok("logs", "web"))
     assert process.poll() is None
+    world.ok("restart", "-t", "0", "web")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
     world.ok("stop", "web")
     assert process.wait(60) == 4
     assert process.stderr is not None

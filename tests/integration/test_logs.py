@@ -87,6 +87,14 @@ def test_follow_ends_with_the_container(world: World) -> None:
     assert process.returncode == 0
 
 
+def test_follow_goes_on_over_restarts(world: World) -> None:
+    name = unique_name()
+    world.ok("run", "-d", "--name", name, "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; sleep 1; exit 1")
+    process = world.popen("logs", "-f", name)
+    assert process.communicate(timeout=60)[0] == b"run\n" * 3
+    assert process.returncode == 0
+
+
 def test_logs_remain_while_running_and_after(world: World) -> None:
     name = unique_name()
     world.ok("run", "-d", "--name", name, IMAGE, "sh", "-c", "echo first; exec payload sleep 0")

@@ -92,16 +92,16 @@ def test_a_program_on_it(own_world: World) -> None:
     begin(world, f"{LAYERS} /over")
     waiting = [
         world.popen("exec", "-w", "/over/there", "web", "true"),
-        world.popen("exec", "-e", "PATH=/over:/bin", "web", "true"),
+        world.popen("exec", "-e", "PATH=/fuse:/bin", "web", "true"),
     ]
-    goes_on(world)
     poll_until(lambda: len(world.ok("top", "web").splitlines()) > 4, what="both are on their way to their program")
     assert world.ok("service", "reload").startswith("the service is version ")
+    assert [process.poll() for process in waiting] == [None, None]
+    goes_on(world)
     for process in waiting:
         out, errors = process.communicate(timeout=60 * SLOWNESS)
         assert (process.returncode, out) == (125, b"")
         assert one_clear_line(errors.decode()).endswith("the program is not executed within 30 seconds")
-    goes_on(world)
     world.ok("rm", "-f", "web")
 
 

@@ -31,7 +31,7 @@ from pycontainer.supervisor.world import World
 
 async def start(world: World, call: Call) -> object:
     container = world.find(call.text("container"))
-    attached = call.take_socket() if call.flag("attach") else None
+    attached = call.require_socket() if call.flag("attach") else None
     try:
         async with world.lock(container):
             world.require(container)
@@ -261,9 +261,13 @@ async def restart(world: World, call: Call) -> object:
     async with world.lock(container):
         world.require(container)
         _require_startable(world, container)  # before it is stopped
-        await stop_now(world, container, call.number("timeout_seconds"), cause="restart")
-        container.restart_count = 0
-        await start_now(world, container)
+        world.being_restarted.add(container.id)
+        try:
+            await stop_now(world, container, call.number("timeout_seconds"), cause="restart")
+            container.restart_count = 0
+            await start_now(world, container)
+        finally:
+            world.being_restarted.discard(container.id)
     await until_ready(world, call, container)
     return container_info(world, container)
 

@@ -90,10 +90,7 @@ async def attach(world: World, call: Call) -> object:
     """Hand the client's socket to the output pump."""
     container = world.find(call.text("container"))
     world.run_of(container)
-    sock = call.take_socket()
-    if sock is None:
-        raise InvalidInput("attach needs a socket", field="fds")
-    with sock:
+    with call.require_socket() as sock:
         world.link.attach(container.id, sock)
     return {}
 
@@ -113,7 +110,8 @@ async def logs(world: World, call: Call) -> object:
                 await call.event({}, [fd])
             finally:
                 os.close(fd)
-    return {"paths": [path for path in candidates if os.path.exists(path)], "running": container.id in world.runs}
+    is_on = world.status(container) in ("running", "paused", "restarting")
+    return {"paths": [path for path in candidates if os.path.exists(path)], "running": is_on}
 
 
 async def stats(world: World, call: Call) -> object:

@@ -16,7 +16,7 @@ from pycontainer.supervisor.world import World
 
 async def run(world: World, call: Call) -> object:
     """Answer as `start`; with `attach` by an event once it was started, and then as `wait`: who leaves then ends nothing."""
-    attached = call.take_socket() if call.flag("attach") else None
+    attached = call.require_socket() if call.flag("attach") else None
     try:
         spec, image, capped = creation.asked(world, call.mapping("spec"))
         container, excess = await creation.prepare(world, spec, image, capped=capped)

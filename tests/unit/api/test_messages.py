@@ -1,6 +1,7 @@
 """Frames as the client reads them: a broken one is a lost connection, and no descriptor stays open (API-04)."""
 
 import os
+import resource
 import socket
 import struct
 from collections.abc import Iterator
@@ -73,3 +74,17 @@ def test_a_broken_frame(pair: tuple[socket.socket, socket.socket], data: bytes, 
     os.set_blocking(read_fd, False)
     assert os.read(read_fd, 1) == b""  # the other end, which came with the frame, is closed
     os.close(read_fd)
+
+
+def test_descriptors_for_which_there_is_no_room_are_missed(pair: tuple[socket.socket, socket.socket]) -> None:
+    here, there = pair
+    send_frame(here, {"verb": "run"}, [here.fileno()])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(here.fileno())
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(ConnectionError, match="no room for the descriptors of a frame"):
+            receive_frame(there)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -19,12 +19,14 @@ class Life:
         self.statuses = list(statuses)
         self.hang_up_after = hang_up_after
         self.listens = 0
+        self.started = 2.0
 
     def list(self, exchange: Exchange) -> object:
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        return (
-            [] if status == "gone" else [container_info(status=status, exit_code=143 if status == "stopped" else None)]
-        )
+        if status == "gone":
+            return []
+        exit_code = 143 if status == "stopped" else None
+        return [container_info(status=status, started=self.started, exit_code=exit_code)]
 
     def events(self, exchange: Exchange) -> object:
         self.listens += 1
@@ -74,6 +76,19 @@ def test_a_supervisor_that_goes_away_ends_nothing() -> None:
     with supervisor(life) as fake:
         assert stay(fake) == (143, ["started"])
         assert (life.listens, starts(fake)) == (2, 1)
+
+
+def test_a_start_whose_answer_is_lost_is_not_repeated() -> None:
+    life = Life("created", "created", "stopped")
+
+    def start(exchange: Exchange) -> object:
+        life.started = 3.0
+        raise HangUp
+
+    with supervisor(life) as fake:
+        fake.verbs["start"] = start
+        assert stay(fake) == (143, ["started"])
+        assert starts(fake) == 1
 
 
 def test_one_that_is_removed_has_no_exit_code() -> None:

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from pycontainer.api.messages import receive_frame, send_frame
+from pycontainer.linux.descriptors import receive_fds
 from pycontainer.supervisor import server as module
 from pycontainer.supervisor.caller import Caller
 from pycontainer.supervisor.measures import Measures
@@ -116,5 +117,47 @@ def test_what_takes_too_long_is_cut_off_and_has_undone_what_it_did(
         await server.finish(0.02)
         assert undone == ["all"]
         assert answer(read) is None
+
+    with_server(tmp_path, work)
+
+
+def test_a_request_whose_descriptors_are_lost_is_not_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client learns that it was not read, and may ask again."""
+    asked: list[object] = []
+    monkeypatch.setattr(module, "receive_fds", lambda *arguments: (*receive_fds(*arguments)[:2], socket.MSG_CTRUNC))
+
+    async def ping(world: object, call: object) -> None:
+        asked.append(call)
+
+    async def work(server: Server, path: str) -> None:
+        monkeypatch.setitem(module.VERBS, "ping", ping)
+        sock = connect(path)
+        ask(sock)
+        with pytest.raises(ConnectionResetError):
+            await asyncio.to_thread(answer, sock)
+        assert not asked
+
+    with_server(tmp_path, work)
+
+
+def test_a_client_that_has_just_left_is_not_handed_over(tmp_path: Path) -> None:
+    async def work(server: Server, path: str) -> None:
+        sock = connect(path)
+        while not server.connections:
+            await asyncio.sleep(0)
+        (connection,) = server.connections.values()
+        assert server.waiting() == [{"fd": connection._sock.fileno(), "verb": "", "arguments": {}}]
+        task = asyncio.ensure_future(asyncio.sleep(0))
+        gone, _ = socket.socketpair()
+        server.connections[task] = module.Connection(
+            server._world, gone, server._budgets, server._operators, server._listens
+        )
+        gone.close()
+        assert server.waiting() == [{"fd": connection._sock.fileno(), "verb": "", "arguments": {}}]
+        del server.connections[task]
+        await task
+        sock.close()
 
     with_server(tmp_path, work)
