@@ -12,6 +12,7 @@ import stat
 from typing import NamedTuple
 
 from pycontainer.linux.files import attribute_names
+from pycontainer.linux.partialfile import NEW_FILE
 
 _FICLONE = 0x40049409
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -146,9 +147,7 @@ def _link(root_fd: int, parts: list[str], to_fd: int, name: str) -> None:
 def _copy_file(from_fd: int, to_fd: int, name: str) -> None:
     source_fd = os.open(name, _READ_FLAGS, dir_fd=from_fd)
     try:
-        target_fd = os.open(
-            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=to_fd
-        )
+        target_fd = os.open(name, NEW_FILE, 0o600, dir_fd=to_fd)
         try:
             try:
                 fcntl.ioctl(target_fd, _FICLONE, source_fd)

@@ -13,7 +13,6 @@
 Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
 """
 
-import errno
 import socket
 import struct
 import sys
@@ -88,14 +87,11 @@ def look_at(netlink: Netlink, index: int) -> Link:
 
 
 class Way(NamedTuple):
-    """Where a route leads: by which link, with which MTU of its own (0: the link's), to which gateway (empty: none).
-
-    The gateway of a route of IPv4 may have an address of IPv6.
-    """
+    """Where a route leads: by which link, to which gateway (empty: none), which may have an address of the other family."""
 
     link: int
-    mtu: int
     gateway: bytes
+    is_plain: bool  # it asks for nothing else: it has no MTU of its own, no tunnel, no realm
 
 
 def way(netlink: Netlink, family: int, source: tuple[bytes, int], destination: tuple[bytes, int], came_by: int) -> Way:
@@ -112,11 +108,10 @@ def way(netlink: Netlink, family: int, source: tuple[bytes, int], destination: t
     )
     answer = netlink.ask("look for a route", _message(_GET_ROUTE, question))
     found = read_attributes(answer[_NLMSG.size + _RTMSG.size :])
-    if _MORE & found.keys():
-        raise OSError(errno.EOPNOTSUPP, "the route asks for more than an address")
-    mtu = read_attributes(found.get(_METRICS, b"")).get(_METRIC_MTU, b"")
+    has_mtu = any(read_attributes(found.get(_METRICS, b"")).get(_METRIC_MTU, b""))
     gateway = found.get(_GATEWAY, b"") or found.get(_VIA, b"")[2:]  # struct rtvia: family, address
-    return Way(int.from_bytes(found.get(_OIF, b""), sys.byteorder), int.from_bytes(mtu, sys.byteorder), gateway)
+    is_plain = not (has_mtu or _MORE & found.keys())
+    return Way(int.from_bytes(found.get(_OIF, b""), sys.byteorder), gateway, is_plain)
 
 
 def _message(kind: int, body: bytes) -> bytes:

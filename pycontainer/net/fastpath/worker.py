@@ -276,13 +276,13 @@ class FastPath:
     def _next_hop(self, connection: Connection, uplink: int, link: int) -> bytes:
         """Return to whom routes lead what is for the client.
 
-        Empty if they lead either direction by other links than these, or have an MTU of their own.
+        Empty if they lead either direction by other links than these, or ask for more.
         """
         ask, family, ends = self._routes, connection.family, connection.ends
         client, instance = (ends.client, ends.client_port), (ends.instance, ends.instance_port)
         there = host.way(ask, family, client, instance, uplink)
         back = host.way(ask, family, instance, client, link)
-        is_by_them = there.link == link and back.link == uplink and there.mtu == back.mtu == 0
+        is_by_them = there.link == link and back.link == uplink and there.is_plain and back.is_plain
         return back.gateway or ends.client if is_by_them and host.forwards(family) else b""
 
     def _are_plain(self, uplink: int, link: int) -> bool:
