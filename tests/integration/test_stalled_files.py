@@ -19,12 +19,11 @@ NO_ANSWER = "a file system that container 'web' has mounted does not answer"
 LAYERS = "mkdir -p /low /fuse /over && payload stall /fuse && mount -t overlay -o lowerdir=/fuse:/low over"
 
 
-def begin(world: World, script: str) -> None:
+def begin(world: World, script: str, *options: str) -> None:
     """Start container `web`, which mounts what `script` says and lives on."""
-    options = ("--profile", "system", "--device", "/dev/fuse", "--entrypoint", "")
-    world.ok(
-        "run", "-d", "--name", "web", *options, IMAGE, "sh", "-c", f"{script} || exit 1; echo ready; exec sleep 1000"
-    )
+    needed = ("--profile", "system", "--device", "/dev/fuse", "--entrypoint", "")
+    lives = ("sh", "-c", f"{script} || exit 1; echo ready; exec sleep 1000")
+    world.ok("run", "-d", "--name", "web", *needed, *options, IMAGE, *lives)
     poll_until(lambda: "ready" in world.ok("logs", "web"), what="it has mounted it")
 
 
@@ -86,22 +85,25 @@ def test_an_overlay_of_it_over_dev(world: World) -> None:
 def test_a_program_on_it(own_world: World) -> None:
     """PATH-07: what the new process itself waits for ends with the client, or after a while, and keeps no reload.
 
-    The monitor becomes another program all the same; who asked for the process is told what keeps it.
+    A request is waited for, and whoever made it is told; the monitor becomes another program while a check still waits.
     """
     world = own_world
-    begin(world, f"{LAYERS} /over")
+    begin(world, f"{LAYERS} /over", "-w", "/over/there", "--health-cmd", "true", "--health-interval", "1s")
     waiting = [
-        world.popen("exec", "-w", "/over/there", "web", "true"),
-        world.popen("exec", "-e", "PATH=/fuse:/bin", "web", "true"),
+        world.popen("exec", "web", "true"),
+        world.popen("exec", "-w", "/", "-e", "PATH=/fuse:/bin", "web", "true"),
     ]
-    poll_until(lambda: len(world.ok("top", "web").splitlines()) > 4, what="both are on their way to their program")
-    assert world.ok("service", "reload").startswith("the service is version ")
-    assert [process.poll() for process in waiting] == [None, None]
+    poll_until(lambda: len(world.ok("top", "web").splitlines()) > 5, what="both and the check are on their way")
     goes_on(world)
+    assert world.ok("service", "reload").startswith("the service is version ")
     for process in waiting:
         out, errors = process.communicate(timeout=60 * SLOWNESS)
         assert (process.returncode, out) == (125, b"")
         assert one_clear_line(errors.decode()).endswith("the program is not executed within 30 seconds")
+    poll_until(lambda: len(world.ok("top", "web").splitlines()) > 3, what="the next check is on its way")
+    assert world.ok("service", "reload").startswith("the service is version ")
+    assert len(world.ok("top", "web").splitlines()) > 3
+    goes_on(world)
     world.ok("rm", "-f", "web")
 
 
