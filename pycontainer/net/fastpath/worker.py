@@ -174,7 +174,10 @@ class FastPath:
         while not self._is_over:
             is_busy = bool(self._handed or self._flows.hooked())
             if is_busy != is_listening:  # or each start of a container would wake us
-                (poll.register if is_busy else poll.unregister)(self._watch.fileno())
+                if is_busy:
+                    poll.register(self._watch.fileno(), select.POLLIN)
+                else:
+                    poll.unregister(self._watch.fileno())
                 is_listening = is_busy
             poll.poll(max(0.0, next_look - time.monotonic()) * 1000 if is_busy else None)
             self._hear()

@@ -565,6 +565,23 @@ def test_what_is_idle_costs_nothing(fast: Site) -> None:
     assert not any(thread.name == "fastpath" for thread in threading.enumerate())
 
 
+def test_what_is_handed_over_wakes_nobody(fast: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread sleeps until its next look: it has nothing to say to who tells of rules."""
+    web, turns, hear = fast.instance("web", PORT), [], worker.FastPath._hear
+
+    def count_turns(fast_path: worker.FastPath) -> None:
+        turns.append(time.monotonic())
+        hear(fast_path)
+
+    monkeypatch.setattr(worker.FastPath, "_hear", count_turns)
+    with stream(fast, web) as made:
+        made.goes_on()
+        turns.clear()
+        time.sleep(1)
+        assert len(turns) < 20
+        assert count(fast) == 1
+
+
 # -- the program, frame by frame
 
 CLIENT, CLIENT6 = "198.51.100.7", "2001:db8:1::7"
