@@ -15,7 +15,7 @@ _PROG_LOAD, _PROG_ATTACH, _PROG_TEST_RUN, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_F
 _LINK_CREATE = 28
 _MAP_TYPE_HASH, _NO_PREALLOC = 1, 1
 _PROG_TYPE_SCHED_CLS, _PROG_TYPE_CGROUP_DEVICE = 3, 15
-_CGROUP_DEVICE, _TCX_INGRESS = 6, 46  # enum bpf_attach_type
+_CGROUP_DEVICE, _TCX_INGRESS, _TCX_EGRESS = 6, 46, 47  # enum bpf_attach_type
 _ALLOW_MULTI, _REPLACE = 2, 4  # BPF_F_*
 INSTRUCTION_BYTES = 8
 _LICENSE = b"MIT\0"  # no helper that is for GPL programs alone is called
@@ -130,9 +130,9 @@ def attached_device_filters(cgroup_fd: int) -> list[int]:
     return _attached(cgroup_fd, _CGROUP_DEVICE)
 
 
-def attached_to_link(index: int) -> list[int]:
-    """Return the ids of the programs (TCX) that see what comes in on a link."""
-    return _attached(index, _TCX_INGRESS)
+def attached_to_link(index: int, *, is_egress: bool = False) -> list[int]:
+    """Return the ids of the programs (TCX) that see what comes in on a link, or leaves by it."""
+    return _attached(index, _TCX_EGRESS if is_egress else _TCX_INGRESS)
 
 
 def _attached(target: int, attach_type: int) -> list[int]:

@@ -1,6 +1,7 @@
 """One page of metrics: what the supervisor says, what the kernel counts, in the words of families.py.
 
     supervisor ── metrics ──▶ names, tenants, health, restarts, cgroups, links        one request
+                              what came by a fast path: we may not ask for it
     cgroups, /proc/net/dev ─▶ everything that is counted                              read here, by ourselves
 
 While the supervisor is away the containers that it named last are looked at all the same, for they go on: only what it alone
@@ -120,11 +121,19 @@ class Collector:
             where = f"{who},{labels({'device': self._device_name(device)})}"
             for family, number, *_ in families.DEVICE_SOURCES:
                 page.add(family, where, counters.resumed(f"{family} {device}", counts[number]))
+        inside = row.get("received_inside", {})  # a supervisor of before says nothing of it
+        if self.problem:  # what it said last is of then
+            inside = dict.fromkeys(inside)
         for device, link, index in row["links"]:
-            if (columns := links.get(link)) is not None:
-                where = f"{who},{labels({'interface': device})}"
-                for family, column in families.LINK_SOURCES:
-                    page.add(family, where, counters.resumed(f"{family} {device}", columns[column], index))
+            if (columns := links.get(link)) is None:
+                continue
+            seen: dict[int, int | None] = dict(enumerate(columns))
+            if (key := str(index)) in inside:
+                seen[families.RECEIVED_BYTES], seen[families.RECEIVED_PACKETS] = inside[key] or (None, None)
+            where = f"{who},{labels({'interface': device})}"
+            for family, column in families.LINK_SOURCES:
+                if (count := seen[column]) is not None:
+                    page.add(family, where, counters.resumed(f"{family} {device}", count, index))
         if row["disk"] is not None and not self.problem:
             used_bytes, used_inodes, hard_bytes, hard_inodes = row["disk"]
             where = f"{who},{_LAYER}"

@@ -207,9 +207,10 @@ TENANT_SOURCES = (
 
 # The counts of a link as /proc/net/dev has them, seen from inside: what the host receives on it the container has sent.
 # Columns there: receive bytes packets errs drop fifo frame compressed multicast, transmit bytes packets errs drop ...
+RECEIVED_BYTES, RECEIVED_PACKETS = 8, 9
 LINK_SOURCES = (
-    ("container_network_receive_bytes", 8),
-    ("container_network_receive_packets", 9),
+    ("container_network_receive_bytes", RECEIVED_BYTES),
+    ("container_network_receive_packets", RECEIVED_PACKETS),
     ("container_network_receive_errors", 10),
     ("container_network_receive_packets_dropped", 11),
     ("container_network_transmit_bytes", 0),

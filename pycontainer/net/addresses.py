@@ -1,7 +1,7 @@
 """Who has which address: networks as recorded, and one small file per container that survives restarts.
 
     networks/NAME.json           {"version", "name", "driver", "number", "subnet", "subnet6", "gateway", "gateway6",
-                                  "fast_path"}
+                                  "fast_path", "was_fast"}
     networks/addresses/ID.json   {"version", "name", "hostname", "endpoints": [{"network", "device", "slot", "ip", "ip6",
                                                                          "subnet", "subnet6"}],
                                   "ports": [...], "add_hosts": [...], "packets_per_second", "tenant", "connections"}
@@ -53,6 +53,9 @@ class Network:
     gateway: str
     gateway6: str
     fast_path: bool = False  # long connections to published ports are handed over, see fastpath/
+    was_fast: bool = (
+        False  # now, or at any time: what its instances received is counted at the inner ends of their links
+    )
 
 
 @dataclass(slots=True)
@@ -227,7 +230,9 @@ def _network(name: str, record: Record) -> Network:
             raise ValueError(f"field '{key}' holds {record[key]!a}")
     number = record.integer("number", 1, _MAX_NUMBER)
     fast_path = record.flag("fast_path") if "fast_path" in record else False
-    return Network(name, driver, number, subnet, subnet6, first_address(subnet), first_address(subnet6), fast_path)
+    was_fast = fast_path or (record.flag("was_fast") if "was_fast" in record else False)
+    gateways = first_address(subnet), first_address(subnet6)
+    return Network(name, driver, number, subnet, subnet6, *gateways, fast_path, was_fast)
 
 
 def _reservation(container_id: str, record: Record) -> Reservation:

@@ -19,7 +19,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,8 @@ from pycontainer.net.bandwidth import Bandwidth
 from pycontainer.net.bridge import add_addresses, bridge_name, ensure_bridge
 from pycontainer.net.elements import Element
 from pycontainer.net.firewall import Firewall
-from pycontainer.net.messages import Netlink
+from pycontainer.net.innerend import inner_end
+from pycontainer.net.linkcounts import LinkBytes, Links, link_bytes
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
 from pycontainer.net.shaping import Shaping, tenant_owner
@@ -144,7 +145,7 @@ class NetworkManager:
         network = self._find(name)
         if fast_path:
             self._require_fast_path(network.driver)
-        network = replace(network, fast_path=fast_path)
+        network = replace(network, fast_path=fast_path, was_fast=fast_path or network.was_fast)
         self._records.save_network(network)
         self._networks[name] = network
         for reservation in self._reservations.values():
@@ -452,22 +453,39 @@ class NetworkManager:
 
     def stats(self, container_id: str) -> tuple[int, int]:
         """Return (received, sent) bytes of all links of a running container, as the container counts them."""
-        counts = link_bytes(self._links.netlink, self._reservation(container_id).links).values()
-        return sum(received for received, _ in counts), sum(sent for _, sent in counts)
+        self._reservation(container_id)
+        counts = self.link_bytes(container_id).values()
+        return sum(received or 0 for received, _ in counts), sum(sent for _, sent in counts)
 
-    def links(self, container_id: str) -> Sequence[int]:
-        """Return the indexes of the host's ends of the links of a container that are up; of an unknown one there are none."""
+    def links(self, container_id: str) -> Links:
+        """Return the host's ends of the links of a container that are up; of an unknown one there are none."""
         reservation = self._reservations.get(container_id)
-        return tuple(reservation.links) if reservation is not None else ()
+        endpoints = reservation.endpoints if reservation is not None else ()
+        return {each.index: self._was_fast(each) for each in endpoints if each.index}
 
-    def link_bytes(self, container_id: str) -> dict[int, tuple[int, int]]:
-        """Return (received, sent) bytes of each link of a container, by its index."""
+    def link_bytes(self, container_id: str) -> LinkBytes:
+        """Return what each link of a container has carried."""
         return link_bytes(self._links.netlink, self.links(container_id))
+
+    def received_inside(self, container_id: str) -> dict[int, tuple[int, int] | None]:
+        """Return (bytes, packets) that a container received by links whose inner end is asked; None: it does not say."""
+        found: dict[int, tuple[int, int] | None] = {}
+        for index, is_read_inside in self.links(container_id).items():
+            if is_read_inside:
+                found[index] = None
+                with suppress(OSError):
+                    inner = inner_end(self._links.netlink, index)
+                    found[index] = inner.received_bytes, inner.received_packets
+        return found
 
     def links_of(self, container_id: str) -> _LinkNames:
         """Return (name inside, name on the host, index on the host) of each link of a running container."""
         endpoints = self._reservation(container_id).endpoints
         return [(each.device, self._link_name(each), each.index) for each in endpoints if each.index]
+
+    def _was_fast(self, endpoint: Endpoint) -> bool:
+        network = self._networks.get(endpoint.network)  # it may be damaged
+        return network is None or network.was_fast  # the inner end is always right
 
     def bandwidth(self, container_id: str, tenant: str = "") -> Bandwidth:
         """Return the limits of a container's links, together; `tenant` is whose limits lie above."""
@@ -686,6 +704,7 @@ class NetworkManager:
     def mend_shaping(self, owner: str = "") -> None:
         """Put that right."""
         self._shaping.mend(owner)
+        self._decide_anew()  # what was handed over while nothing was there to say that there is a cap
 
     def firewall_harm(self) -> str:
         """Say what `repair` would put back."""
@@ -763,7 +782,8 @@ class NetworkManager:
         numbers |= {remains.number for remains in self._remains.values()} - {0}
         number = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
         gateways = first_address(subnet), first_address(subnet6)
-        network = Network(name, driver, number, subnet, subnet6, *gateways, fast_path)
+        is_known = any(reservation.endpoint(name) for reservation in self._reservations.values())  # its record is lost
+        network = Network(name, driver, number, subnet, subnet6, *gateways, fast_path, was_fast=fast_path or is_known)
         self._records.save_network(network)
         reach("network:recorded")
         self._know(network)
@@ -1172,20 +1192,6 @@ class NetworkManager:
             self._firewall.delete_table()
         except Unsupported:  # without libnftables there cannot be a table of ours
             pass
-
-
-def link_bytes(netlink: Netlink, links: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Return (received, sent) bytes, as the container counts them, of each of `links` that is there still."""
-    counts = {}
-    for index in links:
-        try:
-            from_it, to_it = netlink.byte_counts(index)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-        else:
-            counts[index] = (to_it, from_it)
-    return counts
 
 
 def _endpoint_owner(container_id: str, endpoint: Endpoint) -> str:

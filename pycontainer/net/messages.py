@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 NEW_LINK, DEL_LINK, SET_LINK, NEW_ADDRESS, DEL_ADDRESS, NEW_ROUTE, DEL_ROUTE, GET_STATS = 16, 17, 19, 20, 21, 24, 25, 94
-GET_CLASS = 42
+GET_LINK, GET_CLASS = 18, 42
 ACK = 0x5  # NLM_F_REQUEST | NLM_F_ACK
 CREATE = 0x605  # ... | NLM_F_CREATE | NLM_F_EXCL
 REPLACE = 0x505  # ... | NLM_F_CREATE | NLM_F_REPLACE
@@ -37,6 +37,9 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence num
 _IF_STATS = struct.Struct("=BBHII")  # if_stats_msg: family, pads, index, filter mask
 _IF_INDEX = 4  # where in if_stats_msg the index is
 _STATS_LINK_64 = 1
+_IF_INFO = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, changes
+_EXT_MASK, _SKIP_STATISTICS = 29, 8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+LINK_INFO = _HEADER.size + _IF_INFO.size  # where in an answer to `get_link` the attributes begin
 
 
 class Marker(NamedTuple):
@@ -109,6 +112,13 @@ def _encode(
     message["header"]["type"], message["header"]["flags"] = kind, flags
     message.encode()
     return bytes(message.data)
+
+
+def get_link(index: int, attributes: bytes = b"", *, with_statistics: bool = False) -> bytes:
+    """Encode the question for everything of a link."""
+    mask = 0 if with_statistics else _SKIP_STATISTICS
+    body = _IF_INFO.pack(0, 0, index, 0, 0) + attribute(_EXT_MASK, struct.pack("=I", mask)) + attributes
+    return _HEADER.pack(_HEADER.size + len(body), GET_LINK, 1, 1, 0) + body
 
 
 def attribute(kind: int, payload: bytes) -> bytes:

@@ -9,7 +9,6 @@ import errno
 import fcntl
 import functools
 import os
-import re
 import shutil
 import signal
 import socket
@@ -22,6 +21,7 @@ from pycontainer.errors import Unsupported
 from pycontainer.linux import mounts
 from pycontainer.linux.libc import MACHINE, syscall
 from pycontainer.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare, user_namespace
+from pycontainer.linux.release import kernel_version
 from pycontainer.net import nft
 from pycontainer.net.messages import NETLINK_NETFILTER, Netlink
 
@@ -65,14 +65,6 @@ class HostFacts:
 def host_facts() -> HostFacts:
     """Return the facts of this host; they are found out once per process."""
     return HostFacts()
-
-
-def kernel_version(release: str) -> tuple[int, int]:
-    """Return (6, 12) for "6.12.117+deb12-amd64"."""
-    match = re.match(r"(\d+)\.(\d+)", release)
-    if match is None:
-        raise ValueError(f"not a kernel release: {release!r}")
-    return int(match[1]), int(match[2])
 
 
 def why_no_namespace(flag: int) -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from pycontainer.net.linkcounts import LinkBytes
 from pycontainer.store.ledgerfile import (
     Changes,
     Clock,
@@ -33,7 +34,7 @@ class Counters(NamedTuple):
     """What the kernel says of one run: counters from its beginning on, but `memory_bytes`, which it holds now.
 
     `peak_bytes` is the most it ever held, or what it holds now where the kernel does not say. `links` is None where they
-    could not be read; those that are gone are not in it.
+    could not be read; those that are gone are not in it. What was received may be unknown by itself.
     """
 
     cpu_usec: int
@@ -41,7 +42,7 @@ class Counters(NamedTuple):
     peak_bytes: int
     io_read_bytes: int
     io_write_bytes: int
-    links: Mapping[int, tuple[int, int]] | None
+    links: LinkBytes | None
 
 
 class Sample(NamedTuple):
@@ -164,17 +165,17 @@ class Books:
             return
         now = sample.counters
         is_blind = before is None and sample.began < self._blind_until
-        if is_blind and (sample.is_last or now.links is None):
+        if is_blind and (sample.is_last or not _is_known(now.links)):
             return
         since = sample.began if before is None else max(sample.began, before.clock)
         seconds = max(0.0, sample.clock - since)
-        links = now.links if now.links is not None else before.links if before is not None else {}
         if before is None:
             held_bytes = float(now.peak_bytes if sample.is_last else now.memory_bytes)
             came = Counted(sample.run, sample.clock, 0, 0, 0, 0, {})
         else:
             held_bytes = before.memory_bytes if sample.is_last else (before.memory_bytes + now.memory_bytes) / 2
             came = before
+        links = came.links if now.links is None else _known(came.links, now.links)
         received, sent = _through(came.links, links)
         if not is_blind:
             self._use(
@@ -340,6 +341,18 @@ def _more(before: Used | None, owner: Owner, sums: Sums) -> Used:
 def _risen(before: int, now: int) -> int:
     """Return how far a counter has come since; one that is smaller has begun anew."""
     return now - before if now >= before else now
+
+
+def _is_known(links: LinkBytes | None) -> bool:
+    return links is not None and all(received is not None for received, _ in links.values())
+
+
+def _known(before: Mapping[int, tuple[int, int]], now: LinkBytes) -> dict[int, tuple[int, int]]:
+    """Return counters with what was known before in the place of what is not known now: a later look makes up for it."""
+    return {
+        index: (before.get(index, (0, 0))[0] if received is None else received, sent)
+        for index, (received, sent) in now.items()
+    }
 
 
 def _through(before: Mapping[int, tuple[int, int]], now: Mapping[int, tuple[int, int]]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -27,7 +27,7 @@ from pycontainer.controllers.stats import io_bytes
 from pycontainer.disk.storage import stored_bytes
 from pycontainer.errors import InvalidState, PycontainerError
 from pycontainer.linux.hostboot import name_of_boot
-from pycontainer.net.manager import link_bytes
+from pycontainer.net.linkcounts import LinkBytes, Links, link_bytes
 from pycontainer.net.messages import Netlink
 from pycontainer.runtime.container import Container
 from pycontainer.store.ledgerfile import Key, Owner, Used
@@ -50,19 +50,17 @@ _PAUSE_FACTOR, _LEAST_PAUSE_SECONDS, _NOTHING_DUE_SECONDS, _WALK_SECONDS = 200.0
 
 
 class Subject(NamedTuple):
-    """What the thread needs to know of a run; `links` are the indexes of the host's ends."""
+    """What the thread needs to know of a run."""
 
     container: str
     owner: Owner
     run: str
     began: float
     cgroup: Cgroup
-    links: Sequence[int]
+    links: Links
 
 
-def read_counters(
-    cgroup: Cgroup, read_links: Callable[[], Mapping[int, tuple[int, int]]], *, is_last: bool = False
-) -> Counters:
+def read_counters(cgroup: Cgroup, read_links: Callable[[], LinkBytes], *, is_last: bool = False) -> Counters:
     """Read what the kernel has counted for a run. OSError if its cgroup is gone."""
     memory_bytes = working_set_bytes(cgroup)
     peak = peak_bytes(cgroup) if is_last else None
@@ -185,7 +183,7 @@ class Ledger:
             f"{self._boot}/{container.pid}/{container.start_ticks}",
             container.start_ticks / _CLOCK_TICKS,
             cgroup,
-            self._world.networks.links(container.id) if container.addresses else (),
+            self._world.networks.links(container.id) if container.addresses else {},
         )
 
     # -- rounds --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ Operations on one container take its lock one after the other. Whatever can be a
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Coroutine
 
@@ -24,10 +23,11 @@ from pycontainer.controllers.protocol import Instance
 from pycontainer.disk.beneath import can_be_upper, can_map_ids
 from pycontainer.errors import InvalidInput, InvalidState, NotFound, PycontainerError
 from pycontainer.linux.files import is_mount_point
+from pycontainer.linux.release import kernel_version
 from pycontainer.net.manager import NetworkManager
 from pycontainer.paths import HostPaths
 from pycontainer.runtime.container import Container
-from pycontainer.runtime.hostfacts import LANDLOCK_SCOPES, kernel_version, landlock_abi
+from pycontainer.runtime.hostfacts import LANDLOCK_SCOPES, landlock_abi
 from pycontainer.runtime.start import Run
 from pycontainer.runtime.view import Effective, effective, rewrite
 from pycontainer.security.apparmor import AppArmor
@@ -127,7 +127,7 @@ class World:
         self.lxcfs = Lxcfs(paths)
         self.labels = Labels(AppArmor(paths.apparmor_dir))
         self._driver: str | None = None
-        self._kernel = kernel_version(os.uname().release)
+        self._kernel = kernel_version()
         self.last_activity = time.monotonic()
         self.seen_failures: dict[tuple[str, str], int] = {}  # by the last `limits --recent`
         self._wall_watch: WallWatch | None = None

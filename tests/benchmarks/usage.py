@@ -18,7 +18,7 @@ import time
 from pycontainer.cgroup.base import Cgroup
 from pycontainer.cgroup.detect import detect
 from pycontainer.cgroup.hierarchy import Hierarchy
-from pycontainer.net.manager import link_bytes
+from pycontainer.net.linkcounts import link_bytes
 from pycontainer.net.messages import Netlink
 from pycontainer.store.ledgerfile import Owner
 from pycontainer.supervisor.books import Books, Sample
@@ -72,7 +72,7 @@ def measure(cgroups: list[Cgroup], rounds: int, directory: str) -> None:
                         "1",
                         0.0,
                         clock(),
-                        read_counters(cgroup, functools.partial(link_bytes, netlink, [_LOOPBACK_INDEX])),
+                        read_counters(cgroup, functools.partial(link_bytes, netlink, {_LOOPBACK_INDEX: False})),
                     )
                     for container, cgroup in list(zip(ids, cgroups, strict=True))[first : first + size]
                 ]

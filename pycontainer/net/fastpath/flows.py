@@ -41,9 +41,9 @@ class Flows:
         for index in [*self._hooks]:
             self.unhook(index)
 
-    def is_beside_others(self, index: int) -> bool:
+    def is_beside_others(self, index: int, *, is_egress: bool = False) -> bool:
         """Tell whether a link has a program that is not the fast path's, of this world or another."""
-        return not all(map(_is_fast_path, bpf.attached_to_link(index)))
+        return not all(map(_is_fast_path, bpf.attached_to_link(index, is_egress=is_egress)))
 
     def hooked(self) -> set[int]:
         return {*self._hooks}

@@ -2,8 +2,10 @@
 
     rules of iptables-legacy          nobody is told when they change; those of nftables, and of iptables-nft, are watched
     policies of IPsec                 what is for a tunnel must not leave beside it
-    traffic control of what comes in  our caps on a link, too: it comes behind the program
-    other programs there              they may drop what they like
+    rules at the egress of links      they come behind what is looked at to know that a packet is let pass
+    traffic control                   our caps on a link, too: of what comes in it comes behind the program, and what leaves
+                                      for an instance goes past it
+    other programs there              they may drop what they like; at the inner end as well
     another way                       what routes say of either direction: another link, none, or one that takes more than the
                                       address of a gateway (a tunnel of the route's own, a realm for traffic control)
     a smaller MTU                     who sends too much is told so by the kernel
@@ -19,7 +21,7 @@ import sys
 from typing import NamedTuple
 
 from pycontainer.net import sysctl, tc
-from pycontainer.net.messages import Netlink, attribute, read_attributes
+from pycontainer.net.messages import LINK_INFO, NETLINK_NETFILTER, Netlink, attribute, get_link, read_attributes
 
 _LEGACY = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
 _FORWARDING: dict[int, str] = {socket.AF_INET: "ipv4/ip_forward", socket.AF_INET6: "ipv6/conf/all/forwarding"}
@@ -27,8 +29,13 @@ _REQUEST = 1
 _NLMSG = struct.Struct("=IHHII")
 _NETLINK_XFRM, _GET_SPD_INFO, _SPD_INFO = 6, 0x25, 1  # XFRM_MSG_GETSPDINFO, XFRMA_SPD_INFO
 _SPD = struct.Struct("=III")  # policies for what comes in, goes out, is forwarded
-_GET_LINK, _IFNAME, _MTU = 18, 3, 4  # RTM_GETLINK, IFLA_*
-_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, changes
+_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_GET_CHAIN = 10 << 8 | 4  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETCHAIN
+_NFGENMSG = struct.Struct("!BBH")  # family, version, resource
+_FAMILY_OF_LINKS = 5  # NFPROTO_NETDEV
+_HOOK, _HOOK_NUMBER, _EGRESS = 4, 1, 1  # NFTA_CHAIN_HOOK, NFTA_HOOK_HOOKNUM, NF_NETDEV_EGRESS
+_IFNAME, _MTU, _DISCIPLINE = 3, 4, 6  # IFLA_*
+_LINK_KIND = struct.Struct("=BxH")  # of ifinfomsg: family, type
 _ETHERNET = 1  # ARPHRD_ETHER
 _GET_ROUTE = 26  # RTM_GETROUTE
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, bits of destination and source; ...
@@ -39,7 +46,7 @@ _METRIC_MTU = 2  # RTAX_MTU
 
 
 def obstacle() -> str:
-    """Say what of the whole host stands against handing packets over; empty if nothing does."""
+    """Say what of the whole host stands against handing packets over, or that it cannot be asked; empty if nothing does."""
     for path in _LEGACY:
         try:
             with open(path, encoding="ascii") as file:
@@ -47,9 +54,26 @@ def obstacle() -> str:
                     return "it has rules of iptables-legacy, whose changes nobody is told of"
         except OSError:  # there are none
             pass
-    if has_ipsec():
-        return "it has policies of IPsec"
+    try:
+        if has_egress_rules():
+            return "it has rules of nftables at the egress of links, which a packet that is shown has yet to pass"
+        if has_ipsec():
+            return "it has policies of IPsec"
+    except OSError as error:
+        return f"it does not say what it has: {error.strerror}"
     return ""
+
+
+def has_egress_rules() -> bool:
+    """Tell whether nftables has a chain at the egress of any link, in this network namespace."""
+    question = _message(_GET_CHAIN, _NFGENMSG.pack(_FAMILY_OF_LINKS, 0, 0), _DUMP)
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        for answer in netlink.answers(question, "list chains of nftables"):
+            chain = read_attributes(answer[_NLMSG.size + _NFGENMSG.size :])
+            number = read_attributes(chain.get(_HOOK, b"")).get(_HOOK_NUMBER, b"")
+            if int.from_bytes(number, "big") == _EGRESS:
+                return True
+    return False
 
 
 def has_ipsec() -> bool:
@@ -68,7 +92,7 @@ def forwards(family: int) -> bool:
 
 
 def is_controlled(netlink: Netlink, index: int) -> bool:
-    """Tell whether there is traffic control of what comes in on a link."""
+    """Tell whether there is traffic control of what comes in on a link, or of what leaves by its side (clsact)."""
     return bool(netlink.find(tc.get_clsact(index)))
 
 
@@ -76,14 +100,17 @@ class Link(NamedTuple):
     name: str
     is_ethernet: bool
     mtu: int
+    has_queue: bool  # traffic control of what leaves by it
 
 
 def look_at(netlink: Netlink, index: int) -> Link:
     """Return what a link is. OSError(ENODEV) if it is gone."""
-    answer = netlink.ask(f"look at link {index}", _message(_GET_LINK, _IFINFO.pack(0, 0, index, 0, 0)))
-    kind = _IFINFO.unpack_from(answer, _NLMSG.size)[1]
-    found = read_attributes(answer[_NLMSG.size + _IFINFO.size :])
-    return Link(found[_IFNAME].rstrip(b"\0").decode(), kind == _ETHERNET, struct.unpack("=I", found[_MTU])[0])
+    answer = netlink.ask(f"look at link {index}", get_link(index))
+    _, kind = _LINK_KIND.unpack_from(answer, _NLMSG.size)
+    found = read_attributes(answer[LINK_INFO:])
+    (mtu,) = struct.unpack("=I", found[_MTU])
+    has_queue = found.get(_DISCIPLINE, b"").rstrip(b"\0") not in (b"", b"noqueue")
+    return Link(found[_IFNAME].rstrip(b"\0").decode(), kind == _ETHERNET, mtu, has_queue)
 
 
 class Way(NamedTuple):
@@ -114,5 +141,5 @@ def way(netlink: Netlink, family: int, source: tuple[bytes, int], destination: t
     return Way(int.from_bytes(found.get(_OIF, b""), sys.byteorder), gateway, is_plain)
 
 
-def _message(kind: int, body: bytes) -> bytes:
-    return _NLMSG.pack(_NLMSG.size + len(body), kind, _REQUEST, 1, 0) + body
+def _message(kind: int, body: bytes, flags: int = _REQUEST) -> bytes:
+    return _NLMSG.pack(_NLMSG.size + len(body), kind, flags, 1, 0) + body

@@ -3,12 +3,13 @@
 For each frame: if it is TCP in IPv4 without options, or in IPv6 without extension headers, is for this host, whole, not at
 the end of its life, and its connection is in the map, then
 
-    to the instance       destination address and port become the instance's, and it leaves by the instance's link
+    to the instance       destination address and port become the instance's, and it is at the link's inner end at once
     from the instance     source address and port become the host's, and it leaves by the uplink, to the next hop
 
 with one hop less to live, its checksums adjusted. All else goes on as if there were no program. SYN, FIN and RST are for
 connection tracking to see: they take the kernel's way, and with them all that follows in that direction, since they
-delete the entry. What leaves meets the traffic control of the link by which it does, and is counted there.
+delete the entry. What leaves by the uplink meets traffic control there, and is counted; what goes to the inner end is
+counted there (innerend.py): by Linux 6.7 and later, so that before it leaves by the host's end.
 
 A checksum that the hardware is to fill in holds that of addresses and lengths by now (CHECKSUM_PARTIAL); the kernel's helper
 knows, so it gets the difference that the addresses make, and then that of the ports.
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 from pycontainer.linux import bpf
 from pycontainer.linux.bpfcode import STACK, U8, U16, U32, Code
+from pycontainer.linux.release import kernel_version
 from pycontainer.net.ctnetlink import Ends
 
 NAME = "pyc_fast"
@@ -38,7 +40,8 @@ _LENGTH, _PACKET_TYPE, _PROTOCOL, _HAS_VLAN, _INDEX = 0, 4, 16, 20, 40
 _IPV4, _IPV6 = socket.htons(0x0800), socket.htons(0x86DD)
 # enum bpf_func_id
 _MAP_LOOKUP, _MAP_DELETE, _LOAD_BYTES, _STORE_BYTES, _REPLACE_TCP_SUM = 1, 3, 26, 9, 11
-_REDIRECT, _REDIRECT_NEIGHBOUR = 23, 152
+_REDIRECT, _REDIRECT_NEIGHBOUR, _REDIRECT_PEER = 23, 152, 155
+_COUNTS_PEER = (6, 7)  # Linux that counts at a veth what _REDIRECT_PEER hands to it
 _PSEUDO_HEADER, _OF_IPV6 = 0x10, 0x80  # BPF_F_PSEUDO_HDR, BPF_F_IPV6
 _FIN_SYN_RST = 0x07
 _FRAGMENT = socket.htons(0x3FFF)  # more of them follow, or it is not the first
@@ -104,7 +107,8 @@ def bytes_in(value: bytes) -> int:
 
 def load(flows_fd: int) -> int:
     """Load the program for the map of this descriptor. OSError where the kernel does not take it."""
-    return bpf.load_classifier(program(flows_fd, has_ipv6=takes_ipv6()), NAME)
+    goes_inside = kernel_version() >= _COUNTS_PEER
+    return bpf.load_classifier(program(flows_fd, has_ipv6=takes_ipv6(), goes_inside=goes_inside), NAME)
 
 
 def takes_ipv6() -> bool:
@@ -121,8 +125,8 @@ def takes_ipv6() -> bool:
         os.close(program_fd)
 
 
-def program(flows_fd: int, *, has_ipv6: bool) -> bytes:
-    """Return the instructions for the map of this descriptor."""
+def program(flows_fd: int, *, has_ipv6: bool, goes_inside: bool) -> bytes:
+    """Return the instructions for the map of this descriptor; `goes_inside`: past the host's end of an instance's link."""
     code = Code()
     code.copy(_CONTEXT, 1)
     code.load(U32, 1, _CONTEXT, _PACKET_TYPE)
@@ -162,7 +166,7 @@ def program(flows_fd: int, *, has_ipv6: bool) -> bytes:
     code.load(U32, 3, _FLOW, _IS_FROM)
     code.jump_unless(3, 0, "to next hop")
     code.set(2, 0)
-    code.call(_REDIRECT)
+    code.call(_REDIRECT_PEER if goes_inside else _REDIRECT)
     code.jump("sent")
     code.label("to next hop")
     code.point(2, _FLOW, _NEXT_HOP)

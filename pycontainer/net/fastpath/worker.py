@@ -29,6 +29,7 @@ from pycontainer.net.fastpath import host
 from pycontainer.net.fastpath.flows import MOST, Flows
 from pycontainer.net.fastpath.program import Flow
 from pycontainer.net.fastpath.samples import HEADER_BYTES, Sample, Samples
+from pycontainer.net.innerend import inner_end
 from pycontainer.net.link import is_there
 from pycontainer.net.messages import NETLINK_NETFILTER, Netlink
 from pycontainer.net.rulesetwatch import RulesetWatch
@@ -289,16 +290,19 @@ class FastPath:
         return back.gateway or ends.client if is_by_them and host.forwards(family) else b""
 
     def _are_plain(self, uplink: int, link: int) -> bool:
-        """Tell whether there is nothing at the two links themselves that decides of each packet."""
+        """Tell whether there is nothing at the two links themselves, and at the inner end, that decides of each packet."""
         ask = self._routes
         seen, seen_uplink = host.look_at(ask, link), host.look_at(ask, uplink)
         return (
             seen_uplink.is_ethernet
             and seen_uplink.mtu >= seen.mtu
             and not _OF_AN_INSTANCE.match(seen_uplink.name)
+            and not seen.has_queue
             and not any(
                 host.is_controlled(ask, index) or self._flows.is_beside_others(index) for index in (uplink, link)
             )
+            and not self._flows.is_beside_others(link, is_egress=True)
+            and not inner_end(ask, link).has_program
         )
 
     def _is_as_it_was(self, connection: Connection) -> bool:

@@ -1,8 +1,8 @@
 """metrics: what the metrics process cannot ask the kernel itself.
 
 It reads the cgroups and links itself (pycontainer/metrics/collector.py): for a thousand containers these take 0.2 s of a CPU,
-in which nothing else could be started here. What comes from here is in memory, but for a few disks (measures.py), and is sent
-in pieces, between which others have their turn.
+in which nothing else could be started here. What comes from here is in memory, but for a few disks (measures.py), and for the
+inner ends of links (net/innerend.py), which it has no right to ask. All is sent in pieces, between which others have a turn.
 """
 
 import asyncio
@@ -66,6 +66,7 @@ def _container(world: World, container: Container, disk: Usage | None) -> dict[s
     row["started"] = container.started
     row["cgroups"] = run.cgroup.paths()
     row["links"] = world.networks.links_of(container.id) if container.addresses else []
+    row["received_inside"] = world.networks.received_inside(container.id)
     row["disk"] = _disk(disk)
     return row
 

@@ -18,11 +18,13 @@ import pytest
 from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.linux import bpf
 from pycontainer.linux.bpfcode import Code
+from pycontainer.linux.release import kernel_version
 from pycontainer.net import tracked
 from pycontainer.net.ctnetlink import Ends, packed
 from pycontainer.net.fastpath import host, program, worker
 from pycontainer.net.fastpath.flows import Flows
 from pycontainer.net.fastpath.program import Flow
+from pycontainer.net.messages import Netlink
 from pycontainer.spec.model import Port
 from tests.integration.net.conftest import Instance, Site
 from tests.support.hostns import INSIDE_IP, INSIDE_IP6, OUTSIDE_IP, NetworkNamespace
@@ -167,6 +169,14 @@ def test_what_is_sent_arrives_whole_and_is_counted(fast: Site, target: str, *, o
     received_bytes, sent_bytes = (
         after - had for after, had in zip(fast.do(lambda: fast.manager.stats(web.id)), before, strict=True)
     )
+    ((index, is_read_inside),) = fast.manager.links(web.id).items()
+    assert is_read_inside
+    if not out and kernel_version() >= (6, 7):  # it went past the host's end of the link
+        with fast.do(Netlink) as netlink:
+            assert netlink.byte_counts(index)[1] < received_bytes - 20_000_000
+    (inside,) = fast.do(lambda: fast.manager.received_inside(web.id)).values()
+    assert inside is not None
+    assert inside[1] == received_packets(web.namespace, "eth0")
     assert (sent_bytes if out else received_bytes) > sent
     poll_until(lambda: count(fast) == 0, what="it has ended")
     rules = fast.inside.run("nft", "list", "table", "inet", "spy")
@@ -279,6 +289,31 @@ def test_a_cap_holds_at_once(fast: Site) -> None:
         fast.do(lambda: fast.manager.bandwidth(web.id).release())
 
 
+def test_a_cap_that_is_mended_holds_at_once(fast: Site) -> None:
+    """While somebody had taken it away, nothing said that there is one."""
+    web = fast.instance("web", PORT)
+    ((_, link, _),) = fast.manager.links_of(web.id)
+    with stream(fast, web):
+        fast.do(lambda: fast.manager.bandwidth(web.id).cap("in", None, 80_000_000))
+        fast.inside.run("tc", "qdisc", "del", "dev", link, "clsact")
+        poll_until(lambda: count(fast) == 1, what="it is handed over")
+        fast.do(lambda: fast.manager.mend_shaping(web.id))
+        assert count(fast) == 0
+        fast.do(lambda: fast.manager.bandwidth(web.id).release())
+
+
+def test_a_record_that_is_lost_loses_no_counts(fast: Site) -> None:
+    """The next default network was no fast one, but what its containers received went by the inner ends of their links."""
+    web = fast.instance("web", PORT)
+    (index,) = fast.manager.links(web.id)
+    fast.do(lambda: fast.manager.close(remove=False))
+    (Path(fast.paths.networks_dir) / "default.json").unlink()
+    fast.restart_manager()
+    assert fast.do(fast.manager.list)[0]["fast_path"] is False
+    fast.do(lambda: fast.manager.reconcile({web.id: True}))
+    assert fast.manager.links(web.id) == {index: True}
+
+
 def test_what_an_instance_may_send_is_counted_packet_by_packet(fast: Site) -> None:
     web = fast.instance("web", PORT)
     with stream(fast, web, out=True) as made:
@@ -320,17 +355,23 @@ BETWEEN = {
         f"ip rule del from {OUTSIDE_IP} iif eth0 prohibit",
     ),
     "no forwarding": ("sysctl -qw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.conf.eth0.forwarding=1"),
+    "a queue": ("tc qdisc add dev LINK root pfifo", "tc qdisc del dev LINK root"),
+    "rules where it leaves": (
+        "nft table netdev spy { chain leaving { type filter hook egress device LINK priority 0; }; }",
+        "nft delete table netdev spy",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", BETWEEN)
 def test_what_a_host_puts_between_is_heeded(fast: Site, what: str) -> None:
     web = fast.instance("web", PORT)
-    do, undo = BETWEEN[what]
+    ((_, link, _),) = fast.manager.links_of(web.id)
+    do, undo = (command.replace("LINK", link) for command in BETWEEN[what])
     with stream(fast, web) as made:
         fast.inside.run(*do.split())
         poll_until(lambda: count(fast) == 0, what="it is given back")
-        if what == "traffic control":
+        if what in ("traffic control", "a queue", "rules where it leaves"):
             made.goes_on()
         assert count(fast) == 0
         fast.inside.run(*undo.split())
@@ -379,13 +420,28 @@ def next_hops(site: Site) -> set[bytes]:
     return {handed.flow.next_hop for handed in [*fast_path._handed.values()]}
 
 
-def test_a_program_of_others_at_the_uplink_sees_each_packet(fast: Site) -> None:
+_XDP, _XDP_PASS, _AT_XDP = 6, 2, 37  # BPF_PROG_TYPE_XDP, what it returns, where it hangs
+
+
+@pytest.mark.parametrize("where", ["at the uplink", "behind the link", "inside"])
+def test_a_program_of_others_sees_each_packet(fast: Site, where: str) -> None:
     web = fast.instance("web", PORT)
+    ((_, link, _),) = fast.manager.links_of(web.id)
     with stream(fast, web) as made:
         code = Code()
-        code.leave(-1)
-        program_fd = bpf.load_classifier(bytes(code), "others")
-        hook_fd = fast.do(lambda: bpf.attach_to_link(socket.if_nametoindex("eth0"), program_fd))
+        code.leave(_XDP_PASS if where == "inside" else -1)
+        kind = _XDP if where == "inside" else bpf._PROG_TYPE_SCHED_CLS
+        program_fd = bpf._load(kind, bytes(code), "others")
+        attach_type, device, place = {
+            "at the uplink": (bpf._TCX_INGRESS, "eth0", fast.do),
+            "behind the link": (bpf._TCX_EGRESS, link, fast.do),
+            "inside": (_AT_XDP, "eth0", web.namespace.call),
+        }[where]
+        hook_fd = place(
+            lambda: bpf._call(
+                bpf._LINK_CREATE, bpf._LINK.pack(program_fd, socket.if_nametoindex(device), attach_type, 0)
+            )
+        )
         os.close(program_fd)
         poll_until(lambda: count(fast) == 0, what="it is given back")
         made.goes_on()

@@ -304,7 +304,7 @@ def test_a_forwarder_that_does_not_answer_keeps_no_way_open(site: Site, monkeypa
         with pytest.raises(TimeoutError):
             site.do(lambda: site.manager.detach(web.id, alive=True))
         assert is_closed(other.namespace, web.ip, HTTP)
-        assert site.manager.links(web.id) == ()
+        assert site.manager.links(web.id) == {}
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -231,6 +231,24 @@ def test_a_link_and_a_disk_that_begin_anew(stage: Stage) -> None:
     assert ("container_fs_reads_bytes_total", "c1", "/dev/cciss/c0d0") not in page
 
 
+def test_what_came_by_a_fast_path_is_what_the_supervisor_says(stage: Stage) -> None:
+    """The host's end of the link has not seen it; with nobody to say it, there is no figure instead of a wrong one."""
+    received = "container_network_receive_bytes_total", "c1", "eth0"
+    sent = "container_network_transmit_bytes_total", "c1", "eth0"
+    row = stage.run(received_inside={"3": [7000, 5]})
+    page = stage.page()
+    assert (page[received], page[sent]) == (7000, 11)
+    assert page["container_network_receive_packets_total", "c1", "eth0"] == 5
+    row["received_inside"] = {"3": None}  # the link moves just now
+    page = stage.page()
+    assert (received in page, page[sent]) == (False, 11)
+    row["received_inside"] = {"3": [8000, 6]}
+    assert stage.page()[received] == 8000
+    stage.failure = SupervisorUnavailable("it is away")
+    page = stage.page()
+    assert (received in page, page[sent]) == (False, 11)
+
+
 def test_the_next_run_counts_from_its_own_beginning(stage: Stage) -> None:
     row = stage.run()
     stage.page()

@@ -4,9 +4,9 @@ import click
 import pytest
 
 from pycontainer.cli.commands.check import table
+from pycontainer.linux.release import kernel_version
 from pycontainer.runtime.check import is_usable
 from pycontainer.runtime.finding import Check, Status
-from pycontainer.runtime.hostfacts import kernel_version
 
 GOOD = Check("veth", Status.OK, "works", "", needed=True)
 USEFUL = Check("criu", Status.MISSING, "not installed", "apt install criu", needed=False)

@@ -89,6 +89,16 @@ def test_links_that_cannot_be_read_stand_still(bench: Bench) -> None:
     assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1001, 100)
 
 
+def test_what_a_link_received_is_made_up_for_when_it_is_known_again(bench: Bench) -> None:
+    """Root inside may move its end just then; what he sent is counted all the same, and nothing twice."""
+    bench.sample(CPU._replace(links={5: (1000, 100)}))
+    bench.sample(CPU._replace(links={5: (None, 150)}))
+    assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1000, 150)
+    bench.sample(CPU._replace(links={5: (1800, 150), 6: (None, 3)}))
+    bench.sample(CPU._replace(links={5: (1800, 150), 6: (20, 3)}))
+    assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1820, 153)
+
+
 def test_memory_is_the_mean_of_two_looks_times_the_time_between(bench: Bench) -> None:
     bench.clock += 3600
     bench.sample(CPU._replace(memory_bytes=100, peak_bytes=500))

@@ -48,7 +48,7 @@ class Bench:
             broken={},
             runs=self.runs,
             tenants=self.tenants,
-            networks=SimpleNamespace(links=lambda container_id: (), link_bytes=lambda container_id: {}),
+            networks=SimpleNamespace(links=lambda container_id: {}, link_bytes=lambda container_id: {}),
             events=SimpleNamespace(emit=lambda kind, **details: self.events.append(kind)),
             transfer=SimpleNamespace(check=lambda month, transferred: None),
         )

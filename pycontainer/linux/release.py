@@ -1,0 +1,13 @@
+"""Which release of the kernel this is: asked where nothing else tells that it counts, or does, what a later one does."""
+
+import os
+import re
+
+
+def kernel_version(release: str = "") -> tuple[int, int]:
+    """Return (6, 12) for "6.12.117+deb12-amd64"; without `release` for the kernel that runs. ValueError for what is none."""
+    release = release or os.uname().release
+    match = re.match(r"(\d+)\.(\d+)", release)
+    if match is None:
+        raise ValueError(f"not a kernel release: {release!r}")
+    return int(match[1]), int(match[2])
