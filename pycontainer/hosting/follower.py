@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pycontainer.client.connection import Connection
-from pycontainer.errors import PycontainerError, SupervisorUnavailable
+from pycontainer.errors import PycontainerError
 from pycontainer.hosting import background, sitelogs
 from pycontainer.hosting.frontdoor import FrontDoor
 from pycontainer.paths import HostPaths
@@ -92,7 +92,7 @@ class Follower:
         """Set `stirred` when something happens, and when there is a supervisor to ask again."""
         while not self.leaving.is_set():
             # Never started by us: who has stopped it would find it running again.
-            with contextlib.suppress(SupervisorUnavailable, OSError):
+            with contextlib.suppress(PycontainerError, OSError):  # it is away, or has too much to do
                 connection = Connection(self._paths, start=False)
                 try:
                     for _ in connection.stream("events", {"filters": {"type": [*_EVENTS]}}):  # the first: it listens

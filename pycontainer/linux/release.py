@@ -1,4 +1,4 @@
-"""Which release of the kernel this is: asked where nothing else tells that it counts, or does, what a later one does."""
+"""Which release of the kernel this is: for what it cannot be asked or tried."""
 
 import os
 import re

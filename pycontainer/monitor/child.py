@@ -73,6 +73,7 @@ class Child:
     __slots__ = (
         "_go_fd",
         "_is_adopted",
+        "_is_held",
         "_mounts_fd",
         "_report_fd",
         "_room",
@@ -100,7 +101,7 @@ class Child:
         """
         self._room = room
         self.child_id, self.kind = str(message["id"]), str(message["kind"])
-        self.released = self.started = self._is_adopted = False
+        self.released = self.started = self._is_adopted = self._is_held = False
         self.lingers = bool(message.get("lingers"))
         self._mounts_fd = -1
         self.wait_status: int | None = None
@@ -170,7 +171,7 @@ class Child:
         child._go_fd, child._report_fd = -1, state["report_fd"]
         child.released, child.started = True, child._report_fd < 0
         child.child_id, child.kind, child.pid, child.pidfd = state["id"], state["kind"], state["pid"], state["pidfd"]
-        child._is_adopted = state["is_adopted"]
+        child._is_adopted, child._is_held = state["is_adopted"], False
         child.output = None
         if state["output"] is not None:
             log = LogFile(room.containers_fd, child.child_id, max_bytes=log_limits[0], files=log_limits[1])
@@ -366,6 +367,15 @@ class Child:
         except ProcessLookupError:
             pass
 
+    def _wait_for_tracer(self) -> None:
+        """It has ended, and a process inside traces it: only that one can wait for it, and its pidfd is ready for as long.
+
+        When the tracer lets go of it we are woken once more. ptrace(2)
+        """
+        if not self._is_held:
+            self._is_held = True
+            self._room.poller.change(self.pidfd, select.EPOLLIN | select.EPOLLET)
+
     def end(self) -> bool:
         """Reap the ended child, complete its log, write its exit record; False if it has not ended yet.
 
@@ -375,6 +385,7 @@ class Child:
         if not self._is_adopted:
             self.wait_status = reap(self.pidfd)
             if self.wait_status is None:
+                self._wait_for_tracer()
                 return False
         reach("monitor:reaped")
         self._room.poller.remove(self.pidfd)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _END, _STDOUT, _STDERR, _STDIN, _STDIN_END, _RESIZE = 0, 1, 2, 3, 4, 5
 _PACKET_BYTES = 32768
+_DRAIN_BYTES = 1 << 20  # the largest pipe of an unprivileged process: pipe(7), pipe-max-size
 _STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
 
 
@@ -142,10 +143,14 @@ class Output:
         return [*self._sources, *given, *(client.sock.fileno() for client in self._clients)]
 
     def drain(self) -> None:
-        """Read what is left after the container's end; then the log is complete."""
+        """Read what is left after the container's end; then the log is complete.
+
+        More than a pipe holds was written since, by a process outside that has the other end: it could go on for ever.
+        """
         for fd in list(self._sources):
-            while fd in self._sources and self._read(fd):
-                pass
+            left = _DRAIN_BYTES
+            while left > 0 and fd in self._sources and (count := self._read(fd)):
+                left -= count
         for fd in list(self._sources):
             self._forget(fd)  # a process outside holds the other end; its words are not the container's
         self._end()
@@ -163,19 +168,19 @@ class Output:
             for fd in self._sources:
                 self._poller.remove(fd)
 
-    def _read(self, fd: int) -> bool:
-        """Pump one piece of `fd`; False when there is nothing now."""
+    def _read(self, fd: int) -> int:
+        """Pump one piece of `fd`, and return how many bytes that was: none when there is nothing now."""
         try:
             data = os.read(fd, _PACKET_BYTES - 1)
         except BlockingIOError:
-            return False
+            return 0
         except OSError as error:
             if error.errno != errno.EIO:  # a pty whose last slave was closed
                 raise
             if self._reading and fd not in self._silent:
                 self._silent.add(fd)
                 self._poller.change(fd, select.EPOLLIN | select.EPOLLET)  # it is readable until somebody opens it again
-            return False
+            return 0
         if fd in self._silent:
             self._silent.remove(fd)
             self._poller.change(fd, select.EPOLLIN)
@@ -183,13 +188,13 @@ class Output:
             self._forget(fd)
             if not self._sources:
                 self._end()
-            return False
+            return 0
         kind = self._sources[fd]
         self._log.write(_STREAMS[kind], data)
         packet = bytes([kind]) + data
         for client in list(self._clients):
             self._send(client, packet)
-        return True
+        return len(data)
 
     def _forget(self, fd: int) -> None:
         del self._sources[fd]

@@ -162,12 +162,14 @@ class Relay:
         assert self._server is not None
         ends = ((self._client, True, self._on_client), (self._server, False, self._on_server))
         for sock, from_client, handler in ends:
-            if self._read_ended[from_client] and self._write_ended[not from_client]:
-                self._loop.forget(sock)  # its end would be reported for as long as the other side takes to read
-                continue
+            is_over = self._read_ended[from_client] and self._write_ended[not from_client]
             has_room = len(self._buffers[from_client]) < BUFFER_BYTES
             reading = READ if has_room and not self._read_ended[from_client] else 0
-            self._loop.watch(sock, reading | (WRITE if self._buffers[not from_client] else 0), handler)
+            interest = reading | (WRITE if self._buffers[not from_client] else 0)
+            if is_over or not (has_room or interest):
+                self._loop.forget(sock)  # its end would be reported for as long as the other side takes to read
+            else:
+                self._loop.watch(sock, interest, handler)
 
 
 class TcpListener:
@@ -278,6 +280,7 @@ class Forwarder:
                 return
             if now - swept > 1.0:
                 swept = now
+                self._loop.watch(self._control, READ, self._accept)
                 for listeners in self._listeners.values():
                     for listener in listeners:
                         listener.sweep(now)
@@ -285,7 +288,10 @@ class Forwarder:
     def _accept(self, _events: int) -> None:
         try:
             connection, _ = self._control.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptor is free: until the next sweep, it waits in the queue
+            self._loop.watch(self._control, 0, self._accept)
             return
         connection.setblocking(False)
         self._connections.add(connection)

@@ -3,31 +3,50 @@
 import errno
 from collections.abc import Mapping
 
-from pycontainer.net.innerend import inner_end
+from pycontainer.net.innerend import InnerEnd, inner_end
 from pycontainer.net.messages import Netlink
 
 # By the index of the host's end: whether the inner one is to be asked what it received, which takes three times as long.
 Links = Mapping[int, bool]
-# By the same: bytes received, None if that is not known just now, and sent.
-LinkBytes = Mapping[int, tuple[int | None, int]]
+LinkBytes = Mapping[int, tuple[int, int]]  # by the same: bytes received and sent
+_ATTEMPTS = 3  # root inside may move it between two questions
+
+
+class AtLeast(int):
+    """So many bytes, or more: the inner end does not say just now how many came past ours."""
 
 
 def link_bytes(netlink: Netlink, links: Links) -> LinkBytes:
     """Return the bytes of each of `links` that is there still."""
-    counts: dict[int, tuple[int | None, int]] = {}
+    counts = {}
     for index, is_read_inside in links.items():
         try:
             sent, received = netlink.byte_counts(index)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
-        else:
-            counts[index] = (_received_inside(netlink, index) if is_read_inside else received, sent)
+            continue
+        if is_read_inside:
+            inner = _ask(netlink, index)
+            received = inner.received_bytes if inner is not None else AtLeast(received)
+        counts[index] = received, sent
     return counts
 
 
-def _received_inside(netlink: Netlink, index: int) -> int | None:
-    try:
-        return inner_end(netlink, index).received_bytes
-    except OSError:  # root inside moves it just now, or it was in a network namespace that has ended
-        return None
+def received_inside(links: Links) -> dict[int, tuple[int, int] | None]:
+    """Return (bytes, packets) that came by those links whose inner end is to be asked; None: it does not say just now.
+
+    It asks in the network namespace of the thread that calls it.
+    """
+    with Netlink() as netlink:
+        ends = {index: _ask(netlink, index) for index, is_read_inside in links.items() if is_read_inside}
+    return {index: (end.received_bytes, end.received_packets) if end else None for index, end in ends.items()}
+
+
+def _ask(netlink: Netlink, index: int) -> InnerEnd | None:
+    for _ in range(_ATTEMPTS):
+        try:
+            return inner_end(netlink, index)
+        except OSError:  # it is moved, or was in a network namespace that has ended
+            pass
+    return None

@@ -19,7 +19,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,6 @@ from pycontainer.net.bandwidth import Bandwidth
 from pycontainer.net.bridge import add_addresses, bridge_name, ensure_bridge
 from pycontainer.net.elements import Element
 from pycontainer.net.firewall import Firewall
-from pycontainer.net.innerend import inner_end
 from pycontainer.net.linkcounts import LinkBytes, Links, link_bytes
 from pycontainer.net.ports import WILDCARDS, Ports, Targets
 from pycontainer.net.rulesetwatch import RulesetWatch
@@ -453,9 +452,9 @@ class NetworkManager:
 
     def stats(self, container_id: str) -> tuple[int, int]:
         """Return (received, sent) bytes of all links of a running container, as the container counts them."""
-        self._reservation(container_id)
+        self._reservation(container_id)  # NotFound for one that has no addresses, instead of nothing
         counts = self.link_bytes(container_id).values()
-        return sum(received or 0 for received, _ in counts), sum(sent for _, sent in counts)
+        return sum(received for received, _ in counts), sum(sent for _, sent in counts)
 
     def links(self, container_id: str) -> Links:
         """Return the host's ends of the links of a container that are up; of an unknown one there are none."""
@@ -466,17 +465,6 @@ class NetworkManager:
     def link_bytes(self, container_id: str) -> LinkBytes:
         """Return what each link of a container has carried."""
         return link_bytes(self._links.netlink, self.links(container_id))
-
-    def received_inside(self, container_id: str) -> dict[int, tuple[int, int] | None]:
-        """Return (bytes, packets) that a container received by links whose inner end is asked; None: it does not say."""
-        found: dict[int, tuple[int, int] | None] = {}
-        for index, is_read_inside in self.links(container_id).items():
-            if is_read_inside:
-                found[index] = None
-                with suppress(OSError):
-                    inner = inner_end(self._links.netlink, index)
-                    found[index] = inner.received_bytes, inner.received_packets
-        return found
 
     def links_of(self, container_id: str) -> _LinkNames:
         """Return (name inside, name on the host, index on the host) of each link of a running container."""

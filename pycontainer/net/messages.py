@@ -115,7 +115,7 @@ def _encode(
 
 
 def get_link(index: int, attributes: bytes = b"", *, with_statistics: bool = False) -> bytes:
-    """Encode the question for everything of a link."""
+    """Encode the question for what the kernel has to say of a link; it counts only `with_statistics`."""
     mask = 0 if with_statistics else _SKIP_STATISTICS
     body = _IF_INFO.pack(0, 0, index, 0, 0) + attribute(_EXT_MASK, struct.pack("=I", mask)) + attributes
     return _HEADER.pack(_HEADER.size + len(body), GET_LINK, 1, 1, 0) + body

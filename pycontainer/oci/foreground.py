@@ -7,9 +7,12 @@ import select
 
 from pycontainer.linux.process import pidfd_send_signal
 
-_SIGPIPE, _SIGCHLD, _SIGURG, _SIGWINCH = 13, 17, 23, 28
-_KEPT = (9, 19, _SIGPIPE, _SIGCHLD, _SIGURG)  # cannot be caught, or are ours and none for the process
+_SIGPIPE, _SIGCHLD, _SIGTTIN, _SIGTTOU, _SIGURG, _SIGWINCH = 13, 17, 21, 22, 23, 28
+# Cannot be caught, or are ours and none for the process. In the background who reads the terminal is to stop: with a handler
+# the read is tried again, and again refused.
+_KEPT = (9, 19, _SIGPIPE, _SIGCHLD, _SIGTTIN, _SIGTTOU, _SIGURG)
 _TTY_SIGNALS = 65
+_DRAIN_BYTES = 1 << 20
 
 
 class Foreground:
@@ -51,6 +54,7 @@ class Foreground:
             b""  # what the terminal has not taken yet: nobody may be reading there, and we have more to do than to wait
         )
         ended = False
+        is_typing = self._master_fd >= 0  # our input is waited for
         while not ended:
             for fd, events in poll.poll():
                 if fd == wake_fd:
@@ -59,19 +63,27 @@ class Foreground:
                 elif fd == self._pidfd:
                     ended = True
                 elif fd == 0:
+                    if not is_typing:  # since a moment ago
+                        continue
                     keys = _read(0)
                     poll.unregister(0)  # until these are taken, and for good at the end
+                    is_typing = False
                     if keys:
                         poll.modify(self._master_fd, select.POLLIN | select.POLLOUT)
                 elif events & ~select.POLLOUT and not _show(self._master_fd):
-                    poll.unregister(self._master_fd)
+                    poll.unregister(self._master_fd)  # nobody has it open any more, so that nobody is typed for
+                    if is_typing:
+                        poll.unregister(0)
+                        is_typing = False
                 elif events & select.POLLOUT:
                     keys = keys[_write(self._master_fd, keys) :]
                     if not keys:
                         poll.modify(self._master_fd, select.POLLIN)
                         poll.register(0, select.POLLIN)
-        while self._master_fd >= 0 and _readable(self._master_fd) and _show(self._master_fd):
-            pass  # what it wrote last
+                        is_typing = True
+        left = _DRAIN_BYTES  # of what it wrote last; a process that it left behind may go on for ever
+        while left > 0 and self._master_fd >= 0 and _readable(self._master_fd) and (count := _show(self._master_fd)):
+            left -= count
 
     def _pass_on(self, number: int) -> None:
         if number == _SIGWINCH:
@@ -141,8 +153,8 @@ def _write(fd: int, data: bytes) -> int:
         return len(data)
 
 
-def _show(master_fd: int) -> bool:
-    """Copy to our output what the terminal shows; False at its end."""
+def _show(master_fd: int) -> int:
+    """Copy to our output what the terminal shows, and return how many bytes that was: none at its end."""
     data = _read(master_fd)
     view = memoryview(data)
     try:
@@ -150,4 +162,4 @@ def _show(master_fd: int) -> bool:
             view = view[os.write(1, view) :]
     except BrokenPipeError:
         pass  # nobody looks; the process goes on, and its exit code is still wanted
-    return bool(data)
+    return len(data)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from pycontainer.net.linkcounts import LinkBytes
+from pycontainer.net.linkcounts import AtLeast, LinkBytes
 from pycontainer.store.ledgerfile import (
     Changes,
     Clock,
@@ -34,7 +34,7 @@ class Counters(NamedTuple):
     """What the kernel says of one run: counters from its beginning on, but `memory_bytes`, which it holds now.
 
     `peak_bytes` is the most it ever held, or what it holds now where the kernel does not say. `links` is None where they
-    could not be read; those that are gone are not in it. What was received may be unknown by itself.
+    could not be read; those that are gone are not in it. What was received may be AtLeast so much.
     """
 
     cpu_usec: int
@@ -165,7 +165,7 @@ class Books:
             return
         now = sample.counters
         is_blind = before is None and sample.began < self._blind_until
-        if is_blind and (sample.is_last or not _is_known(now.links)):
+        if is_blind and (sample.is_last or not _is_exact(now.links)):
             return
         since = sample.began if before is None else max(sample.began, before.clock)
         seconds = max(0.0, sample.clock - since)
@@ -175,7 +175,7 @@ class Books:
         else:
             held_bytes = before.memory_bytes if sample.is_last else (before.memory_bytes + now.memory_bytes) / 2
             came = before
-        links = came.links if now.links is None else _known(came.links, now.links)
+        links = came.links if now.links is None else _with_last_known(came.links, now.links)
         received, sent = _through(came.links, links)
         if not is_blind:
             self._use(
@@ -343,14 +343,14 @@ def _risen(before: int, now: int) -> int:
     return now - before if now >= before else now
 
 
-def _is_known(links: LinkBytes | None) -> bool:
-    return links is not None and all(received is not None for received, _ in links.values())
+def _is_exact(links: LinkBytes | None) -> bool:
+    return links is not None and not any(isinstance(received, AtLeast) for received, _ in links.values())
 
 
-def _known(before: Mapping[int, tuple[int, int]], now: LinkBytes) -> dict[int, tuple[int, int]]:
-    """Return counters with what was known before in the place of what is not known now: a later look makes up for it."""
+def _with_last_known(before: LinkBytes, now: LinkBytes) -> dict[int, tuple[int, int]]:
+    """Return counters, with what was known before where no more than that is sure now: a later look makes up for it."""
     return {
-        index: (before.get(index, (0, 0))[0] if received is None else received, sent)
+        index: (int(max(received, before.get(index, (0, 0))[0])) if isinstance(received, AtLeast) else received, sent)
         for index, (received, sent) in now.items()
     }
 

@@ -15,13 +15,14 @@
 Source: rtnetlink(7); kernel include/uapi/linux/xfrm.h.
 """
 
+import os
 import socket
 import struct
 import sys
 from typing import NamedTuple
 
 from pycontainer.net import sysctl, tc
-from pycontainer.net.messages import LINK_INFO, NETLINK_NETFILTER, Netlink, attribute, get_link, read_attributes
+from pycontainer.net.messages import DUMP, LINK_INFO, NETLINK_NETFILTER, Netlink, attribute, get_link, read_attributes
 
 _LEGACY = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
 _FORWARDING: dict[int, str] = {socket.AF_INET: "ipv4/ip_forward", socket.AF_INET6: "ipv6/conf/all/forwarding"}
@@ -29,7 +30,6 @@ _REQUEST = 1
 _NLMSG = struct.Struct("=IHHII")
 _NETLINK_XFRM, _GET_SPD_INFO, _SPD_INFO = 6, 0x25, 1  # XFRM_MSG_GETSPDINFO, XFRMA_SPD_INFO
 _SPD = struct.Struct("=III")  # policies for what comes in, goes out, is forwarded
-_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _GET_CHAIN = 10 << 8 | 4  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETCHAIN
 _NFGENMSG = struct.Struct("!BBH")  # family, version, resource
 _FAMILY_OF_LINKS = 5  # NFPROTO_NETDEV
@@ -60,13 +60,13 @@ def obstacle() -> str:
         if has_ipsec():
             return "it has policies of IPsec"
     except OSError as error:
-        return f"it does not say what it has: {error.strerror}"
+        return f"what it has is not known: {error.strerror}"
     return ""
 
 
 def has_egress_rules() -> bool:
     """Tell whether nftables has a chain at the egress of any link, in this network namespace."""
-    question = _message(_GET_CHAIN, _NFGENMSG.pack(_FAMILY_OF_LINKS, 0, 0), _DUMP)
+    question = _message(_GET_CHAIN, _NFGENMSG.pack(_FAMILY_OF_LINKS, 0, 0), DUMP)
     with Netlink(NETLINK_NETFILTER) as netlink:
         for answer in netlink.answers(question, "list chains of nftables"):
             chain = read_attributes(answer[_NLMSG.size + _NFGENMSG.size :])
@@ -110,7 +110,7 @@ def look_at(netlink: Netlink, index: int) -> Link:
     found = read_attributes(answer[LINK_INFO:])
     (mtu,) = struct.unpack("=I", found[_MTU])
     has_queue = found.get(_DISCIPLINE, b"").rstrip(b"\0") not in (b"", b"noqueue")
-    return Link(found[_IFNAME].rstrip(b"\0").decode(), kind == _ETHERNET, mtu, has_queue)
+    return Link(os.fsdecode(found[_IFNAME].rstrip(b"\0")), kind == _ETHERNET, mtu, has_queue)
 
 
 class Way(NamedTuple):

@@ -8,8 +8,8 @@ the end of its life, and its connection is in the map, then
 
 with one hop less to live, its checksums adjusted. All else goes on as if there were no program. SYN, FIN and RST are for
 connection tracking to see: they take the kernel's way, and with them all that follows in that direction, since they
-delete the entry. What leaves by the uplink meets traffic control there, and is counted; what goes to the inner end is
-counted there (innerend.py): by Linux 6.7 and later, so that before it leaves by the host's end.
+delete the entry. What leaves by the uplink meets traffic control there, and is counted. What goes to the inner end is
+counted there (innerend.py), but only from Linux 6.7 on; an older one has it leave by the host's end, which counts.
 
 A checksum that the hardware is to fill in holds that of addresses and lengths by now (CHECKSUM_PARTIAL); the kernel's helper
 knows, so it gets the difference that the addresses make, and then that of the ports.

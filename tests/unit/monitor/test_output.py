@@ -67,6 +67,21 @@ def test_end_comes_after_all_output(pump: Pump) -> None:
     assert late.recv(100) == b"\x00"
 
 
+def test_who_outside_has_the_other_end_keeps_nobody_at_the_end(pump: Pump, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a host's process, or one that got it over a socket; it writes faster than we read."""
+    reads = list[int]()
+
+    def read(output: Output, fd: int) -> int:
+        reads.append(fd)
+        assert len(reads) < 1000
+        return 1 << 15
+
+    monkeypatch.setattr(Output, "_read", read)
+    pump.output.drain()
+    assert pump.output.ended and not pump.output.sources
+    assert len(reads) == 2 * 32, "of each of the two what a pipe may hold"
+
+
 def test_input_and_its_end(pump: Pump) -> None:
     client = pump.attach()
     client.send(b"\x03hello")

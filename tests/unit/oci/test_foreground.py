@@ -2,14 +2,18 @@
 
 import os
 import signal
+import time
 import traceback
+
+import pytest
 
 from pycontainer.linux.process import pidfd_open
 from pycontainer.linux.tty import open_pty
+from pycontainer.oci import foreground
 from pycontainer.oci.foreground import Foreground
 
 
-def in_front(script: str, *, typed: bytes, output_fd: int) -> int:
+def in_front(script: str, *, typed: bytes, output_fd: int, typed_after_seconds: float = 0) -> int:
     """Return what `wait` returns in a process of its own, whose input is `typed` and whose child is a shell."""
     input_read, input_write = os.pipe()
     pid = os.fork()
@@ -35,6 +39,7 @@ def in_front(script: str, *, typed: bytes, output_fd: int) -> int:
         finally:
             os._exit(code)
     os.close(input_read)
+    time.sleep(typed_after_seconds)
     try:
         while typed:
             typed = typed[os.write(input_write, typed) :]
@@ -64,6 +69,30 @@ def test_nobody_looks_at_the_output() -> None:
         assert in_front("echo one; sleep 0.2; echo two; exit 5", typed=b"", output_fd=write_fd) == 5
     finally:
         os.close(write_fd)
+
+
+def test_what_it_leaves_behind_on_the_terminal_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on to write, faster than we show."""
+    shown = 0
+
+    def show(master_fd: int) -> int:
+        nonlocal shown
+        shown += 4096
+        assert shown < 100 << 20
+        return 4096
+
+    monkeypatch.setattr(foreground, "_show", show)
+    monkeypatch.setattr(foreground, "_readable", lambda fd: True)
+    assert in_front("exit 3", typed=b"", output_fd=1) == 3
+
+
+def test_keys_for_a_terminal_that_nobody_has_open() -> None:
+    out_fd = os.open(os.devnull, os.O_WRONLY)
+    try:
+        script = "exec </dev/null >/dev/null 2>&1; sleep 1; exit 4"
+        assert in_front(script, typed=b"key", typed_after_seconds=0.5, output_fd=out_fd) == 4
+    finally:
+        os.close(out_fd)
 
 
 def test_what_it_wrote_last_is_shown() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer.errors import PycontainerError
+from pycontainer.net.linkcounts import AtLeast
 from pycontainer.store import ledgerfile
 from pycontainer.store.ledgerfile import Key, LedgerFile, Owner, Sums, Used
 from pycontainer.supervisor.books import Books, Counters, Sample, month_at
@@ -92,11 +93,13 @@ def test_links_that_cannot_be_read_stand_still(bench: Bench) -> None:
 def test_what_a_link_received_is_made_up_for_when_it_is_known_again(bench: Bench) -> None:
     """Root inside may move its end just then; what he sent is counted all the same, and nothing twice."""
     bench.sample(CPU._replace(links={5: (1000, 100)}))
-    bench.sample(CPU._replace(links={5: (None, 150)}))
+    bench.sample(CPU._replace(links={5: (AtLeast(400), 150)}))
     assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1000, 150)
-    bench.sample(CPU._replace(links={5: (1800, 150), 6: (None, 3)}))
+    bench.sample(CPU._replace(links={5: (1800, 150), 6: (AtLeast(8), 3)}))
+    assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1808, 153)
     bench.sample(CPU._replace(links={5: (1800, 150), 6: (20, 3)}))
-    assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1820, 153)
+    bench.sample(CPU._replace(links={5: (AtLeast(1900), 150), 6: (20, 3)}), is_last=True)
+    assert (bench.sums().net_in_bytes, bench.sums().net_out_bytes) == (1920, 153)
 
 
 def test_memory_is_the_mean_of_two_looks_times_the_time_between(bench: Bench) -> None:
