@@ -373,8 +373,8 @@ class Child:
         When the tracer lets go of it we are woken once more. ptrace(2)
         """
         if not self._is_held:
-            self._is_held = True
             self._room.poller.change(self.pidfd, select.EPOLLIN | select.EPOLLET)
+            self._is_held = True
 
     def end(self) -> bool:
         """Reap the ended child, complete its log, write its exit record; False if it has not ended yet.

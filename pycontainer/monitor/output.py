@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _END, _STDOUT, _STDERR, _STDIN, _STDIN_END, _RESIZE = 0, 1, 2, 3, 4, 5
 _PACKET_BYTES = 32768
-_DRAIN_BYTES = 1 << 20  # the largest pipe of an unprivileged process: pipe(7), pipe-max-size
+_GET_PIPE_BYTES, _PTY_BYTES = 1032, 1 << 16  # F_GETPIPE_SZ; more than a terminal keeps
 _STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
 
 
@@ -37,6 +37,14 @@ def say_end(sock: _socket.socket) -> None:
     except OSError:  # it is gone, too
         pass
     sock.close()
+
+
+def _most_in(fd: int) -> int:
+    """Return how much may lie in a pipe, which who writes to it may have made larger, or in a terminal. pipe(7)"""
+    try:
+        return fcntl.fcntl(fd, _GET_PIPE_BYTES)
+    except OSError:
+        return _PTY_BYTES
 
 
 class Client:
@@ -148,7 +156,7 @@ class Output:
         More than a pipe holds was written since, by a process outside that has the other end: it could go on for ever.
         """
         for fd in list(self._sources):
-            left = _DRAIN_BYTES
+            left = _most_in(fd)
             while left > 0 and fd in self._sources and (count := self._read(fd)):
                 left -= count
         for fd in list(self._sources):

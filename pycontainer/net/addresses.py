@@ -53,9 +53,7 @@ class Network:
     gateway: str
     gateway6: str
     fast_path: bool = False  # long connections to published ports are handed over, see fastpath/
-    was_fast: bool = (
-        False  # now, or at any time: what its instances received is counted at the inner ends of their links
-    )
+    was_fast: bool = False  # now or before: what its instances received is read at the inner ends of their links
 
 
 @dataclass(slots=True)

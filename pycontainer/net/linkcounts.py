@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Mapping
+from contextlib import suppress
 
 from pycontainer.net.innerend import InnerEnd, inner_end
 from pycontainer.net.messages import Netlink
@@ -38,8 +39,9 @@ def received_inside(links: Links) -> dict[int, tuple[int, int] | None]:
 
     It asks in the network namespace of the thread that calls it.
     """
-    with Netlink() as netlink:
-        ends = {index: _ask(netlink, index) for index, is_read_inside in links.items() if is_read_inside}
+    ends: dict[int, InnerEnd | None] = {index: None for index, is_read_inside in links.items() if is_read_inside}
+    with suppress(OSError), Netlink() as netlink:  # no descriptor is free
+        ends = {index: _ask(netlink, index) for index in ends}
     return {index: (end.received_bytes, end.received_packets) if end else None for index, end in ends.items()}
 
 

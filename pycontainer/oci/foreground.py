@@ -118,6 +118,7 @@ class _Raw:
         if self._before is not None:
             import termios
 
+            _signal.signal(_SIGTTOU, _signal.SIG_IGN)  # also from the background: the end is to be told
             termios.tcsetattr(0, termios.TCSADRAIN, self._before)
 
 

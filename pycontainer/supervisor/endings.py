@@ -45,7 +45,7 @@ _LINGERING_SECONDS = 0.02  # in which a monitor, however busy, has taken down wh
 _ANSWERED_SECONDS = 0.002  # after which who waited for an end has been answered
 _BY_US = ("asked", "health", "not-ready")
 _ASKED_TIMES, _ASKED_SECONDS = 10, 0.02
-_LEAST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0  # between two tries to have a monitor again
+_LONGEST_PAUSE_SECONDS = 60.0  # between two tries to have a monitor again
 _KEPT_SECONDS = 10.0  # that how a run ended is known to who had lost the supervisor before
 
 
@@ -65,7 +65,6 @@ class Endings:
         self._early_exits: dict[str, dict[str, object]] = {}
         self._exec_exits: dict[str, asyncio.Future[int]] = {}
         self._is_replacing = False  # a monitor that died
-        self._replaced_at = -_LEAST_PAUSE_SECONDS
         self._being_asked: set[str] = set()  # the kernel is asked how their run ended
         self._results: dict[str, Result | None] = {}  # for who waited for an end before we took our place
         self._asked: dict[str, tuple[int, str]] = {}  # container -> the last signal that its run was sent, and for whom
@@ -252,12 +251,9 @@ class Endings:
             return
         self._is_replacing = True
         try:
-            # One that is lost as soon as it was had, again and again, would leave us no time for anything else.
-            await asyncio.sleep(max(0.0, self._replaced_at + _LEAST_PAUSE_SECONDS - time.monotonic()))
             for attempt in itertools.count():
                 try:
                     await self._adopt_all()
-                    self._replaced_at = time.monotonic()
                     return
                 except (OSError, PycontainerError) as error:
                     log.say(f"containers go on without a monitor: {error}", level="error")

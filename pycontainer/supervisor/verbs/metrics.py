@@ -10,6 +10,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from pycontainer import __version__
 from pycontainer.disk.storage import Usage
@@ -22,6 +23,7 @@ from pycontainer.supervisor.world import World
 _Received = Mapping[int, tuple[int, int] | None]  # (bytes, packets) by the index of a link
 
 _AT_ONCE = 64  # containers in one event: 1 ms
+_READER = ThreadPoolExecutor(1)  # the others may be busy for long, erasing layers
 
 
 async def metrics(world: World, call: Call) -> object:
@@ -57,7 +59,7 @@ async def metrics(world: World, call: Call) -> object:
 async def _received(world: World, containers: Iterable[Container]) -> _Received:
     """Return what came by links that a fast path hands connections to."""
     links = {index: True for each in containers for index, is_so in world.networks.links(each.id).items() if is_so}
-    return await asyncio.to_thread(received_inside, links) if links else {}
+    return await asyncio.get_running_loop().run_in_executor(_READER, received_inside, links) if links else {}
 
 
 def _container(world: World, container: Container, disk: Usage | None, received: _Received) -> dict[str, object]:
@@ -79,7 +81,7 @@ def _container(world: World, container: Container, disk: Usage | None, received:
     row["cgroups"] = run.cgroup.paths()
     row["links"] = world.networks.links_of(container.id) if container.addresses else []
     row["received_inside"] = {
-        index: received[index] for index in world.networks.links(container.id) if index in received
+        index: received.get(index) for index, is_so in world.networks.links(container.id).items() if is_so
     }
     row["disk"] = _disk(disk)
     return row

@@ -3,11 +3,13 @@
 import ctypes
 import os
 import select
+import signal
 from types import SimpleNamespace
 from typing import Any, cast
 
 from pycontainer.monitor.child import Child, Room
 from pycontainer.monitor.poller import Poller
+from tests.support.poll import SLOWNESS
 
 
 def test_a_terminal_whose_ends_nobody_has_is_adopted(tmp_path: Any) -> None:
@@ -36,6 +38,7 @@ def test_one_that_is_traced_is_waited_for_asleep() -> None:
     free_read, free_write = os.pipe()
     traced = os.fork()
     if traced == 0:
+        os.close(go_write)
         os.read(go_read, 1)
         os._exit(3)
     tracer = os.fork()
@@ -57,10 +60,14 @@ def test_one_that_is_traced_is_waited_for_asleep() -> None:
         for _ in range(50):
             poller.wait(0.02)
         assert 0 < len(told) < 4 and not any(told)
-        os.close(free_write)
+        os.kill(tracer, signal.SIGKILL)
         os.waitpid(tracer, 0)
-        poller.wait(10)
+        tracer = 0
+        poller.wait(10 * SLOWNESS)
         assert told[-1] and child.wait_status == 3 << 8
     finally:
-        for fd in (go_read, go_write, seized_read, seized_write, free_read):
+        if tracer:
+            os.kill(tracer, signal.SIGKILL)
+            os.waitpid(tracer, 0)
+        for fd in (go_read, go_write, seized_read, seized_write, free_read, free_write):
             os.close(fd)

@@ -1,6 +1,7 @@
 """The pump between a container's streams, its log and attached clients, over real pipes and sockets."""
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -77,9 +78,10 @@ def test_who_outside_has_the_other_end_keeps_nobody_at_the_end(pump: Pump, monke
         return 1 << 15
 
     monkeypatch.setattr(Output, "_read", read)
+    fcntl.fcntl(pump.stdout, fcntl.F_SETPIPE_SZ, 1 << 19)
     pump.output.drain()
     assert pump.output.ended and not pump.output.sources
-    assert len(reads) == 2 * 32, "of each of the two what a pipe may hold"
+    assert len(reads) == (1 << 19 >> 15) + (1 << 16 >> 15), "of each of the two what its pipe holds"
 
 
 def test_input_and_its_end(pump: Pump) -> None:
