@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _END, _STDOUT, _STDERR, _STDIN, _STDIN_END, _RESIZE = 0, 1, 2, 3, 4, 5
 _PACKET_BYTES = 32768
-_GET_PIPE_BYTES, _PTY_BYTES = 1032, 1 << 16  # F_GETPIPE_SZ; more than a terminal keeps
+_PTY_BYTES = 1 << 16  # more than a terminal keeps
 _STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
 
 
@@ -42,7 +42,7 @@ def say_end(sock: _socket.socket) -> None:
 def _most_in(fd: int) -> int:
     """Return how much may lie in a pipe, which who writes to it may have made larger, or in a terminal. pipe(7)"""
     try:
-        return fcntl.fcntl(fd, _GET_PIPE_BYTES)
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
     except OSError:
         return _PTY_BYTES
 
