@@ -12,7 +12,12 @@ delete the entry. What leaves by the uplink meets traffic control there, and is 
 counted there (innerend.py), but only from Linux 6.7 on; an older one has it leave by the host's end, which counts.
 
 A checksum that the hardware is to fill in holds that of addresses and lengths by now (CHECKSUM_PARTIAL); the kernel's helper
-knows, so it gets the difference that the addresses make, and then that of the ports.
+knows, so it gets the difference that the addresses make, and then that of the ports. A sum that the hardware took of all
+bytes (CHECKSUM_COMPLETE) stays what it is, as each change has a sum in the frame that makes up for it; but for the hops of
+IPv6, which has none.
+
+The frame is read and written where it lies. Whether all headers are there is asked each time that the kernel may have moved
+it: what its helpers for sums leave behind is not looked at again.
 
 What a connection had in the map may be another's before a frame of it has left, since the kernel uses memory again at once.
 So each entry has a serial, and who finds another one in the end drops the frame.
@@ -27,19 +32,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pycontainer.linux import bpf
-from pycontainer.linux.bpfcode import STACK, U8, U16, U32, Code
+from pycontainer.linux.bpfcode import STACK, U8, U16, U32, U64, Code
 from pycontainer.linux.release import kernel_version
 from pycontainer.net.ctnetlink import Ends
 
 NAME = "pyc_fast"
 _TCX_NEXT, _TCX_DROP = -1, 2
 _ETHERNET_BYTES, _IPV4_BYTES, _IPV6_BYTES, _TCP_BYTES = 14, 20, 40, 20
+_IP = _ETHERNET_BYTES  # where its header begins
 
 # struct __sk_buff
-_LENGTH, _PACKET_TYPE, _PROTOCOL, _HAS_VLAN, _INDEX = 0, 4, 16, 20, 40
+_LENGTH, _PACKET_TYPE, _PROTOCOL, _HAS_VLAN, _INDEX, _FRAME_AT, _FRAME_END = 0, 4, 16, 20, 40, 76, 80
 _IPV4, _IPV6 = socket.htons(0x0800), socket.htons(0x86DD)
 # enum bpf_func_id
-_MAP_LOOKUP, _MAP_DELETE, _LOAD_BYTES, _STORE_BYTES, _REPLACE_TCP_SUM = 1, 3, 26, 9, 11
+_MAP_LOOKUP, _MAP_DELETE, _REPLACE_TCP_SUM, _PULL_DATA, _UPDATE_SUM = 1, 3, 11, 39, 40
 _REDIRECT, _REDIRECT_NEIGHBOUR, _REDIRECT_PEER = 23, 152, 155
 _COUNTS_PEER = (6, 7)  # Linux that counts at a veth what _REDIRECT_PEER hands to it
 _PSEUDO_HEADER, _OF_IPV6 = 0x10, 0x80  # BPF_F_PSEUDO_HDR, BPF_F_IPV6
@@ -47,12 +53,10 @@ _FIN_SYN_RST = 0x07
 _FRAGMENT = socket.htons(0x3FFF)  # more of them follow, or it is not the first
 
 # Registers that calls keep.
-_CONTEXT, _FLOW, _FAMILY, _OLD_PORT = 6, 7, 8, 9
+_CONTEXT, _FLOW, _FRAME, _OLD_PORT = 6, 7, 8, 9
 
-# The stack: the frame's first bytes, with the IP header at a multiple of four; below them the key, and the serial.
-_FRAME = -82
-_IP = _FRAME + _ETHERNET_BYTES
-_KEY_AT, _SERIAL_AT = -128, -132
+# The stack: the key, and below it the serial.
+_KEY_AT, _SERIAL_AT = -40, -44
 
 # The key: the link it came in on, both ports as one, both addresses. IPv4 addresses are followed by zeros.
 _KEY = struct.Struct("=I2s2s16s16s")
@@ -133,32 +137,13 @@ def program(flows_fd: int, *, has_ipv6: bool, goes_inside: bool) -> bytes:
     code.jump_unless(1, 0, "next")  # PACKET_HOST: what a bridge or a listener shows us is for others
     code.load(U32, 1, _CONTEXT, _HAS_VLAN)
     code.jump_unless(1, 0, "next")
-    code.load(U32, _FAMILY, _CONTEXT, _PROTOCOL)
-    code.jump_if(_FAMILY, _IPV4, "ipv4")
-    code.jump_unless(_FAMILY, _IPV6 if has_ipv6 else _IPV4, "next")
+    code.load(U32, 1, _CONTEXT, _PROTOCOL)
+    code.jump_if(1, _IPV4, "ipv4")
+    code.jump_unless(1, _IPV6 if has_ipv6 else _IPV4, "next")
     if has_ipv6:
-        _read_ipv6(code)
+        _take_ipv6(code, flows_fd)
     code.label("ipv4")
-    _read_ipv4(code)
-    code.label("known")
-    code.load(U32, 1, _CONTEXT, _INDEX)
-    code.store(U32, 1, STACK, _KEY_AT + _KEY_LINK)
-    code.point_to_map(1, flows_fd)
-    code.point(2, STACK, _KEY_AT)
-    code.jump_if_set(_OLD_PORT, _FIN_SYN_RST, "last")  # it holds the flags of TCP until here
-    code.call(_MAP_LOOKUP)
-    code.jump_if(0, 0, "next")
-    code.copy(_FLOW, 0)
-    code.load(U32, 1, _FLOW, _SERIAL)
-    code.store(U32, 1, STACK, _SERIAL_AT)
-    for size, place in ((U16, 0), (U32, 2), (U32, 6), (U16, 10)):
-        code.load(size, 1, _FLOW, _MACS + place)
-        code.store(size, 1, STACK, _FRAME + place)
-    if has_ipv6:
-        code.jump_if(_FAMILY, _IPV4, "translate ipv4")
-        _translate(code, _IPV6_BYTES, hops=7, source=8, address_bytes=16, flags=_OF_IPV6)
-    code.label("translate ipv4")
-    _translate(code, _IPV4_BYTES, hops=8, source=12, address_bytes=4, flags=0)
+    _take_ipv4(code, flows_fd)
     code.label("send")
     code.load(U32, 1, _CONTEXT, _LENGTH)
     code.add_atomically(1, _FLOW, _BYTES)
@@ -187,58 +172,89 @@ def program(flows_fd: int, *, has_ipv6: bool, goes_inside: bool) -> bytes:
     return bytes(code)
 
 
-def _read_ipv4(code: Code) -> None:
-    """Read the headers onto the stack, go to "next" if it is none of ours, and write the key but for its link."""
-    _read_frame(code, _IPV4_BYTES)
-    code.load(U8, 1, STACK, _IP)
+def _take_ipv4(code: Code, flows_fd: int) -> None:
+    """Go to "send" with a frame that is translated, or to "next", with one that is as it was."""
+    _reach_frame(code, _IPV4_BYTES)
+    code.load(U8, 1, _FRAME, _IP)
     code.jump_unless(1, 0x45, "next")  # version 4, five words: no options
-    code.load(U16, 1, STACK, _IP + 6)
+    code.load(U16, 1, _FRAME, _IP + 6)
     code.jump_if_set(1, _FRAGMENT, "next")
-    _require_tcp(code, _IPV4_BYTES, protocol=9, hops=8)
+    _require_tcp(code, protocol=9, hops=8)
     code.set(1, 0)
-    for place in range(_KEY_SOURCE + 4, KEY_BYTES, 4):
-        code.store(U32, 1, STACK, _KEY_AT + place)
+    for place in range(_KEY_SOURCE, KEY_BYTES, 8):
+        code.store(U64, 1, STACK, _KEY_AT + place)
     for place, key_place in ((12, _KEY_SOURCE), (16, _KEY_DESTINATION), (_IPV4_BYTES, _KEY_PORTS)):
-        code.load(U32, 1, STACK, _IP + place)
+        code.load(U32, 1, _FRAME, _IP + place)
         code.store(U32, 1, STACK, _KEY_AT + key_place)
+    _find_flow(code, _IPV4_BYTES, flows_fd)
+    _change_sum_of_ipv4(code)
+    _translate(code, _IPV4_BYTES, hops=8, source=12, address_bytes=4, flags=0)
 
 
-def _read_ipv6(code: Code) -> None:
-    """Do the same for IPv6, and go to "known"."""
-    _read_frame(code, _IPV6_BYTES)
-    _require_tcp(code, _IPV6_BYTES, protocol=6, hops=7)
+def _take_ipv6(code: Code, flows_fd: int) -> None:
+    """Do the same."""
+    _reach_frame(code, _IPV6_BYTES)
+    _require_tcp(code, protocol=6, hops=7)
     for place in range(0, 32, 4):
-        code.load(U32, 1, STACK, _IP + 8 + place)
+        code.load(U32, 1, _FRAME, _IP + 8 + place)
         code.store(U32, 1, STACK, _KEY_AT + _KEY_SOURCE + place)
-    code.load(U32, 1, STACK, _IP + _IPV6_BYTES)
+    code.load(U32, 1, _FRAME, _IP + _IPV6_BYTES)
     code.store(U32, 1, STACK, _KEY_AT + _KEY_PORTS)
-    code.jump("known")
-
-
-def _read_frame(code: Code, ip_bytes: int) -> None:
+    _find_flow(code, _IPV6_BYTES, flows_fd)
     code.copy(1, _CONTEXT)
-    code.set(2, 0)
-    code.point(3, STACK, _FRAME)
-    code.set(4, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
-    code.call(_LOAD_BYTES)
-    code.jump_unless(0, 0, "next")
+    code.set(2, 0xFFFF - socket.htons(0x0001))  # one hop less
+    code.call(_UPDATE_SUM)
+    _translate(code, _IPV6_BYTES, hops=7, source=8, address_bytes=16, flags=_OF_IPV6)
 
 
-def _require_tcp(code: Code, ip_bytes: int, *, protocol: int, hops: int) -> None:
-    code.load(U8, 1, STACK, _IP + protocol)
+def _reach_frame(code: Code, ip_bytes: int) -> None:
+    """Have a register point to the frame, all headers of which are there in one piece; go to "next" if it is shorter."""
+    _point_to_frame(code, ip_bytes)
+    code.jump_unless_beyond(1, 2, f"whole {ip_bytes}")
+    code.copy(1, _CONTEXT)
+    code.set(2, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
+    code.call(_PULL_DATA)
+    _point_to_frame(code, ip_bytes)
+    code.jump_if_beyond(1, 2, "next")
+    code.label(f"whole {ip_bytes}")
+
+
+def _point_to_frame(code: Code, ip_bytes: int) -> None:
+    code.load(U32, _FRAME, _CONTEXT, _FRAME_AT)
+    code.load(U32, 2, _CONTEXT, _FRAME_END)
+    code.point(1, _FRAME, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
+
+
+def _require_tcp(code: Code, *, protocol: int, hops: int) -> None:
+    code.load(U8, 1, _FRAME, _IP + protocol)
     code.jump_unless(1, socket.IPPROTO_TCP, "next")
-    code.load(U8, 1, STACK, _IP + hops)
+    code.load(U8, 1, _FRAME, _IP + hops)
     code.jump_if_at_most(1, 1, "next")  # the kernel tells the sender
-    code.load(U8, _OLD_PORT, STACK, _IP + ip_bytes + 13)  # the flags
+
+
+def _find_flow(code: Code, ip_bytes: int, flows_fd: int) -> None:
+    """Find what the key is of; go to "next" if it is none of ours, or to "last" if it is the end of it."""
+    code.load(U32, 1, _CONTEXT, _INDEX)
+    code.store(U32, 1, STACK, _KEY_AT + _KEY_LINK)
+    code.point_to_map(1, flows_fd)
+    code.point(2, STACK, _KEY_AT)
+    code.load(U8, 3, _FRAME, _IP + ip_bytes + 13)  # the flags of TCP
+    code.jump_if_set(3, _FIN_SYN_RST, "last")
+    code.call(_MAP_LOOKUP)
+    code.jump_if(0, 0, "next")
+    code.copy(_FLOW, 0)
+    code.load(U32, 1, _FLOW, _SERIAL)
+    code.store(U32, 1, STACK, _SERIAL_AT)
 
 
 def _translate(code: Code, ip_bytes: int, *, hops: int, source: int, address_bytes: int, flags: int) -> None:
-    """Change the headers on the stack and in the frame, and go to "send"; labels bear `ip_bytes`."""
-    code.load(U8, 1, STACK, _IP + hops)
+    """Change the headers but for the sum of IPv4, and go to "send"; labels bear `ip_bytes`."""
+    for size, place in ((U16, 0), (U32, 2), (U32, 6), (U16, 10)):
+        code.load(size, 1, _FLOW, _MACS + place)
+        code.store(size, 1, _FRAME, place)
+    code.load(U8, 1, _FRAME, _IP + hops)
     code.add(1, -1)
-    code.store(U8, 1, STACK, _IP + hops)
-    if ip_bytes == _IPV4_BYTES:
-        _change_sum_of_ipv4(code)
+    code.store(U8, 1, _FRAME, _IP + hops)
     code.load(U32, 1, _FLOW, _IS_FROM)
     code.jump_unless(1, 0, f"from {ip_bytes}")
     _replace(code, _IP + source + address_bytes, _IP + ip_bytes + 2, address_bytes)
@@ -250,30 +266,23 @@ def _translate(code: Code, ip_bytes: int, *, hops: int, source: int, address_byt
     code.jump_unless(0, 0, "drop")
     _change_sum_of_tcp(code, ip_bytes, lambda: code.load(U16, 4, _FLOW, _PORT), 2, old=_OLD_PORT)
     code.jump_unless(0, 0, "drop")
-    code.copy(1, _CONTEXT)
-    code.set(2, 0)
-    code.point(3, STACK, _FRAME)
-    code.set(4, _ETHERNET_BYTES + ip_bytes + 4)  # up to the ports: what follows has a sum that was changed
-    code.set(5, 0)
-    code.call(_STORE_BYTES)
-    code.jump_unless(0, 0, "drop")
     code.jump("send")
 
 
 def _replace(code: Code, address_at: int, port_at: int, address_bytes: int) -> None:
-    """Replace an address and a port on the stack, and keep the old port."""
+    """Replace an address and a port, and keep the old port."""
     for place in range(0, address_bytes, 4):
         code.load(U32, 1, _FLOW, _ADDRESS + place)
-        code.store(U32, 1, STACK, address_at + place)
-    code.load(U16, _OLD_PORT, STACK, port_at)
+        code.store(U32, 1, _FRAME, address_at + place)
+    code.load(U16, _OLD_PORT, _FRAME, port_at)
     code.load(U16, 1, _FLOW, _PORT)
-    code.store(U16, 1, STACK, port_at)
+    code.store(U16, 1, _FRAME, port_at)
 
 
 def _change_sum_of_ipv4(code: Code) -> None:
     """Add to the sum of the header what address and hops change. RFC 1624"""
     one_hop_less = 0xFFFF - socket.htons(0x0100)
-    code.load(U16, 1, STACK, _IP + 10)
+    code.load(U16, 1, _FRAME, _IP + 10)
     code.flip(1, 0xFFFF)
     code.load(U32, 2, _FLOW, _IP_SUM)
     code.add_register(1, 2)
@@ -284,7 +293,7 @@ def _change_sum_of_ipv4(code: Code) -> None:
         code.mask(1, 0xFFFF)
         code.add_register(1, 2)
     code.flip(1, 0xFFFF)
-    code.store(U16, 1, STACK, _IP + 10)
+    code.store(U16, 1, _FRAME, _IP + 10)
 
 
 def _change_sum_of_tcp(code: Code, ip_bytes: int, load_new: Callable[[], None], flags: int, *, old: int = 0) -> None:

@@ -1,16 +1,16 @@
 """A published port against bare veth pairs: bulk, round trips and new connections, by a client beyond the host."""
 
 import contextlib
+import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.benchmarks.bed import SLEEPER, Bed
 from tests.benchmarks.figures import Row, row
 from tests.benchmarks.peers.base import Peer
 from tests.benchmarks.peers.engine import DockerPeer, PodmanPeer
-from tests.benchmarks.rounds import interleave
-from tests.benchmarks.runner import Runner
+from tests.benchmarks.runner import CommandFailed, Runner
 from tests.support.hostns import INSIDE_IP, HostNetwork, NetworkNamespace
 from tests.support.poll import poll_until
 from tests.support.world import World
@@ -19,32 +19,34 @@ NAME = "port"
 TITLE = "A published port"
 COMPARES = False
 TEXT = (
-    "One client beyond the host: bulk over one connection, the median round trip of a byte, and connections that are "
-    "made, answered and closed one after the other. The server is the same program in each network, so that only the "
-    "way to it differs. `bare veth` has no host between; `routed veth` is the least that a container with a network "
-    "of its own needs: two pairs, and a host that routes between them and has no rules. The port that is measured is "
-    "the last one of those published. `fast path` is a network made with `--fast-path` ([networks](network.md)): a "
-    "connection that goes on is handed over after some milliseconds, by rules that the host has; a new one, and its first "
-    "packets, take the way of all others. Client and server share a processor, so that each step of the way costs time "
-    "here. A ratio is the median of those of all rounds: what else the machine does meets both of a round."
+    "One client beyond the host: bulk over one connection, in bursts of 32 MB; the median round trip of a byte; and "
+    "connections that are made, answered and closed one after the other. The server is the same program in each "
+    "network, so that only the way to it differs. `bare veth` has no host between; `routed veth` is the least that a "
+    "container with a network of its own needs: two pairs, and a host that routes between them and has no rules. The "
+    "port that is measured is the last one of those published. `fast path` is a network made with `--fast-path` "
+    "([networks](network.md)): a connection that goes on is handed over after some milliseconds, by rules that the "
+    "host has; a new one, and its first packets, take the way of all others. Client and server share a processor, so "
+    "that each step of the way costs time here. All take turns, some milliseconds each, and a ratio is the median of "
+    "those of all rounds: what else the machine does meets both of a round."
 )
 BARE, ROUTED = "bare veth", "routed veth, no rules"
 FEW = "10 ports"
 FAST = "fast path"
 SERVER_PORT = 9000
 _FIRST_PORT = 20000
-_KINDS = {  # item, unit, rounds, seconds of each
-    "bulk": ("bulk", "MB/s", 25, 0.7),
-    "latency": ("round trip", "us", 8, 0.3),
-    "connections": ("connections", "/s", 16, 0.4),
+_KINDS = {  # item, unit, rounds of each series
+    "bursts": ("bulk", "MB/s", 60),
+    "latency": ("round trip", "us", 20),
+    "connections": ("connections", "/s", 30),
 }
+_SERIES = 10  # each has connections of its own
 LOAD = (sys.executable, "-m", "tests.benchmarks.netload")
 
 
 class Way(NamedTuple):
-    """A way to a server: the runner of the client, and where it connects to."""
+    """A way to a server: the client's network namespace, by its path, and where it connects to."""
 
-    client: Runner
+    network: str
     address: str
     port: int
 
@@ -62,16 +64,16 @@ def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
                 stack.callback(peer.unserve)
                 server = ("nsenter", f"--target={pid}", "--net", "--", *LOAD, "serve", str(SERVER_PORT))
                 spawn(stack, peer.runner, server)
-                client = runner_in(bed, stack, bed.network.outside)
-                ways[f"{peer.name}, 1 port"] = Way(client, INSIDE_IP, number + _FIRST_PORT)
+                ways[f"{peer.name}, 1 port"] = Way(bed.network.outside.path, INSIDE_IP, number + _FIRST_PORT)
+        client = client_of(bed, stack)
         for way in ways.values():
-            wait_for(way)
-        for kind, (item, unit, rounds, seconds) in _KINDS.items():
-            works = {subject: _work(way, kind, 0.2 if bed.quick else seconds) for subject, way in ways.items()}
-            taken = interleave(works, 2 if bed.quick else rounds)
+            wait_for(client, way)
+        for kind, (item, unit, rounds) in _KINDS.items():
+            series = [_take(client, kind, 5 if bed.quick else rounds, ways) for _ in range(1 if bed.quick else _SERIES)]
+            taken = {subject: [value for each in series for value in each[subject]] for subject in ways}
             for subject, values in taken.items():
                 yield row(NAME, subject, item, unit, values)
-            if kind == "bulk":
+            if kind == "bursts":
                 yield from _ratios(taken, f"bulk of {BARE}", dict.fromkeys(taken, BARE))
             if kind != "latency":
                 fewer = {subject: subject.replace(f"{many} ports", FEW) for subject in taken}
@@ -86,24 +88,28 @@ def _ratios(taken: Mapping[str, Sequence[float]], item: str, others: Mapping[str
             yield row(NAME, subject, item, "ratio", ratios)
 
 
-def _work(way: Way, kind: str, seconds: float) -> Callable[[], float]:
-    return lambda: load(way, kind, seconds)
+def _take(client: Runner, kind: str, rounds: int, ways: Mapping[str, Way]) -> dict[str, list[float]]:
+    """Return the figures of all rounds for each way."""
+    argv = [str(item) for way in ways.values() for item in way]
+    return dict(zip(ways, json.loads(client.output(*LOAD, "turns", kind, str(rounds), *argv)), strict=True))
 
 
-def load(way: Way, kind: str, seconds: float) -> float:
-    """Run a client for a while; return its figure."""
-    return float(way.client.output(*LOAD, kind, way.address, str(way.port), str(seconds)))
-
-
-def _try(way: Way) -> bool:
-    with contextlib.suppress(Exception):
-        return load(way, "latency", 0.01) > 0
+def _answers(client: Runner, way: Way) -> bool:
+    with contextlib.suppress(CommandFailed):
+        return bool(_take(client, "connections", 1, {"": way}))
     return False
 
 
-def wait_for(way: Way) -> None:
+def wait_for(client: Runner, way: Way) -> None:
     """Wait until its server answers."""
-    poll_until(lambda: _try(way), what="the server answers", interval_seconds=0.1)
+    poll_until(lambda: _answers(client, way), what="the server answers", interval_seconds=0.1)
+
+
+def client_of(bed: Bed, stack: contextlib.ExitStack) -> Runner:
+    """Return a runner of clients, which go to the networks of their ways themselves."""
+    client = Runner((), bed.environment)
+    stack.callback(client.close)
+    return client
 
 
 def runner_in(bed: Bed, stack: contextlib.ExitStack, network: NetworkNamespace, *prefix: str) -> Runner:
@@ -125,7 +131,7 @@ def _network(stack: contextlib.ExitStack) -> HostNetwork:
 def _bare(bed: Bed, stack: contextlib.ExitStack) -> Way:
     network = _network(stack)
     spawn(stack, runner_in(bed, stack, network.inside), (*LOAD, "serve", str(SERVER_PORT)))
-    return Way(runner_in(bed, stack, network.outside), INSIDE_IP, SERVER_PORT)
+    return Way(network.outside.path, INSIDE_IP, SERVER_PORT)
 
 
 def _routed(bed: Bed, stack: contextlib.ExitStack) -> Way:
@@ -140,7 +146,7 @@ def _routed(bed: Bed, stack: contextlib.ExitStack) -> Way:
     far.run("ip", "route", "add", "default", "via", "10.99.0.1")
     network.outside.run("ip", "route", "add", "10.99.0.0/24", "via", INSIDE_IP)
     spawn(stack, runner_in(bed, stack, far), (*LOAD, "serve", str(SERVER_PORT)))
-    return Way(runner_in(bed, stack, network.outside), "10.99.0.2", SERVER_PORT)
+    return Way(network.outside.path, "10.99.0.2", SERVER_PORT)
 
 
 def _ours(bed: Bed, stack: contextlib.ExitStack, ports: int, *, fast_path: bool = False) -> Way:
@@ -158,4 +164,4 @@ def _ours(bed: Bed, stack: contextlib.ExitStack, ports: int, *, fast_path: bool 
         pid = container.info["pid"]
     server = ("nsenter", f"--target={pid}", "--net", "--", *LOAD, "serve", str(SERVER_PORT))
     spawn(stack, runner_in(bed, stack, network.inside), server)
-    return Way(runner_in(bed, stack, network.outside), INSIDE_IP, last)
+    return Way(network.outside.path, INSIDE_IP, last)

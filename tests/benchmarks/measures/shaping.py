@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.benchmarks.bed import SLEEPER, Bed
 from tests.benchmarks.figures import Row, row
-from tests.benchmarks.measures.port import LOAD, SERVER_PORT, Way, load, runner_in, spawn, wait_for
+from tests.benchmarks.measures.port import LOAD, SERVER_PORT, Way, client_of, runner_in, spawn, wait_for
 from tests.benchmarks.peers.base import Peer
 from tests.support.hostns import INSIDE_IP, OUTSIDE_IP, HostNetwork
 from tests.support.world import World
@@ -31,8 +31,8 @@ def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
         stack.callback(world.scrub)
         stack.callback(world.close)
         world.import_image(str(bed.rootfs), "busybox")
-        outside = runner_in(bed, stack, network.outside)
-        spawn(stack, outside, (*LOAD, "serve", str(SERVER_PORT)))
+        client = client_of(bed, stack)
+        spawn(stack, runner_in(bed, stack, network.outside), (*LOAD, "serve", str(SERVER_PORT)))
         for number, cap in enumerate(caps):
             port = _PORT + number
             with world.client() as host:
@@ -41,8 +41,12 @@ def measure(bed: Bed, peers: Sequence[Peer]) -> Iterator[Row]:
                 pid = container.info["pid"]
             inside = runner_in(bed, stack, network.inside, "nsenter", f"--target={pid}", "--net", "--")
             spawn(stack, inside, (*LOAD, "serve", str(SERVER_PORT)))
-            ways = {"in": Way(outside, INSIDE_IP, port), "out": Way(inside, OUTSIDE_IP, SERVER_PORT)}
+            ways = {
+                "in": Way(network.outside.path, INSIDE_IP, port),
+                "out": Way(f"/proc/{pid}/ns/net", OUTSIDE_IP, SERVER_PORT),
+            }
             for direction, way in ways.items():
-                wait_for(way)
-                shares = [load(way, "bulk", seconds) * 8 * _HEADERS / cap for _ in range(rounds)]
+                wait_for(client, way)
+                argv = *LOAD, "bulk", str(seconds), *map(str, way)
+                shares = [float(client.output(*argv)) * 8 * _HEADERS / cap for _ in range(rounds)]
                 yield row(NAME, f"pycontainer, {direction}", f"{cap} Mbit/s", "of the cap", shares)
