@@ -19,7 +19,7 @@ _LOAD, _STORE, _ADD_ATOMICALLY = 0x61, 0x63, 0xC3  # BPF_LDX, BPF_STX, BPF_STX |
 _LOAD_64, _PSEUDO_MAP_FD = 0x18, 1
 _SET, _COPY, _ADD, _ADD_REGISTER, _AND, _XOR, _SHIFT_RIGHT = 0xB7, 0xBF, 0x07, 0x0F, 0x57, 0xA7, 0x77  # of 64 bits
 _JUMP, _JUMP_IF, _JUMP_UNLESS, _JUMP_IF_SET, _JUMP_IF_AT_MOST = 0x05, 0x15, 0x55, 0x45, 0xB5
-_JUMP_UNLESS_ALIKE, _JUMP_IF_BEYOND, _JUMP_UNLESS_BEYOND = 0x5D, 0x2D, 0xBD
+_JUMP_UNLESS_ALIKE, _JUMP_IF_MORE = 0x5D, 0x2D
 _CALL, _RETURN = 0x85, 0x95
 STACK = 10
 
@@ -100,12 +100,9 @@ class Code:
     def jump_unless_alike(self, register: int, other: int, label: str) -> None:
         self._write(_JUMP_UNLESS_ALIKE, register, other, label)
 
-    def jump_if_beyond(self, register: int, other: int, label: str) -> None:
-        """Jump if a register is more than another, as the kernel wants to see it of the end of what is read."""
-        self._write(_JUMP_IF_BEYOND, register, other, label)
-
-    def jump_unless_beyond(self, register: int, other: int, label: str) -> None:
-        self._write(_JUMP_UNLESS_BEYOND, register, other, label)
+    def jump_if_more(self, register: int, other: int, label: str) -> None:
+        """Jump if a register is more than another: so the kernel wants the end of a frame to be looked at."""
+        self._write(_JUMP_IF_MORE, register, other, label)
 
     def jump_if_set(self, register: int, bits: int, label: str) -> None:
         self._write(_JUMP_IF_SET, register, 0, label, bits)

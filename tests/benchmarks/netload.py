@@ -1,10 +1,12 @@
 """The two ends of a TCP load, each a process of its own in the network where it belongs.
 
     python -m tests.benchmarks.netload serve PORT
+    python -m tests.benchmarks.netload try NETWORK ADDRESS PORT
     python -m tests.benchmarks.netload bulk SECONDS NETWORK ADDRESS PORT
     python -m tests.benchmarks.netload turns KIND ROUNDS NETWORK ADDRESS PORT ...
 
-A client connects from the network namespace of that path. `bulk` prints MB/s as the far end received it. `turns` goes to
+A client connects from the network namespace of that path. `try` fails unless there is an
+answer. `bulk` prints MB/s as the far end received it. `turns` goes to
 several servers, for some milliseconds to one and then to the next: what else the machine does meets all of a round. It
 prints for each of them a JSON array with a figure of each round:
 
@@ -34,6 +36,7 @@ _BURST_BYTES = 256 * _CHUNK_BYTES  # some 15 ms
 _BUFFER_BYTES = 1 << 20  # what a cap has not let through yet when the client ends
 _ROUND_TRIPS, _CONNECTIONS = 300, 100  # of one turn
 _FIRST_TURNS = 15  # until a way is as it will be
+_LONGEST_SECONDS = 40  # of all turns: of a slow machine there are fewer
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no TIME_WAIT, whose tuples of one client would clash
 
 
@@ -42,10 +45,15 @@ def serve(port: int) -> None:
     while True:
         sock, _ = server.accept()
         kind = sock.recv(1)
-        if kind == b"c":
-            sock.close()
+        if kind in _ANSWERS:
+            threading.Thread(target=_answer, args=(kind, sock), daemon=True).start()
         else:
-            threading.Thread(target=_ANSWERS[kind], args=(sock,), daemon=True).start()
+            sock.close()
+
+
+def _answer(kind: bytes, sock: socket.socket) -> None:
+    with sock:
+        _ANSWERS[kind](sock)
 
 
 def _answer_bulk(sock: socket.socket) -> None:
@@ -53,7 +61,6 @@ def _answer_bulk(sock: socket.socket) -> None:
     while count := sock.recv_into(buffer):
         size += count
     sock.sendall(f"{size / 1e6 / (time.monotonic() - began)}".encode())
-    sock.close()
 
 
 def _answer_bursts(sock: socket.socket) -> None:
@@ -147,20 +154,26 @@ _TURNS = {"bursts": _bursts, "latency": _latency, "connections": _connections}
 
 def turns(kind: str, rounds: int, ways: list[tuple[str, str, int]]) -> list[list[float]]:
     each = [_TURNS[kind](*way) for way in ways]
-    for _ in range(_FIRST_TURNS):
-        for turn in each:
-            turn()
     taken: list[list[float]] = [[] for _ in each]
-    for number in range(rounds):
+    ends = time.monotonic() + _LONGEST_SECONDS
+    for number in range(_FIRST_TURNS + rounds):
         for place in random.Random(number).sample(range(len(each)), len(each)):
             taken[place].append(round(each[place](), 2))
-    return taken
+        if time.monotonic() > ends:
+            break
+    return [values[_FIRST_TURNS:] or values[-1:] for values in taken]
 
 
 def main(verb: str, *rest: str) -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if verb == "serve":
         serve(int(rest[0]))
+    elif verb == "try":
+        network, address, port = rest
+        with _enter(network) as sock:
+            _begin(sock, address, int(port), b"l")
+            sock.sendall(b"x")
+            sys.exit(sock.recv(1) != b"x")
     elif verb == "bulk":
         seconds, network, address, port = rest
         print(bulk(float(seconds), network, address, int(port)))

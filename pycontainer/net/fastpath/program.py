@@ -1,7 +1,7 @@
 """The program that hangs at both links of a connection that is handed over, and what it finds of it in its map.
 
-For each frame: if it is TCP in IPv4 without options, or in IPv6 without extension headers, is for this host, whole, not at
-the end of its life, and its connection is in the map, then
+For each frame: if it is TCP in IPv4 without options, or in IPv6 without extension headers, is for this host, whole, its
+headers in one piece, not at the end of its life, and its connection is in the map, then
 
     to the instance       destination address and port become the instance's, and it is at the link's inner end at once
     from the instance     source address and port become the host's, and it leaves by the uplink, to the next hop
@@ -16,8 +16,9 @@ knows, so it gets the difference that the addresses make, and then that of the p
 bytes (CHECKSUM_COMPLETE) stays what it is, as each change has a sum in the frame that makes up for it; but for the hops of
 IPv6, which has none.
 
-The frame is read and written where it lies. Whether all headers are there is asked each time that the kernel may have moved
-it: what its helpers for sums leave behind is not looked at again.
+The frame is read and written where it lies. Headers that a card left in pieces are not put together: of other protocols the
+kernel has frames whose pieces are datagrams of their own. GRO has put those of TCP together before. Since the program
+writes, the kernel has each frame that it shares with a listener copied first, whatever is in it.
 
 What a connection had in the map may be another's before a frame of it has left, since the kernel uses memory again at once.
 So each entry has a serial, and who finds another one in the end drops the frame.
@@ -45,7 +46,7 @@ _IP = _ETHERNET_BYTES  # where its header begins
 _LENGTH, _PACKET_TYPE, _PROTOCOL, _HAS_VLAN, _INDEX, _FRAME_AT, _FRAME_END = 0, 4, 16, 20, 40, 76, 80
 _IPV4, _IPV6 = socket.htons(0x0800), socket.htons(0x86DD)
 # enum bpf_func_id
-_MAP_LOOKUP, _MAP_DELETE, _REPLACE_TCP_SUM, _PULL_DATA, _UPDATE_SUM = 1, 3, 11, 39, 40
+_MAP_LOOKUP, _MAP_DELETE, _REPLACE_TCP_SUM, _UPDATE_SUM = 1, 3, 11, 40
 _REDIRECT, _REDIRECT_NEIGHBOUR, _REDIRECT_PEER = 23, 152, 155
 _COUNTS_PEER = (6, 7)  # Linux that counts at a veth what _REDIRECT_PEER hands to it
 _PSEUDO_HEADER, _OF_IPV6 = 0x10, 0x80  # BPF_F_PSEUDO_HDR, BPF_F_IPV6
@@ -208,21 +209,11 @@ def _take_ipv6(code: Code, flows_fd: int) -> None:
 
 
 def _reach_frame(code: Code, ip_bytes: int) -> None:
-    """Have a register point to the frame, all headers of which are there in one piece; go to "next" if it is shorter."""
-    _point_to_frame(code, ip_bytes)
-    code.jump_unless_beyond(1, 2, f"whole {ip_bytes}")
-    code.copy(1, _CONTEXT)
-    code.set(2, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
-    code.call(_PULL_DATA)
-    _point_to_frame(code, ip_bytes)
-    code.jump_if_beyond(1, 2, "next")
-    code.label(f"whole {ip_bytes}")
-
-
-def _point_to_frame(code: Code, ip_bytes: int) -> None:
+    """Have a register point to the frame; go to "next" if not all headers are there in one piece."""
     code.load(U32, _FRAME, _CONTEXT, _FRAME_AT)
-    code.load(U32, 2, _CONTEXT, _FRAME_END)
-    code.point(1, _FRAME, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
+    code.load(U32, 1, _CONTEXT, _FRAME_END)
+    code.point(2, _FRAME, _ETHERNET_BYTES + ip_bytes + _TCP_BYTES)
+    code.jump_if_more(2, 1, "next")
 
 
 def _require_tcp(code: Code, *, protocol: int, hops: int) -> None:
