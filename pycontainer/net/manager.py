@@ -340,6 +340,7 @@ class NetworkManager:
     def sweep(self) -> None:
         """Delete links of ended runs that are still there; to be called some time after `detach`."""
         self._links.delete_parked()
+        self._links.delete_multicast_routes()
 
     # -- a run
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from pycontainer.linux.namespaces import CLONE_NEWNS, unshare
+from pycontainer.paths import HostPaths
 from tests.engines.machine import hierarchies
 from tests.support.hostns import HostNetwork
 from tests.support.images import build_rootfs
@@ -84,7 +85,18 @@ def _mount_state() -> str:
     subprocess.run(["mkfs.ext4", "-q", "-F", "-N", str(_STATE_INODES), image], check=True)
     subprocess.run(["mount", "-o", "loop,noinit_itable", image, _STATE], check=True)
     os.chmod(_STATE, 0o1777)
+    _mount_claims()
     return "ext4 with a journal, made for this run, its blocks in memory; the state of all peers is on it"
+
+
+def _mount_claims() -> None:
+    """Have the claims of id ranges, which all worlds of a host share, on that file system, unless others hold some."""
+    claims = Path(HostPaths().idranges_dir)
+    claims.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(each.is_symlink() for each in claims.iterdir()):
+        return
+    own = tempfile.mkdtemp(prefix="pct-bench-ids-", dir=_STATE)
+    subprocess.run(["mount", "--bind", own, claims], check=True)
 
 
 def _show_cgroups() -> str:

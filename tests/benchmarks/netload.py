@@ -5,10 +5,9 @@
     python -m tests.benchmarks.netload bulk SECONDS NETWORK ADDRESS PORT
     python -m tests.benchmarks.netload turns KIND ROUNDS NETWORK ADDRESS PORT ...
 
-A client connects from the network namespace of that path. `try` fails unless there is an
-answer. `bulk` prints MB/s as the far end received it. `turns` goes to
-several servers, for some milliseconds to one and then to the next: what else the machine does meets all of a round. It
-prints for each of them a JSON array with a figure of each round:
+A client connects from the network namespace of that path. `try` fails unless there is an answer. `bulk` prints MB/s as
+the far end received it. `turns` goes to several servers, for some milliseconds to one and then to the next: what else the
+machine does meets all of a round. It prints for each of them a JSON array with a figure of each round:
 
     bursts         MB/s of 32 MB over a connection that stays, until the server has it all
     latency        the median round trip of a byte over a connection that stays, in us

@@ -6,6 +6,7 @@ import sys
 from pycontainer.net.link import Links, Wire, index_of, is_there
 from tests.integration.net.conftest import Site
 from tests.support.hostns import NetworkNamespace
+from tests.support.poll import poll_until
 
 _LOOK = """
 from pycontainer.net.elements import Element
@@ -55,6 +56,43 @@ def test_a_link_is_not_deleted_for_one_that_had_its_index() -> None:
         assert host.call(work)
     finally:
         for namespace in (host, first, second):
+            namespace.close()
+
+
+def test_the_list_of_multicast_routes_does_not_grow_with_the_links() -> None:
+    """The kernel gives one to each host's end; when the next link is made it is gone, and the link serves as before."""
+    host, *instances = (NetworkNamespace() for _ in range(4))
+    wires = [
+        Wire(f"px-v{n}", "eth0", f"10.64.0.{n}", f"fd00::{n}", "10.64.0.1", "fd00::1", "10.64.0.0/16", "fd00::/64")
+        for n in (2, 3, 4)
+    ]
+
+    def routed() -> list[str]:
+        lines = host.run("ip", "-6", "route", "show", "table", "local", "type", "multicast").splitlines()
+        return [line.split()[3] for line in lines]
+
+    def work() -> None:
+        links = Links("px-", "")
+        links.add_gateway("10.64.0.1", "fd00::1")
+        for wire, instance in zip(wires, instances, strict=True):
+            links.attach(wire, instance.fd)
+            poll_until(lambda name=wire.name: routed() == [name], what="the route of this link alone")  # type: ignore[misc]
+        links.delete_multicast_routes()
+        assert routed() == []
+        links.close()
+
+    try:
+        host.call(work)
+        for wire, instance in zip(wires, instances, strict=True):
+            server = instance.make_socket(socket.AF_INET6)
+            server.bind((wire.ip6, 80))
+            server.listen()
+            client = host.make_socket(socket.AF_INET6)
+            client.connect((wire.ip6, 80))
+            with client, server, server.accept()[0] as accepted:
+                assert accepted.getpeername()[0] == "fd00::1"
+    finally:
+        for namespace in (host, *instances):
             namespace.close()
 
 
