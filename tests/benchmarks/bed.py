@@ -1,5 +1,6 @@
 """What all peers are measured on: one root file system, the same in each form that somebody reads, and a network."""
 
+import mmap
 import os
 import shutil
 import subprocess
@@ -58,6 +59,13 @@ class Bed:
 def mount_memory(directory: str) -> None:
     """Mount an empty tmpfs, which goes with the mounts of this process at the latest."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", directory], check=True)
+
+
+def touch_memory(size_bytes: int) -> None:
+    """Write to so much memory, and free it: in a virtual machine the first write to a page is a fault of its host, too."""
+    with mmap.mmap(-1, size_bytes) as memory:
+        for offset in range(0, size_bytes, mmap.PAGESIZE):
+            memory[offset] = 1
 
 
 def leave_mounts() -> dict[str, str]:

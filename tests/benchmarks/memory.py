@@ -1,7 +1,6 @@
 """Memory of what runs containers, without what runs in them."""
 
 import contextlib
-import mmap
 import os
 
 from tests.benchmarks.bed import PAYLOAD
@@ -44,13 +43,6 @@ def kernel_bytes() -> int:
     """Return what the kernel holds for itself, the host's whole."""
     with open("/proc/meminfo") as file:
         return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(_KERNEL))
-
-
-def touch_memory(size_bytes: int) -> None:
-    """Write to so much memory, and free it: in a virtual machine the first write to a page is a fault of its host, too."""
-    with mmap.mmap(-1, size_bytes) as memory:
-        for offset in range(0, size_bytes, mmap.PAGESIZE):
-            memory[offset] = 1
 
 
 def cpu_seconds(pid: int) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pycontainer import Client
-from tests.benchmarks.bed import Bed
+from tests.benchmarks.bed import Bed, touch_memory
 from tests.benchmarks.figures import SUBJECT_COMMAND, SUBJECT_LIBRARY, Row, row
-from tests.benchmarks.memory import cpu_seconds, kernel_bytes, pss_bytes, runtime_pids, touch_memory
+from tests.benchmarks.memory import cpu_seconds, kernel_bytes, pss_bytes, runtime_pids
 from tests.benchmarks.peers.base import Peer
 from tests.benchmarks.peers.ours import timed
 from tests.benchmarks.runner import Runner
