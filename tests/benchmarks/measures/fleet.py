@@ -24,9 +24,9 @@ TEXT = (
     "by one client, and that three times (quick: once), with all removed in between. Starts per second are those up to "
     "that number; the n-th start is the median of the twenty (quick: three) that end with it. The memory that they take "
     "was written to before, as on a host that has been at work: where it is new to a virtual machine, each page costs a "
-    "fault of the host below as well. Memory is PSS, less what is there without a container. With `pycontainer, command` "
-    "each `ps` and `inspect` is a new process; its `stats` watches for half a second. Re-adoption is from the death of the "
-    "supervisor (SIGKILL) until the next one has answered `ps`."
+    "fault of the host below as well. Memory is that of the first time: PSS, less what is there without a container. With "
+    "`pycontainer, command` each `ps` and `inspect` is a new process; its `stats` watches for half a second. Re-adoption "
+    "is from the death of the supervisor (SIGKILL) until the next one has answered `ps`."
 )
 _COUNTS = (10, 100, 1000)
 _SLEEP = ("sleep", "1000000")
@@ -65,6 +65,7 @@ def _grow(world: World, host: Client, counts: Sequence[int], window: int, times:
     before, kernel_before = _ours(world), kernel_bytes()
     count = max(counts)
     starts = [_start(host, count)]
+    after, kernel = _ours(world), kernel_bytes()
     for _ in range(times - 1):
         _remove_all(host)
         time.sleep(_SETTLE_SECONDS)
@@ -76,11 +77,9 @@ def _grow(world: World, host: Client, counts: Sequence[int], window: int, times:
         yield row(NAME, SUBJECT_LIBRARY, f"start of the {number}th", "ms", last)
     ratios = [statistics.median(seconds[-window:]) / statistics.median(seconds[:window]) for seconds in starts]
     yield row(NAME, SUBJECT_LIBRARY, f"the {count}th of the 10th", "×", ratios)
-    kernel = (kernel_bytes() - kernel_before) / count / 1024
-    after = _ours(world)
     each = sum(after.values()) - sum(before.values())
     yield row(NAME, SUBJECT_LIBRARY, "memory of ours, each", "KB", [each / count / 1024])
-    yield row(NAME, SUBJECT_LIBRARY, "memory of the kernel, each", "KB", [kernel])
+    yield row(NAME, SUBJECT_LIBRARY, "memory of the kernel, each", "KB", [(kernel - kernel_before) / count / 1024])
     for kind in ("supervisor", "monitor"):
         yield row(NAME, SUBJECT_LIBRARY, f"memory of the {kind}", "MB", [after[kind] / 2**20])
 
