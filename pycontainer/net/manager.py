@@ -338,7 +338,7 @@ class NetworkManager:
         return list(self._ports.claimed(container_id))
 
     def sweep(self) -> None:
-        """Delete links of ended runs that are still there; to be called some time after `detach`."""
+        """Delete links of ended runs that are still there, and routes that nobody needs; some time after `detach`."""
         self._links.delete_parked()
         self._links.delete_multicast_routes()
 
