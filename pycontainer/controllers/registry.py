@@ -11,7 +11,7 @@ installed metadata must not lose its limits; an entry point of the same name tak
 
 import functools
 import importlib
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from pycontainer.cgroup.base import Above, Cgroup
@@ -19,7 +19,6 @@ from pycontainer.controllers.protocol import Controller, Host, Instance, Lacking
 from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.spec.model import ContainerSpec
 
-_T = TypeVar("_T")
 GROUP = "pycontainer.controllers"
 
 _BUILT_IN = {
@@ -102,14 +101,37 @@ def apply(instance: Instance, spec: ContainerSpec) -> list[str]:
 
 
 class _Well(NamedTuple):
-    """What was read of a cgroup when nothing differed: as long as it reads so, its files alone need not be judged again."""
+    """What was read of a cgroup when nothing differed: as long as it reads so, its files alone need not be judged again.
+
+    Nor need those of another cgroup that reads the same, if the same was asked for it.
+    """
 
     spec: ContainerSpec
+    asked: tuple[tuple[str, object], ...]  # the fields of the spec that were looked at, and what they hold
     seen: tuple[tuple[tuple[str, str], bytes | None], ...]
     others: tuple[Controller, ...]  # those that judge by more than these files
 
+    def is_asked_by(self, spec: ContainerSpec) -> bool:
+        return all(getattr(spec, name) == value for name, value in self.asked)
+
+
+class _Noted:
+    """A spec that notes which of its fields are looked at."""
+
+    __slots__ = ("_spec", "asked")
+
+    def __init__(self, spec: ContainerSpec) -> None:
+        self._spec = spec
+        self.asked: dict[str, object] = {}
+
+    def __getattr__(self, name: str) -> object:
+        value = self.asked[name] = getattr(self._spec, name)
+        return value
+
 
 _well: WeakKeyDictionary[Cgroup, _Well] = WeakKeyDictionary()
+_kinds: list[_Well] = []  # the newest first: of many containers most are of a few kinds
+_KINDS_MAX = 16
 
 
 def differences(instance: Instance, spec: ContainerSpec, above: Above | None = None) -> list[str]:
@@ -117,47 +139,59 @@ def differences(instance: Instance, spec: ContainerSpec, above: Above | None = N
 
     Nothing is changed: each goes its way through a cgroup that takes nothing, and compares what it reads. What the host
     cannot hold, and what lies outside of the cgroup, is no difference. With `above`, a cgroup that reads as it did when
-    nothing differed is not judged again.
+    nothing differed, or as another one did of which the same was asked, is not judged.
     """
     cgroup = instance.cgroup
-    well = _well.get(cgroup)
-    if well is not None:
-        if above is None or well.spec is not spec or not cgroup.reads_as(well.seen, above):
-            well = None
-            del _well[cgroup]
-        elif not well.others:
-            return []
+    well = _find_well(cgroup, spec, above) if above is not None else None
+    if well is None:
+        _well.pop(cgroup, None)
+    elif not well.others:
+        return []
     view = cgroup.untouched()
     find_disks = functools.cache(instance.find_disks)
     looked_at = instance._replace(cgroup=view, find_disks=find_disks, network=None, storage=None, is_new=False)
     found: list[str] = []
     others: list[Controller] = []
+    noted = _Noted(spec)
+    wishes = cast("ContainerSpec", noted)
     for controller in controllers() if well is None else well.others:
         asked = find_disks.cache_info()
         try:
-            controller.apply(looked_at, spec)
+            controller.apply(looked_at, wishes if _is_ours(controller) else spec)
         except Unsupported as error:
             found += filter(None, [error.difference])
         except (OSError, InvalidInput):  # the kernel has no such file, or there is no such device any more
             pass
-        if not _judges_by_files(controller, instance, spec) or find_disks.cache_info() != asked:
+        if not _judges_by_files(controller, instance, wishes) or find_disks.cache_info() != asked:
             others.append(controller)
     if well is None and not found and view.seen:
-        _well[cgroup] = _Well(spec, _shared((*view.seen.items(),)), (*others,))
+        well = _well[cgroup] = _Well(spec, (*noted.asked.items(),), (*view.seen.items(),), (*others,))
+        _kinds.insert(0, well)
+        del _kinds[_KINDS_MAX:]
     return found
+
+
+def _find_well(cgroup: Cgroup, spec: ContainerSpec, above: Above) -> _Well | None:
+    """Return what tells that nothing differs as far as files say, which were read for it; None: it is to be judged."""
+    well = _well.get(cgroup)
+    if well is None or well.spec is not spec:
+        kind = next((each for each in _kinds if each.is_asked_by(spec)), None)
+        well = kind and kind._replace(spec=spec)
+    if well is None or not cgroup.reads_as(well.seen, above):
+        return None
+    _well[cgroup] = well
+    return well
 
 
 def _judges_by_files(controller: Controller, instance: Instance, spec: ContainerSpec) -> bool:
     """Tell whether a controller looks at nothing but the files of the cgroup, and the disks."""
     if controller.name == "devices" and (instance.cgroup.version == 2 or spec.devices):
         return False  # at a program, or at nodes
+    return _is_ours(controller)
+
+
+def _is_ours(controller: Controller) -> bool:
     return _BUILT_IN.get(controller.name) == f"{type(controller).__module__}:{type(controller).__qualname__}"
-
-
-@functools.lru_cache(maxsize=256)
-def _shared(value: _T) -> _T:
-    """Return the one object that many which are equal share."""
-    return value
 
 
 def readings(instance: Instance) -> dict[str, tuple[str, Reading]]:

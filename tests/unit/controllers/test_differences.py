@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,12 @@ def test_an_idle_group_has_no_weight(instance: Instance, tmp_path: Path) -> None
 # -- one look after another --
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other tests' cgroups."""
+    monkeypatch.setattr(registry, "_kinds", [])
+
+
 @pytest.fixture
 def above() -> Iterator[Above]:
     with contextlib.closing(Above()) as made:
@@ -165,6 +172,44 @@ def test_a_file_that_comes_or_goes_is_noticed(
     (tmp_path / "cpu.max.burst").unlink()
     assert registry.differences(instance, spec, above) == []
     assert len(judged) == len(registry.controllers())
+
+
+def another(instance: Instance, tmp_path: Path, name: str = "c2") -> Instance:
+    """Return an instance that reads the same."""
+    shutil.copytree(tmp_path, tmp_path / name, ignore=shutil.ignore_patterns("c*[0-9]"))
+    return Instance(CgroupV2(name, dict.fromkeys(instance.cgroup.paths(), f"{tmp_path}/{name}")))
+
+
+def test_one_of_which_the_same_is_asked_is_not_judged(
+    instance: Instance, tmp_path: Path, above: Above, judged: list[str]
+) -> None:
+    twin, changed = another(instance, tmp_path), another(instance, tmp_path, "c3")
+    assert registry.differences(instance, SPEC, above) == []
+    judged.clear()
+    alike = dataclasses.replace(SPEC, name="another", command=("true",), hostname="h")
+    assert registry.differences(twin, alike, above) == []
+    assert judged == ["devices"]
+    (tmp_path / "c2/pids.max").write_text("51\n")
+    assert registry.differences(twin, alike, above) == ["pids.max is '51', not '50'"]
+    (tmp_path / "c3/pids.max").write_text("51\n")
+    assert registry.differences(changed, alike, above) == ["pids.max is '51', not '50'"]
+    assert registry.differences(changed, dataclasses.replace(SPEC, pids_max=51), above) == []
+
+
+def test_each_wish_that_a_controller_looks_at_makes_another_kind(
+    instance: Instance, tmp_path: Path, above: Above, judged: list[str]
+) -> None:
+    wishes: dict[str, object] = {
+        "memory_bytes": 1 << 20, "memory_swap_bytes": 1 << 30, "cpu_quota_usec": 5000, "cpu_weight": 7, "pids_max": 1,
+        "cpuset_cpus": "0-1", "cpuset_mems": "0", "io_read_bps": 1, "io_weight": 5, "cgroup_conf": (("memory.high", "1"),),
+        "hugetlb": ((2 << 20, 0),), "devices": (Device("/dev/null", "/dev/n"),),
+    }  # fmt: skip
+    assert registry.differences(instance, SPEC, above) == []
+    for number, (name, value) in enumerate(wishes.items()):
+        twin = another(instance, tmp_path, f"c{number + 10}")
+        judged.clear()
+        registry.differences(twin, dataclasses.replace(SPEC, **{name: value}), above)  # type: ignore[arg-type]
+        assert len(judged) == len(registry.controllers()), name
 
 
 def test_disks_are_looked_for_in_each_look(instance: Instance, tmp_path: Path, above: Above) -> None:
