@@ -103,7 +103,8 @@ def apply(instance: Instance, spec: ContainerSpec) -> list[str]:
 class _Well(NamedTuple):
     """What was read of a cgroup when nothing differed: as long as it reads so, its files alone need not be judged again.
 
-    Nor need those of another cgroup that reads the same, if the same was asked for it.
+    Nor need those of another container's that reads the same, if the same was asked for it. A tenant's is none: it is
+    judged by fewer files.
     """
 
     spec: ContainerSpec
@@ -142,7 +143,7 @@ def differences(instance: Instance, spec: ContainerSpec, above: Above | None = N
     nothing differed, or as another one did of which the same was asked, is not judged.
     """
     cgroup = instance.cgroup
-    well = _find_well(cgroup, spec, above) if above is not None else None
+    well = _find_well(cgroup, spec, above) if above is not None and not instance.is_tenant else None
     if well is None:
         _well.pop(cgroup, None)
     elif not well.others:
@@ -164,11 +165,15 @@ def differences(instance: Instance, spec: ContainerSpec, above: Above | None = N
             pass
         if not _judges_by_files(controller, instance, wishes) or find_disks.cache_info() != asked:
             others.append(controller)
-    if well is None and not found and view.seen:
-        well = _well[cgroup] = _Well(spec, (*noted.asked.items(),), (*view.seen.items(),), (*others,))
-        _kinds.insert(0, well)
-        del _kinds[_KINDS_MAX:]
+    if well is None and above is not None and not instance.is_tenant and not found and view.seen:
+        _note_well(cgroup, _Well(spec, (*noted.asked.items(),), (*view.seen.items(),), (*others,)))
     return found
+
+
+def _note_well(cgroup: Cgroup, well: _Well) -> None:
+    """Note that nothing differed, for the next look and for others of this kind."""
+    _well[cgroup] = well
+    _kinds[:] = [well, *(each for each in _kinds if each[1:] != well[1:])][:_KINDS_MAX]
 
 
 def _find_well(cgroup: Cgroup, spec: ContainerSpec, above: Above) -> _Well | None:

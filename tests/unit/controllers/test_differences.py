@@ -301,6 +301,26 @@ def test_what_lies_above_is_read_once_a_look_and_again_by_who_differs(
         assert registry.differences(legacy, spec, next_look) == ["cpuset.cpus is '0', not '1'"]
 
 
+def test_what_was_read_of_a_tenant_tells_nothing_of_a_container(legacy: Instance, tmp_path: Path, above: Above) -> None:
+    """Of a tenant nobody reads which devices are allowed."""
+    spec = ContainerSpec(pids_max=2048)
+    shutil.copytree(tmp_path / "c1", tmp_path / "t")
+    tenant = Instance(CgroupV1("t", dict.fromkeys(legacy.cgroup.paths(), f"{tmp_path}/t")), is_tenant=True)
+    for look in (None, above):
+        assert registry.differences(tenant, spec, look) == []
+    assert registry._kinds == []
+    (tmp_path / "c1/devices.list").write_text("a *:* rwm\n")
+    assert registry.differences(legacy, spec, above) == ["the devices allowed are None"]
+
+
+def test_a_kind_is_kept_once_and_the_newest_are(legacy: Instance, above: Above) -> None:
+    for number in (*range(20), *range(10, 20)):
+        spec = ContainerSpec(name=f"x{number}", net_connections=number + 1)
+        assert registry.differences(legacy, spec, above) == []
+    kept = [each.spec.net_connections or 0 for each in registry._kinds]
+    assert kept == sorted(set(kept), reverse=True) and len(kept) == 16
+
+
 def test_a_node_that_becomes_another_device_is_noticed(legacy: Instance, tmp_path: Path, above: Above) -> None:
     spec = ContainerSpec(name="x", devices=(Device(f"{tmp_path}/node", "/dev/node", "rw"),))
     os.symlink("/dev/null", tmp_path / "node")
