@@ -20,10 +20,11 @@ CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 1 << 1, 1 << 2
 _SECOND_WORD = 64  # the kernel keeps what is used by words of 64 bits
 
 
-def receive_fds(sock: "_socket.socket", size: int, most: int) -> tuple[bytes, list[int], int]:
-    """Receive up to `size` bytes and `most` descriptors; return them with the flags of the message.
+def receive_fds(sock: "_socket.socket", size: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive up to `size` bytes and `most` descriptors, now the caller's, close-on-exec from the first instant.
 
-    The descriptors, now the caller's, are close-on-exec from the first instant.
+    Raises ConnectionError if more came, or the kernel had no numbers left for some: what was asked with all of them would
+    be something else with fewer.
     """
     import _socket  # in every process that has a socket; what is loaded before a container starts has none
 
@@ -34,7 +35,11 @@ def receive_fds(sock: "_socket.socket", size: int, most: int) -> tuple[bytes, li
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
             count = len(content) // _FD_BYTES
             fds += struct.unpack(f"{count}i", content[: count * _FD_BYTES])
-    return data, fds, flags
+    if flags & _socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        raise ConnectionError("no room for the descriptors that came with a message")
+    return data, fds
 
 
 def send_fds(sock: "_socket.socket", data: bytes, fds: list[int]) -> None:

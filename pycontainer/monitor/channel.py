@@ -29,7 +29,6 @@ A child that was not released dies with the connection that asked for it. The ne
 
 import _socket
 import errno
-import os
 
 from pycontainer import jsontext
 from pycontainer.linux.descriptors import receive_fds, send_fds
@@ -82,11 +81,9 @@ def receive(sock: _socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """Receive one message and its descriptors (close-on-exec, now the caller's); None when the other side is gone."""
     # First how long it is: memory for the longest one would be mapped and given back each time, 50 us.
     size = sock.recv_into(bytearray(1), 1, _socket.MSG_PEEK | _socket.MSG_TRUNC)
-    data, fds, flags = receive_fds(sock, min(max(size, 1), MAX_MESSAGE_BYTES), MAX_MESSAGE_FDS)
-    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):  # `send` refuses such a message; nothing cut is trusted
-        for fd in fds:
-            os.close(fd)
-        raise OSError(errno.EMSGSIZE, "a message of the supervisor was cut")
+    if size > MAX_MESSAGE_BYTES:  # `send` refuses such a message; nothing cut is trusted
+        raise OSError(errno.EMSGSIZE, f"a message of {size} bytes")
+    data, fds = receive_fds(sock, max(size, 1), MAX_MESSAGE_FDS)
     if not data:
         return None
     return jsontext.loads(data, max_bytes=MAX_MESSAGE_BYTES), fds

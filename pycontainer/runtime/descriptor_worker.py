@@ -35,7 +35,7 @@ def _bury() -> None:
     held: list[int] = []
     with socket.socket(fileno=0) as sock:
         while True:
-            data, fds, _ = receive_fds(sock, 1, 1)
+            data, fds = receive_fds(sock, 1, 1)
             if not data:
                 return
             held += fds
@@ -45,7 +45,7 @@ def _bury() -> None:
 
 def _take(most: int) -> None:
     client, answer = socket.socket(fileno=0), socket.socket(fileno=3)
-    head, fds, _ = receive_fds(client, _HEAD_BYTES, most)
+    head, fds = receive_fds(client, _HEAD_BYTES, most)
     refused = next(filter(None, map(refusal, fds)), "")
     data = json.dumps({"head": head.hex(), "refused": refused}).encode()
     socket.send_fds(answer, [data], [] if refused else fds)

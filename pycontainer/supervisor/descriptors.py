@@ -110,12 +110,10 @@ async def _answer(sock: socket.socket) -> tuple[bytes, list[int]]:
         raise Busy("the files of a request could not be taken in time", hint="try again") from None
     finally:
         loop.remove_reader(sock.fileno())
-    data, fds, flags = receive_fds(sock, 1 << 16, MAX_FRAME_FDS)
-    if flags & socket.MSG_CTRUNC:
-        for fd in fds:
-            os.close(fd)
-        raise Busy("there is no room for the files of a request", hint="try again")
-    return data, fds
+    try:
+        return receive_fds(sock, 1 << 16, MAX_FRAME_FDS)
+    except ConnectionError as error:
+        raise Busy("there is no room for the files of a request", hint="try again") from error
 
 
 def _spawn(client_fd: int, answer_fd: int, *arguments: str) -> int:

@@ -133,7 +133,10 @@ async def _receive(sock: socket.socket, fds: list[int]) -> bytes:
         await readable.wait()
     finally:
         loop.remove_reader(sock.fileno())
-    part, more, _ = receive_fds(sock, 1 << 20, 1)
+    try:
+        part, more = receive_fds(sock, 1 << 20, 1)
+    except ConnectionError as error:  # not that of our client, which is what the server would think
+        raise Busy("there is no room for another descriptor", hint="try again") from error
     fds += more
     return part
 

@@ -397,12 +397,7 @@ class Connection:
     async def _receive_some(self, size: int, most_fds: int) -> tuple[bytes, list[int]]:
         """Return the next bytes of a header and what came with them; what a tenant's user sends is taken by somebody else."""
         if self._caller is None:
-            part, fds, flags = receive_fds(self._sock, size, most_fds)
-            if flags & socket.MSG_CTRUNC:  # the kernel had no number for them: without them it would be another request
-                for fd in fds:
-                    os.close(fd)
-                raise ConnectionError("no room for the descriptors of a request")
-            return part, fds
+            return receive_fds(self._sock, size, most_fds)
         if size == _HEADER.size and are_waiting(self._sock):
             return await self._budgets.porter.take(self._sock, self._caller.tenant)
         return self._read(size), []

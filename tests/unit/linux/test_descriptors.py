@@ -1,9 +1,12 @@
 """Descriptors that no other program inherits."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
+
+import pytest
 
 from pycontainer.linux.descriptors import receive_fds
 
@@ -14,9 +17,9 @@ def test_what_is_received_is_closed_on_exec() -> None:
     with first, second:
         read_fd, write_fd = os.pipe()
         socket.send_fds(first, [b"two"], [read_fd, write_fd])
-        data, fds, flags = receive_fds(second, 16, 4)
+        data, fds = receive_fds(second, 16, 4)
         try:
-            assert (data, len(fds), flags & socket.MSG_CTRUNC) == (b"two", 2, 0)
+            assert (data, len(fds)) == (b"two", 2)
             assert not any(map(os.get_inheritable, fds))
             os.write(fds[1], b"x")
             assert os.read(read_fd, 1) == b"x"
@@ -24,7 +27,27 @@ def test_what_is_received_is_closed_on_exec() -> None:
             for fd in (read_fd, write_fd, *fds):
                 os.close(fd)
         first.close()
-        assert receive_fds(second, 16, 4)[:2] == (b"", [])
+        assert receive_fds(second, 16, 4) == (b"", [])
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_without_all_that_came_nothing_is_taken(*, is_full: bool) -> None:
+    """More than was expected, or than there are numbers for: none of them stays open."""
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with first, second:
+        socket.send_fds(first, [b"three"], [0] * 3)
+        free = os.dup(0)
+        os.close(free)
+        if is_full:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+        try:
+            with pytest.raises(ConnectionError, match="no room for the descriptors"):
+                receive_fds(second, 16, 4 if is_full else 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert os.dup(0) == free
+        os.close(free)
 
 
 def test_all_are_closed_on_exec_but_the_standard_ones() -> None:

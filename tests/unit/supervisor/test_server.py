@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -126,7 +126,12 @@ def test_a_request_whose_descriptors_are_lost_is_not_carried_out(
 ) -> None:
     """The client learns that it was not read, and may ask again."""
     asked: list[object] = []
-    monkeypatch.setattr(module, "receive_fds", lambda *arguments: (*receive_fds(*arguments)[:2], socket.MSG_CTRUNC))
+
+    def lose(*arguments: Any) -> object:
+        receive_fds(*arguments)
+        raise ConnectionError("no room")
+
+    monkeypatch.setattr(module, "receive_fds", lose)
 
     async def ping(world: object, call: object) -> None:
         asked.append(call)
