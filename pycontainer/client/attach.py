@@ -92,7 +92,7 @@ def _receive(sock: socket.socket, stdout: Sink, stderr: Sink) -> bool:
         return False
     if not packet:
         raise PycontainerError(
-            "the container's output ends here: what relayed it was killed, or had to go",
+            "the container's output ends here: what relayed it was killed or had to go, or too many are attached",
             hint="the container goes on, and 'pycontainer logs' has all that it has written",
         )
     if packet[0] == ATTACH_END:

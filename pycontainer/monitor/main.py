@@ -40,13 +40,14 @@ from pycontainer.monitor import channel, handover
 from pycontainer.monitor.child import Child, Room
 from pycontainer.monitor.lending import Lending
 from pycontainer.monitor.output import say_end
-from pycontainer.monitor.poller import Poller
+from pycontainer.monitor.poller import Poller, report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _IDLE_SECONDS = 2.0
+_DEAF_SECONDS = 1.0
 # After which the mounts of a start that nobody needs any more are taken down, 0.4 ms. By then what only runs for a moment
 # has ended, and who waits for that was told.
 _STAGE_SECONDS = 0.01
@@ -82,6 +83,7 @@ class Monitor:
         self._children: dict[str, Child] = {}
         self._stages: list[tuple[float, Child]] = []  # when they are to be left, the next one first
         self._is_sent_away = False
+        self._deaf_until: float | None = None
         room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
 
     @classmethod
@@ -101,21 +103,36 @@ class Monitor:
     def run(self) -> None:
         """Serve until there is nobody left to serve."""
         while not self._is_sent_away:
-            if self._stages:
-                self._room.poller.wait(self._stage_seconds())
+            if self._stages or self._deaf_until is not None:
+                due = [self._deaf_until, *(when for when, _ in self._stages[:1])]
+                next_at = min(when for when in due if when is not None)
+                self._room.poller.wait(max(0.0, next_at - time.monotonic()))
                 self._leave_stages()
+                self._listen_again()
                 continue
             idle = self._supervisor is None and not self._children
             self._room.poller.wait(_IDLE_SECONDS if idle else -1)
-            if idle and self._supervisor is None and not self._children:
+            if idle and self._supervisor is None and not self._children and self._deaf_until is None:
                 return
 
     def _accept(self) -> None:
-        sock = channel.accept(self._listener)
+        try:
+            sock = channel.accept(self._listener)
+        except OSError as error:  # no descriptor is left: whoever connects waits until one is
+            report(error)
+            self._room.poller.remove(self._listener.fileno())
+            self._deaf_until = time.monotonic() + _DEAF_SECONDS
+            return
         if self._supervisor is not None:  # the newest one is heard
             self._lose_supervisor()
         channel.prepare(sock)
         self._hear(sock)
+
+    def _listen_again(self) -> None:
+        """Take connections again, if it is time."""
+        if self._deaf_until is not None and time.monotonic() >= self._deaf_until:
+            self._deaf_until = None
+            self._room.poller.add(self._listener.fileno(), select.EPOLLIN, lambda events: self._accept())
 
     def _hear(self, supervisor: _socket.socket) -> None:
         self._supervisor = supervisor
@@ -295,7 +312,8 @@ class Monitor:
         """End, unless there is a child after all; the supervisor hears of it when nobody can connect any more."""
         if not self._children:
             self._is_sent_away = True
-            self._room.poller.remove(self._listener.fileno())
+            self._deaf_until = None
+            self._room.poller.discard(self._listener.fileno())
             self._listener.close()
         self._lose_supervisor()
 

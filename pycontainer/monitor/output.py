@@ -28,6 +28,7 @@ _END, _STDOUT, _STDERR, _STDIN, _STDIN_END, _RESIZE = 0, 1, 2, 3, 4, 5
 _PACKET_BYTES = 32768
 _PTY_BYTES = 1 << 16  # more than a terminal keeps
 _STREAMS = {_STDOUT: b"stdout", _STDERR: b"stderr"}
+_MOST_CLIENTS = 64  # a descriptor each, of those that all containers share
 
 
 def say_end(sock: _socket.socket) -> None:
@@ -95,10 +96,13 @@ class Output:
         return self._log.dropped_bytes
 
     def attach(self, sock: _socket.socket) -> None:
-        """Let `sock` see all output from now on; what it sends goes in."""
-        client = self._add(sock)
+        """Let `sock` see all output from now on; what it sends goes in. It is closed if too many are attached already."""
         if self.ended:
-            self._send(client, bytes([_END]))
+            say_end(sock)
+        elif len(self._clients) >= _MOST_CLIENTS:
+            sock.close()
+        else:
+            self._add(sock)
 
     def _add(self, sock: _socket.socket) -> Client:
         sock.setblocking(False)

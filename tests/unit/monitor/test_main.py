@@ -1,6 +1,9 @@
 """What the monitor does about births and mounts, without a kernel that clones."""
 
+import errno
 import os
+import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 
 from pycontainer.monitor import channel, main
 from pycontainer.monitor.main import Monitor
+from pycontainer.monitor.poller import Poller
 from tests.support.descriptors import is_open
 
 
@@ -92,6 +96,35 @@ def birth(child_id: str, kind: str = "init", **more: object) -> dict[str, object
 
 def mount(child_id: str, *steps: str) -> dict[str, object]:
     return {"op": "mount", "id": child_id, "steps": list(steps)}
+
+
+def test_who_connects_while_no_descriptor_is_left_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once more is enough after that, and nobody turns in circles meanwhile."""
+    tries: list[int] = []
+
+    def none_left(listener: socket.socket) -> socket.socket:
+        tries.append(1)
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    room: Any = SimpleNamespace(poller=Poller())
+    listener = main.listen(f"{tmp_path}/sock")
+    monitor = Monitor(listener, room, (1, 1))
+    supervisor = channel.connect(f"{tmp_path}/sock")
+    with monkeypatch.context() as full:
+        full.setattr(channel, "accept", none_left)
+        for _ in range(200):
+            room.poller.wait(0)
+        assert tries == [1]
+    monitor._listen_again()
+    room.poller.wait(0)
+    assert monitor._supervisor is None
+    monitor._deaf_until = 0.0
+    monitor._listen_again()
+    room.poller.wait(0)
+    assert monitor._supervisor is not None
+    monitor._lose_supervisor()
+    supervisor.close()
+    listener.close()
 
 
 def test_descriptors_of_a_birth_stay_open_until_the_ten_are_taken_back(

@@ -184,6 +184,24 @@ def test_a_client_that_leaves_is_forgotten(pump: Pump) -> None:
     assert other.recv(10) == b"\x01on"
 
 
+def test_more_than_many_are_turned_away(pump: Pump) -> None:
+    """Each takes a descriptor, and those are everybody's."""
+    clients = [pump.attach() for _ in range(64)]
+    with pump.attach() as late:
+        assert late.recv(100) == b""
+    os.write(pump.stdout, b"x")
+    pump.turn()
+    assert all(client.recv(100) == b"\x01x" for client in clients)
+    clients.pop().close()
+    pump.turn()
+    clients.append(pump.attach())
+    os.write(pump.stdout, b"y")
+    pump.turn()
+    for client in clients:
+        assert client.recv(100) == b"\x01y"
+        client.close()
+
+
 def test_nonsense_from_a_client_is_ignored(pump: Pump) -> None:
     client = pump.attach()
     for packet in (b"\x63what", b"\x05", b"\x05abcd", b"\x03still here"):
