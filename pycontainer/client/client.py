@@ -467,18 +467,13 @@ class Client:
         asked: dict[str, Any] = {"after": after, "since": since, "until": until}
         asked["filters"] = dict(filters) if filters else None
         asked["follow"] = None if follow else False
-        connection = self._pool.take()
-        try:
-            stream = connection.stream("events", {key: value for key, value in asked.items() if value is not None})
-            next(stream)  # it listens
-        except BaseException:
-            self._pool.give_back(connection)
-            raise
-        return self._events(connection, stream)
+        args = {key: value for key, value in asked.items() if value is not None}
+        connection, _ = self._pool.begin("events", args)  # the first: it listens
+        return self._events(connection)
 
-    def _events(self, connection: Connection, stream: "Iterator[Event]") -> "Iterator[Event]":
+    def _events(self, connection: Connection) -> "Iterator[Event]":
         try:
-            yield from stream
+            yield from connection.events()
         finally:
             self._pool.give_back(connection)
 
@@ -512,14 +507,8 @@ class Client:
     def version(self) -> dict[str, Any]:
         """Return the versions of this client and of the supervisor; the latter is not started for that (None)."""
         versions: dict[str, Any] = {"client": pycontainer.__version__, "supervisor": None}
-        try:
-            connection = Connection(self._pool.paths, start=False)
-        except SupervisorUnavailable:
-            return versions
-        try:
-            versions["supervisor"] = connection.request("ping", {})["version"]
-        finally:
-            connection.close()
+        with contextlib.suppress(SupervisorUnavailable):
+            versions["supervisor"] = self._pool.request("ping", {}, start=False)["version"]
         return versions
 
     def boot(

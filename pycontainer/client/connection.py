@@ -142,6 +142,10 @@ class Connection:
     def stream(self, verb: str, args: dict[str, Any]) -> Iterator[Any]:
         """Send one request and yield its events until the result comes."""
         self.send(verb, args)
+        return self.events()
+
+    def events(self) -> Iterator[Any]:
+        """Yield the events of the request that is under way until its result comes."""
         while True:
             is_result, payload, received = self.receive()
             close_all(received)
@@ -191,18 +195,24 @@ class Pool:
 
         A supervisor that ends at that moment is not asked again: the next one is.
         """
-        return self._asked(lambda: self._request(verb, args, fds, on_event, start=start))
+        return self.asked(lambda: self._request(verb, args, fds, on_event, start=start))
 
     def begin(
-        self, verb: str, args: dict[str, Any], fds: Sequence[int], wait: Callable[[Connection], None]
+        self,
+        verb: str,
+        args: dict[str, Any],
+        fds: Sequence[int] = (),
+        wait: Callable[[Connection], None] = lambda connection: None,
     ) -> tuple[Connection, Any]:
         """Send one request as `request` does; return its connection, to be given back, and the first event of it.
 
         `wait` may wait until that can be read; an exception of it takes the request back, as far as the verb can.
         """
-        return self._asked(lambda: self._begin(verb, args, fds, wait))
+        return self.asked(lambda: self._begin(verb, args, fds, wait))
 
-    def _asked(self, ask: Callable[[], T]) -> T:
+    def asked(self, ask: Callable[[], T]) -> T:
+        """Return what `ask` does, which takes a connection and sends a request; again with each supervisor that has not
+        read it, so that whatever `ask` had done beside has to bear that."""
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(NotRead):
                 return ask()

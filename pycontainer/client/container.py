@@ -194,11 +194,7 @@ class Container:
         err: list[bytes] = []
         args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged)
         feed = None if stdin is None else Feed(data=stdin)
-        connection = self._pool.take()
-        try:
-            exit_code = run_exec(connection, args, feed, out.append, err.append)
-        finally:
-            self._pool.give_back(connection)
+        exit_code = run_exec(self._pool, args, feed, out.append, err.append)
         return Completed(exit_code, b"".join(out), b"".join(err))
 
     def exec_detached(
@@ -245,16 +241,13 @@ class Container:
         with session:
             session.take_keyboard()
             args = self._exec_args(command, env, user, workdir, tty=tty, privileged=privileged, size=session.size)
-            connection = self._pool.take()
             try:
                 return execution.run_exec(
-                    connection, args, session.feed, session.stdout, session.stderr,
+                    self._pool, args, session.feed, session.stdout, session.stderr,
                     inbox=session.inbox, on_signal=leave, terminal_fd=session.terminal_fd,
                 )  # fmt: skip
             except execution.Detached:
                 return None
-            finally:
-                self._pool.give_back(connection)
 
     def attach(
         self, *, interactive: bool = True, detach_keys: str = "ctrl-p,ctrl-q", proxy_signals: bool = True
@@ -458,6 +451,9 @@ class Container:
 
     def _open_log(self) -> list[int]:
         """Ask for the files of the log as descriptors, newest first; none once the container is gone."""
+        return self._pool.asked(self._open_log_once)
+
+    def _open_log_once(self) -> list[int]:
         opened: list[int] = []
         connection = self._pool.take()
         try:

@@ -7,10 +7,13 @@ descriptor, each component opened without following links, so nothing lands outs
 """
 
 import errno
+import fcntl
 import os
 import select
 import stat
+import sys
 import tarfile
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +43,7 @@ def put_tar(pool: Pool, container_id: str, tar_fd: int, path: str) -> list[str]:
         while block := os.read(tar_fd, _BLOCK_BYTES):
             write(block)
 
-    return _send_tar(pool, container_id, path, send)
+    return _send_tar(pool, container_id, path, send)  # once: what was read of a stream is gone
 
 
 def get(pool: Pool, container_id: str, path: str, target: str, *, archive: bool = False) -> list[str]:
@@ -89,6 +92,10 @@ def put(pool: Pool, container_id: str, source: str, path: str, *, archive: bool 
         directory = directory or "/"
     left_out: list[str] = []
 
+    def attempt() -> list[str]:
+        left_out.clear()
+        return _send_tar(pool, container_id, directory, send)
+
     def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
         if not archive:
             member.uid = member.gid = 0
@@ -100,7 +107,7 @@ def put(pool: Pool, container_id: str, source: str, path: str, *, archive: bool 
             tar.left_out = left_out
             tar.add(source, arcname=name, filter=as_root)
 
-    return _send_tar(pool, container_id, directory, send) + left_out
+    return pool.asked(attempt) + left_out
 
 
 class Unpacker:
@@ -242,16 +249,24 @@ class _Incoming:
         self._left_out: list[str] = []
 
     def __enter__(self) -> "_Incoming":
+        return self._pool.asked(self._begin)
+
+    def _begin(self) -> "_Incoming":
+        """Ask, and wait for the first data, or for the reply that says why there are none."""
         self._read_fd, write_fd = os.pipe()
         self._connection: Connection | None = None
         try:
-            self._connection = self._pool.take()
-            self._connection.send("cp_from", self._args, [write_fd])
+            try:
+                self._connection = self._pool.take()
+                self._connection.send("cp_from", self._args, [write_fd])
+            finally:
+                os.close(write_fd)
+            self._await_data()
+            if not _bytes_in(self._read_fd):
+                self._left_out += _left_out(self._connection)
         except BaseException:
             self.__exit__()
             raise
-        finally:
-            os.close(write_fd)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -326,6 +341,11 @@ def _send_tar(pool: Pool, container_id: str, path: str, send: Callable[[Callable
             os.close(write_fd)
         if connection is not None:
             pool.give_back(connection)
+
+
+def _bytes_in(read_fd: int) -> int:
+    """Return how much there is to read in a pipe. ioctl(2), FIONREAD"""
+    return int.from_bytes(fcntl.ioctl(read_fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _first_ready(wanted: dict[int, int], connection: Connection) -> set[int]:

@@ -1,8 +1,11 @@
 """One more process in a container, with this caller as its other end.
 
 Without a terminal we make three pipes and pass their inner ends; with one the supervisor passes us the master of the
-pty it made. Either way nothing of the operator's goes inside. The process's end, not the end of its output, ends the
-session: what it left behind may hold the output open for ever. So after the exit code what is there is read, once.
+pty it made. Either way nothing of the operator's goes inside. No input is read before the supervisor has answered: one
+that goes away before it has read the request leaves it all to the next.
+
+The process's end, not the end of its output, ends the session: what it left behind may hold the output open for ever. So
+after the exit code what is there is read, once.
 """
 
 import os
@@ -12,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pycontainer.client.attach import Sink
-from pycontainer.client.connection import Connection, close_all
+from pycontainer.client.connection import Connection, Pool, close_all
 from pycontainer.client.feed import READ_BYTES, Feed
 from pycontainer.client.terminal import SignalInbox, window_size
 from pycontainer.linux.tty import set_window_size
@@ -26,7 +29,7 @@ class Detached(Exception):
 
 
 def run_exec(
-    connection: Connection,
+    pool: Pool,
     args: dict[str, Any],
     feed: Feed | None,
     stdout: Sink,
@@ -41,25 +44,39 @@ def run_exec(
     `terminal_fd` is the caller's terminal, from which the size is taken at SIGWINCH, if `args["tty"]`; every other
     signal of `inbox` goes to `on_signal`.
     """
-    if args["tty"]:
-        connection.send("exec", args)
-        session = _Session(connection, feed, stdout, inbox=inbox, on_signal=on_signal, terminal_fd=terminal_fd)
-    else:
-        inner_fds, outer_fds = _make_pipes(with_stdin=feed is not None)
+
+    def attempt() -> int:
+        connection = pool.take()
         try:
-            connection.send("exec", args, inner_fds)
-        except BaseException:
-            close_all(outer_fds)
-            raise
+            if args["tty"]:
+                connection.send("exec", args)
+                session = _Session(connection, feed, stdout, inbox=inbox, on_signal=on_signal, terminal_fd=terminal_fd)
+            else:
+                outer_fds = _send_with_pipes(connection, args, with_stdin=feed is not None)
+                session = _Session(connection, feed, stdout, inbox=inbox, on_signal=on_signal)
+                session.outputs = {outer_fds[0]: stdout, outer_fds[1]: stderr}
+                session.stdin_fd = outer_fds[2] if feed is not None else None
+            try:
+                return session.relay()
+            finally:
+                session.close()
         finally:
-            close_all(inner_fds)
-        session = _Session(connection, feed, stdout, inbox=inbox, on_signal=on_signal)
-        session.outputs = {outer_fds[0]: stdout, outer_fds[1]: stderr}
-        session.stdin_fd = outer_fds[2] if feed is not None else None
+            pool.give_back(connection)
+
+    return pool.asked(attempt)
+
+
+def _send_with_pipes(connection: Connection, args: dict[str, Any], *, with_stdin: bool) -> list[int]:
+    """Send the request with the inner ends of new pipes, and return ours."""
+    inner_fds, outer_fds = _make_pipes(with_stdin=with_stdin)
     try:
-        return session.relay()
+        connection.send("exec", args, inner_fds)
+    except BaseException:
+        close_all(outer_fds)
+        raise
     finally:
-        session.close()
+        close_all(inner_fds)
+    return outer_fds
 
 
 def _make_pipes(*, with_stdin: bool) -> tuple[list[int], list[int]]:
@@ -98,20 +115,19 @@ class _Session:
         self._inbox = inbox
         self._on_signal = on_signal
         self._terminal_fd = terminal_fd
+        self._has_begun = False
         self._master_fd: int | None = None
         self.outputs: dict[int, Sink] = {}
         self.stdin_fd: int | None = None  # the pipe's writing end, or the pty's master
 
     def relay(self) -> int:
-        if self._feed is not None:
-            self._pass_input(self._feed, {})  # nothing to feed: the process sees the end at once
         while True:
             ready = self._wait()
             if self._inbox is not None and self._inbox.fd in ready:
                 self._take_signals(self._inbox)
             for fd in [fd for fd in self.outputs if fd in ready]:
                 self._read_output(fd)
-            if self._feed is not None:
+            if self._feed is not None and self._has_begun:
                 self._pass_input(self._feed, ready)
             if self._connection.fileno() in ready:
                 exit_code = self._read_reply()
@@ -126,7 +142,7 @@ class _Session:
             poller.register(fd, select.POLLIN)
         if self._inbox is not None:
             poller.register(self._inbox.fd, select.POLLIN)
-        if self._feed is not None and self.stdin_fd is not None:
+        if self._feed is not None and self._has_begun and self.stdin_fd is not None:
             if self._feed.pending:
                 both = select.POLLIN | select.POLLOUT if self.stdin_fd in self.outputs else select.POLLOUT
                 poller.register(self.stdin_fd, both)
@@ -147,6 +163,9 @@ class _Session:
             self.outputs = {self._master_fd: self._stdout}
             self.stdin_fd = self._master_fd if self._feed is not None else None
             self._pass_size()
+        self._has_begun = True
+        if self._feed is not None:
+            self._pass_input(self._feed, {})  # nothing to feed: the process sees the end at once
         return None
 
     def _read_output(self, fd: int) -> int:

@@ -25,9 +25,16 @@ Listener = Callable[[dict[str, Any]], None]
 def stop(paths: HostPaths) -> bool:
     """End the supervisor, if it runs (True), and wait for that; containers go on, and the next request starts it again."""
     try:
-        connection = Connection(paths, start=False)
+        Pool(paths).asked(lambda: _shut_down(paths))
+    except ConnectionLost:
+        raise
     except SupervisorUnavailable:
         return False
+    return True
+
+
+def _shut_down(paths: HostPaths) -> None:
+    connection = Connection(paths, start=False)
     pidfd = -1
     try:
         with contextlib.suppress(OSError):  # it has gone already, or is in a PID namespace that we cannot see
@@ -41,19 +48,19 @@ def stop(paths: HostPaths) -> bool:
         connection.close()
         if pidfd >= 0:
             os.close(pidfd)
-    return True
 
 
 def reload(paths: HostPaths) -> str:
     """Have supervisor and monitor become the code that is installed now; return its version, "" if there is none running."""
+    pool = Pool(paths)
     try:
-        connection = Connection(paths, start=False)
+        return str(pool.request("reload", {}, start=False)["version"])
+    except ConnectionLost:
+        raise
     except SupervisorUnavailable:
         return ""
-    try:
-        return str(connection.request("reload", {})["version"])
     finally:
-        connection.close()
+        pool.close()
 
 
 def start(paths: HostPaths, group: str | None = None) -> bool:

@@ -50,7 +50,7 @@ class Volume:
         from pycontainer.client.target import written  # 1 ms that only a backup pays
 
         with written(target) as fd, open(fd, "wb", closefd=False) as file:
-            return self._write(file, pause=pause, compress=compress)
+            return self._pool.asked(lambda: self._write(file, pause=pause, compress=compress))
 
     def _write(self, file: IO[bytes], *, pause: bool, compress: str) -> list[str]:
         read_fd, write_fd = os.pipe()
@@ -82,13 +82,7 @@ class Volume:
 def restore(pool: Pool, name: str, source: str | int, *, size: str, inodes: str) -> Volume:
     """Unpack a backup into the volume `name`; `source` is a file, or the descriptor of one or of a stream."""
     with _archive(source) as fd:
-        connection = pool.take()
-        try:
-            connection.send("volume_restore", {"volume": name, "size": size, "inodes": inodes}, [fd])
-            while not connection.is_idle:
-                connection.receive()  # raises what went wrong
-        finally:
-            pool.give_back(connection)
+        pool.request("volume_restore", {"volume": name, "size": size, "inodes": inodes}, [fd])
     return Volume(pool, name)
 
 

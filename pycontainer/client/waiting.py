@@ -31,10 +31,8 @@ class Waiter:
     def watch(self) -> None:
         """Listen from now on."""
         with self._pool.span("listen to events"):
-            self._connection = self._pool.take()
             filters = {"container": [self._container_id], "type": ["die"]}
-            self._connection.send("events", {"filters": filters})
-            self._connection.receive()  # it listens
+            self._connection, _ = self._pool.begin("events", {"filters": filters})  # the first: it listens
 
     def ask(self) -> None:
         """Have the end of what runs now answered, unless that is asked already; what goes wrong is seen by who waits."""

@@ -25,7 +25,7 @@ import resource
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pycontainer.client.connection import Connection
+from pycontainer.client.connection import Pool
 from pycontainer.errors import InvalidInput, NotPermitted, PycontainerError, SupervisorUnavailable
 from pycontainer.hosting import background
 from pycontainer.hosting.certificates import why_unusable
@@ -181,17 +181,16 @@ class FrontDoor:
 
     def _fitted(self, wanted: Wanted, *, start: bool) -> tuple[SiteRoute, ...]:
         """Return what is wanted of who is well, as the supervisor knows it, which is started if that is asked for."""
+        pool = Pool(self._paths)
         try:
-            connection = Connection(self._paths, start=start)
+            found = pool.request("list", {"all": True, "filters": {"label": [SITE_LABEL]}}, start=start)
+            networks = pool.request("network_list", {}, start=start)
         except SupervisorUnavailable:
             if wanted.routes:
                 raise
             return ()  # nobody has to be asked how nobody is
-        try:
-            found = connection.request("list", {"all": True, "filters": {"label": [SITE_LABEL]}})
-            networks = connection.request("network_list", {})
         finally:
-            connection.close()
+            pool.close()
         return fit(wanted.routes, found, [each[key] for each in networks for key in ("subnet", "subnet6")])
 
     def _serve(self, wanted: Wanted, fitted: Sequence[SiteRoute]) -> bool:

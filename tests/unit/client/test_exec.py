@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pycontainer.client.client import Client
-from pycontainer.client.connection import Connection
+from pycontainer.client.connection import Pool
 from pycontainer.client.exec import run_exec
 from pycontainer.client.feed import Feed
 from pycontainer.errors import StartFailed
@@ -114,10 +114,10 @@ def test_reader_that_leaves_ends_the_workload() -> None:
         raise BrokenPipeError
 
     with world() as fake:
-        connection = Connection(fake.paths)
+        pool = Pool(fake.paths)
         args = {"container": "web", "command": ["sh", "-c", "yes; exit 7"], "tty": False}
-        assert run_exec(connection, args, None, broken, broken) in (7, -13)
-        connection.close()
+        assert run_exec(pool, args, None, broken, broken) in (7, -13)
+        pool.close()
 
 
 def test_terminal_output_after_exit_is_complete() -> None:
@@ -133,15 +133,15 @@ def test_terminal_output_after_exit_is_complete() -> None:
 
     out: list[bytes] = []
     with FakeSupervisor({"exec": with_pty}) as fake:
-        connection = Connection(fake.paths)
+        pool = Pool(fake.paths)
         code = run_exec(
-            connection,
+            pool,
             {"container": "web", "command": ["sh"], "tty": True},
             Feed(data=b"hello\r"),
             out.append,
             out.append,
         )
-        connection.close()
+        pool.close()
     assert code == 5
     assert b"".join(out).replace(b"\r\n", b"\n") == b"hello\ngot hello\n" + b"z" * 3000
 
