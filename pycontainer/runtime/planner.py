@@ -55,6 +55,7 @@ _SYSTEM_TMPFS = (("/run", (64 << 20, "755", False)), ("/run/lock", (5 << 20, "17
 # Settings for all services are the weakest there are: what is set for one of them, inside, wins. systemd.unit(5)
 _DROP_IN = "/run/systemd/system/service.d/50-pycontainer.conf"
 _DROP_IN_TEXT = "# By pycontainer: there are no user namespaces in here.\n[Service]\nPrivateUsers=no\n"
+_ETC_FILES = ("/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
 _PING_SYSCTL = "net.ipv4.ping_group_range"
 
 
@@ -180,11 +181,12 @@ def plan_mounts(
             plan.step("File", _DROP_IN, _DROP_IN_TEXT)
 
     # The user's mounts, parents before children.
-    for target, path in (("/etc/resolv.conf", files.resolv_conf), ("/etc/hostname", files.hostname)):
+    resolv_conf, hostname, hosts = _ETC_FILES
+    for target, path in ((resolv_conf, files.resolv_conf), (hostname, files.hostname)):
         if path:
             plan.step("Bind", plan.tree(path), target, False, files.is_mapped, False)
     if files.hosts:
-        plan.step("Bind", plan.tree(files.hosts), "/etc/hosts", True, False, False)
+        plan.step("Bind", plan.tree(files.hosts), hosts, True, False, False)
     for mount in sorted(spec.mounts, key=lambda m: m.target.count("/")):
         if mount.type == "tmpfs":
             plan.step("Tmpfs", mount.target, mount.size_bytes, f"{mount.mode or 0o1777:o}", mount.exec_allowed)
@@ -199,6 +201,13 @@ def plan_mounts(
     if spec.read_only:
         plan.step("RootReadOnly")
     return plan
+
+
+def mount_points(spec: ContainerSpec) -> frozenset[str]:
+    """Return the paths inside onto which `plan_mounts` may mount, so that they are made where the root has none."""
+    made = {"/dev", "/proc", "/sys", *_ETC_FILES, *(mount.target for mount in spec.mounts)}
+    made |= {device.container_path for device in spec.devices}
+    return frozenset(made | ({target for target, _ in _SYSTEM_TMPFS} if spec.profile == "system" else set()))
 
 
 def plan_init(

@@ -19,7 +19,8 @@ _DIFFERS, _TROUBLE = 1, 2  # as diff(1)
 def command(settings: Settings, container: str | None, file: str | None, form: str) -> int | None:
     """Show what a container changed of its image, or up would change.
 
-    Of a container: A for what it added, C for what it changed, D for what it deleted.
+    Of a container: A for what it added, C for what it changed, D for what it deleted; not what was made to mount something
+    there.
 
     With -f FILE, or ./hosting.yaml without any argument: + for what would come, ~ for what would change, - for what would
     go. The exit code is then that of diff(1): 0 where nothing differs, 1 where something does, 2 and more for trouble.

@@ -3,6 +3,7 @@
 import asyncio
 
 from pycontainer.errors import InvalidState
+from pycontainer.runtime.planner import mount_points
 from pycontainer.runtime.rootfs import written
 from pycontainer.supervisor import mounting
 from pycontainer.supervisor.call import Call
@@ -11,13 +12,17 @@ from pycontainer.supervisor.world import World
 
 
 async def diff(world: World, call: Call) -> object:
-    """Tell what a container has changed of its image; one that runs may go on changing it."""
+    """Tell what a container has changed of its image; one that runs may go on changing it.
+
+    What we made to mount something there is not its work.
+    """
     container = world.find(call.text("container"))
     require_own_layer(container)
     async with world.lock(container):
         world.require(container)
         found = await asyncio.to_thread(written, container, world.layers.frozen)
-    return [{"kind": kind, "path": path} for kind, path in found]
+    ours = {("A", path) for path in mount_points(container.spec)}
+    return [{"kind": kind, "path": path} for kind, path in found if (kind, path) not in ours]
 
 
 async def mount(world: World, call: Call) -> object:

@@ -13,7 +13,7 @@ from pycontainer.runtime import planner
 from pycontainer.runtime.planner import Files, Plan
 from pycontainer.runtime.users import User
 from pycontainer.security.profile import rights
-from pycontainer.spec.model import ContainerSpec, Mount, Ulimit
+from pycontainer.spec.model import ContainerSpec, Device, Mount, Ulimit
 
 ROOT = User(0, 0, [], "/root", "root")
 KERNEL = (6, 12)
@@ -65,6 +65,17 @@ def test_whole_plan_of_a_plain_container() -> None:
     assert made.steps[3] == ["Overlay", ["t1", "t2"], "t0/upper", "t0/work", True]
     assert made.steps[6] == ["Tmpfs", "/dev/shm", 64 * 1024 * 1024, "1777", False]
     assert made.steps[-1] == ["Bind", 6, "/etc/hosts", True, False, False]
+
+
+@pytest.mark.parametrize("profile", ["app", "system"])
+def test_mount_points_are_all_that_a_plan_mounts_onto(profile: str) -> None:
+    """But what lies in our own /dev and the kernel's file systems, of which nothing is the container's."""
+    mounts = (Mount("bind", "/a/b", "/host"), Mount("volume", "/v", "data"), Mount("tmpfs", "/t"))
+    spec = ContainerSpec(image="x", profile=profile, mounts=mounts, devices=(Device("/dev/fuse", "/srv/fuse"),))
+    target_at = {"Tmpfs": 0, "Bind": 1, "Device": 1}
+    targets = {str(step[1 + target_at[str(step[0])]]) for step in plan(spec).steps if step[0] in target_at}
+    ours = {"/dev", "/proc", "/sys"}
+    assert {each for each in targets if not each.startswith("/dev/")} | ours == planner.mount_points(spec)
 
 
 def test_namespaces() -> None:
