@@ -12,10 +12,12 @@ nothing, and gives up root.
     {"quit": true}                                                        none: the connection ends
 
 FD is the control socket, listening. The supervisor may die and come back; without it and without listeners this program
-ends after a few seconds. One thread, one epoll, at most 64 KiB buffered each way of a connection.
+ends after a few seconds. One thread, one epoll, at most 64 KiB buffered each way of a connection. Connections may take all
+descriptors but those kept for a request: without its sockets it would be another one.
 """
 
 import array
+import contextlib
 import errno
 import json
 import os
@@ -64,6 +66,24 @@ class Loop:
             handler = self._handlers.get(fd)
             if handler is not None:  # a handler before it in this round may have closed it
                 handler(events)
+
+
+class Reserve:
+    """Descriptors that are held for what the supervisor sends, while connections take all others that there are."""
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+        self.fill()
+
+    def fill(self) -> None:
+        """Hold what a connection of the supervisor and a request may need, or as much of that as there is."""
+        with contextlib.suppress(OSError):
+            while len(self._held) <= MAX_DESCRIPTORS:
+                self._held.append(os.dup(0))
+
+    def free(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
 
 
 class Relay:
@@ -261,7 +281,7 @@ class Forwarder:
     """All listeners by owner, and the supervisor's connections."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._loop = Loop()
+        self._loop, self._reserve = Loop(), Reserve()
         self._control = control
         self._connections: set[socket.socket] = set()
         self._listeners: dict[str, list[TcpListener | UdpListener]] = {}
@@ -280,12 +300,14 @@ class Forwarder:
                 return
             if now - swept > 1.0:
                 swept = now
+                self._reserve.fill()
                 self._loop.watch(self._control, READ, self._accept)
                 for listeners in self._listeners.values():
                     for listener in listeners:
                         listener.sweep(now)
 
     def _accept(self, _events: int) -> None:
+        self._reserve.free()
         try:
             connection, _ = self._control.accept()
         except BlockingIOError:
@@ -293,15 +315,19 @@ class Forwarder:
         except OSError:  # no descriptor is free: until the next sweep, it waits in the queue
             self._loop.watch(self._control, 0, self._accept)
             return
+        finally:
+            self._reserve.fill()
         connection.setblocking(False)
         self._connections.add(connection)
         self._loop.watch(connection, READ, lambda _events: self._request(connection))
 
     def _request(self, connection: socket.socket) -> None:
+        self._reserve.free()
         try:
             data, ancillary, _, _ = connection.recvmsg(
                 MAX_CONTROL_BYTES, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
             )
+            self._reserve.fill()
             if data:
                 reply = self._answer(json.loads(data), _descriptors(ancillary))
                 if reply is not None:

@@ -1,12 +1,16 @@
-"""Connections through the forwarder whose two ends do not go at the same pace, over real sockets."""
+"""Connections through the forwarder whose two ends do not go at the same pace, and too many of them, over real sockets."""
 
+import json
+import os
+import resource
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from pycontainer.net.forwarder import BUFFER_BYTES, Loop, Relay, TcpListener
+from pycontainer.net.forwarder import BUFFER_BYTES, Forwarder, Loop, Relay, TcpListener
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER
 PIECE = bytes(range(256)) * 32
@@ -104,3 +108,38 @@ def test_a_client_that_is_gone_costs_nothing_while_the_instance_does_not_read(ro
     assert road.turns < 10
     assert road.read_all(road.server) >= BUFFER_BYTES
     assert not road._listener._relays
+
+
+def test_ports_are_taken_when_connections_have_all_descriptors(tmp_path: Path) -> None:
+    control, supervisor = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+    control.bind(f"{tmp_path}/control")
+    control.listen()
+    supervisor.connect(f"{tmp_path}/control")
+    forwarder = Forwarder(control)
+    limits, connections = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
+    ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                connections.append(os.dup(0))
+        request = {"add": [["c", "tcp", [["127.0.0.1", 1]]] for _ in ports]}
+        socket.send_fds(supervisor, [json.dumps(request).encode()], [port.fileno() for port in ports])
+        for _ in range(3):
+            forwarder._loop.run_once(0.1)
+        assert len(forwarder._listeners["c"]) == len(ports)
+        with pytest.raises(OSError, match="Too many open files"):
+            os.dup(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in connections:
+            os.close(fd)
+    assert forwarder._answer({"remove": "c"}, []) == {"removed": len(ports)}
+    supervisor.close()
+    forwarder._loop.run_once(0.1)
+    assert not forwarder._connections
+    forwarder._reserve.free()
+    for each in (control, *ports):
+        each.close()
