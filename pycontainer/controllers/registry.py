@@ -140,10 +140,12 @@ def differences(instance: Instance, spec: ContainerSpec, above: Above | None = N
 
     Nothing is changed: each goes its way through a cgroup that takes nothing, and compares what it reads. What the host
     cannot hold, and what lies outside of the cgroup, is no difference. With `above`, a cgroup that reads as it did when
-    nothing differed, or as another one did of which the same was asked, is not judged.
+    nothing differed, or as another one did of which the same was asked, is not judged; a tenant's always is.
     """
     cgroup = instance.cgroup
-    well = _find_well(cgroup, spec, above) if above is not None and not instance.is_tenant else None
+    if instance.is_tenant:
+        above = None
+    well = _find_well(cgroup, spec, above) if above is not None else None
     if well is None:
         _well.pop(cgroup, None)
     elif not well.others:
@@ -165,7 +167,7 @@ def differences(instance: Instance, spec: ContainerSpec, above: Above | None = N
             pass
         if not _judges_by_files(controller, instance, wishes) or find_disks.cache_info() != asked:
             others.append(controller)
-    if well is None and above is not None and not instance.is_tenant and not found and view.seen:
+    if well is None and above is not None and not found and view.seen:
         _note_well(cgroup, _Well(spec, (*noted.asked.items(),), (*view.seen.items(),), (*others,)))
     return found
 

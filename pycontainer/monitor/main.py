@@ -84,7 +84,7 @@ class Monitor:
         self._stages: list[tuple[float, Child]] = []  # when they are to be left, the next one first
         self._is_sent_away = False
         self._deaf_until: float | None = None
-        room.poller.add(listener.fileno(), select.EPOLLIN, lambda events: self._accept())
+        self._listen()
 
     @classmethod
     def taken_over(
@@ -103,10 +103,9 @@ class Monitor:
     def run(self) -> None:
         """Serve until there is nobody left to serve."""
         while not self._is_sent_away:
-            if self._stages or self._deaf_until is not None:
-                due = [self._deaf_until, *(when for when, _ in self._stages[:1])]
-                next_at = min(when for when in due if when is not None)
-                self._room.poller.wait(max(0.0, next_at - time.monotonic()))
+            due = [when for when, _ in self._stages[:1]] + ([] if self._deaf_until is None else [self._deaf_until])
+            if due:
+                self._room.poller.wait(max(0.0, min(due) - time.monotonic()))
                 self._leave_stages()
                 self._listen_again()
                 continue
@@ -128,11 +127,14 @@ class Monitor:
         channel.prepare(sock)
         self._hear(sock)
 
+    def _listen(self) -> None:
+        self._room.poller.add(self._listener.fileno(), select.EPOLLIN, lambda events: self._accept())
+
     def _listen_again(self) -> None:
         """Take connections again, if it is time."""
         if self._deaf_until is not None and time.monotonic() >= self._deaf_until:
             self._deaf_until = None
-            self._room.poller.add(self._listener.fileno(), select.EPOLLIN, lambda events: self._accept())
+            self._listen()
 
     def _hear(self, supervisor: _socket.socket) -> None:
         self._supervisor = supervisor

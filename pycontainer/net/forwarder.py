@@ -12,8 +12,8 @@ nothing, and gives up root.
     {"quit": true}                                                        none: the connection ends
 
 FD is the control socket, listening. The supervisor may die and come back; without it and without listeners this program
-ends after a few seconds. One thread, one epoll, at most 64 KiB buffered each way of a connection. Connections may take all
-descriptors but those kept for a request: without its sockets it would be another one.
+ends after a few seconds. One thread, one epoll, at most 64 KiB buffered each way of a connection. These may take all
+descriptors but those kept for a request, which without its sockets would be another one.
 """
 
 import array
@@ -26,7 +26,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Handler = Callable[[int], None]
@@ -38,6 +38,7 @@ UDP_FLOWS_PER_LISTENER = 1024
 PACKET_BYTES = 65536
 MAX_CONTROL_BYTES = 200_000
 MAX_DESCRIPTORS = 253
+RESERVE = MAX_DESCRIPTORS + 1  # of a request, and of the connection that it comes by
 NOBODY = 65534
 READ, WRITE, ENDED = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPOLLERR
 
@@ -68,22 +69,15 @@ class Loop:
                 handler(events)
 
 
-class Reserve:
-    """Descriptors that are held for what the supervisor sends, while connections take all others that there are."""
-
-    def __init__(self) -> None:
-        self._held: list[int] = []
-        self.fill()
-
-    def fill(self) -> None:
-        """Hold what a connection of the supervisor and a request may need, or as much of that as there is."""
-        with contextlib.suppress(OSError):
-            while len(self._held) <= MAX_DESCRIPTORS:
-                self._held.append(os.dup(0))
-
-    def free(self) -> None:
-        while self._held:
-            os.close(self._held.pop())
+@contextlib.contextmanager
+def all_descriptors() -> Iterator[None]:
+    """Take also those that are kept for the supervisor, beyond the soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Relay:
@@ -281,7 +275,7 @@ class Forwarder:
     """All listeners by owner, and the supervisor's connections."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._loop, self._reserve = Loop(), Reserve()
+        self._loop = Loop()
         self._control = control
         self._connections: set[socket.socket] = set()
         self._listeners: dict[str, list[TcpListener | UdpListener]] = {}
@@ -300,34 +294,30 @@ class Forwarder:
                 return
             if now - swept > 1.0:
                 swept = now
-                self._reserve.fill()
                 self._loop.watch(self._control, READ, self._accept)
                 for listeners in self._listeners.values():
                     for listener in listeners:
                         listener.sweep(now)
 
     def _accept(self, _events: int) -> None:
-        self._reserve.free()
         try:
-            connection, _ = self._control.accept()
+            with all_descriptors():
+                connection, _ = self._control.accept()
         except BlockingIOError:
             return
         except OSError:  # no descriptor is free: until the next sweep, it waits in the queue
             self._loop.watch(self._control, 0, self._accept)
             return
-        finally:
-            self._reserve.fill()
         connection.setblocking(False)
         self._connections.add(connection)
         self._loop.watch(connection, READ, lambda _events: self._request(connection))
 
     def _request(self, connection: socket.socket) -> None:
-        self._reserve.free()
         try:
-            data, ancillary, _, _ = connection.recvmsg(
-                MAX_CONTROL_BYTES, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
-            )
-            self._reserve.fill()
+            with all_descriptors():
+                data, ancillary, _, _ = connection.recvmsg(
+                    MAX_CONTROL_BYTES, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
+                )
             if data:
                 reply = self._answer(json.loads(data), _descriptors(ancillary))
                 if reply is not None:
@@ -375,7 +365,7 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard - RESERVE, hard // 2), hard))
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)

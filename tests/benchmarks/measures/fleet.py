@@ -31,9 +31,8 @@ TEXT = (
 _COUNTS = (10, 100, 1000)
 _SLEEP = ("sleep", "1000000")
 _AT_ONCE = 4
-_TIMES = (
-    7  # of what others do on the machine meanwhile, a growth of some ten seconds sees now more, now less at its end
-)
+# Of what others do on the machine meanwhile, a growth of some ten seconds sees now more, now less at its end.
+_TIMES = 7
 _SETTLE_SECONDS = 10.0  # in which the kernel takes down what is left of those that were removed
 _TOUCHED_BYTES = 2 << 20  # for each container: its half of that, and what is on disk and in caches
 

@@ -89,17 +89,7 @@ def answers() -> Answers:
 
 @pytest.fixture
 def fake(answers: Answers) -> Iterator[FakeSupervisor]:
-    names = (
-        "exec",
-        "cp_from",
-        "cp_to",
-        "events",
-        "logs",
-        "volume_backup",
-        "volume_restore",
-        "volume_inspect",
-        "inspect",
-    )
+    names = (name for name in vars(Answers) if not name.startswith("_"))
     with FakeSupervisor({name: getattr(answers, name) for name in names}) as fake:
         yield fake
 

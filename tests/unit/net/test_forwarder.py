@@ -140,6 +140,5 @@ def test_ports_are_taken_when_connections_have_all_descriptors(tmp_path: Path) -
     supervisor.close()
     forwarder._loop.run_once(0.1)
     assert not forwarder._connections
-    forwarder._reserve.free()
     for each in (control, *ports):
         each.close()
